@@ -1,0 +1,5 @@
+"""Everything is declared in pyproject.toml; this file lets older tools install the package."""
+
+from setuptools import setup
+
+setup()

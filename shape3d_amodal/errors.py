@@ -1,0 +1,54 @@
+"""The errors a user may meet. Each message is one line: what was expected, what came, what to do.
+
+The command line turns them into an exit status (``exit_status``) without a traceback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class AmodalError(Exception):
+    """Base of every error that is the user's to mend."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class UsageError(AmodalError):
+    """A wrong option or configuration."""
+
+    exit_status = 2
+
+
+class DataError(AmodalError):
+    """A foreign file (image, annotation, mesh, weights) that cannot be used.
+
+    Args:
+        problem: what was expected, what came and what to do, without the place.
+        file: the file at fault, where there is one.
+        field: the place inside the file, e.g. ``annotations[3].visible_mask.counts``.
+    """
+
+    exit_status = 3
+
+    def __init__(self, problem: str, *, file: str | Path | None = None, field: str | None = None) -> None:
+        self.problem = problem
+        self.file = None if file is None else str(file)
+        self.field = field
+        place = ": ".join(part for part in (self.file, field) if part)
+        super().__init__(" ".join(f"{place}: {problem}".split() if place else problem.split()))
+
+
+class WeightsError(DataError):
+    """Weights that are missing, damaged or made for something else."""
+
+
+class MissingBackendError(AmodalError):
+    """An optional library or device that a request needs and that is not there."""
+
+    exit_status = 4
+
+
+class TrainingError(AmodalError):
+    """Training that cannot go on: a NaN loss, a full disk, a checkpoint of another configuration."""

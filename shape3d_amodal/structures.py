@@ -1,0 +1,215 @@
+"""What travels between the stages. Frozen dataclasses, checked once where they are made.
+
+Frames. Image pixels: x right, y down, (0, 0) is the upper left corner of the upper left pixel, so that pixel (row, column)
+has its centre at (column + 0.5, row + 0.5). Crop NDC: PyTorch3D's frame on a square crop, x left, y up, z into the scene, the
+crop's borders at -1 and 1. Object frame: y up, front +z, mirror plane x = 0, bounding box centred, its diagonal about 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Batch = TypeVar("Batch", bound="_TensorBatch")
+
+
+class _TensorBatch:
+    """Dataclasses of tensors that share their first dimension (N), with row selection and device moves."""
+
+    def _map(self: Batch, function) -> Batch:  # type: ignore[no-untyped-def]
+        changed = {}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if value is not None:
+                changed[field.name] = value._map(function) if isinstance(value, _TensorBatch) else function(value)
+        return replace(self, **changed)  # type: ignore[type-var]
+
+    def __getitem__(self: Batch, index: Tensor | slice | list[int]) -> Batch:
+        """The rows ``index`` (a slice, a list or a tensor of indices or booleans) of every tensor."""
+        return self._map(lambda tensor: tensor[index])
+
+    def to(self: Batch, device: torch.device | str) -> Batch:
+        return self._map(lambda tensor: tensor.to(device))
+
+    def detach(self: Batch) -> Batch:
+        return self._map(lambda tensor: tensor.detach())
+
+
+@dataclass(frozen=True)
+class Rle:
+    """A binary mask as a COCO compressed run-length code (column-major, LEB-like text)."""
+
+    height: int
+    width: int
+    counts: str
+
+    def to_coco(self) -> dict[str, object]:
+        return {"size": [self.height, self.width], "counts": self.counts}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmodalInstance:
+    """One annotated object.
+
+    Attributes:
+        id: annotation id, unique in the data set.
+        category_id: id of a ``Category`` of the data set.
+        visible: visible mask, never empty unless the object is fully hidden.
+        amodal: whole mask, or None where only visible masks are known.
+        occlude_rate: hidden area / amodal area in 0..1, or None where ``amodal`` is None.
+        depth_order: 0 is the nearest object of the image; None where unknown.
+        ignore: present in the image but not scored.
+        mesh: name of the source mesh, for scenes made from meshes; never given to a model.
+    """
+
+    id: int
+    category_id: int
+    visible: Rle
+    amodal: Rle | None = None
+    occlude_rate: float | None = None
+    depth_order: int | None = None
+    ignore: bool = False
+    mesh: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmodalImage:
+    """One image with its instances. ``camera`` is kept for inspection and never given to a model."""
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+    instances: tuple[AmodalInstance, ...]
+    camera: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Category:
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmodalDataset:
+    """A whole data set: what every reader returns and every method and evaluator takes."""
+
+    images: tuple[AmodalImage, ...]
+    categories: tuple[Category, ...]
+
+    @property
+    def category_names(self) -> dict[int, str]:
+        return {category.id: category.name for category in self.categories}
+
+
+@dataclass(frozen=True)
+class InstanceCrops(_TensorBatch):
+    """N instances, each seen through a square window; all that stages 2 to 5 may look at.
+
+    It holds no camera, no mesh and no amodal mask on purpose: what is learned from it is learned without such labels.
+
+    Attributes:
+        rgb: [N,3,S,S] float32 in 0..1.
+        visible: [N,S,S] float32 in 0..1, share of each crop pixel that the visible mask covers.
+        occluder: [N,S,S] float32 in 0..1, pixels that may hide the instance: other instances (less those known to be behind
+            it) and everything beyond the image's border. What is neither visible nor occluder is *known background*.
+        category: [N] int64, index into the model's category names.
+        window: [N,4] float32, (x0, y0, x1, y1) of the square crop in image pixels.
+    """
+
+    rgb: Tensor
+    visible: Tensor
+    occluder: Tensor
+    category: Tensor
+    window: Tensor
+
+    def __len__(self) -> int:
+        return len(self.category)
+
+    @property
+    def size(self) -> int:
+        return int(self.visible.shape[-1])
+
+
+@dataclass(frozen=True)
+class SupervisedCrops(_TensorBatch):
+    """Crops with the amodal mask: [N,S,S] float32 in 0..1. Only the refinement stage and the baselines are given these."""
+
+    crops: InstanceCrops
+    amodal: Tensor
+
+
+@dataclass(frozen=True)
+class Viewpoint(_TensorBatch):
+    """Camera of each object, in its crop. Shapes [N], or [N,K] for K hypotheses (``offset`` has a last dimension of 2).
+
+    The camera looks at the origin of the object frame from distance ``cameras.DISTANCE`` with PyTorch3D's azimuth and
+    elevation; the projection is then scaled by ``scale`` and shifted by ``offset`` in crop NDC.
+
+    Attributes:
+        azimuth, elevation, roll: radians.
+        scale: positive, 1 is an object of diagonal 1 at the nominal distance.
+        offset: crop NDC, x left, y up.
+    """
+
+    azimuth: Tensor
+    elevation: Tensor
+    roll: Tensor
+    scale: Tensor
+    offset: Tensor
+
+
+@dataclass(frozen=True)
+class ViewpointHypotheses(_TensorBatch):
+    """K candidate viewpoints an instance ([N,K]) and the selection head's probabilities [N,K] (rows sum to 1)."""
+
+    viewpoint: Viewpoint
+    probability: Tensor
+
+    def pick(self, index: Tensor) -> Viewpoint:
+        """The ``index``-th [N] hypothesis of every instance, as a viewpoint of shape [N]."""
+        import torch
+
+        rows = torch.arange(len(index), device=index.device)
+        return self.viewpoint._map(lambda tensor: tensor[rows, index])
+
+    def best(self) -> Viewpoint:
+        return self.pick(self.probability.argmax(dim=1))
+
+
+@dataclass(frozen=True)
+class MeshEstimate:
+    """Reconstructed meshes.
+
+    Attributes:
+        verts: [N,V,3] float32, object frame.
+        faces: [F,3] int64, shared by the batch.
+        code: [N,D] float32 shape code.
+    """
+
+    verts: Tensor
+    faces: Tensor
+    code: Tensor
+
+
+@dataclass(frozen=True)
+class AmodalPrediction(_TensorBatch):
+    """What the pipeline says of N crops.
+
+    Attributes:
+        probability: [N,S,S] float32 in 0..1, amodal mask probability in the crop.
+        silhouette: [N,S,S] float32 in 0..1, coarse amodal mask rendered from the mesh.
+        verts: [N,V,3] float32, reconstructed mesh in the object frame.
+        viewpoint: chosen viewpoint, shapes [N].
+        score: [N] float32 in 0..1, how well the silhouette explains the certain pixels (their soft IoU).
+    """
+
+    probability: Tensor
+    silhouette: Tensor
+    verts: Tensor
+    viewpoint: Viewpoint
+    score: Tensor
