@@ -10,7 +10,7 @@ A component declares its options beside itself::
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -26,7 +26,7 @@ T = TypeVar("T")
 def configuration(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen, keyword-only dataclass whose values are type-checked and whose unknown keys are errors."""
     options = ConfigDict(extra="forbid", strict=False, use_attribute_docstrings=True)
-    return _pydantic_dataclass(frozen=True, kw_only=True, config=options)(cls)
+    return cast(type[T], _pydantic_dataclass(frozen=True, kw_only=True, config=options)(cls))
 
 
 def load_config(path: str | Path, cls: type[T]) -> T:

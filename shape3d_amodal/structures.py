@@ -1,8 +1,9 @@
 """What travels between the stages. Frozen dataclasses, checked once where they are made.
 
-Frames. Image pixels: x right, y down, (0, 0) is the upper left corner of the upper left pixel, so that pixel (row, column)
-has its centre at (column + 0.5, row + 0.5). Crop NDC: PyTorch3D's frame on a square crop, x left, y up, z into the scene, the
-crop's borders at -1 and 1. Object frame: y up, front +z, mirror plane x = 0, bounding box centred, its diagonal about 1.
+Frames. Image pixels: x right, y down, (0, 0) is the upper left corner of the upper left pixel, so that pixel
+(row, column) has its centre at (column + 0.5, row + 0.5). Crop NDC: PyTorch3D's frame on a square crop, x left, y up, z
+into the scene, the crop's borders at -1 and 1. Object frame: y up, front +z, mirror plane x = 0, bounding box centred,
+its diagonal about 1.
 """
 
 from __future__ import annotations
@@ -115,8 +116,9 @@ class InstanceCrops(_TensorBatch):
     Attributes:
         rgb: [N,3,S,S] float32 in 0..1.
         visible: [N,S,S] float32 in 0..1, share of each crop pixel that the visible mask covers.
-        occluder: [N,S,S] float32 in 0..1, pixels that may hide the instance: other instances (less those known to be behind
-            it) and everything beyond the image's border. What is neither visible nor occluder is *known background*.
+        occluder: [N,S,S] float32 in 0..1, pixels that may hide the instance: other instances (less those known to be
+            behind it) and everything beyond the image's border. What is neither visible nor occluder is *known
+            background*.
         category: [N] int64, index into the model's category names.
         window: [N,4] float32, (x0, y0, x1, y1) of the square crop in image pixels.
     """
@@ -137,7 +139,7 @@ class InstanceCrops(_TensorBatch):
 
 @dataclass(frozen=True)
 class SupervisedCrops(_TensorBatch):
-    """Crops with the amodal mask: [N,S,S] float32 in 0..1. Only the refinement stage and the baselines are given these."""
+    """Crops with the amodal mask, [N,S,S] float32 in 0..1, for the refinement stage and the baselines alone."""
 
     crops: InstanceCrops
     amodal: Tensor
