@@ -1,0 +1,85 @@
+"""From an image and its masks to ``InstanceCrops``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shape3d_amodal.geometry import crops as geometry
+from shape3d_amodal.structures import InstanceCrops
+
+Mask = NDArray[np.bool_]
+
+
+def occluders(visible: Sequence[Mask], depth_order: Sequence[int | None]) -> list[Mask]:
+    """The pixels that may hide each instance: those of all others, less those that both orders show to be behind it.
+
+    Args:
+        visible: N masks [H,W] bool.
+        depth_order: rank of each instance, 0 nearest; None where unknown.
+    """
+    result = []
+    for i, mask in enumerate(visible):
+        occluder = np.zeros_like(mask)
+        for j, other in enumerate(visible):
+            order_i, order_j = depth_order[i], depth_order[j]
+            known_behind = order_i is not None and order_j is not None and order_j > order_i
+            if j != i and not known_behind:
+                occluder |= other
+        result.append(occluder & ~mask)
+    return result
+
+
+def instance_crops(
+    image: NDArray[np.uint8],
+    visible: Sequence[Mask],
+    occluder: Sequence[Mask],
+    category: Sequence[int],
+    size: int,
+    windows: NDArray[np.float32] | None = None,
+) -> InstanceCrops:
+    """Cut out instances of one image.
+
+    Args:
+        image: [H,W,3] uint8.
+        visible: N masks [H,W] bool, none empty.
+        occluder: N masks [H,W] bool.
+        category: N indices into the model's category names.
+        size: side of the crops in pixels.
+        windows: [N,4] float32, or None for ``geometry.crops.instance_window`` of each.
+    """
+    if windows is None:
+        windows = np.stack([geometry.instance_window(v, o) for v, o in zip(visible, occluder, strict=True)])
+    window = torch.from_numpy(np.asarray(windows, np.float32))
+    rgb = torch.from_numpy(image).permute(2, 0, 1).float() / 255
+    cut = [
+        geometry.cut(torch.cat([rgb, _masks(v, o)]), window[i : i + 1], size)
+        for i, (v, o) in enumerate(zip(visible, occluder, strict=True))
+    ]
+    crops = torch.cat(cut)
+    beyond = 1 - crops[:, 5]
+    return InstanceCrops(
+        rgb=crops[:, :3].clamp(0, 1),
+        visible=crops[:, 3].clamp(0, 1),
+        occluder=(crops[:, 4] + beyond).clamp(0, 1),
+        category=torch.as_tensor(category, dtype=torch.int64),
+        window=window,
+    )
+
+
+def mask_crops(masks: Sequence[Mask], windows: Tensor, size: int) -> Tensor:
+    """Cut one mask [H,W] out of each window: [N,S,S] float32, the share of each crop pixel that is covered."""
+    cut = [
+        geometry.cut(torch.from_numpy(mask)[None].float(), windows[i : i + 1], size)[:, 0]
+        for i, mask in enumerate(masks)
+    ]
+    return torch.cat(cut).clamp(0, 1)
+
+
+def _masks(visible: Mask, occluder: Mask) -> Tensor:
+    """Visible, occluder and a plane of ones, by which a crop tells what lies beyond the image: [3,H,W] float32."""
+    return torch.from_numpy(np.stack([visible, occluder, np.ones_like(visible)])).float()

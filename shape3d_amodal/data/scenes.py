@@ -1,0 +1,251 @@
+"""Occlusion scenes with exact ground truth, from any mesh source. Scene k depends on (configuration, seed, k) alone.
+
+Two kinds. *Composed*: a ground plane, one perspective camera, 2 to 4 objects of random category, yaw, size and colour; object 0
+is the target, 10 to 70 % of it hidden by the others. *Bars*: one object on white, erased by bars or half-planes, as in the
+published figure of the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal.config import configuration
+from shape3d_amodal.data import scene_shading as shading
+from shape3d_amodal.data.meshes import MeshSource
+from shape3d_amodal.data.scene_layout import (
+    NEAREST_DEPTH,
+    Camera,
+    PlacedObject,
+    deform,
+    look_at_target,
+    place_around,
+    place_in_front,
+    stand,
+)
+from shape3d_amodal.rendering.zbuffer import rasterize
+
+Mask = NDArray[np.bool_]
+_PURPOSE = 1_001
+"""Keeps the scenes' generators apart from those of other uses of the same seed."""
+
+
+@configuration
+class SceneConfig:
+    """How scenes are made."""
+
+    kind: Literal["composed", "bars"] = "composed"
+    """Objects hiding each other on a ground plane, or one object on white erased by bars."""
+    image_size: int = 256
+    """Side of the square image in pixels."""
+    min_hidden: float = 0.10
+    """Least hidden share of the target's area."""
+    max_hidden: float = 0.70
+    """Largest hidden share of the target's area."""
+    deform: float = 0.0
+    """Strength of the random deformation of each mesh (0: none), an augmentation for training."""
+    balance: bool = True
+    """Draw the category first, then a mesh of it, so that rare categories are as frequent as common ones."""
+
+
+@dataclass(frozen=True)
+class SceneInstance:
+    """One object of a scene: masks [H,W] bool, exact at pixel centres; ``depth_order`` 0 is the nearest."""
+
+    mesh: str
+    category: str
+    amodal: Mask
+    visible: Mask
+    depth_order: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and its ground truth.
+
+    Attributes:
+        image: [H,W,3] uint8.
+        instances: the target first.
+        camera: parameters of the camera, for inspection.
+        erased: [H,W] bool, the region that bars erased; None for composed scenes.
+    """
+
+    image: NDArray[np.uint8]
+    instances: tuple[SceneInstance, ...]
+    camera: dict[str, float]
+    erased: Mask | None = None
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    placed: PlacedObject
+    depth: NDArray[np.float32]
+    face: NDArray[np.int32]
+
+    @property
+    def mask(self) -> Mask:
+        return self.face >= 0
+
+
+def make_scene(
+    meshes: MeshSource, config: SceneConfig, seed: int, index: int, *, target_category: str | None = None
+) -> Scene:
+    """Scene ``index``; ``target_category`` fixes the target's category, the other objects stay random."""
+    rng = np.random.default_rng((seed, _PURPOSE, index))
+    picker = _MeshPicker(meshes, config, rng)
+    if config.kind == "bars":
+        return _bars(picker, config, rng, target_category)
+    while True:
+        scene = _try_composed(picker, config, rng, target_category)
+        if scene is not None:
+            return scene
+
+
+class _MeshPicker:
+    """Draws meshes from a source and stands them, deformed, sized and turned at random, at the origin."""
+
+    def __init__(self, meshes: MeshSource, config: SceneConfig, rng: np.random.Generator) -> None:
+        self._meshes, self._config, self._rng = meshes, config, rng
+        self._by_category: dict[str, list[str]] = {}
+        for name in meshes.names:
+            self._by_category.setdefault(meshes.category(name), []).append(name)
+
+    def __call__(self, category: str | None = None) -> PlacedObject:
+        rng = self._rng
+        if category is None and self._config.balance:
+            category = str(rng.choice(sorted(self._by_category)))
+        names: Sequence[str] = self._meshes.names if category is None else self._by_category[category]
+        mesh = self._meshes.load(names[rng.integers(len(names))])
+        verts = deform(mesh.verts, self._config.deform, rng)
+        return stand(mesh, verts, size=rng.uniform(0.75, 1.3), yaw=rng.uniform(0, 2 * np.pi))
+
+
+def _draw(placed: PlacedObject, camera: Camera) -> _Drawn | None:
+    """The object alone before the camera; None if it stands too near."""
+    projected = camera.project(placed.verts)
+    if projected[:, 2].min() < NEAREST_DEPTH:
+        return None
+    return _Drawn(placed, *rasterize(projected, placed.mesh.faces, camera.size, camera.size))
+
+
+def _inside(drawn: _Drawn) -> bool:
+    """Whether the object is seen, and whole: its mask touches no border of the image."""
+    mask = drawn.mask
+    border = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
+    return bool(mask.any() and not border)
+
+
+def _hidden_share(target: _Drawn, others: Sequence[_Drawn]) -> float:
+    visible = target.mask
+    for other in others:
+        visible = visible & ~(other.depth < target.depth)
+    return 1 - float(visible.sum()) / float(target.mask.sum())
+
+
+def _try_composed(
+    pick: _MeshPicker, config: SceneConfig, rng: np.random.Generator, target_category: str | None
+) -> Scene | None:
+    placed = pick(target_category)
+    camera = look_at_target(placed, config.image_size, rng)
+    target = _draw(placed, camera)
+    if target is None or not _inside(target):
+        return None
+    count = int(rng.integers(2, 5))
+    drawn = [target]
+    hidden = 0.0
+    for _ in range(5 * count):
+        if len(drawn) == count:
+            break
+        place = place_in_front if len(drawn) == 1 else place_around
+        other = place(placed, pick(), camera, rng)
+        if not all(other.apart_from(one.placed, 0.01) for one in drawn):
+            continue
+        candidate = _draw(other, camera)
+        if candidate is None or candidate.mask.mean() > 0.35:
+            continue
+        now_hidden = _hidden_share(target, [*drawn[1:], candidate])
+        if config.min_hidden <= now_hidden <= config.max_hidden:
+            drawn.append(candidate)
+            hidden = now_hidden
+    if not config.min_hidden <= hidden <= config.max_hidden:
+        return None
+    return _finish(drawn, camera, rng)
+
+
+def _finish(drawn: list[_Drawn], camera: Camera, rng: np.random.Generator) -> Scene:
+    """Resolve visibility, drop objects that are not seen at all, and colour the picture."""
+    depths = np.stack([one.depth for one in drawn])
+    nearest = depths.min(axis=0)
+    picture = shading.background(camera, [one.placed for one in drawn], rng)
+    light = shading.Light(rng)
+    seen = []
+    for i, one in enumerate(drawn):
+        visible = one.mask & (one.depth == nearest)
+        paint = shading.paint(one.placed.mesh, rng)
+        if visible.any():
+            shading.shade(picture, visible, one.face, one.placed, paint, light)
+            seen.append((one, visible))
+    order = depth_order([one.depth for one, _ in seen])
+    instances = tuple(
+        SceneInstance(one.placed.mesh.name, one.placed.mesh.category, one.mask, visible, place)
+        for (one, visible), place in zip(seen, order, strict=True)
+    )
+    return Scene(shading.expose(picture, rng), instances, camera.to_dict())
+
+
+def depth_order(depths: Sequence[NDArray[np.float32]]) -> list[int]:
+    """Rank of each object from near to far, 0 first, from depth maps (infinite where an object is not).
+
+    Objects are taken from the front one by one: next is the one of which the remaining ones hide the fewest pixels; the
+    nearer median depth decides between equals.
+    """
+    left = list(range(len(depths)))
+    rank = [0] * len(depths)
+    medians = [float(np.median(depth[np.isfinite(depth)])) if np.isfinite(depth).any() else np.inf for depth in depths]
+    for place in range(len(depths)):
+        covered = {i: sum(int((depths[j] < depths[i])[np.isfinite(depths[i])].sum()) for j in left if j != i) for i in left}
+        nearest = min(left, key=lambda i: (covered[i], medians[i]))
+        rank[nearest] = place
+        left.remove(nearest)
+    return rank
+
+
+def _bars(pick: _MeshPicker, config: SceneConfig, rng: np.random.Generator, category: str | None) -> Scene:
+    while True:
+        placed = pick(category)
+        camera = look_at_target(placed, config.image_size, rng)
+        drawn = _draw(placed, camera)
+        if drawn is None or not _inside(drawn):
+            continue
+        erased = _eraser(drawn.mask, rng)
+        hidden = float((erased & drawn.mask).sum()) / float(drawn.mask.sum())
+        if config.min_hidden <= hidden <= config.max_hidden:
+            break
+    picture = np.ones((config.image_size, config.image_size, 3), np.float32)
+    shading.shade(picture, drawn.mask & ~erased, drawn.face, placed, shading.paint(placed.mesh, rng), shading.Light(rng))
+    image = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    instance = SceneInstance(placed.mesh.name, placed.mesh.category, drawn.mask, drawn.mask & ~erased, depth_order=0)
+    return Scene(image, (instance,), camera.to_dict(), erased)
+
+
+def _eraser(mask: Mask, rng: np.random.Generator) -> Mask:
+    """A half-plane, or one or two bars, parallel to the axes, somewhere over the object."""
+    erased = np.zeros_like(mask)
+    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    half_plane = rng.random() < 0.4
+    for _ in range(1 if half_plane else int(rng.integers(1, 3))):
+        across = bool(rng.integers(2))
+        low, high = (rows[0], rows[-1] + 1) if across else (columns[0], columns[-1] + 1)
+        if half_plane:
+            cut = int(rng.uniform(low, high))
+            band = slice(0, cut) if rng.integers(2) else slice(cut, None)
+        else:
+            width = max(1, int((high - low) * rng.uniform(0.15, 0.45)))
+            start = int(rng.uniform(low, high - width + 1))
+            band = slice(start, start + width)
+        erased[(band, slice(None)) if across else (slice(None), band)] = True
+    return erased

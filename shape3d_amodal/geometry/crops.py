@@ -1,0 +1,100 @@
+"""Square windows around instances: where to look, cutting out, and pasting back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from kornia.geometry.transform import warp_affine
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+REACH = 0.8
+"""A window goes at most this share of the visible box's longer side beyond the visible box, on each side."""
+MARGIN = 0.08
+"""Background kept around the region that the object may fill, as a share of the window's side."""
+_SAMPLES = 2
+"""Samples along each side of a crop pixel; their mean is the pixel's value (windows are usually larger than crops)."""
+
+
+def instance_window(visible: NDArray[np.bool_], occluder: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The square that holds all that may belong to an instance.
+
+    An object cannot go on behind known background. So its hidden part lies in the occluders (and beyond the image's border)
+    that are connected with the visible part; the window grows from the visible box only there, and by at most ``REACH``.
+
+    Args:
+        visible: [H,W] bool, not empty.
+        occluder: [H,W] bool, pixels that may hide the instance.
+
+    Returns:
+        [4] float32: x0, y0, x1, y1 in image pixels; may reach beyond the image.
+    """
+    height, width = visible.shape
+    rows, columns = np.nonzero(visible.any(axis=1))[0], np.nonzero(visible.any(axis=0))[0]
+    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    reach = round(REACH * max(y1 - y0, x1 - x0))
+    # Possible pixels in the largest window; what lies beyond the image is possible, too.
+    top, bottom, left, right = y0 - reach, y1 + reach, x0 - reach, x1 + reach
+    possible = np.ones((bottom - top, right - left), bool)
+    inside = np.s_[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    place = np.s_[inside[0].start - top : inside[0].stop - top, inside[1].start - left : inside[1].stop - left]
+    possible[place] = visible[inside] | occluder[inside]
+    labels, _ = ndimage.label(possible, structure=np.ones((3, 3)))
+    touched = np.zeros(labels.max() + 1, bool)
+    touched[labels[place][visible[inside]]] = True
+    connected = touched[labels]
+    rows, columns = np.nonzero(connected.any(axis=1))[0], np.nonzero(connected.any(axis=0))[0]
+    low = np.array([left + columns[0], top + rows[0]], np.float64)
+    high = np.array([left + columns[-1] + 1, top + rows[-1] + 1], np.float64)
+    side = max(*(high - low), 4.0) / (1 - 2 * MARGIN)
+    corner = (low + high - side) / 2
+    return np.concatenate([corner, corner + side]).astype(np.float32)
+
+
+def cut(image: Tensor, windows: Tensor, size: int) -> Tensor:
+    """Resample windows of an image to square crops, averaging over each crop pixel; zero beyond the image.
+
+    Args:
+        image: [C,H,W] float.
+        windows: [N,4] float, (x0, y0, x1, y1) in image pixels, square.
+        size: side S of the crops in pixels.
+
+    Returns:
+        [N,C,S,S] of the image's dtype.
+    """
+    fine = size * _SAMPLES
+    scale = fine / (windows[:, 2] - windows[:, 0])
+    # kornia counts pixel centres as integers: centre i lies at i + 0.5 of our pixel frame.
+    matrix = image.new_zeros(len(windows), 2, 3)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = scale
+    matrix[:, :, 2] = (0.5 - windows[:, :2]) * scale[:, None] - 0.5
+    crops = warp_affine(image.expand(len(windows), -1, -1, -1), matrix, (fine, fine), align_corners=True)
+    return torch.nn.functional.avg_pool2d(crops, _SAMPLES)
+
+
+def paste(crop: Tensor, window: Tensor, height: int, width: int) -> Tensor:
+    """Resample one crop back to image pixels: [S,S] float to [H,W] float, bilinear, zero outside its window.
+
+    Args:
+        crop: [S,S] float.
+        window: [4] float, the window that it was cut from.
+        height, width: size of the image in pixels.
+    """
+    size = crop.shape[-1]
+    x0, y0, x1, _ = (float(value) for value in window)
+    left, top = max(int(np.floor(x0)), 0), max(int(np.floor(y0)), 0)
+    right, bottom = min(int(np.ceil(x1)), width), min(int(np.ceil(y0 + x1 - x0)), height)
+    result = crop.new_zeros(height, width)
+    if right <= left or bottom <= top:
+        return result
+    scale = (x1 - x0) / size
+    # Only the window's own pixels are resampled; their frame starts at (left, top).
+    matrix = torch.tensor(
+        [[scale, 0, 0.5 * scale + x0 - left - 0.5], [0, scale, 0.5 * scale + y0 - top - 0.5]],
+        dtype=crop.dtype,
+        device=crop.device,
+    )
+    patch = warp_affine(crop[None, None], matrix[None], (bottom - top, right - left), padding_mode="border")[0, 0]
+    result[top:bottom, left:right] = patch
+    return result

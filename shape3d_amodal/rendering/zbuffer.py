@@ -1,0 +1,88 @@
+"""Hard z-buffer: the nearest face at every pixel centre, for scenes, previews and evaluation. Not differentiable."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+NEAR = 1e-4
+"""Faces with a vertex nearer than this (or not finite) are dropped."""
+
+
+def rasterize(
+    verts: NDArray[np.float32], faces: NDArray[np.int32], height: int, width: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Rasterize triangles; inverse depth is interpolated linearly on the screen, so depths are perspective-correct.
+
+    Args:
+        verts: [V,3] float32: x and y in pixels (x right, y down, pixel (row, column) is sampled at its centre
+            (column + 0.5, row + 0.5)), and depth along the viewing axis, positive.
+        faces: [F,3] int32. Both orientations are drawn.
+        height, width: size of the picture in pixels.
+
+    Returns:
+        depth: [H,W] float32, infinity where nothing was hit.
+        face_id: [H,W] int32, -1 where nothing was hit; of faces equally near the first wins.
+    """
+    inverse_depth = np.zeros((height, width), np.float32)
+    face_id = np.full((height, width), -1, np.int32)
+    draw(np.ascontiguousarray(verts, np.float32), np.ascontiguousarray(faces, np.int32), inverse_depth, face_id)
+    with np.errstate(divide="ignore"):
+        return np.float32(1) / inverse_depth, face_id
+
+
+def barycentrics(
+    verts: NDArray[np.float32], faces: NDArray[np.int32], face_id: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Screen-space barycentric coordinates [H,W,3] float32 of every pixel centre in its face; 0 where ``face_id`` is -1."""
+    rows, columns = np.nonzero(face_id >= 0)
+    a, b, c = np.moveaxis(verts[faces[face_id[rows, columns]]][..., :2].astype(np.float64), 1, 0)
+    point = np.stack([columns + 0.5, rows + 0.5], axis=-1)
+
+    def cross(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
+        return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
+
+    weights = np.stack([cross(c - b, point - b), cross(a - c, point - c), cross(b - a, point - a)], axis=-1)
+    result = np.zeros((*face_id.shape, 3), np.float32)
+    result[rows, columns] = weights / weights.sum(axis=-1, keepdims=True)
+    return result
+
+
+@numba.njit(cache=True, nogil=True, fastmath=False)
+def draw(verts: NDArray, faces: NDArray, inverse_depth: NDArray, face_id: NDArray) -> None:
+    """Draw into ``inverse_depth`` [H,W] (0 = empty) and ``face_id`` [H,W] in place; see ``rasterize``."""
+    height, width = inverse_depth.shape
+    for f in range(faces.shape[0]):
+        ax, ay, az = verts[faces[f, 0]]
+        bx, by, bz = verts[faces[f, 1]]
+        cx, cy, cz = verts[faces[f, 2]]
+        if not (az > NEAR and bz > NEAR and cz > NEAR):
+            continue
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if not (abs(area) > 1e-12 and abs(area) < 1e12):
+            continue
+        # The columns and rows whose centres lie in the bounding box.
+        left = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
+        right = min(width - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
+        top = max(0, int(np.ceil(min(ay, by, cy) - 0.5)))
+        bottom = min(height - 1, int(np.floor(max(ay, by, cy) - 0.5)))
+        if left > right or top > bottom:
+            continue
+        scale = 1.0 / area
+        # Barycentric weights are affine in x: w = base + slope * x.
+        slope_a, slope_b = -(cy - by) * scale, -(ay - cy) * scale
+        ia, ib, ic = 1.0 / az, 1.0 / bz, 1.0 / cz
+        for row in range(top, bottom + 1):
+            y = row + 0.5
+            wa = ((cx - bx) * (y - by) + (cy - by) * bx) * scale + slope_a * (left + 0.5)
+            wb = ((ax - cx) * (y - cy) + (ay - cy) * cx) * scale + slope_b * (left + 0.5)
+            for column in range(left, right + 1):
+                wc = 1.0 - wa - wb
+                if wa >= 0.0 and wb >= 0.0 and wc >= 0.0:
+                    inverse = wa * ia + wb * ib + wc * ic
+                    if inverse > inverse_depth[row, column]:
+                        inverse_depth[row, column] = inverse
+                        face_id[row, column] = f
+                wa += slope_a
+                wb += slope_b
