@@ -1,0 +1,115 @@
+"""Soft silhouettes of triangle meshes: the one public function, its checks and the choice of backend."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from shape3d_amodal.errors import MissingBackendError
+
+Mode = Literal["product"]
+Backend = Literal["auto", "reference", "cpu", "pytorch3d"]
+
+
+def blur_sigma(pixels: float, image_size: int) -> float:
+    """The ``sigma`` (NDC squared) of a blur of ``pixels`` pixels in a square image of ``image_size`` pixels.
+
+    A pixel is 2 / image_size wide in NDC, so sigma = (2 pixels / image_size)^2.
+
+    Raises:
+        ValueError: ``pixels`` or ``image_size`` is not positive and finite.
+    """
+    if not (math.isfinite(pixels) and pixels > 0 and image_size > 0):
+        raise ValueError(f"expected a positive blur and image size in pixels, got {pixels} and {image_size}")
+    return (2.0 * pixels / image_size) ** 2
+
+
+def render_silhouettes(
+    verts_ndc: Tensor,
+    faces: Tensor,
+    image_size: int,
+    sigma: float,
+    mode: Mode = "product",
+    backend: Backend = "auto",
+) -> Tensor:
+    """Render a soft silhouette of each mesh, differentiable in the vertices.
+
+    Every face that touches a pixel counts, front or back; there is no limit on faces a pixel. Faces with a vertex
+    behind the near plane (z < 1e-8), edge-on faces (twice the area at most 1e-8) and faces with a non-finite vertex
+    have no weight and a zero gradient. Depth has no other influence, and no gradient.
+
+    ``product`` is the aggregation of SoftRas (Liu et al., ICCV 2019) and of PyTorch3D's ``SoftSilhouetteShader``:
+    alpha(p) = 1 - prod_j (1 - sigmoid(+-d_j(p)^2 / sigma)), d_j the distance to the boundary of face j, positive
+    inside and counted up to d_j^2 < sigma ln(1e4 - 1) outside. Two faces meet at a closed mesh's rim (alpha = 0.75
+    there), so its 0.5 contour lies sqrt(0.8814 sigma) NDC, that is 0.47 image_size sqrt(sigma) pixels, outside the
+    mesh; thresholding at 0.75 undoes this dilation.
+
+    Args:
+        verts_ndc: [B,V,3] floating point, PyTorch3D's NDC: x left, y up, z into the scene; the image's borders lie at
+            -1 and 1. Half precision is computed in float32.
+        faces: [F,3] int64, shared by the batch, or [B,F,3].
+        image_size: height and width of the image in pixels.
+        sigma: blur, NDC squared as in PyTorch3D; see ``blur_sigma``.
+        mode: how the faces of a pixel are put together.
+        backend: ``cpu`` (numba; float32 on the CPU), ``reference`` (plain torch), ``pytorch3d`` (at most 100 faces a
+            pixel), or ``auto``: ``cpu`` where it applies and ``reference`` elsewhere.
+
+    Returns:
+        [B,H,W] in 0..1, row 0 at the top (y = 1) and column 0 at the left of the picture (x = 1); float64 for float64
+        vertices, else float32.
+
+    Raises:
+        ValueError: a wrong shape, type, device or value.
+        MissingBackendError: ``pytorch3d`` is asked for and not installed.
+    """
+    _check(verts_ndc, faces, image_size, sigma, mode, backend)
+    if verts_ndc.dtype in (torch.float16, torch.bfloat16):
+        verts_ndc = verts_ndc.float()
+    fits_cpu = verts_ndc.device.type == "cpu" and verts_ndc.dtype == torch.float32
+    if backend == "auto":
+        backend = "cpu" if fits_cpu else "reference"
+    if backend == "cpu":
+        if not fits_cpu:
+            raise ValueError(
+                f"backend 'cpu' takes float32 vertices on the CPU, got {verts_ndc.dtype} on {verts_ndc.device}; "
+                "use backend='reference'"
+            )
+        from shape3d_amodal.rendering import cpu
+
+        return cpu.product_silhouettes(verts_ndc, faces, image_size, sigma)
+    if backend == "reference":
+        from shape3d_amodal.rendering import reference
+
+        return reference.product_silhouettes(verts_ndc, faces, image_size, sigma)
+    try:
+        from shape3d_amodal.rendering import pytorch3d
+    except ImportError as error:
+        raise MissingBackendError(f"backend 'pytorch3d' needs the package pytorch3d: {error}") from error
+    return pytorch3d.product_silhouettes(verts_ndc, faces, image_size, sigma)
+
+
+def _check(verts: Tensor, faces: Tensor, image_size: int, sigma: float, mode: str, backend: str) -> None:
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode: expected one of {', '.join(get_args(Mode))}, got {mode!r}")
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
+    if verts.ndim != 3 or verts.shape[2] != 3 or not verts.is_floating_point():
+        raise ValueError(f"verts_ndc: expected a float [B,V,3] tensor, got {verts.dtype} {list(verts.shape)}")
+    if faces.dtype != torch.int64 or faces.ndim not in (2, 3) or faces.shape[-1] != 3:
+        raise ValueError(f"faces: expected an int64 [F,3] or [B,F,3] tensor, got {faces.dtype} {list(faces.shape)}")
+    if faces.ndim == 3 and len(faces) != len(verts):
+        raise ValueError(f"faces: expected one set of faces for each of {len(verts)} meshes, got {len(faces)}")
+    if faces.device != verts.device:
+        raise ValueError(f"faces: expected the vertices' device {verts.device}, got {faces.device}")
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
+        raise ValueError(f"image_size: expected a positive number of pixels (int), got {image_size!r}")
+    if not (math.isfinite(sigma) and sigma > 0):
+        raise ValueError(f"sigma: expected a positive, finite blur in NDC squared, got {sigma!r}")
+    # A GPU checks indices itself; asking here would wait for it.
+    if faces.device.type == "cpu" and faces.numel():
+        low, high = (int(bound) for bound in torch.aminmax(faces))
+        if low < 0 or high >= verts.shape[1]:
+            raise ValueError(f"faces: expected vertex indices in 0..{verts.shape[1] - 1}, got {low}..{high}")
