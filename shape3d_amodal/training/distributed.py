@@ -1,0 +1,84 @@
+"""Training on several processes, started by torchrun: gloo on CPUs, nccl on GPUs. Alone, nothing here does anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from shape3d_amodal.errors import MissingBackendError
+
+PATIENCE = timedelta(hours=1)
+"""How long a rank waits for another one: longer than rank 0's validation."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all that train together."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Rank 0, the only one that writes."""
+        return self.rank == 0
+
+    def mean(self, values: list[float]) -> list[float]:
+        """The mean of each value over all ranks."""
+        return (self._reduce(values, dist.ReduceOp.SUM) / self.count).tolist() if self.count > 1 else values
+
+    def maximum(self, value: float) -> float:
+        """The largest of the ranks' values, so that all take the same decision."""
+        return self._reduce([value], dist.ReduceOp.MAX).item() if self.count > 1 else value
+
+    def wait(self) -> None:
+        """Return when all ranks are here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def _reduce(self, values: list[float], operation: dist.ReduceOp.RedOpType) -> Tensor:
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor, op=operation)
+        return tensor
+
+
+@contextmanager
+def join(device: str) -> Iterator[Ranks]:
+    """Join the process group that torchrun's environment variables describe; alone where there are none.
+
+    Args:
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        MissingBackendError: a GPU was asked for and there is none.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise MissingBackendError(f"device: expected a CUDA device for '{device}', found none; use 'cpu' or 'auto'")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Ranks(0, 1, torch.device(device))
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=PATIENCE)
+    try:
+        yield Ranks(dist.get_rank(), count, torch.device(device))
+    finally:
+        dist.destroy_process_group()
+
+
+def use_threads(threads: int) -> None:
+    """Let torch use ``threads`` threads in this process; 0 shares the machine's cores among its local ranks."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

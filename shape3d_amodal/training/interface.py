@@ -1,0 +1,92 @@
+"""What a training is configured with (``LoopConfig``) and what it trains (``Task``)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from shape3d_amodal.config import configuration
+
+
+@configuration
+class LoopConfig:
+    steps: int = 10_000
+    """Number of optimiser steps."""
+    batch_size: int = 32
+    """Samples of one optimiser step, over all ranks and accumulated parts."""
+    learning_rate: float = 1e-3
+    """Highest learning rate of AdamW."""
+    weight_decay: float = 0.01
+    """Weight decay of AdamW, for parameters of two or more dimensions."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises linearly from zero."""
+    schedule: Literal["cosine", "step"] = "cosine"
+    """How the learning rate falls after the warm-up."""
+    final_rate: float = 0.01
+    """Last learning rate of the cosine schedule, as a share of the highest."""
+    milestones: tuple[float, ...] = (0.6, 0.85)
+    """Shares of all steps at which the step schedule lowers the learning rate."""
+    decay: float = 0.1
+    """What the step schedule multiplies the learning rate by."""
+    clip_norm: float = 1.0
+    """Largest L2 norm of the gradient; longer ones are shortened to it, 0 never does."""
+    ema_decay: float = 0.999
+    """Share of the old running mean of the weights that stays at each step; 0 turns the mean off."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto is bf16 on GPUs and on CPUs with AMX, else float32."""
+    accumulate: int = 1
+    """Parts that each rank works through one after another in a step, to save memory."""
+    seed: int = 0
+    """Seed of everything random."""
+    log_every: int = 20
+    """Steps between two lines of the log."""
+    checkpoint_every: int = 500
+    """Steps between two checkpoints."""
+    keep_checkpoints: int = 3
+    """Newest checkpoints that are kept."""
+    validate_every: int = 0
+    """Steps between two validations; 0 validates only at the end."""
+    sample_every: int = 0
+    """Steps between two sets of sample pictures; 0 makes them only at the end."""
+    max_minutes: float = 0.0
+    """Minutes after which the training saves and stops; 0 is no limit."""
+    threads: int = 0
+    """Threads of torch in each process; 0 uses all cores."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+class Task(Protocol):
+    """What one stage or baseline brings to the loop. Subclass it to inherit the two empty defaults."""
+
+    name: str
+
+    def modules(self) -> nn.Module:
+        """The module to train, always the same one; parameters that stay fixed have ``requires_grad`` False."""
+        ...
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Any, list[str]]:
+        """The ``size`` samples of the 0-based ``step`` and their ids, drawn from ``generator`` alone.
+
+        Every rank makes the whole batch and keeps its own rows, so heavy work belongs into ``losses``. The batch is a
+        tensor, a list, tuple or dict of batches, or an object with ``to(device)`` and ``[slice]``; all that it holds
+        has ``size`` rows. It is made on the CPU.
+        """
+        ...
+
+    def losses(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
+        """Named scalar losses, means over the batch's rows, already weighted: the training minimises their sum.
+
+        The names may depend on ``step`` and ``progress`` (0..1, the share of steps done), but not on the batch.
+        """
+        ...
+
+    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """Named metrics after ``step`` steps; called in evaluation mode, without gradients, on rank 0 alone."""
+        return {}
+
+    def sample_pictures(self, step: int) -> dict[str, np.ndarray]:  # noqa: ARG002
+        """Named pictures [H,W,3] uint8 after ``step`` steps, called like ``validate``."""
+        return {}

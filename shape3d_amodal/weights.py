@@ -1,0 +1,153 @@
+"""Folders of files sealed by their checksums: shipped weights, and the ground that training checkpoints stand on.
+
+A sealed folder appears whole or not at all, and holds a file ``sha256`` in the format of the command ``sha256sum``, so
+that ``sha256sum -c sha256`` checks it too. Tensors are stored as safetensors; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shape3d_amodal.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MANIFEST = "sha256"
+TEMPORARY = ".partial-"
+"""Prefix of what is being written or removed; whatever bears it may be deleted when nobody is writing."""
+
+CONFIG_FILE = "config.yaml"
+TENSOR_FILE = "model.safetensors"
+
+
+def save_weights(folder: str | Path, config_yaml: str, state: Mapping[str, Tensor]) -> None:
+    """Write shipped weights: ``config.yaml``, ``model.safetensors`` and ``sha256``, replacing what ``folder`` held.
+
+    Args:
+        folder: created with its parents.
+        config_yaml: the YAML text that ``load_weights`` gives back unchanged.
+        state: tensors of any shape, dtype and device.
+
+    Raises:
+        OSError: the disk is full or not writable; then no half-written folder stays.
+    """
+    write_sealed(Path(folder), {CONFIG_FILE: config_yaml.encode(), TENSOR_FILE: pack_tensors(state)})
+
+
+def load_weights(folder: str | Path) -> tuple[str, dict[str, Tensor]]:
+    """The configuration text and the tensors (on the CPU) of a folder that ``save_weights`` wrote.
+
+    Raises:
+        WeightsError: a file is missing, unreadable or not the one that was sealed; the error names it.
+    """
+    folder = Path(folder)
+    files = read_sealed(folder, (CONFIG_FILE, TENSOR_FILE))
+    return files[CONFIG_FILE].decode(), unpack_tensors(files[TENSOR_FILE], folder / TENSOR_FILE)
+
+
+def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """The tensors as the bytes of a safetensors file. Tensors that share memory are stored apart."""
+    from safetensors.torch import save
+
+    return save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
+
+
+def unpack_tensors(content: bytes, file: Path) -> dict[str, Tensor]:
+    """What ``pack_tensors`` packed; ``file`` is named in the ``WeightsError`` for other bytes."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise WeightsError(f"expected a safetensors file, got something else ({error})", file=file) from error
+
+
+def write_sealed(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write ``files`` and their manifest under a temporary name, fsync each, then put the folder in its place at once.
+
+    A folder that stood there is replaced. After a kill the folder is whole, as before, or (only when it replaces
+    another one) absent, and a folder named ``.partial-*`` may stay beside it.
+
+    Raises:
+        OSError: the disk is full or not writable; then the temporary folder is removed and an older ``folder`` stays.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f"{TEMPORARY}{folder.name}-{os.getpid()}")
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()]
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        for name, content in {**files, MANIFEST: "".join(lines).encode()}.items():
+            with (temporary / name).open("xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        _sync_folder(temporary)
+        if folder.exists():
+            discard(folder)
+        temporary.replace(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_folder(folder.parent)
+
+
+def read_sealed(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """The bytes of the files ``names``, each checked against the manifest of ``folder``.
+
+    Raises:
+        WeightsError: the manifest or a file is missing, unreadable or damaged; the error names the file.
+    """
+    sums = read_manifest(folder)
+    files = {}
+    for name in names:
+        if name not in sums:
+            raise WeightsError(f"expected a line for {name}, found none; get the folder again", file=folder / MANIFEST)
+        files[name] = _read(folder / name)
+        found = hashlib.sha256(files[name]).hexdigest()
+        if found != sums[name]:
+            problem = f"the file is damaged: expected SHA-256 {sums[name][:12]}…, got {found[:12]}…; get it again"
+            raise WeightsError(problem, file=folder / name)
+    return files
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """File name -> SHA-256 in lower-case hexadecimal, as the manifest of ``folder`` says."""
+    # Not splitlines(): it would also split at control characters that a flipped bit can make of a newline.
+    lines = _read(folder / MANIFEST).decode("latin-1").split("\n")
+    matches = [re.fullmatch(r"([0-9a-f]{64})  ([\w.-]+)", line) for line in lines[:-1]]
+    if lines[-1] or not all(matches):
+        raise WeightsError("expected lines of a SHA-256 and a file name; get the folder again", file=folder / MANIFEST)
+    return {match[2]: match[1] for match in matches if match}
+
+
+def discard(folder: Path) -> None:
+    """Remove ``folder`` so that a kill in between leaves no half of it under its name."""
+    doomed = folder.with_name(f"{TEMPORARY}{folder.name}-{os.getpid()}-old")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.replace(doomed)
+    shutil.rmtree(doomed)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"cannot read the file: {error.strerror}; is the folder complete?", file=file) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable (renames live in the folder, not in the files)."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
