@@ -1,0 +1,88 @@
+"""The command line, ``shape3d-amodal <command>``.
+
+How a command is written: ``shape3d_amodal/cli/<command>.py`` holds one function named ``<command>`` whose typed
+arguments are the options (tyro) and whose docstring is the help::
+
+    def complete(images: Path, annotations: Path, *, weights: str = "open13", out: Path = Path("results.json")) -> None:
+        \"\"\"Complete the visible masks of a COCO file.
+
+        Args:
+            images: folder that the annotation file's names are relative to.
+            ...
+        \"\"\"
+        from shape3d_amodal.pipeline import ShapePriorPipeline  # heavy imports stand inside the function
+
+Every argument becomes an option (``--images``, ``--fit-steps``); ``tyro.conf.Positional[Path]`` makes it positional. The
+types must be importable at the module's top, and cheap: ``--help`` imports every command file. A command prints what it
+has to say, returns None, and raises an ``AmodalError`` where it fails.
+
+Exit status: 0 done, 2 usage, otherwise the error's own (3 bad data, 4 a missing backend, 1 the rest), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import tyro
+
+from shape3d_amodal import __version__
+from shape3d_amodal.errors import AmodalError, MissingBackendError
+
+COMMANDS = ("doctor", "demo", "scenes", "train", "complete", "render", "evaluate")
+DESCRIPTION = """Amodal instance segmentation with a 3D shape prior.
+
+Global options, anywhere on the line: --debug shows the traceback of an error; --version prints the version."""
+INTERRUPTED = 130
+
+# Libraries that a machine may lack, and how to get them.
+_INSTALL_HINTS = {
+    "detectron2": "run scripts/setup.sh, or install the wheel of requirements/detectron2.txt",
+    "pytorch3d": "run scripts/setup.sh, or pip install easypytorch3d",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. ``arguments`` defaults to the process's own."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if "--version" in arguments:
+        print(f"shape3d-amodal {__version__}")
+        return 0
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            _commands(), prog="shape3d-amodal", description=DESCRIPTION, args=arguments or ["--help"]
+        )
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (AmodalError, ModuleNotFoundError, OSError) as error:
+        known = _as_users_error(error)
+        if known is None:
+            raise
+        if debug:
+            traceback.print_exception(error)
+        print(f"error: {known}", file=sys.stderr)
+        return known.exit_status
+    return 0
+
+
+def _commands() -> dict[str, Callable[..., Any]]:
+    return {name: getattr(import_module(f"{__name__}.{name}"), name) for name in COMMANDS}
+
+
+def _as_users_error(error: BaseException) -> AmodalError | None:
+    """The error that the user can mend, or None where it is a fault of ours."""
+    if isinstance(error, AmodalError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        library = (error.name or "").partition(".")[0]
+        hint = _INSTALL_HINTS.get(library)
+        return None if hint is None else MissingBackendError(f"{library} is not installed: {hint}")
+    if isinstance(error, OSError) and error.filename is not None:  # an output that cannot be written
+        return AmodalError(f"{error.filename}: {error.strerror}")
+    return None
