@@ -10,8 +10,11 @@ import math
 import torch
 from torch import Tensor
 
+from shape3d_amodal.rendering.topology import Topology, topology_of
+
 NEAR = 1e-8  # PyTorch3D's kEpsilon, for depth and for twice the area
 AREA = 1e-8
+BESIDE = 1 / 64  # pixels
 
 
 def blur_radius(sigma: float) -> float:
@@ -41,6 +44,97 @@ def product_silhouettes(verts: Tensor, faces: Tensor, image_size: int, sigma: fl
     return -torch.expm1(-optical_depth).view(len(verts), image_size, image_size)
 
 
+def edge_silhouettes(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:
+    """alpha = sigmoid(+-d^2 / sigma): hard coverage gives the sign, the nearest point of the contour the distance.
+
+    Args and Returns as ``product_silhouettes``; the contour is explained at ``contour_candidates`` and ``on_contour``.
+    """
+    topology = topology_of(faces)
+    images = [
+        _edge_silhouette(verts[b], faces if faces.ndim == 2 else faces[b], topology, b, image_size, sigma)
+        for b in range(len(verts))
+    ]
+    return torch.stack(images) if images else verts.new_zeros(0, image_size, image_size)
+
+
+def _edge_silhouette(
+    verts: Tensor, faces: Tensor, topology: Topology, mesh: int, image_size: int, sigma: float
+) -> Tensor:
+    radius = blur_radius(sigma)
+    triangles, _ = drawable_triangles(verts.detach()[None], faces)
+    everywhere = pixel_centres(torch.arange(image_size**2, device=verts.device), image_size, verts.dtype)
+    covered = is_covered(everywhere, triangles)  # [HW]
+
+    edges, side = contour_candidates(verts.detach(), faces, topology, mesh)
+    ends = verts.index_select(0, edges.reshape(-1)).view(-1, 2, 3)[..., :2]  # [E,2,2]
+    edge, pixel = face_pixel_pairs(ends, torch.zeros_like(side), image_size, math.sqrt(radius))
+    u, w = ends.index_select(0, edge).unbind(dim=1)
+    squared = segment_distance(everywhere[pixel], u, w)
+    near = squared.detach() < radius
+    tested = (near & covered[pixel]).nonzero().squeeze(1)
+    beside = point_beside(
+        everywhere[pixel[tested]], u[tested].detach(), w[tested].detach(), side[edge[tested]], image_size
+    )
+    near[tested] = ~is_covered(beside, triangles)
+
+    kept = near.nonzero().squeeze(1)
+    nearest = verts.new_full((image_size**2,), radius)
+    nearest = nearest.scatter_reduce(0, pixel[kept], squared.index_select(0, kept), "amin")
+    alpha = torch.sigmoid(torch.where(covered, nearest, -nearest) / sigma)
+    return torch.where(nearest < radius, alpha, covered.to(verts.dtype)).view(image_size, image_size)
+
+
+def contour_candidates(verts: Tensor, faces: Tensor, topology: Topology, mesh: int) -> tuple[Tensor, Tensor]:
+    """The edges [E,2] whose faces all lie on one side of them on the screen, and that side [E] (1 left, -1 right).
+
+    Only these can be part of the contour: where two faces of a closed mesh meet they are the edges between a front and
+    a back face, in an open mesh also those of a single face. The rule does not ask how many faces meet, nor whether
+    they are wound alike, so it holds for meshes that are not manifold. Faces that are not drawn do not count.
+    """
+    corners = verts[faces]
+    area = cross(corners[..., :2], corners[:, :1, :2])[:, 1]
+    orientation = torch.where(drawable(corners), area.sign(), 0).long()
+    sides = slice(0, None)
+    first, last = 0, len(topology.edges)
+    if len(topology.first_edge) > 2:
+        first, last = (int(bound) for bound in topology.first_edge[mesh : mesh + 2])
+        sides = slice(int(topology.first_side[first]), int(topology.first_side[last]))
+    edge = topology.edge[sides] - first
+    side = orientation[topology.face[sides]] * topology.along[sides]
+    none = torch.zeros(last - first, dtype=torch.int64, device=verts.device)
+    left = none.index_add(0, edge, (side > 0).long()) > 0
+    right = none.index_add(0, edge, (side < 0).long()) > 0
+    candidates = (left != right).nonzero().squeeze(1)
+    return topology.edges[first:last][candidates], torch.where(left[candidates], 1, -1)
+
+
+def point_beside(p: Tensor, u: Tensor, w: Tensor, side: Tensor, image_size: int) -> Tensor:
+    """The point [N,2] just beyond the contour if the nearest point to p of the edge (u, w) is part of it.
+
+    It lies ``BESIDE`` pixels from the edge, on the side where the edge has no faces, and a little away from the edge's
+    ends, where the neighbouring edge may bend outwards. Where another part of the mesh covers it, the edge runs inside
+    the silhouette there and does not count.
+    """
+    edge = w - u
+    length = edge.square().sum(-1).sqrt()
+    delta = BESIDE * 2 / image_size
+    t = ((p - u) * edge).sum(-1) / length.square()
+    from_ends = (8 * delta / length).clamp(max=0.5)
+    t = torch.minimum(torch.maximum(t, from_ends), 1 - from_ends)
+    outwards = torch.stack([edge[:, 1], -edge[:, 0]], dim=1) * (side / length)[:, None]
+    return u + t[:, None] * edge + delta * outwards
+
+
+def is_covered(points: Tensor, triangles: Tensor) -> Tensor:
+    """Which points [N,2] lie in one of the triangles [F,3,2] or on its border, so that no gap is left between faces."""
+    covered = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    step = max(1, 2**22 // max(len(triangles), 1))
+    for i in range(0, len(points) if len(triangles) else 0, step):
+        area = cross(triangles, points[i : i + step, None, None])  # [n,F,3]
+        covered[i : i + step] = ((area >= 0).all(dim=2) | (area <= 0).all(dim=2)).any(dim=1)
+    return covered
+
+
 def drawable_triangles(verts: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     """The screen corners [N,3,2] of all faces that count, and the image [N] each belongs to."""
     B, V, _ = verts.shape
@@ -59,8 +153,11 @@ def drawable(corners: Tensor) -> Tensor:
 
 
 def cross(corners: Tensor, p: Tensor) -> Tensor:
-    """Twice the signed area of (p, corner k, corner k + 1): [N,3] for corners [N,3,2] and p [N,1,2]."""
-    u, w = corners - p, corners.roll(-1, dims=1) - p
+    """Twice the signed area of (p, corner k, corner k + 1): [...,3] for corners [...,3,2] and p [...,1,2].
+
+    Two faces at one edge get the same number with opposite signs, to the last bit.
+    """
+    u, w = corners - p, corners.roll(-1, dims=-2) - p
     return u[..., 0] * w[..., 1] - u[..., 1] * w[..., 0]
 
 
