@@ -79,6 +79,7 @@ class _Silhouettes(torch.autograd.Function):
         return grad_verts, None, None, None, None
 
 
+MOST_THREADS = 64  # of the pool; they are started as they are needed
 _pool: ThreadPoolExecutor | None = None
 
 
@@ -98,12 +99,12 @@ def _over_images(count: int, work: Callable[[int, int], None]) -> None:
     An image is the work of one thread, so the result does not depend on their number.
     """
     global _pool
-    threads = min(torch.get_num_threads(), os.cpu_count() or 1, count)
+    threads = min(torch.get_num_threads(), count)
     if threads <= 1:
         work(0, count)
         return
     if _pool is None:
-        _pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="silhouettes")
+        _pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="silhouettes")
     step = math.ceil(count / (4 * threads))  # a few portions each, for images differ
     portions = iter(range(0, count, step))
 
