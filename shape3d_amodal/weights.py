@@ -28,7 +28,7 @@ TENSOR_FILE = "model.safetensors"
 
 
 def save_weights(folder: str | Path, config_yaml: str, state: Mapping[str, Tensor]) -> None:
-    """Write shipped weights: ``config.yaml``, ``model.safetensors`` and ``sha256``, replacing what ``folder`` held.
+    """Write shipped weights: ``config.yaml``, ``model.safetensors`` and ``sha256``, in place of older ones.
 
     Args:
         folder: created with its parents.
@@ -37,6 +37,7 @@ def save_weights(folder: str | Path, config_yaml: str, state: Mapping[str, Tenso
 
     Raises:
         OSError: the disk is full or not writable; then no half-written folder stays.
+        WeightsError: ``folder`` holds other files than these.
     """
     write_sealed(Path(folder), {CONFIG_FILE: config_yaml.encode(), TENSOR_FILE: pack_tensors(state)})
 
@@ -73,11 +74,12 @@ def unpack_tensors(content: bytes, file: Path) -> dict[str, Tensor]:
 def write_sealed(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write ``files`` and their manifest under a temporary name, fsync each, then put the folder in its place at once.
 
-    A folder that stood there is replaced. After a kill the folder is whole, as before, or (only when it replaces
-    another one) absent, and a folder named ``.partial-*`` may stay beside it.
+    A folder of the same files that stood there is replaced. After a kill the folder is whole, as before, or (only
+    when it replaces another one) absent, and a folder named ``.partial-*`` may stay beside it.
 
     Raises:
         OSError: the disk is full or not writable; then the temporary folder is removed and an older ``folder`` stays.
+        WeightsError: ``folder`` holds other things, which are not ours to remove.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f"{TEMPORARY}{folder.name}-{os.getpid()}")
@@ -92,6 +94,7 @@ def write_sealed(folder: Path, files: Mapping[str, bytes]) -> None:
                 os.fsync(stream.fileno())
         _sync_folder(temporary)
         if folder.exists():
+            _check_replaceable(folder, {*files, MANIFEST})
             discard(folder)
         temporary.replace(folder)
     except BaseException:
@@ -135,6 +138,13 @@ def discard(folder: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
     folder.replace(doomed)
     shutil.rmtree(doomed)
+
+
+def _check_replaceable(folder: Path, names: set[str]) -> None:
+    strangers = sorted({path.name for path in folder.iterdir()} - names)
+    if strangers:
+        problem = f"expected a new folder, or one with nothing but {', '.join(sorted(names))}, found {strangers[0]}"
+        raise WeightsError(f"{problem}; choose another folder or remove what it holds", file=folder)
 
 
 def _read(file: Path) -> bytes:

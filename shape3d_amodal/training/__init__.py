@@ -1,0 +1,1 @@
+"""One training loop for all stages and baselines: see ``loop.train``."""

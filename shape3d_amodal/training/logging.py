@@ -58,11 +58,20 @@ class TrainingLog:
             for name, picture in pictures.items():
                 self._board.add_image(name, picture, step, dataformats="HWC")
 
-    def close(self) -> None:
-        if self.folder is not None:
+    def __enter__(self) -> TrainingLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.folder is None:
+            return
+        try:
             with self._failures():
                 self._stream.close()
                 self._board.close()
+        except TrainingError:
+            # On a full disk the first error is the one to hear of.
+            if kind is None:
+                raise
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

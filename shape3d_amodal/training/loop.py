@@ -10,19 +10,24 @@ same bits as one that was not.
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.training.checkpoints import CheckpointFolder
+from shape3d_amodal.training.checkpoints import Checkpoint, CheckpointFolder
 from shape3d_amodal.training.distributed import join, use_threads
 from shape3d_amodal.training.interface import LoopConfig, Task
 from shape3d_amodal.training.logging import Meter, ProgressLine, TrainingLog
-from shape3d_amodal.training.settings import check_settings, flatten
+from shape3d_amodal.training.settings import check_settings, describe
 from shape3d_amodal.training.signals import StopSignals
 from shape3d_amodal.training.trainer import Trainer, TrainResult
+
+logger = logging.getLogger(__name__)
+
+TIME_IS_UP = 1
+"""Why a training halts, beside the numbers of the signals SIGINT (2) and SIGTERM (15), which go before it."""
 
 __all__ = ["LoopConfig", "Task", "TrainResult", "train"]
 
@@ -53,66 +58,59 @@ def train(
         trainer = Trainer(task, config, ranks)
         if dry_run:
             return trainer.rehearse()
-        settings = {"stage": task.name, **flatten("loop", config)}
-        if is_dataclass(experiment):
-            parts = {field.name: getattr(experiment, field.name) for field in fields(experiment)}
-            for name, part in parts.items():
-                settings |= {} if isinstance(part, LoopConfig) else flatten(name, part)
         folder = CheckpointFolder(Path(output), config.keep_checkpoints)
-        start = 0
         if not resume and folder.steps():
             raise UsageError(f"{output}: holds checkpoints of an earlier training; resume it or choose another folder")
+        settings = describe(task.name, config, experiment)
         checkpoint = folder.load_latest()
         if checkpoint is not None:
             check_settings(checkpoint.settings, settings, folder.path(checkpoint.step))
             trainer.restore(checkpoint)
-            start = checkpoint.step
         ranks.wait()
         if ranks.first:
             folder.clear_temporary()
-        return _run(trainer, folder, settings, start, checkpoint.seconds if checkpoint else 0.0)
+        return _run(trainer, folder, settings, checkpoint)
 
 
 def _run(
-    trainer: Trainer, folder: CheckpointFolder, settings: dict[str, object], start: int, seconds: float
+    trainer: Trainer, folder: CheckpointFolder, settings: dict[str, object], checkpoint: Checkpoint | None
 ) -> TrainResult:
-    """The steps from ``start`` to the last, with everything that happens every so often between them."""
+    """The steps that are left, with everything that happens every so often between them."""
     config, ranks = trainer.config, trainer.ranks
-    log = TrainingLog(folder.folder if ranks.first else None, start)
+    start, seconds = (checkpoint.step, checkpoint.seconds) if checkpoint else (0, 0.0)
     meter = Meter(start)
     begin = time.monotonic()
-    step, metrics = start, {}
-    with StopSignals() as stop, ProgressLine(trainer.task.name, config.steps, start, shown=ranks.first) as line:
-        while step < config.steps:
+    step, halt, metrics = start, 0, dict[str, float]()
+    log = TrainingLog(folder.folder if ranks.first else None, start)
+    line = ProgressLine(trainer.task.name, config.steps, start, shown=ranks.first)
+    with StopSignals() as stop, log, line:
+        while step < config.steps and not halt:
             meter.add(trainer.step(step))
             step += 1
             line.advance(step)
             elapsed = time.monotonic() - begin
-            # The larger of the signal's number and 0.5 for "time is up": one decision for all ranks.
-            late = 0.5 if config.max_minutes and elapsed > 60 * config.max_minutes else 0.0
-            halt = ranks.maximum(max(late, float(stop.signal)))
-            last = step == config.steps or halt > 0
+            timed_out = config.max_minutes > 0 and elapsed > 60 * config.max_minutes
+            halt = int(ranks.maximum(stop.signal or (TIME_IS_UP if timed_out else 0)))
+            last = step == config.steps or halt != 0
             if last or step % config.log_every == 0:
                 record = meter.record(step, config, ranks, seconds + elapsed)
                 log.write(step, record)
                 line.report(step, record["losses"]["total"], record["steps_per_second"])
-            if halt < 1 and ranks.first:
-                if last or _due(step, config.validate_every):
-                    metrics = trainer.validate(step)
-                    log.write(step, {"validation": metrics} if metrics else {})
-                if last or _due(step, config.sample_every):
-                    log.show(step, trainer.pictures(step))
             if last or _due(step, config.checkpoint_every):
                 if ranks.first:
-                    folder.save(trainer.checkpoint(step, settings, seconds + time.monotonic() - begin))
+                    folder.save(trainer.checkpoint(step, settings, seconds + elapsed))
                 ranks.wait()
-            if halt:
-                break
-        else:
-            halt = 0.0
-    log.close()
-    if halt >= 1:
-        raise SystemExit(128 + int(halt))
+            if halt > TIME_IS_UP:
+                logger.info("stopped by signal %d after step %d, which is saved", halt, step)
+                raise SystemExit(128 + halt)
+            if ranks.first and (last or _due(step, config.validate_every)):
+                metrics = trainer.validate(step)
+                if metrics:
+                    log.write(step, {"validation": metrics})
+            if ranks.first and (last or _due(step, config.sample_every)):
+                log.show(step, trainer.pictures(step))
+    if step == start and ranks.first:
+        metrics = trainer.validate(step)
     return TrainResult(step, trainer.weights(), metrics)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.training.interface import LoopConfig
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +25,19 @@ FREE = frozenset(
 """Options that may change on resume: they say how long, how often and where, not what is learned."""
 
 
-def flatten(prefix: str, value: Any) -> dict[str, object]:
-    """A configuration (or any value that JSON can hold) as dotted names -> plain values."""
-    return dict(_leaves(prefix, TypeAdapter(type(value)).dump_python(value, mode="json")))
+def describe(stage: str, loop: LoopConfig, experiment: Any) -> dict[str, object]:
+    """All options of a training as dotted names -> plain values.
+
+    Args:
+        stage: name of the task.
+        loop: its options appear as ``loop.*``, wherever ``experiment`` holds them.
+        experiment: a configuration dataclass, or None.
+    """
+    parts: dict[str, Any] = {"stage": stage, "loop": loop}
+    if experiment is not None:
+        values = {field.name: getattr(experiment, field.name) for field in fields(experiment)}
+        parts |= {name: value for name, value in values.items() if not isinstance(value, LoopConfig)}
+    return {key: plain for name, part in parts.items() for key, plain in _leaves(name, to_jsonable_python(part))}
 
 
 def check_settings(saved: Mapping[str, object], current: Mapping[str, object], place: Path) -> None:

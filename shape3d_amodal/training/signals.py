@@ -9,9 +9,10 @@ from typing import Any
 
 
 class StopSignals:
-    """While entered, the first SIGTERM or SIGINT only sets ``signal``; a second one acts as it did before.
+    """While entered, SIGTERM and SIGINT only set ``signal`` to their number (SIGQUIT still ends the process at once).
 
-    Signal handlers belong to the main thread; elsewhere this does nothing.
+    A second signal changes nothing, for torchrun passes on one that the process got already. Signal handlers belong to
+    the main thread; in another one this does nothing.
     """
 
     def __init__(self) -> None:
@@ -24,13 +25,8 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._restore()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.signal = number
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}

@@ -172,8 +172,9 @@ class Trainer:
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """The averaged weights, in evaluation mode, without gradients."""
+        """The averaged weights, in evaluation mode, without gradients, and with the same random numbers every time."""
         self.module.eval()
+        torch.manual_seed(self.config.seed)
         with self.average.applied(), torch.no_grad():
             yield
 

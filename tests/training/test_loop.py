@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from toy import ToyTask
 
 from shape3d_amodal.errors import TrainingError, UsageError
 from shape3d_amodal.training.checkpoints import CheckpointFolder
@@ -20,15 +21,15 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_resume_is_exact_to_the_bit(toy, quick, tmp_path, accumulate):
+def test_resume_is_exact_to_the_bit(quick, tmp_path, accumulate):
     quick = replace(quick, accumulate=accumulate)
-    straight = train(toy(), quick, tmp_path / "straight")
+    straight = train(ToyTask(), quick, tmp_path / "straight")
     # Stopped by a lost machine after step 13, three steps after its last checkpoint: the poison raises before step 13.
     with pytest.raises(TrainingError):
-        train(toy(poison="loss", poisoned_step=13), quick, tmp_path / "halves")
+        train(ToyTask(poison="loss", poisoned_step=13), quick, tmp_path / "halves")
     assert CheckpointFolder(tmp_path / "halves").steps() == [5, 10]
     torch.manual_seed(999)
-    halves = train(toy(), quick, tmp_path / "halves")
+    halves = train(ToyTask(), quick, tmp_path / "halves")
     same(straight.weights, halves.weights)
     assert straight.metrics == halves.metrics
     one, two = (CheckpointFolder(tmp_path / name).load_latest() for name in ("straight", "halves"))
@@ -41,58 +42,60 @@ def test_resume_is_exact_to_the_bit(toy, quick, tmp_path, accumulate):
         assert a.get("losses") == b.get("losses") and a.get("validation") == b.get("validation")
 
 
-def test_training_learns_and_leaves_the_frozen_part_alone(toy, quick, tmp_path):
-    task = toy(noisy=False)
+def test_training_learns_and_leaves_the_frozen_part_alone(quick, tmp_path):
+    task = ToyTask(noisy=False)
     before = {name: tensor.clone() for name, tensor in task.net.state_dict().items()}
-    first = train(toy(noisy=False), replace(quick, steps=1), tmp_path / "one").metrics["error"]
-    result = train(task, replace(quick, steps=300, learning_rate=0.02, ema_decay=0.9), tmp_path / "run")
+    first = train(ToyTask(noisy=False), replace(quick, steps=1), tmp_path / "one").metrics["error"]
+    result = train(
+        task, replace(quick, steps=300, learning_rate=0.02, ema_decay=0.9, checkpoint_every=100), tmp_path / "run"
+    )
     assert result.metrics["error"] < 0.1 * first
     assert torch.equal(result.weights["frozen.weight"], before["frozen.weight"])
     assert not torch.equal(result.weights["0.weight"], before["0.weight"])
-    assert task.trained_in == [(False, False)]
+    assert task.modes == [(False, False)]
 
 
-def test_a_finished_training_returns_its_weights(toy, quick, tmp_path):
-    first = train(toy(), quick, tmp_path)
-    same(first.weights, train(toy(), quick, tmp_path).weights)
+def test_a_finished_training_returns_its_weights(quick, tmp_path):
+    first = train(ToyTask(), quick, tmp_path)
+    same(first.weights, train(ToyTask(), quick, tmp_path).weights)
 
 
 @pytest.mark.parametrize("poison", ["loss", "gradient"])
-def test_not_finite_is_an_error_that_names_stage_term_and_samples(toy, quick, tmp_path, poison):
+def test_not_finite_is_an_error_that_names_stage_term_and_samples(quick, tmp_path, poison):
     with pytest.raises(TrainingError, match=r"toy: step 3: .*loss term 'size'.* samples 3-0, 3-1, .*3-7; ") as caught:
-        train(toy(poison=poison), quick, tmp_path)
+        train(ToyTask(poison=poison), quick, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_rehearsal_writes_nothing(toy, quick, tmp_path):
-    task = toy()
+def test_rehearsal_writes_nothing(quick, tmp_path):
+    task = ToyTask()
     result = train(task, quick, tmp_path / "absent", dry_run=True)
     assert not (tmp_path / "absent").exists()
-    assert result.step == 1 and "error" in result.metrics and len(task.trained_in) == 1
+    assert result.step == 1 and "error" in result.metrics and len(task.modes) == 1
 
 
-def test_resume_with_another_configuration_names_the_key(toy, quick, tmp_path, caplog):
-    train(toy(), quick, tmp_path)
+def test_resume_with_another_configuration_names_the_key(quick, tmp_path, caplog):
+    train(ToyTask(), quick, tmp_path)
     with pytest.raises(UsageError, match=r"loop\.learning_rate is 0\.001 there and 0\.1 now") as caught:
-        train(toy(), replace(quick, learning_rate=0.1, steps=30), tmp_path)
+        train(ToyTask(), replace(quick, learning_rate=0.1, steps=30), tmp_path)
     assert "loop.steps" not in str(caught.value)
     caplog.set_level("INFO")
-    assert train(toy(), replace(quick, steps=22), tmp_path).step == 22
+    assert train(ToyTask(), replace(quick, steps=22), tmp_path).step == 22
     assert "loop.steps = 22, it was 20" in caplog.text
 
 
-def test_refuses_to_start_over_in_a_used_folder(toy, quick, tmp_path):
-    train(toy(), quick, tmp_path)
+def test_refuses_to_start_over_in_a_used_folder(quick, tmp_path):
+    train(ToyTask(), quick, tmp_path)
     with pytest.raises(UsageError, match="holds checkpoints"):
-        train(toy(), quick, tmp_path, resume=False)
+        train(ToyTask(), quick, tmp_path, resume=False)
 
 
-def test_batch_that_does_not_divide_is_refused(toy, quick, tmp_path):
+def test_batch_that_does_not_divide_is_refused(quick, tmp_path):
     with pytest.raises(UsageError, match=r"loop\.batch_size: expected a multiple of 1 ranks x 3"):
-        train(toy(), replace(quick, accumulate=3), tmp_path)
+        train(ToyTask(), replace(quick, accumulate=3), tmp_path)
 
 
-def test_time_limit_saves_and_stops(toy, quick, tmp_path):
-    result = train(toy(), replace(quick, steps=10**9, max_minutes=1e-3), tmp_path)
+def test_time_limit_saves_and_stops(quick, tmp_path):
+    result = train(ToyTask(), replace(quick, steps=10**9, max_minutes=1e-3), tmp_path)
     assert 0 < result.step < 10**9
     assert CheckpointFolder(tmp_path).steps()[-1] == result.step
