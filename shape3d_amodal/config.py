@@ -9,6 +9,7 @@ A component declares its options beside itself::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -29,26 +30,33 @@ def configuration(cls: type[T]) -> type[T]:
     return cast(type[T], _pydantic_dataclass(frozen=True, kw_only=True, config=options)(cls))
 
 
-def load_config(path: str | Path, cls: type[T]) -> T:
-    """Read the YAML file ``path`` as a ``cls``.
+def load_config(path: str | Path, cls: type[T], *, overrides: Sequence[str] = ()) -> T:
+    """Read the YAML file ``path`` as a ``cls``, with ``overrides`` such as ``loop.steps=100`` put over it.
 
     Raises:
         UsageError: the file is missing, is no YAML mapping, or has an unknown key or a wrong value.
     """
-    path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the configuration: {error.strerror}") from error
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot read the configuration: {getattr(error, 'strerror', error)}") from error
+    return parse_config(text, cls, source=str(path), overrides=overrides)
+
+
+def parse_config(text: str, cls: type[T], *, source: str = "configuration", overrides: Sequence[str] = ()) -> T:
+    """Read YAML text as a ``cls``, with ``overrides`` put over it; ``source`` names it in errors.
+
+    Raises:
+        UsageError: as for ``load_config``.
+    """
+    try:
+        raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    return parse_config(raw, cls, source=str(path))
-
-
-def parse_config(raw: Any, cls: type[T], *, source: str = "configuration") -> T:
-    """Check ``raw`` (what YAML or JSON gave) against ``cls``; ``source`` names the file in errors."""
+        raise UsageError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise UsageError(f"{source}: expected a mapping of options, got {type(raw).__name__}")
+    for override in overrides:
+        _put(raw, override)
     try:
         return TypeAdapter(cls).validate_python(raw)
     except ValidationError as error:
@@ -58,6 +66,22 @@ def parse_config(raw: Any, cls: type[T], *, source: str = "configuration") -> T:
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             known = "; this key is not known, see --help or the shipped configs"
         raise UsageError(f"{source}: {place}: {first['msg'].lower()}{known}") from error
+
+
+def _put(raw: dict[str, Any], override: str) -> None:
+    """Set one option, ``a.b.c=value`` (the value in YAML), in nested mappings."""
+    path, equals, value = override.partition("=")
+    if not (path and equals):
+        raise UsageError(f"expected an override such as loop.steps=100, got {override!r}")
+    *parents, last = path.split(".")
+    for parent in parents:
+        raw = raw.setdefault(parent, {})
+        if not isinstance(raw, dict):
+            raise UsageError(f"override {override!r}: {parent} is not a group of options")
+    try:
+        raw[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"override {override!r}: the value is not valid YAML") from error
 
 
 def dump_config(config: Any) -> str:

@@ -203,7 +203,7 @@ class AmodalPrediction(_TensorBatch):
     """What the pipeline says of N crops.
 
     Attributes:
-        probability: [N,S,S] float32 in 0..1, amodal mask probability in the crop.
+        probability: [N,S,S] float32 in 0..1, share of each crop pixel that the amodal mask covers.
         silhouette: [N,S,S] float32 in 0..1, coarse amodal mask rendered from the mesh.
         verts: [N,V,3] float32, reconstructed mesh in the object frame.
         viewpoint: chosen viewpoint, shapes [N].

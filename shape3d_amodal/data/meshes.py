@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -54,8 +53,11 @@ SYNSETS = dict(
     )
 )
 """ShapeNet synset of each category."""
+_SYNSET_NAMES = {synset: name for name, synset in SYNSETS.items()}
 
 MESH_SUFFIXES = (".obj", ".ply", ".off", ".glb", ".npz")
+_KEPT = 1024
+"""Meshes that a source keeps in memory; the oldest goes first."""
 OPEN13 = Path(__file__).resolve().parents[2] / "assets" / "open13"
 
 
@@ -95,14 +97,18 @@ class FileMeshes:
     def __init__(self, entries: dict[str, tuple[str, Path]]) -> None:
         self._entries = entries
         self.names = tuple(entries)
-        self.load = lru_cache(maxsize=1024)(self._load)
+        self._loaded: dict[str, Mesh] = {}
 
     def category(self, name: str) -> str:
         return self._entries[name][0]
 
-    def _load(self, name: str) -> Mesh:
-        category, path = self._entries[name]
-        return read_mesh(path, name=name, category=category)
+    def load(self, name: str) -> Mesh:
+        if name not in self._loaded:
+            if len(self._loaded) >= _KEPT:
+                self._loaded.pop(next(iter(self._loaded)))
+            category, path = self._entries[name]
+            self._loaded[name] = read_mesh(path, name=name, category=category)
+        return self._loaded[name]
 
 
 def read_mesh(path: Path, *, name: str, category: str) -> Mesh:
@@ -142,6 +148,8 @@ def open13(split: str, folder: Path = OPEN13) -> FileMeshes:
 def mesh_folder(folder: Path) -> FileMeshes:
     """Any folder of meshes, ``<category>/.../<file>``; files directly in it have the folder's own name as category.
 
+    Folders named by one of ``SYNSETS`` (ShapeNet) have its category's name.
+
     Raises:
         DataError: the folder is missing or holds no mesh.
     """
@@ -151,7 +159,8 @@ def mesh_folder(folder: Path) -> FileMeshes:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in MESH_SUFFIXES and path.is_file():
             parts = path.relative_to(folder).parts
-            entries["/".join(parts)] = (parts[0] if len(parts) > 1 else folder.resolve().name, path)
+            category = parts[0] if len(parts) > 1 else folder.resolve().name
+            entries["/".join(parts)] = (_SYNSET_NAMES.get(category, category), path)
     if not entries:
         raise DataError(f"expected mesh files ({', '.join(MESH_SUFFIXES)}), found none", file=folder)
     return FileMeshes(entries)

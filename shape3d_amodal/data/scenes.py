@@ -47,7 +47,7 @@ class SceneConfig:
     max_hidden: float = 0.70
     """Largest hidden share of the target's area."""
     deform: float = 0.0
-    """Strength of the random deformation of each mesh (0: none), an augmentation for training."""
+    """Largest strength of the random deformation of each mesh (0: none), an augmentation for training."""
     balance: bool = True
     """Draw the category first, then a mesh of it, so that rare categories are as frequent as common ones."""
 
@@ -120,7 +120,7 @@ class _MeshPicker:
             category = str(rng.choice(sorted(self._by_category)))
         names: Sequence[str] = self._meshes.names if category is None else self._by_category[category]
         mesh = self._meshes.load(names[rng.integers(len(names))])
-        verts = deform(mesh.verts, self._config.deform, rng)
+        verts = deform(mesh.verts, self._config.deform * rng.random(), rng)
         return stand(mesh, verts, size=rng.uniform(0.75, 1.3), yaw=rng.uniform(0, 2 * np.pi))
 
 
@@ -207,7 +207,9 @@ def depth_order(depths: Sequence[NDArray[np.float32]]) -> list[int]:
     rank = [0] * len(depths)
     medians = [float(np.median(depth[np.isfinite(depth)])) if np.isfinite(depth).any() else np.inf for depth in depths]
     for place in range(len(depths)):
-        covered = {i: sum(int((depths[j] < depths[i])[np.isfinite(depths[i])].sum()) for j in left if j != i) for i in left}
+        covered = {
+            i: sum(int((depths[j] < depths[i])[np.isfinite(depths[i])].sum()) for j in left if j != i) for i in left
+        }
         nearest = min(left, key=lambda i: (covered[i], medians[i]))
         rank[nearest] = place
         left.remove(nearest)
@@ -226,7 +228,9 @@ def _bars(pick: _MeshPicker, config: SceneConfig, rng: np.random.Generator, cate
         if config.min_hidden <= hidden <= config.max_hidden:
             break
     picture = np.ones((config.image_size, config.image_size, 3), np.float32)
-    shading.shade(picture, drawn.mask & ~erased, drawn.face, placed, shading.paint(placed.mesh, rng), shading.Light(rng))
+    shading.shade(
+        picture, drawn.mask & ~erased, drawn.face, placed, shading.paint(placed.mesh, rng), shading.Light(rng)
+    )
     image = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
     instance = SceneInstance(placed.mesh.name, placed.mesh.category, drawn.mask, drawn.mask & ~erased, depth_order=0)
     return Scene(image, (instance,), camera.to_dict(), erased)

@@ -20,29 +20,25 @@ _SAMPLES = 2
 def instance_window(visible: NDArray[np.bool_], occluder: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The square that holds all that may belong to an instance.
 
-    An object cannot go on behind known background. So its hidden part lies in the occluders (and beyond the image's border)
-    that are connected with the visible part; the window grows from the visible box only there, and by at most ``REACH``.
+    An object cannot go on behind known background, and what lies beyond the image is not asked for. So its hidden part
+    lies in the occluders that are connected with the visible part; the window grows from the visible box only there, and
+    by at most ``REACH``.
 
     Args:
         visible: [H,W] bool, not empty.
         occluder: [H,W] bool, pixels that may hide the instance.
 
     Returns:
-        [4] float32: x0, y0, x1, y1 in image pixels; may reach beyond the image.
+        [4] float32: x0, y0, x1, y1 in image pixels; being square it may reach beyond the image.
     """
-    height, width = visible.shape
     rows, columns = np.nonzero(visible.any(axis=1))[0], np.nonzero(visible.any(axis=0))[0]
     y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     reach = round(REACH * max(y1 - y0, x1 - x0))
-    # Possible pixels in the largest window; what lies beyond the image is possible, too.
-    top, bottom, left, right = y0 - reach, y1 + reach, x0 - reach, x1 + reach
-    possible = np.ones((bottom - top, right - left), bool)
-    inside = np.s_[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
-    place = np.s_[inside[0].start - top : inside[0].stop - top, inside[1].start - left : inside[1].stop - left]
-    possible[place] = visible[inside] | occluder[inside]
-    labels, _ = ndimage.label(possible, structure=np.ones((3, 3)))
-    touched = np.zeros(labels.max() + 1, bool)
-    touched[labels[place][visible[inside]]] = True
+    top, left = max(y0 - reach, 0), max(x0 - reach, 0)
+    near = np.s_[top : y1 + reach, left : x1 + reach]
+    labels, count = ndimage.label(visible[near] | occluder[near], structure=np.ones((3, 3)))
+    touched = np.zeros(count + 1, bool)
+    touched[labels[visible[near]]] = True
     connected = touched[labels]
     rows, columns = np.nonzero(connected.any(axis=1))[0], np.nonzero(connected.any(axis=0))[0]
     low = np.array([left + columns[0], top + rows[0]], np.float64)

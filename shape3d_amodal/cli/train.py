@@ -1,0 +1,52 @@
+"""``shape3d-amodal train``: one stage, or all of them end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+def train(
+    config: tyro.conf.Positional[Path],
+    /,
+    *,
+    out: Path | None = None,
+    cache: Path = Path("outputs/cache"),
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = (),
+    resume: bool = True,
+    dry_run: bool = False,
+    print_config: bool = False,
+) -> None:
+    """Train a stage; a training that was stopped goes on where it stood.
+
+    Args:
+        config: YAML file of the stage, such as configs/open13/prior.yaml.
+        out: folder of checkpoints, log.jsonl, TensorBoard events and, at the end, weights; by default
+            outputs/<folder of the config>/<name of the config>.
+        cache: folder where training crops are kept between trainings.
+        overrides: options of the config to change, such as loop.steps=100 loop.threads=1.
+        resume: go on from the newest checkpoint in the output folder; --no-resume refuses a folder that has one.
+        dry_run: one batch through everything; no weights, checkpoints or logs are written.
+        print_config: print the whole configuration, defaults included, and stop.
+    """
+    import logging
+
+    from shape3d_amodal.config import dump_config, load_config
+    from shape3d_amodal.training.run import run_stage
+    from shape3d_amodal.training.tasks import StageConfig
+
+    stage = load_config(config, StageConfig, overrides=overrides)
+    if print_config:
+        print(dump_config(stage), end="")
+        return
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    folder = out or Path("outputs") / config.resolve().parent.name / config.stem
+    result = run_stage(stage, folder, cache=cache, resume=resume, dry_run=dry_run)
+    for name, value in result.metrics.items():
+        print(f"{name}: {value:.2f}")
+    if dry_run:
+        print(f"{stage.stage}: one batch went through; nothing was trained")
+    else:
+        print(f"{stage.stage}: {result.step} steps done; weights in {folder / 'weights'}")

@@ -1,0 +1,120 @@
+"""Training crops made from scenes on the fly: a torch ``Dataset`` whose item k is scene k, cut into its instances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from shape3d_amodal.config import configuration
+from shape3d_amodal.data.crops import instance_crops, mask_crops, occluders
+from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
+from shape3d_amodal.data.scenes import SceneConfig, make_scene
+from shape3d_amodal.geometry.crops import instance_window
+from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
+
+_PURPOSE = 1_002
+
+
+@configuration
+class SceneCropsConfig:
+    """Where training crops come from."""
+
+    meshes: str = "open13:train"
+    """Mesh source: open13:SPLIT, or a folder of meshes by category."""
+    scenes: SceneConfig = SceneConfig(deform=0.6)
+    """How the scenes are made."""
+    seed: int = 1
+    """Seed of the scenes."""
+    size: int = 64
+    """Side of the crops in pixels."""
+    jitter: float = 0.06
+    """Windows are shifted and scaled at random by up to this share of their side."""
+    order_known: float = 0.5
+    """Share of the scenes whose depth order is used: what is known to be behind an instance cannot hide it."""
+    min_visible_px: int = 40
+    """Instances with fewer visible pixels are left out."""
+
+
+@dataclass(frozen=True)
+class CropArrays:
+    """Crops as bytes, to be stored: rgb [N,3,S,S], masks [N,S,S] uint8, category [N], window [N,4], hidden share [N]."""
+
+    rgb: NDArray[np.uint8]
+    visible: NDArray[np.uint8]
+    occluder: NDArray[np.uint8]
+    amodal: NDArray[np.uint8]
+    category: NDArray[np.int64]
+    window: NDArray[np.float32]
+    hidden: NDArray[np.float32]
+    scene: NDArray[np.int64]
+
+    def supervised(self, rows: NDArray[np.int64]) -> SupervisedCrops:
+        """Some rows as tensors."""
+
+        def unit(array: NDArray[np.uint8]) -> torch.Tensor:
+            return torch.from_numpy(array[rows]).float() / 255
+
+        crops = InstanceCrops(
+            rgb=unit(self.rgb),
+            visible=unit(self.visible),
+            occluder=unit(self.occluder),
+            category=torch.from_numpy(self.category[rows]),
+            window=torch.from_numpy(self.window[rows]),
+        )
+        return SupervisedCrops(crops, unit(self.amodal))
+
+
+class SceneCrops(Dataset[CropArrays]):
+    """Item k: the instances of scene k. It depends on (configuration, k) alone."""
+
+    def __init__(self, config: SceneCropsConfig, count: int) -> None:
+        self.config = config
+        self.count = count
+        self._meshes = mesh_source(config.meshes)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> CropArrays:
+        config = self.config
+        rng = np.random.default_rng((config.seed, _PURPOSE, index))
+        scene = make_scene(self._meshes, config.scenes, config.seed, index)
+        ordered = rng.random() < config.order_known
+        masks = [one.visible for one in scene.instances]
+        hiding = occluders(masks, [one.depth_order if ordered else None for one in scene.instances])
+        if scene.erased is not None:
+            hiding = [mask | scene.erased for mask in hiding]
+        kept = [i for i, mask in enumerate(masks) if mask.sum() >= config.min_visible_px]
+        instances = [scene.instances[i] for i in kept]
+        masks, hiding = [masks[i] for i in kept], [hiding[i] for i in kept]
+        windows = np.stack([instance_window(v, o) for v, o in zip(masks, hiding, strict=True)])
+        windows = _jittered(windows, config.jitter, rng)
+        category = [CATEGORIES.index(one.category) for one in instances]
+        crops = instance_crops(scene.image, masks, hiding, category, config.size, windows)
+        amodal = mask_crops([one.amodal for one in instances], crops.window, config.size)
+        hidden = [1 - one.visible.sum() / one.amodal.sum() for one in instances]
+        return CropArrays(
+            rgb=_bytes(crops.rgb),
+            visible=_bytes(crops.visible),
+            occluder=_bytes(crops.occluder),
+            amodal=_bytes(amodal),
+            category=crops.category.numpy(),
+            window=windows,
+            hidden=np.array(hidden, np.float32),
+            scene=np.full(len(instances), index, np.int64),
+        )
+
+
+def _bytes(tensor: torch.Tensor) -> NDArray[np.uint8]:
+    return (tensor * 255 + 0.5).to(torch.uint8).numpy()
+
+
+def _jittered(windows: NDArray[np.float32], strength: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    side = windows[:, 2] - windows[:, 0]
+    centre = (windows[:, :2] + windows[:, 2:]) / 2 + rng.uniform(-strength, strength, (len(side), 2)) * side[:, None]
+    half = side[:, None] / 2 * (1 + rng.uniform(-strength, strength, (len(side), 1)))
+    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)

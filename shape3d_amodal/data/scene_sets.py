@@ -1,0 +1,122 @@
+"""Scenes as a data set on disk: pictures and one COCO JSON with the exact ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from shape3d_amodal.config import configuration
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
+from shape3d_amodal.data.meshes import CATEGORIES, MeshSource, mesh_source
+from shape3d_amodal.data.safe_io import write_atomic
+from shape3d_amodal.data.scenes import Scene, SceneConfig, make_scene
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
+
+OCCLUDER = "occluder"
+"""Category of what only hides others, such as an erased region."""
+
+
+@configuration
+class SceneSetConfig:
+    """A set of scenes, each with a target that is scored."""
+
+    meshes: str = "open13:test"
+    """Mesh source: open13:SPLIT, or a folder of meshes by category."""
+    scenes: SceneConfig = SceneConfig()
+    """How the scenes are made."""
+    seed: int = 0
+    """Seed of the scenes."""
+    per_category: int = 20
+    """Targets of each category of the source."""
+    targets_only: bool = True
+    """Score the targets alone; the other objects stay in the annotations, marked to be ignored."""
+
+
+def category_names(meshes: MeshSource) -> tuple[str, ...]:
+    """The source's categories: those of ShapeNet's 13 in their published order, then others by name."""
+    present = {meshes.category(name) for name in meshes.names}
+    return tuple(name for name in CATEGORIES if name in present) + tuple(sorted(present - set(CATEGORIES)))
+
+
+def scene_set(config: SceneSetConfig) -> Iterator[tuple[str, Scene]]:
+    """The scenes one by one, each with its target's category; categories take turns."""
+    meshes = mesh_source(config.meshes)
+    names = category_names(meshes)
+    for index in range(config.per_category * len(names)):
+        category = names[index % len(names)]
+        yield category, make_scene(meshes, config.scenes, config.seed, index, target_category=category)
+
+
+def write_scene_set(config: SceneSetConfig, folder: Path) -> AmodalDataset:
+    """Write ``images/*.png`` and, last, ``annotations.json`` to ``folder``; returns what was written.
+
+    Raises:
+        DataError: the mesh source cannot be used.
+    """
+    names = (*category_names(mesh_source(config.meshes)), OCCLUDER)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    images = []
+    next_id = 1
+    for index, (_, scene) in enumerate(scene_set(config)):
+        file_name = f"{index:06d}.png"
+        write_atomic(folder / "images" / file_name, png_bytes(scene.image))
+        instances = annotate(scene, names, first_id=next_id, targets_only=config.targets_only)
+        next_id += len(instances)
+        height, width = scene.image.shape[:2]
+        images.append(
+            AmodalImage(
+                id=index + 1, file_name=file_name, width=width, height=height, instances=instances, camera=scene.camera
+            )
+        )
+    categories = tuple(Category(i + 1, name) for i, name in enumerate(names))
+    dataset = AmodalDataset(images=tuple(images), categories=categories)
+    write_coco_amodal(folder / "annotations.json", dataset)
+    return dataset
+
+
+def annotate(scene: Scene, names: tuple[str, ...], *, first_id: int, targets_only: bool) -> tuple[AmodalInstance, ...]:
+    """A scene's instances as annotations; category ids are places in ``names``, counted from 1.
+
+    The region that bars erased becomes an instance of category ``occluder``, nearer than all, which is not scored.
+    """
+    erased = scene.erased is not None
+    annotated = [
+        AmodalInstance(
+            id=first_id + i,
+            category_id=names.index(one.category) + 1,
+            visible=masks.encode(one.visible),
+            amodal=masks.encode(one.amodal),
+            occlude_rate=1 - float(one.visible.sum()) / float(one.amodal.sum()),
+            depth_order=one.depth_order + erased,
+            ignore=targets_only and i > 0,
+            mesh=one.mesh,
+        )
+        for i, one in enumerate(scene.instances)
+    ]
+    if scene.erased is not None:
+        region = masks.encode(scene.erased)
+        annotated.append(
+            AmodalInstance(
+                id=first_id + len(annotated),
+                category_id=names.index(OCCLUDER) + 1,
+                visible=region,
+                amodal=region,
+                occlude_rate=0.0,
+                depth_order=0,
+                ignore=True,
+            )
+        )
+    return tuple(annotated)
+
+
+def png_bytes(image: NDArray[np.uint8]) -> bytes:
+    """A picture [H,W,3] uint8 as the bytes of a PNG file."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,79 @@
+"""A pool of training crops on disk: made once from scenes by all cores, then shared by every stage and every restart."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch.utils.data import DataLoader
+
+from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.data.scene_crops import CropArrays, SceneCrops, SceneCropsConfig
+
+log = logging.getLogger(__name__)
+
+
+@configuration
+class PoolConfig:
+    """The training crops."""
+
+    crops: SceneCropsConfig = SceneCropsConfig()
+    """How each scene is made and cut."""
+    scenes: int = 30_000
+    """Number of scenes; each gives one to four crops."""
+
+
+def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
+    """The pool of this configuration, made if it is not in ``cache`` yet.
+
+    Args:
+        config: what the pool holds; its hash names the folder.
+        cache: folder of all pools.
+        workers: processes that make scenes; the result does not depend on it.
+
+    Returns:
+        Memory-mapped arrays.
+    """
+    name = hashlib.sha256(dump_config(config).encode()).hexdigest()[:16]
+    folder = cache / f"crops-{name}"
+    if not folder.is_dir():
+        log.info("making %d training scenes in %s", config.scenes, folder)
+        _make(config, folder, workers)
+    return CropArrays(
+        **{field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(CropArrays)}
+    )
+
+
+def _make(config: PoolConfig, folder: Path, workers: int) -> None:
+    dataset = SceneCrops(config.crops, config.scenes)
+    loader = DataLoader(
+        dataset,
+        batch_size=16,
+        num_workers=workers,
+        collate_fn=_join,
+        worker_init_fn=_one_thread,
+        multiprocessing_context="spawn" if workers else None,
+    )
+    parts = list(track(loader, description="scenes", total=len(loader)))
+    temporary = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for field in fields(CropArrays):
+        np.save(temporary / f"{field.name}.npy", np.concatenate([getattr(part, field.name) for part in parts]))
+    (temporary / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    temporary.replace(folder)
+
+
+def _join(parts: list[CropArrays]) -> CropArrays:
+    joined = {field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(CropArrays)}
+    return CropArrays(**joined)
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)
