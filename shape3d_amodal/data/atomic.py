@@ -1,0 +1,42 @@
+"""Files that appear whole or not at all: written under a temporary name beside them, synced, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from shape3d_amodal.errors import DataError
+
+
+def write_atomic(path: str | Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, whose folder must exist. A crash leaves the old file, or none, and never a part.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:  # also an interrupt must not leave the temporary file
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise DataError(f"cannot write the file ({error.strerror}); check folder and space", file=path) from error
+        raise
+
+
+def write_json_atomic(path: str | Path, value: Any) -> None:
+    """Write ``value`` to ``path`` as JSON.
+
+    Raises:
+        DataError: the file cannot be written.
+        ValueError: a number is NaN or infinite, which JSON cannot hold.
+    """
+    write_atomic(path, (json.dumps(value, allow_nan=False) + "\n").encode("utf-8"))

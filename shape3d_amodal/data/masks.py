@@ -1,0 +1,302 @@
+"""Binary masks as COCO run-length codes: checked before they are decoded, and combined without decoding.
+
+A code lists the lengths of runs of equal pixels in column-major order, the first run being background. COCO's
+compressed text writes each run (from the fourth on, its difference from the run two before) in groups of five bits, one
+a letter. Codes and polygons come from foreign files, so ``from_annotation`` checks sign, sum and size before any memory
+is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import faster_coco_eval.core.mask as coco_mask
+import numpy as np
+from numba import njit
+
+from shape3d_amodal.data.safe_io import MAX_IMAGE_PIXELS
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.structures import Rle
+
+POLYGON_REACH = 10
+"""Polygon coordinates may lie this many times the image's longer side away from its corner."""
+MAX_POLYGON_LENGTH = 1_000_000
+"""Longest outline in pixels; the rasteriser walks it in steps of a fifth of a pixel."""
+
+_FAULTS = {
+    1: "its text ends in the middle of a number",
+    2: "its text has a letter outside '0' to 'o'",
+    3: "a run is longer than any image",
+    4: "a run is negative",
+    5: "its runs cover more pixels than the image has",
+    6: "its runs cover fewer pixels than the image has",
+}
+
+
+def encode(mask: np.ndarray) -> Rle:
+    """The code of ``mask`` [H,W], bool or uint8 (anything but 0 is inside).
+
+    Raises:
+        ValueError: another shape or dtype.
+    """
+    if mask.ndim != 2 or mask.dtype not in (np.bool_, np.uint8) or mask.size == 0:
+        raise ValueError(f"expected a mask [H,W] of bool or uint8, got shape {mask.shape} and dtype {mask.dtype}")
+    inside = np.asfortranarray(mask != 0).view(np.uint8)
+    return _rle(coco_mask.encode(inside))
+
+
+def decode(rle: Rle) -> np.ndarray:
+    """The mask [H,W] as bool, column-major in memory."""
+    return coco_mask.decode(rle.to_coco()).view(np.bool_)
+
+
+def area(rle: Rle) -> int:
+    """Number of pixels inside."""
+    return int(coco_mask.area(rle.to_coco()))
+
+
+def bbox(rle: Rle) -> tuple[float, float, float, float]:
+    """Tight box (x, y, width, height) in pixels around the pixels inside; zeros for an empty mask."""
+    x, y, width, height = coco_mask.toBbox(rle.to_coco()).tolist()
+    return x, y, width, height
+
+
+def union(rles: Sequence[Rle]) -> Rle:
+    """Pixels inside any of ``rles``.
+
+    Raises:
+        ValueError: no masks, or masks of different sizes.
+    """
+    if len({(rle.height, rle.width) for rle in rles}) != 1:
+        raise ValueError(f"expected one or more masks of one size, got {[(rle.height, rle.width) for rle in rles]}")
+    return rles[0] if len(rles) == 1 else _rle(coco_mask.merge([rle.to_coco() for rle in rles]))
+
+
+def subtract(first: Rle, second: Rle) -> Rle:
+    """Pixels inside ``first`` and not inside ``second``, computed on the runs.
+
+    Raises:
+        ValueError: masks of different sizes.
+    """
+    if (first.height, first.width) != (second.height, second.width):
+        raise ValueError(
+            f"expected masks of one size, got {first.height} x {first.width} and {second.height} x {second.width}"
+        )
+    pixels = first.height * first.width
+    runs = _subtract_runs(_runs(_letters(first.counts), pixels)[0], _runs(_letters(second.counts), pixels)[0])
+    return _from_runs(runs.tolist(), first.height, first.width)
+
+
+def check_size(height: Any, width: Any, *, file: str | Path | None, field: str | None) -> None:
+    """Refuse an image size that is no pair of positive integers or exceeds ``MAX_IMAGE_PIXELS``.
+
+    Raises:
+        DataError: naming ``file`` and ``field``.
+    """
+    if type(height) is not int or type(width) is not int or height < 1 or width < 1:
+        problem = "expected height and width as positive integers; correct them"
+    elif height * width > MAX_IMAGE_PIXELS:
+        problem = (
+            f"expected at most {MAX_IMAGE_PIXELS} pixels, got {_short(height)} x {_short(width)}; use smaller images"
+        )
+    else:
+        return
+    raise DataError(problem, file=file, field=field)
+
+
+def from_annotation(value: Any, height: int, width: int, *, file: str | Path | None, field: str | None) -> Rle:
+    """The mask that an annotation gives for an image of ``height`` x ``width`` pixels.
+
+    Args:
+        value: a dict with ``size`` and ``counts`` (compressed text or bytes, or a list of runs), a list of polygons
+            ``[x1, y1, x2, y2, ...]`` in pixels (their union), or one flat polygon. Coordinates may leave the image by
+            ``POLYGON_REACH`` times its longer side; what lies outside is cut off.
+
+    Raises:
+        DataError: naming ``file`` and ``field``.
+    """
+    if isinstance(value, dict):
+        size = value.get("size")
+        if size != [height, width] and size != (height, width):
+            came = "{} x {}".format(*map(_short, size)) if _is_pair(size) else "no pair of integers"
+            raise DataError(
+                f"expected a mask size of {height} x {width} (height x width) like the image's, got {came}; "
+                "export the masks at the image's size",
+                file=file,
+                field=_join(field, "size"),
+            )
+        return from_rle(value, file=file, field=field)
+    check_size(height, width, file=file, field=field)
+    if isinstance(value, list):
+        return _from_polygons(value, height, width, file=file, field=field)
+    raise DataError(
+        f"expected a run-length code (object) or polygons (list), got {type(value).__name__}", file=file, field=field
+    )
+
+
+def from_rle(value: Any, *, file: str | Path | None, field: str | None) -> Rle:
+    """The mask of a run-length code of either kind, at the size that it states itself.
+
+    Raises:
+        DataError: naming ``file`` and ``field``.
+    """
+    if not isinstance(value, dict) or "counts" not in value or not _is_pair(value.get("size")):
+        raise DataError("expected an object with size [height, width] and counts", file=file, field=field)
+    height, width = value["size"]
+    check_size(height, width, file=file, field=_join(field, "size"))
+    counts = value["counts"]
+    if isinstance(counts, list):
+        return _from_run_list(counts, height, width, file=file, field=_join(field, "counts"))
+    if not isinstance(counts, (str, bytes)):
+        raise DataError(
+            f"expected text or a list of integers, got {type(counts).__name__}", file=file, field=_join(field, "counts")
+        )
+    if isinstance(counts, bytes):
+        counts = counts.decode("latin-1")
+    if not counts.isascii():
+        raise _bad_code(2, file, field)
+    runs, fault = _runs(_letters(counts), height * width)
+    if fault:
+        raise _bad_code(fault, file, field)
+    if len(runs) > 1 and not runs[1:].all():  # empty runs inside confuse the box; write the same mask without them
+        return _from_runs(_subtract_runs(runs, np.array([height * width])).tolist(), height, width)
+    return Rle(height, width, counts)
+
+
+def _from_run_list(counts: list[Any], height: int, width: int, *, file: str | Path | None, field: str | None) -> Rle:
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise DataError("expected runs as integers of at least 0; export the mask anew", file=file, field=field)
+    if sum(counts) != height * width:
+        raise DataError(
+            f"expected runs that add up to {height} x {width} pixels, got {_short(sum(counts))}; export the mask anew",
+            file=file,
+            field=field,
+        )
+    runs = _subtract_runs(np.array(counts, dtype=np.int64), np.array([height * width]))
+    return _from_runs(runs.tolist(), height, width)
+
+
+def _from_polygons(value: list[Any], height: int, width: int, *, file: str | Path | None, field: str | None) -> Rle:
+    if not value:
+        raise DataError("expected at least one polygon, got an empty list", file=file, field=field)
+    polygons = value if isinstance(value[0], list) else [value]
+    reach = POLYGON_REACH * max(height, width)
+    total = 0.0
+    for index, polygon in enumerate(polygons):
+        problem = None
+        try:
+            points = np.asarray(polygon)
+        except ValueError:
+            points = np.zeros(0, dtype=object)
+        if points.ndim != 1 or points.dtype.kind not in "iuf":
+            problem = "expected a flat list of numbers x1, y1, x2, y2, ..."
+        elif len(points) < 6 or len(points) % 2:
+            problem = f"expected an even count of at least 6 coordinates, got {len(points)}; drop or repair the polygon"
+        elif not np.abs(points).max() <= reach:  # also false for NaN
+            problem = f"expected finite coordinates from {-reach} to {reach} pixels; correct the polygon"
+        if problem is None:
+            corners = points.reshape(-1, 2).astype(np.float64)
+            total += float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
+            if total > MAX_POLYGON_LENGTH:
+                problem = f"expected an outline of at most {MAX_POLYGON_LENGTH} pixels; simplify the polygon"
+        if problem is not None:
+            raise DataError(problem, file=file, field=f"{field}[{index}]" if polygons is value else field)
+    codes = coco_mask.frPyObjects(polygons, height, width)
+    return _rle(codes[0] if len(codes) == 1 else coco_mask.merge(codes))
+
+
+def _bad_code(fault: int, file: str | Path | None, field: str | None) -> DataError:
+    problem = f"not a valid run-length code: {_FAULTS[fault]}; export the mask anew"
+    return DataError(problem, file=file, field=_join(field, "counts"))
+
+
+def _join(field: str | None, key: str) -> str:
+    return f"{field}.{key}" if field else key
+
+
+def _is_pair(size: Any) -> TypeGuard[list[int]]:
+    return isinstance(size, (list, tuple)) and len(size) == 2 and all(type(side) is int for side in size)
+
+
+def _short(number: int) -> str:
+    """``number`` for a message, also when it has thousands of digits (which Python refuses to print)."""
+    return str(number) if abs(number) < 10**18 else "a huge number"
+
+
+def _rle(code: dict[str, Any]) -> Rle:
+    height, width = code["size"]
+    return Rle(int(height), int(width), code["counts"].decode("ascii"))
+
+
+def _from_runs(runs: list[int], height: int, width: int) -> Rle:
+    return _rle(coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width))
+
+
+def _letters(counts: str) -> np.ndarray:
+    return np.frombuffer(counts.encode("ascii"), dtype=np.uint8)
+
+
+@njit(cache=True)
+def _runs(letters, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Runs int64 [R] of compressed text uint8 [L] for an image of ``pixels``, and a key of ``_FAULTS`` or 0."""
+    runs = np.zeros(len(letters), dtype=np.int64)
+    count = 0
+    total = 0
+    position = 0
+    while position < len(letters):
+        value = 0
+        shift = 0
+        group = 32
+        while group & 32:  # the sixth bit says that the number goes on
+            if position == len(letters):
+                return runs[:count], 1
+            group = np.int64(letters[position]) - 48
+            position += 1
+            if group < 0 or group > 63:
+                return runs[:count], 2
+            if shift > 30:
+                return runs[:count], 3
+            value |= (group & 31) << shift
+            shift += 5
+        if group & 16:  # the fifth bit of the last group is the sign
+            value -= 1 << shift
+        if count > 2:
+            value += runs[count - 2]
+        if value < 0:
+            return runs[:count], 4
+        total += value
+        if total > pixels:
+            return runs[:count], 5
+        runs[count] = value
+        count += 1
+    return runs[:count], 0 if total == pixels else 6
+
+
+@njit(cache=True)
+def _subtract_runs(first, second):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Runs of ``first`` and not ``second`` (int64, same sum), none of them empty but perhaps the first."""
+    result = np.zeros(len(first) + len(second) + 1, dtype=np.int64)
+    last = 0
+    i = 0
+    j = 0
+    left_first = first[0]
+    left_second = second[0]
+    while True:
+        step = min(left_first, left_second)
+        inside = (i & 1) & ~(j & 1)
+        if step > 0:
+            if inside != last & 1:
+                last += 1
+            result[last] += step
+        left_first -= step
+        left_second -= step
+        while left_second == 0 and j + 1 < len(second):
+            j += 1
+            left_second = second[j]
+        while left_first == 0:
+            i += 1
+            if i == len(first):
+                return result[: last + 1]
+            left_first = first[i]

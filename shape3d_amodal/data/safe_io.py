@@ -1,0 +1,191 @@
+"""The only module that opens foreign files: images, JSON and meshes, each bounded before it is read.
+
+Whatever is wrong with a file ends in a ``DataError`` that names it. Only regular files are opened, so that a pipe or a
+device under a file's name cannot stall a job. Names that come from inside a file are resolved by ``resolve_inside``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from PIL import JpegImagePlugin, PngImagePlugin
+
+from shape3d_amodal.errors import DataError
+
+MAX_IMAGE_BYTES = 256 * 1024**2
+MAX_IMAGE_PIXELS = 64_000_000
+MAX_JSON_BYTES = 2_000_000_000
+MAX_MESH_BYTES = 256 * 1024**2
+
+_IMAGE_READERS = {b"\x89PNG": PngImagePlugin.PngImageFile, b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile}
+
+
+@dataclass(frozen=True)
+class MeshData:
+    """A triangle mesh as its file gives it (the file's own frame and unit).
+
+    Attributes:
+        verts: [V,3] float64, finite.
+        faces: [F,3] int64 in 0..V-1, at least one.
+        colors: [F,3] uint8, or None where the file has no colours of its own (materials and textures are not read).
+    """
+
+    verts: np.ndarray
+    faces: np.ndarray
+    colors: np.ndarray | None = None
+
+
+def read_bytes(path: str | Path, limit: int) -> bytes:
+    """The content of the regular file ``path``.
+
+    Raises:
+        DataError: it cannot be read, is no regular file, or has more than ``limit`` bytes.
+    """
+    path = Path(path)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError("expected a regular file, got a folder, pipe or device; check the path", file=path)
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise DataError(f"cannot read the file ({error.strerror}); check the path", file=path) from error
+    except ValueError as error:  # a name with a NUL or a lone surrogate
+        raise DataError("cannot read the file (no valid file name); check the path", file=repr(str(path))) from error
+    if len(data) > limit:
+        raise DataError(f"expected at most {limit} bytes, got more; use a smaller file", file=path)
+    return data
+
+
+def resolve_inside(
+    root: str | Path, name: str | Path, *, file: str | Path | None = None, field: str | None = None
+) -> Path:
+    """The path ``root / name``, symbolic links resolved, which must lie inside ``root``. It need not exist.
+
+    Args:
+        file, field: where ``name`` stands, for the message.
+
+    Raises:
+        DataError: ``name`` is absolute, has a ``..`` part, or leads out of ``root`` by a symbolic link.
+    """
+    text = str(name)
+    problem = None
+    if not text or not text.isprintable():
+        problem = f"expected a file name, got {text[:80]!r}"
+    elif Path(text).is_absolute() or "\\" in text or ".." in Path(text).parts or text[1:2] == ":":
+        problem = f"expected a relative name with / and without .., got {text[:80]!r}; move the file into the folder"
+    if problem is None:
+        try:
+            base = Path(root).resolve()
+            path = (base / text).resolve()
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+            raise DataError(f"cannot resolve {text[:80]!r}; check its links", file=file or root, field=field) from error
+        if path.is_relative_to(base):
+            return path
+        problem = f"{text[:80]!r} leads out of the folder by a symbolic link; move the file into the folder"
+    raise DataError(problem, file=file if file is not None else root, field=field)
+
+
+def read_json(path: str | Path, *, limit: int = MAX_JSON_BYTES) -> Any:
+    """The value of the JSON file ``path`` (UTF-8). Of a key given twice the last value counts.
+
+    Raises:
+        DataError: it cannot be read, has more than ``limit`` bytes, is not JSON, is nested too deeply (about a thousand
+            levels), or holds NaN, Infinity or a number beyond float64.
+    """
+    return parse_json(read_bytes(path, limit), file=path)
+
+
+def parse_json(data: bytes, *, file: str | Path | None) -> Any:
+    """The value of the JSON text ``data``, with the checks of ``read_json``; ``file`` is named in errors."""
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_float=_finite, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        problem = f"expected UTF-8 text, got another byte at {error.start}; save the file as UTF-8"
+    except json.JSONDecodeError as error:
+        problem = f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; correct or export it anew"
+    except ValueError as error:  # from the two hooks, and from integers of thousands of digits
+        problem = f"not valid JSON: {reason(error)}; correct or export it anew"
+    except RecursionError:
+        problem = "the JSON is nested too deeply; expected plain annotations"
+    raise DataError(problem, file=file)
+
+
+def read_image(path: str | Path, *, root: str | Path | None = None) -> np.ndarray:
+    """The PNG or JPEG image ``path`` as RGB, [H,W,3] uint8.
+
+    Grey and palette images become RGB, 16-bit grey keeps its high byte, transparency is dropped. The EXIF orientation
+    is not applied: annotations refer to the pixels as they are stored.
+
+    Args:
+        root: when given, ``path`` is a name that must lie inside this folder.
+
+    Raises:
+        DataError: it cannot be read, is neither PNG nor JPEG, is too large, truncated or otherwise damaged.
+    """
+    if root is not None:
+        path = resolve_inside(root, path)
+    data = read_bytes(path, MAX_IMAGE_BYTES)
+    reader = next((reader for magic, reader in _IMAGE_READERS.items() if data.startswith(magic)), None)
+    if reader is None:
+        raise DataError("expected a PNG or JPEG image, got something else; convert it", file=path)
+    try:
+        image = reader(io.BytesIO(data))  # reads the header alone
+        if image.width * image.height > MAX_IMAGE_PIXELS:
+            problem = f"expected at most {MAX_IMAGE_PIXELS} pixels, got {image.width} x {image.height}; scale it down"
+            raise DataError(problem, file=path)
+        image.load()
+        if image.mode.startswith("I"):
+            grey = (np.asarray(image) >> 8).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error) as error:
+        raise DataError(f"damaged image ({reason(error)}); replace the file", file=path) from error
+
+
+def read_mesh(path: str | Path) -> MeshData:
+    """The triangle mesh of an .obj, .ply, .off, .glb or .npz file (see ``mesh_files``).
+
+    Scene graphs are flattened with their transforms; vertices are neither merged nor reordered. Nothing but ``path`` is
+    opened: no material library, no texture, no external buffer.
+
+    Raises:
+        DataError: it cannot be read, has another format, is too large or damaged, has no face, a coordinate that is not
+            finite, or an index that is out of range.
+    """
+    from shape3d_amodal.data import mesh_files  # trimesh is slow to import, and images and JSON do without it
+
+    path = Path(path)
+    parse = mesh_files.PARSERS.get(path.suffix.lower())
+    if parse is None:
+        known = ", ".join(mesh_files.PARSERS)
+        raise DataError(f"expected a mesh file ({known}), got {path.suffix[:20]!r}; convert it", file=path)
+    data = read_bytes(path, MAX_MESH_BYTES)
+    try:
+        return mesh_files.checked(*parse(data))
+    except DataError as error:
+        raise DataError(error.problem, file=path, field=error.field) from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"expected numbers within float64, got {text[:40]}")
+    return number
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"expected finite numbers, got {text}")
+
+
+def reason(error: BaseException) -> str:
+    """The text of another library's ``error``, short and on one line."""
+    text = "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(error).split()))
+    return text[:120] or type(error).__name__
