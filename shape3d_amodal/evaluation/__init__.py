@@ -1,0 +1,1 @@
+"""Scores of results files, without any model. Counts of pixels are integers, so shards merge to the identical table."""

@@ -1,0 +1,74 @@
+"""What a completion method is: image and visible masks in, amodal masks out.
+
+A method is any object with ``name`` and ``complete``; the pipeline and the learned baselines fit as they are. ``run``
+shows a method only what the protocol allows, so a method cannot score by looking at the ground truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
+
+
+class CompletionMethod(Protocol):
+    """A method of the completion track."""
+
+    name: str
+    """Name in tables."""
+
+    def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> Sequence[AmodalResult]:
+        """One result for each instance of ``record``, in its order (``make_result`` makes them).
+
+        Args:
+            image: [H,W,3] uint8, RGB.
+            record: its instances with category, visible mask and, where known, depth order; no ground truth.
+        """
+
+
+def without_ground_truth(record: AmodalImage) -> AmodalImage:
+    """``record`` as a completion method may see it: no amodal masks, occlusion rates, mesh names or camera."""
+    instances = tuple(
+        replace(instance, amodal=None, occlude_rate=None, mesh=None, ignore=False) for instance in record.instances
+    )
+    return replace(record, instances=instances, camera=None)
+
+
+def run(
+    method: CompletionMethod, dataset: AmodalDataset, read_image: Callable[[AmodalImage], NDArray[np.uint8]]
+) -> Iterator[AmodalResult]:
+    """The results of ``method`` on every image, in the order of ``dataset``.
+
+    Args:
+        read_image: gives the pixels [H,W,3] uint8 of an image.
+    """
+    for record in dataset.images:
+        yield from method.complete(read_image(record), without_ground_truth(record))
+
+
+def make_result(
+    record: AmodalImage, instance: AmodalInstance, amodal: NDArray[np.bool_], score: float = 1.0
+) -> AmodalResult:
+    """The result that ``amodal`` [H,W] bool is the whole mask of ``instance``.
+
+    The given visible mask is certain, so it is added to the amodal mask; what remains of that is the occluded mask.
+    """
+    visible = masks.decode(instance.visible)
+    return AmodalResult(
+        image_id=record.id,
+        category_id=instance.category_id,
+        score=score,
+        segmentation=masks.encode(amodal | visible),
+        annotation_id=instance.id,
+        visible=instance.visible,
+        occluded=masks.encode(amodal & ~visible),
+        viewpoint=None,
+        mesh=None,
+    )

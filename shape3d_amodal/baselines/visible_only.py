@@ -1,0 +1,21 @@
+"""The floor of the completion track: the amodal mask is the visible mask."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal.baselines.interface import make_result
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal.structures import AmodalImage
+
+
+class VisibleOnly:
+    """Completes nothing. Its occluded IoU is 0 by definition."""
+
+    name = "visible only"
+
+    def complete(self, _image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
+        """See ``interface.CompletionMethod``; the image is not looked at."""
+        return [make_result(record, instance, masks.decode(instance.visible)) for instance in record.instances]

@@ -1,0 +1,223 @@
+"""From pixel counts of instances to the numbers of the completion track."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.evaluation.bootstrap import interval, stratified_means
+from shape3d_amodal.evaluation.metrics import BOUNDARY_MIOU, COMPLETION, METRICS, iou_of_counts, micro_iou
+
+COUNTS = (
+    "annotation_id",
+    "category_id",
+    "predicted",  # 1 if there is a prediction
+    "prediction",  # |P|
+    "amodal",  # |A|
+    "shared",  # |P ∩ A|
+    "hidden_prediction",  # |P \ V|
+    "hidden",  # |A \ V|
+    "hidden_shared",  # |(P ∩ A) \ V|
+    "boundary_prediction",  # |Pd|; the three are 0 where boundaries are not counted
+    "boundary_amodal",  # |Ad|
+    "boundary_shared",  # |Pd ∩ Ad|
+)
+"""The columns of an instance's counts; areas are in pixels."""
+
+LEVELS = {"none": (-math.inf, 0.01), "partial": (0.01, 0.25), "heavy": (0.25, math.inf)}
+"""Occlusion levels: low < |A \\ V| / |A| <= high.
+
+The limits are those of Zhu et al. (Semantic Amodal Segmentation, CVPR 2017), but for 1 % instead of 0, so that single
+pixels of two differently rasterised masks do not make an object occluded.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Means over a set of instances, each in 0..1 and defined in ``metrics.METRICS``; NaN where none is defined.
+
+    Attributes:
+        instances: how many are scored.
+        missing: how many of them have no prediction; they count 0.
+        hidden_instances: how many have hidden pixels; the occluded means are over these.
+    """
+
+    instances: int
+    missing: int
+    hidden_instances: int
+    miou: float
+    occluded_miou: float
+    instance_miou: float
+    instance_occluded_miou: float
+    micro_miou: float
+    boundary_miou: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A confidence interval of one metric, in 0..1."""
+
+    low: float
+    high: float
+
+
+class CompletionTable:
+    """The scores of one method on one data set.
+
+    Args:
+        names: category names by id; those without an instance are left out.
+        counts: [N,len(COUNTS)] int64, a row an instance.
+        boundary: whether boundary bands were counted.
+    """
+
+    def __init__(self, names: Mapping[int, str], counts: NDArray[np.int64], *, boundary: bool = False) -> None:
+        self.counts = counts
+        self.boundary = boundary
+        present = set(self.column("category_id").tolist())
+        self.names = {key: name for key, name in names.items() if key in present}
+
+    def column(self, name: str) -> NDArray[np.int64]:
+        """One column [N] of the counts, by its name in ``COUNTS``."""
+        return self.counts[:, COUNTS.index(name)]
+
+    @cached_property
+    def iou(self) -> NDArray[np.float64]:
+        """IoU of every instance [N]; 0 without a prediction."""
+        return self._iou("shared", "prediction", "amodal")
+
+    @cached_property
+    def occluded_iou(self) -> NDArray[np.float64]:
+        """IoU outside the visible mask of every instance [N]; NaN where nothing is hidden."""
+        scores = self._iou("hidden_shared", "hidden_prediction", "hidden")
+        return np.where(self.column("hidden") > 0, scores, np.nan)
+
+    @cached_property
+    def boundary_iou(self) -> NDArray[np.float64]:
+        """Boundary IoU of every instance [N]; NaN where boundaries were not counted."""
+        scores = self._iou("boundary_shared", "boundary_prediction", "boundary_amodal")
+        return scores if self.boundary else np.full_like(scores, np.nan)
+
+    @cached_property
+    def hidden_share(self) -> NDArray[np.float64]:
+        """|A \\ V| / |A| of every instance [N]; 0 for an empty amodal mask."""
+        return self.column("hidden") / np.maximum(self.column("amodal"), 1)
+
+    @cached_property
+    def score(self) -> Score:
+        """The means over all instances."""
+        return Score(
+            instances=len(self.counts),
+            missing=int((self.column("predicted") == 0).sum()),
+            hidden_instances=int((self.column("hidden") > 0).sum()),
+            miou=self._category_mean(self.iou),
+            occluded_miou=self._category_mean(self.occluded_iou),
+            instance_miou=_mean(self.iou),
+            instance_occluded_miou=_mean(self.occluded_iou),
+            micro_miou=micro_iou(self.column("shared"), self.column("prediction"), self.column("amodal")),
+            boundary_miou=self._category_mean(self.boundary_iou),
+        )
+
+    def by_category(self) -> dict[str, Score]:
+        """The scores of every category that has instances, in the data set's order."""
+        own = self.column("category_id")
+        return {name: self._select(own == key).score for key, name in self.names.items()}
+
+    def by_level(self) -> dict[str, Score]:
+        """The scores of the instances of every occlusion level (``LEVELS``), also of empty ones."""
+        share = self.hidden_share
+        return {name: self._select((share > low) & (share <= high)).score for name, (low, high) in LEVELS.items()}
+
+    def without(self, *categories: str) -> CompletionTable:
+        """The table without the named categories.
+
+        Raises:
+            UsageError: no instance has that category.
+        """
+        for name in categories:
+            if name not in self.names.values():
+                raise UsageError(f"category {name!r} is not scored; choose from {', '.join(self.names.values())}")
+        dropped = [key for key, name in self.names.items() if name in categories]
+        return self._select(~np.isin(self.column("category_id"), dropped))
+
+    def intervals(self, *, samples: int = 1000, seed: int = 0) -> dict[str, dict[str, Interval]]:
+        """95 % bootstrap intervals over instances, drawn with replacement within each category.
+
+        Args:
+            samples: number of resamplings.
+            seed: the same seed gives the same intervals.
+
+        Returns:
+            By metric ("miou", "occluded_miou", and "boundary_miou" where counted), then by category name, and "mean"
+            for the mean over categories.
+        """
+        values = {"miou": self.iou, "occluded_miou": self.occluded_iou}
+        if self.boundary:
+            values["boundary_miou"] = self.boundary_iou
+        result = {}
+        for metric, scores in values.items():
+            means = stratified_means(scores, self.column("category_id"), samples, seed)
+            rows = {name: means[key] for key, name in self.names.items()}
+            defined = [row for row in rows.values() if not np.isnan(row).any()]
+            rows["mean"] = np.mean(defined, axis=0) if defined else np.full(samples, np.nan)
+            result[metric] = {name: _interval(row) for name, row in rows.items()}
+        return result
+
+    def to_dict(self, *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
+        """Everything as JSON values, with each metric's formula and protocol; undefined numbers are None."""
+        shown = [metric for metric in METRICS.values() if self.boundary or metric is not BOUNDARY_MIOU]
+        content = {
+            "protocol": COMPLETION,
+            "metrics": [asdict(metric) for metric in shown],
+            "overall": asdict(self.score),
+            "by_category": {name: asdict(score) for name, score in self.by_category().items()},
+            "by_level": {name: asdict(score) for name, score in self.by_level().items()},
+            "levels": {name: f"hidden share > {low:g} and <= {high:g}" for name, (low, high) in LEVELS.items()},
+            "intervals": {
+                "level": 0.95,
+                "samples": samples,
+                "seed": seed,
+                **{
+                    metric: {name: asdict(row) for name, row in rows.items()}
+                    for metric, rows in self.intervals(samples=samples, seed=seed).items()
+                },
+            },
+        }
+        plain: dict[str, Any] = _without_nan(content)
+        return plain
+
+    def _select(self, rows: NDArray[np.bool_]) -> CompletionTable:
+        return CompletionTable(self.names, self.counts[rows], boundary=self.boundary)
+
+    def _iou(self, shared: str, prediction: str, target: str) -> NDArray[np.float64]:
+        scores = iou_of_counts(self.column(shared), self.column(prediction), self.column(target))
+        return np.where(self.column("predicted") > 0, scores, 0.0)
+
+    def _category_mean(self, values: NDArray[np.float64]) -> float:
+        own = self.column("category_id")
+        return _mean(np.array([_mean(values[own == key]) for key in self.names]))
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Mean of the defined values; NaN if there are none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+def _interval(means: NDArray[np.float64]) -> Interval:
+    low, high = interval(means)
+    return Interval(low=low, high=high)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,90 @@
+"""Masks and contours drawn over an image. All images are RGB, [H,W,3] uint8; nothing is changed in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Image = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Color = tuple[int, int, int]
+
+BLUE: Color = (0, 114, 178)
+ORANGE: Color = (230, 159, 0)
+GREEN: Color = (0, 158, 115)
+RED: Color = (213, 94, 0)
+PURPLE: Color = (204, 121, 167)
+SKY: Color = (86, 180, 233)
+PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
+"""Okabe and Ito's colours, which also the colour-blind tell apart."""
+
+
+def tint(image: Image, mask: Mask, color: Color, opacity: float = 0.5) -> Image:
+    """Blend ``color`` into the pixels of ``mask`` [H,W] bool; opacity 0 leaves them, 1 paints them over."""
+    result = image.copy()
+    blended = image[mask] * (1 - opacity) + np.array(color) * opacity
+    result[mask] = (blended + 0.5).astype(np.uint8)
+    return result
+
+
+def contour(mask: Mask, thickness: int = 1) -> Mask:
+    """The pixels [H,W] bool of ``mask`` that are less than ``thickness`` steps (of 4 directions) from its outside."""
+    return mask & ~ndimage.binary_erosion(mask, iterations=thickness)
+
+
+def outline(image: Image, mask: Mask, color: Color, thickness: int = 1) -> Image:
+    """Paint the contour of ``mask`` [H,W] bool, inside the mask."""
+    return tint(image, contour(mask, thickness), color, 1.0)
+
+
+def draw_mask(image: Image, mask: Mask, color: Color, *, opacity: float = 0.45, thickness: int = 1) -> Image:
+    """A tinted mask with its contour."""
+    return outline(tint(image, mask, color, opacity), mask, color, thickness)
+
+
+def draw_instances(image: Image, masks: Sequence[Mask], *, opacity: float = 0.45) -> Image:
+    """Masks [H,W] bool in the colours of ``PALETTE``, later ones over earlier ones."""
+    for number, mask in enumerate(masks):
+        image = draw_mask(image, mask, PALETTE[number % len(PALETTE)], opacity=opacity)
+    return image
+
+
+def draw_amodal(image: Image, visible: Mask, amodal: Mask) -> Image:
+    """One object: its visible part blue, its hidden part orange, the whole outlined in white."""
+    image = tint(image, visible, BLUE, 0.5)
+    image = tint(image, amodal & ~visible, ORANGE, 0.65)
+    return outline(image, amodal | visible, (255, 255, 255))
+
+
+def draw_agreement(image: Image, prediction: Mask, truth: Mask) -> Image:
+    """Right pixels green, pixels too many red, missing pixels purple, over the image in grey."""
+    grey = image.mean(axis=2, keepdims=True) * 0.5 + 127
+    result = np.repeat(grey, 3, axis=2).astype(np.uint8)
+    result = tint(result, prediction & truth, GREEN, 0.6)
+    result = tint(result, prediction & ~truth, RED, 0.85)
+    return tint(result, truth & ~prediction, PURPLE, 0.85)
+
+
+def crop_around(mask: Mask, margin: float = 0.15, minimum: int = 32) -> tuple[slice, slice]:
+    """The square part of an image around ``mask`` [H,W] bool, as row and column slices; cut off at the image's border.
+
+    Args:
+        margin: added on each side, as a share of the mask's longer side.
+        minimum: smallest side in pixels. An empty mask gives the whole image.
+    """
+    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    if not len(rows):
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
+    side = max(rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1)
+    side = max(minimum, round(side * (1 + 2 * margin)))
+    return _centred(rows, side, mask.shape[0]), _centred(columns, side, mask.shape[1])
+
+
+def _centred(places: NDArray[np.int64], side: int, limit: int) -> slice:
+    """``side`` places around the middle of ``places``, moved into 0..limit, or all where the limit is smaller."""
+    start = int(places[0] + places[-1] + 1 - side) // 2
+    start = max(0, min(start, limit - side))
+    return slice(start, min(start + side, limit))
