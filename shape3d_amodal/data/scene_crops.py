@@ -41,7 +41,16 @@ class SceneCropsConfig:
 
 @dataclass(frozen=True)
 class CropArrays:
-    """Crops as bytes, to be stored: rgb [N,3,S,S], masks [N,S,S] uint8, category [N], window [N,4], hidden share [N]."""
+    """Crops as bytes, to be stored.
+
+    Attributes:
+        rgb: [N,3,S,S] uint8.
+        visible, occluder, amodal: [N,S,S] uint8, the covered share of each crop pixel times 255.
+        category: [N] int64, index into ``CATEGORIES``.
+        window: [N,4] float32, in image pixels.
+        hidden: [N] float32, hidden share of the amodal area.
+        scene: [N] int64, index of the scene.
+    """
 
     rgb: NDArray[np.uint8]
     visible: NDArray[np.uint8]

@@ -1,7 +1,7 @@
 """Where the objects of a composed scene stand, and the camera that sees them.
 
-World frame: right-handed, x right, y up, z towards the viewer; the ground is y = 0. The camera looks down -z, pitched down by
-its elevation; it has no roll.
+World frame: right-handed, x right, y up, z towards the viewer; the ground is y = 0. The camera looks down -z, pitched
+down by its elevation; it has no roll.
 """
 
 from __future__ import annotations
@@ -77,16 +77,16 @@ class PlacedObject:
         return PlacedObject(self.mesh, self.verts + np.array([x, 0, z], np.float32), self.yaw)
 
     def apart_from(self, other: PlacedObject, gap: float) -> bool:
-        """Whether a vertical plane along x or z separates the two by at least ``gap``, so that they cannot intersect."""
+        """Whether a vertical plane along x or z separates the two by more than ``gap``: they cannot intersect."""
         low, high, other_low, other_high = self.low, self.high, other.low, other.high
         return any(low[i] > other_high[i] + gap or other_low[i] > high[i] + gap for i in (0, 2))
 
 
 def stand(mesh: Mesh, verts: NDArray[np.float32], size: float, yaw: float) -> PlacedObject:
-    """Scale ``verts`` (object frame) by ``size``, turn them by ``yaw`` (radians) about y, and set them on the ground."""
+    """Scale ``verts`` (object frame) by ``size``, turn them by ``yaw`` (radians) about y, set them on the ground."""
     sine, cosine = np.sin(yaw), np.cos(yaw)
     turn = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]], np.float32)
-    world = (verts * np.float32(size)) @ turn.T
+    world = ((verts * np.float32(size)) @ turn.T).astype(np.float32, copy=False)
     world[:, 1] -= world[:, 1].min()
     return PlacedObject(mesh, world, yaw)
 
@@ -107,7 +107,7 @@ def look_at_target(target: PlacedObject, size: int, rng: np.random.Generator) ->
 
 
 def place_in_front(target: PlacedObject, thing: PlacedObject, camera: Camera, rng: np.random.Generator) -> PlacedObject:
-    """Move ``thing`` between the target and the camera, sideways so that the two overlap in the picture at least in part."""
+    """Move ``thing`` between target and camera, sideways so that the two overlap in the picture at least in part."""
     gap = rng.uniform(0.02, 0.35)
     z = float(target.high[2] - thing.low[2] + gap)
     # Seen from the camera, the line of sight through the target's middle passes x at the thing's depth.

@@ -80,7 +80,8 @@ def _ground_pattern(x: Colors, z: Colors, rng: np.random.Generator) -> Colors:
     v = (z * np.float32(np.cos(turn)) - x * np.float32(np.sin(turn))) * np.float32(scale)
     if kind == 2:
         return 1 - contrast * ((np.floor(u) + np.floor(v)) % 2)
-    return 1 - contrast * (0.5 + 0.5 * np.sin(u) * np.sin(v))
+    waves: Colors = np.sin(u) * np.sin(v)
+    return 1 - contrast * (np.float32(0.5) + np.float32(0.5) * waves)
 
 
 def _contact_shadows(x: Colors, z: Colors, objects: Sequence[PlacedObject]) -> Colors:

@@ -1,8 +1,8 @@
 """Occlusion scenes with exact ground truth, from any mesh source. Scene k depends on (configuration, seed, k) alone.
 
-Two kinds. *Composed*: a ground plane, one perspective camera, 2 to 4 objects of random category, yaw, size and colour; object 0
-is the target, 10 to 70 % of it hidden by the others. *Bars*: one object on white, erased by bars or half-planes, as in the
-published figure of the method.
+Two kinds. *Composed*: a ground plane, one perspective camera, 2 to 4 objects of random category, yaw, size and colour;
+object 0 is the target, 10 to 70 % of it hidden by the others. *Bars*: one object on white, erased by bars or
+half-planes, as in the published figure of the method.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class _MeshPicker:
         if category is None and self._config.balance:
             category = str(rng.choice(sorted(self._by_category)))
         names: Sequence[str] = self._meshes.names if category is None else self._by_category[category]
-        mesh = self._meshes.load(names[rng.integers(len(names))])
+        mesh = self._meshes.load(names[int(rng.integers(len(names)))])
         verts = deform(mesh.verts, self._config.deform * rng.random(), rng)
         return stand(mesh, verts, size=rng.uniform(0.75, 1.3), yaw=rng.uniform(0, 2 * np.pi))
 
@@ -183,7 +183,7 @@ def _finish(drawn: list[_Drawn], camera: Camera, rng: np.random.Generator) -> Sc
     picture = shading.background(camera, [one.placed for one in drawn], rng)
     light = shading.Light(rng)
     seen = []
-    for i, one in enumerate(drawn):
+    for one in drawn:
         visible = one.mask & (one.depth == nearest)
         paint = shading.paint(one.placed.mesh, rng)
         if visible.any():

@@ -1,7 +1,8 @@
 """The camera of a crop: PyTorch3D's look-at camera, then a scale and a shift in the crop's NDC.
 
-Azimuth and elevation are those of ``pytorch3d.renderer.look_at_view_transform``: at (0, 0) the camera stands on the object's
-+z axis and sees its front; with growing azimuth it moves towards the object's +x axis, with growing elevation upwards.
+Azimuth and elevation are those of ``pytorch3d.renderer.look_at_view_transform``: at (0, 0) the camera stands on the
+object's +z axis and sees its front; with growing azimuth it moves towards the object's +x axis, with growing elevation
+upwards.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ _SAMPLES = 2
 def instance_window(visible: NDArray[np.bool_], occluder: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The square that holds all that may belong to an instance.
 
-    An object cannot go on behind known background, and what lies beyond the image is not asked for. So its hidden part
-    lies in the occluders that are connected with the visible part; the window grows from the visible box only there, and
-    by at most ``REACH``.
+    An object cannot go on behind known background, and what lies beyond the image is not asked for. So its hidden
+    part lies in the occluders that are connected with the visible part; the window grows from the visible box only
+    there, and by at most ``REACH``.
 
     Args:
         visible: [H,W] bool, not empty.

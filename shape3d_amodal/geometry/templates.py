@@ -18,8 +18,8 @@ class Template:
         verts: [V,3] float32, on the unit sphere.
         faces: [F,3] int64.
         mirror: [V] int64, index of the vertex at (-x, y, z).
-        laplacian: [V,V] sparse float32, uniform Laplacian (Desbrun et al., 1999; PyTorch3D's): mean of the neighbours less
-            the vertex.
+        laplacian: [V,V] sparse float32, uniform Laplacian (Desbrun et al., 1999; PyTorch3D's): mean of the neighbours
+            less the vertex.
         edge_faces: [E,4] int64, for each edge its two vertices and the vertex opposite to it in either face.
     """
 

@@ -37,7 +37,7 @@ def laplacian_energy(verts: Tensor, template: Template) -> Tensor:
 
 
 def flatness_energy(verts: Tensor, template: Template) -> Tensor:
-    """Sum over the edges of (1 - cosine of the angle between the two faces' normals)^2, as in SoftRas' flatten loss: [N]."""
+    """Sum over the edges of (1 - cosine between the two faces' normals)^2, as in SoftRas' flatten loss: [N]."""
     start, end, left, right = (verts[:, index] for index in template.edge_faces.unbind(dim=1))
     edge = end - start
     normal_left = torch.cross(edge, left - start, dim=-1)

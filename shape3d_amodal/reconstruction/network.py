@@ -1,8 +1,8 @@
 """Stage 2, learned: an image encoder and a decoder that deforms a symmetric template of the category.
 
-One design from what recurs in the literature on unsupervised reconstruction: a learned category template (UMR, Li et al., 2020)
-on an icosphere (CMR, Kanazawa et al., 2018), mirror symmetry built into the decoder (CMR), and a shape code that is gated until
-the template stands (UNICORN, Monnier et al., 2022).
+One design from what recurs in the literature on unsupervised reconstruction: a learned category template (UMR, Li et
+al., 2020) on an icosphere (CMR, Kanazawa et al., 2018), mirror symmetry built into the decoder (CMR), and a shape code
+that is gated until the template stands (UNICORN, Monnier et al., 2022).
 """
 
 from __future__ import annotations

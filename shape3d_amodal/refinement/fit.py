@@ -1,7 +1,7 @@
 """Fit at test time: a few gradient steps on shape code and viewpoint against the certain pixels of the very image.
 
-This is the camera multiplex of U-CMR (Goel et al., ECCV 2020) at test time: every instance starts from its likeliest hypotheses,
-all of them are optimised side by side, and the best one is kept.
+This is the camera multiplex of U-CMR (Goel et al., ECCV 2020) at test time: every instance starts from its likeliest
+hypotheses, all of them are optimised side by side, and the best one is kept.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: Fi
         config: the fit.
 
     Returns:
-        Vertices [N,V,3] and viewpoints [N]. Judged by its own score, the certain-pixel IoU at the prior's blur, no instance
-        is worse than at its start, the selection head's choice.
+        Vertices [N,V,3] and viewpoints [N]. Judged by its own score, the certain-pixel IoU at the prior's blur, no
+        instance is worse than at its start, the selection head's choice.
     """
     starts = min(config.starts, output.logits.shape[1])
     count = len(crops)
@@ -70,7 +70,7 @@ def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: Fi
             moved = (free.code - code).pow(2).sum(dim=1)
             loss = (1 - certain_iou(silhouette, repeated) + config.code_weight * moved).sum()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             for group in optimizer.param_groups:
                 group["lr"] *= 0.97

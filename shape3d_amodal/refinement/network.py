@@ -1,9 +1,9 @@
 """Stage 5: a small U-Net that decides the hidden region from the picture, the masks and the rendered silhouette.
 
-The published description fixes the inputs (visible mask, cropped appearance, rendered coarse mask) and the aim (reliable visible
-edges stay, the uncertain occluded region is refined), not the network. This one is a U-Net (Ronneberger et al., 2015) whose
-channels are modulated (FiLM, Perez et al., 2018) by the category and by how well the silhouette explains the certain pixels: so
-it can weigh the prior against what the picture shows.
+The published description fixes the inputs (visible mask, cropped appearance, rendered coarse mask) and the aim
+(reliable visible edges stay, the uncertain occluded region is refined), not the network. This one is a U-Net
+(Ronneberger et al., 2015) whose channels are modulated (FiLM, Perez et al., 2018) by the category and by how well the
+silhouette explains the certain pixels: so it can weigh the prior against what the picture shows.
 """
 
 from __future__ import annotations

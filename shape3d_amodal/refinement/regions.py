@@ -28,7 +28,7 @@ def edge_band(mask: Tensor, width: int) -> Tensor:
 
 
 def close_gaps(visible: Tensor, occluder: Tensor, width: int) -> Tensor:
-    """The occluder mask grown by ``width`` pixels towards the visible mask, where predicted masks leave a gap between them.
+    """The occluder mask grown by ``width`` pixels towards the visible mask: predicted masks leave gaps between them.
 
     Only background pixels that lie near both masks are added; with exact masks ``width`` is 0 and nothing changes.
     """

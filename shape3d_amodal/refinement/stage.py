@@ -46,7 +46,7 @@ class AmodalModel(nn.Module):
         self.config = config
         self.prior = ShapePrior(config.prior, len(config.categories))
         self.refinement = RefinementNetwork(config.refinement, len(config.categories))
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
     def coarse(self, crops: InstanceCrops) -> CoarseEstimate:
         """Mesh, viewpoint (the selection head's choice) and silhouette of each crop."""

@@ -35,7 +35,7 @@ def rasterize(
 def barycentrics(
     verts: NDArray[np.float32], faces: NDArray[np.int32], face_id: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """Screen-space barycentric coordinates [H,W,3] float32 of every pixel centre in its face; 0 where ``face_id`` is -1."""
+    """Screen-space barycentric coordinates [H,W,3] float32 of the pixel centres in their faces; 0 where none is."""
     rows, columns = np.nonzero(face_id >= 0)
     a, b, c = np.moveaxis(verts[faces[face_id[rows, columns]]][..., :2].astype(np.float64), 1, 0)
     point = np.stack([columns + 0.5, rows + 0.5], axis=-1)

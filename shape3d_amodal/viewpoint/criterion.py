@@ -1,4 +1,4 @@
-"""What stages 2 and 3 learn from: silhouettes against the certain pixels. It takes ``InstanceCrops`` and nothing else."""
+"""What stages 2 and 3 learn from: silhouettes against the certain pixels of ``InstanceCrops``, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Stage 3: K viewpoint hypotheses an instance and a head that selects one of them.
 
-Each hypothesis owns a sector of the azimuth (UNICORN; Insafutdinov & Dosovitskiy, 2018). In training the hypothesis whose
-silhouette fits best learns, and the selection head is distilled from that choice; at test time the head alone decides.
+Each hypothesis owns a sector of the azimuth (UNICORN; Insafutdinov & Dosovitskiy, 2018). In training the hypothesis
+whose silhouette fits best learns, and the selection head is distilled from that choice; at test time the head alone
+decides.
 """
 
 from __future__ import annotations
