@@ -11,6 +11,8 @@ from datetime import timedelta
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from shape3d_amodal.errors import MissingBackendError
 
@@ -71,11 +73,25 @@ def join(device: str) -> Iterator[Ranks]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=PATIENCE)
+    store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+    backend = "gloo" if device == "cpu" else "nccl"
+    dist.init_process_group(backend, store=_of_this_start(store), rank=rank, world_size=count, timeout=PATIENCE)
     try:
-        yield Ranks(dist.get_rank(), count, torch.device(device))
+        yield Ranks(rank, count, torch.device(device))
     finally:
         dist.destroy_process_group()
+
+
+def _of_this_start(store: Store) -> Store:
+    """``store`` without what was written before torchrun restarted its workers.
+
+    torchrun may keep one store over restarts, and new workers then connect to addresses of dead ones. The count of
+    restarts tells them apart, but only on one machine, for each machine counts its own; on several ones the variable
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 lets rank 0 open a new store at every start.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or os.environ["GROUP_WORLD_SIZE"] != "1":
+        return store
+    return PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
 
 
 def use_threads(threads: int) -> None:

@@ -1,8 +1,9 @@
 """One training loop for all stages and baselines.
 
 On one machine: ``shape3d-amodal train configs/open13/prior.yaml``; on several GPUs or processes:
-``torchrun --nproc-per-node 2 -m shape3d_amodal train configs/open13/prior.yaml``. Only rank 0 writes; a run on several
-machines needs an output folder that all of them see.
+``torchrun --nproc-per-node 2 --max-restarts 3 -m shape3d_amodal train configs/open13/prior.yaml``. Only rank 0 writes;
+a run on several machines needs an output folder that all of them see, and TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 beside
+``--max-restarts`` (see ``distributed.py``).
 
 Whatever is random in a step is drawn from (seed, step), so a training that was stopped and resumed gives, on a CPU, the
 same bits as one that was not.
@@ -81,9 +82,11 @@ def _run(
     meter = Meter(start)
     begin = time.monotonic()
     step, halt, metrics = start, 0, dict[str, float]()
-    log = TrainingLog(folder.folder if ranks.first else None, start)
-    line = ProgressLine(trainer.task.name, config.steps, start, shown=ranks.first)
-    with StopSignals() as stop, log, line:
+    with (
+        StopSignals() as stop,
+        TrainingLog(folder.folder if ranks.first else None, start) as log,
+        ProgressLine(trainer.task.name, config.steps, start, shown=ranks.first) as line,
+    ):
         while step < config.steps and not halt:
             meter.add(trainer.step(step))
             step += 1

@@ -43,7 +43,7 @@ def kill_one(folder: CheckpointFolder, first: int, delay: float) -> int:
     if child == 0:
         save_for_ever(folder, first, said)
     os.close(said)
-    assert select.select([listen], [], [], 60)[0]
+    assert select.select([listen], [], [], 200)[0]
     time.sleep(delay)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

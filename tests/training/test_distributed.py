@@ -19,8 +19,8 @@ from shape3d_amodal.training.loop import train
 SCRIPT = Path(__file__).with_name("toy.py")
 
 
-def torchrun(output: Path, options: dict[str, object], restarts: int = 0) -> tuple[Checkpoint, str]:
-    """Train the toy on two ranks; its last checkpoint, and what was said."""
+def torchrun(output: Path, options: dict[str, object], restarts: int = 0) -> Checkpoint:
+    """Train the toy on two ranks; its last checkpoint."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--max-restarts={restarts}"]
     command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=localhost"]
     done = subprocess.run(
@@ -33,7 +33,7 @@ def torchrun(output: Path, options: dict[str, object], restarts: int = 0) -> tup
     assert done.returncode == 0, done.stderr
     loaded = CheckpointFolder(output).load_latest()
     assert loaded is not None
-    return loaded, done.stderr
+    return loaded
 
 
 @pytest.mark.slow
@@ -41,7 +41,7 @@ def torchrun(output: Path, options: dict[str, object], restarts: int = 0) -> tup
 def test_two_ranks_with_half_the_batch_each_have_the_gradients_of_one(quick, tmp_path, accumulate):
     # After one step, AdamW's first moment is 0.1 times the gradient. Clipping off, no batch statistics, no dropout.
     options = {"steps": 1, "clip_norm": 0.0, "accumulate": accumulate}
-    two, _ = torchrun(tmp_path / "two", {**options, "noisy": False})
+    two = torchrun(tmp_path / "two", {**options, "noisy": False})
     train(ToyTask(noisy=False), replace(quick, **{**options, "accumulate": 1}), tmp_path / "one")
     one = CheckpointFolder(tmp_path / "one").load_latest()
     gradients = {name: tensor for name, tensor in one.optimizer.items() if name.endswith("exp_avg")}
@@ -52,13 +52,17 @@ def test_two_ranks_with_half_the_batch_each_have_the_gradients_of_one(quick, tmp
     assert logs[0]["losses"] == pytest.approx(logs[1]["losses"], abs=1e-6)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Checkpoint:
+    return torchrun(tmp_path_factory.mktemp("undisturbed"), {})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_after_a_killed_rank_torchrun_restarts_to_the_same_bits(tmp_path, rank):
-    undisturbed, _ = torchrun(tmp_path / "undisturbed", {})
+def test_after_a_killed_rank_torchrun_restarts_to_the_same_bits(undisturbed, tmp_path, rank):
     kill = [rank, 13, str(tmp_path / "was-killed")]
-    disturbed, said = torchrun(tmp_path / "disturbed", {"kill": kill}, restarts=1)
-    assert (tmp_path / "was-killed").exists() and "Signal 9 (SIGKILL)" in said
+    disturbed = torchrun(tmp_path / "disturbed", {"kill": kill}, restarts=1)
+    assert (tmp_path / "was-killed").exists()
     assert disturbed.step == undisturbed.step == 20
     for part in ("model", "ema", "optimizer"):
         one, two = getattr(undisturbed, part), getattr(disturbed, part)

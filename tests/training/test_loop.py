@@ -9,9 +9,10 @@ import pytest
 import torch
 from toy import ToyTask
 
+from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import TrainingError, UsageError
 from shape3d_amodal.training.checkpoints import CheckpointFolder
-from shape3d_amodal.training.loop import train
+from shape3d_amodal.training.loop import LoopConfig, train
 
 
 def same(first, second):
@@ -99,3 +100,66 @@ def test_time_limit_saves_and_stops(quick, tmp_path):
     result = train(ToyTask(), replace(quick, steps=10**9, max_minutes=1e-3), tmp_path)
     assert 0 < result.step < 10**9
     assert CheckpointFolder(tmp_path).steps()[-1] == result.step
+
+
+@configuration
+class Model:
+    width: int = 8
+    """Width."""
+
+
+@configuration
+class Experiment:
+    model: Model = Model()
+    """Model."""
+    loop: LoopConfig = LoopConfig()
+    """Loop."""
+
+
+def test_the_whole_experiment_is_remembered(quick, tmp_path):
+    train(ToyTask(), quick, tmp_path, experiment=Experiment(loop=quick))
+    longer = replace(quick, steps=21)
+    train(ToyTask(), longer, tmp_path, experiment=Experiment(loop=longer))
+    with pytest.raises(UsageError, match=r"step-00000021: cannot resume, model\.width is 8 there and 9 now"):
+        train(ToyTask(), quick, tmp_path, experiment=Experiment(loop=quick, model=Model(width=9)))
+
+
+def test_a_checkpoint_of_another_stage_or_model_is_refused(quick, tmp_path):
+    train(ToyTask(), quick, tmp_path)
+    task = ToyTask()
+    task.name = "other"
+    with pytest.raises(UsageError, match="stage is 'toy' there and 'other' now"):
+        train(task, quick, tmp_path)
+    with pytest.raises(
+        TrainingError, match=r"model tensor '1\.bias' is \(8,\) in the checkpoint and None in this model"
+    ):
+        train(ToyTask(noisy=False), quick, tmp_path)
+
+
+def test_accumulated_parts_have_the_gradient_of_the_whole(quick, tmp_path):
+    first = []
+    for accumulate in (1, 4):
+        config = replace(quick, steps=1, clip_norm=0.0, accumulate=accumulate)
+        train(ToyTask(noisy=False), config, tmp_path / str(accumulate))
+        first.append(CheckpointFolder(tmp_path / str(accumulate)).load_latest().optimizer)
+    for name, moment in first[0].items():
+        assert torch.allclose(moment, first[1][name], rtol=0, atol=1e-7), name
+
+
+@pytest.mark.parametrize(("precision", "cast"), [("float32", False), ("bf16", True)])
+def test_precision(quick, tmp_path, precision, cast):
+    class Spy(ToyTask):
+        def losses(self, batch, step, progress):
+            assert self.net(batch["x"]).dtype == (torch.bfloat16 if cast else torch.float32)
+            return super().losses(batch, step, progress)
+
+    weights = train(Spy(), replace(quick, steps=2, precision=precision), tmp_path).weights
+    assert all(tensor.dtype != torch.bfloat16 for tensor in weights.values())
+
+
+def test_clipping_bounds_the_gradient(quick, tmp_path):
+    # AdamW's first moment after one step is 0.1 times the clipped gradient.
+    train(ToyTask(), replace(quick, steps=1, clip_norm=0.01), tmp_path)
+    moments = CheckpointFolder(tmp_path).load_latest().optimizer
+    norm = torch.cat([tensor.flatten() for name, tensor in moments.items() if name.endswith("exp_avg")]).norm()
+    assert norm == pytest.approx(0.001, rel=1e-3)
