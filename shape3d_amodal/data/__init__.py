@@ -1,0 +1,1 @@
+"""Data: foreign files, annotation formats, mesh sources, scenes and crops."""

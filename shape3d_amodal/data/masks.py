@@ -54,7 +54,7 @@ def decode(rle: Rle) -> np.ndarray:
 
 def area(rle: Rle) -> int:
     """Number of pixels inside."""
-    return int(coco_mask.area(rle.to_coco()))
+    return int(_area(_letters(rle.counts), rle.height * rle.width))
 
 
 def bbox(rle: Rle) -> tuple[float, float, float, float]:
@@ -84,9 +84,13 @@ def subtract(first: Rle, second: Rle) -> Rle:
         raise ValueError(
             f"expected masks of one size, got {first.height} x {first.width} and {second.height} x {second.width}"
         )
-    pixels = first.height * first.width
-    runs = _subtract_runs(_runs(_letters(first.counts), pixels)[0], _runs(_letters(second.counts), pixels)[0])
+    runs = _subtract(_letters(first.counts), _letters(second.counts), first.height * first.width)
     return _from_runs(runs.tolist(), first.height, first.width)
+
+
+def occlude_rate(visible: Rle, amodal: Rle) -> float:
+    """Hidden area / amodal area, in 0..1, of two masks of one size; ``amodal`` must not be empty."""
+    return float(_hidden_share(_letters(amodal.counts), _letters(visible.counts), amodal.height * amodal.width))
 
 
 def check_size(height: Any, width: Any, *, file: str | Path | None, field: str | None) -> None:
@@ -157,10 +161,10 @@ def from_rle(value: Any, *, file: str | Path | None, field: str | None) -> Rle:
         counts = counts.decode("latin-1")
     if not counts.isascii():
         raise _bad_code(2, file, field)
-    runs, fault = _runs(_letters(counts), height * width)
+    runs, fault, plain = _runs(_letters(counts), height * width)
     if fault:
         raise _bad_code(fault, file, field)
-    if len(runs) > 1 and not runs[1:].all():  # empty runs inside confuse the box; write the same mask without them
+    if not plain:  # empty runs inside confuse the box; write the same mask without them
         return _from_runs(_subtract_runs(runs, np.array([height * width])).tolist(), height, width)
     return Rle(height, width, counts)
 
@@ -217,7 +221,7 @@ def _join(field: str | None, key: str) -> str:
 
 
 def _is_pair(size: Any) -> TypeGuard[list[int]]:
-    return isinstance(size, (list, tuple)) and len(size) == 2 and all(type(side) is int for side in size)
+    return isinstance(size, (list, tuple)) and len(size) == 2 and type(size[0]) is type(size[1]) is int
 
 
 def _short(number: int) -> str:
@@ -240,24 +244,26 @@ def _letters(counts: str) -> np.ndarray:
 
 @njit(cache=True)
 def _runs(letters, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Runs int64 [R] of compressed text uint8 [L] for an image of ``pixels``, and a key of ``_FAULTS`` or 0."""
+    """Compressed text uint8 [L] for an image of ``pixels`` to runs int64 [R], a key of ``_FAULTS`` or 0, and whether no
+    run but perhaps the first is empty."""
     runs = np.zeros(len(letters), dtype=np.int64)
     count = 0
     total = 0
     position = 0
+    plain = True
     while position < len(letters):
         value = 0
         shift = 0
         group = 32
         while group & 32:  # the sixth bit says that the number goes on
             if position == len(letters):
-                return runs[:count], 1
+                return runs[:count], 1, plain
             group = np.int64(letters[position]) - 48
             position += 1
             if group < 0 or group > 63:
-                return runs[:count], 2
+                return runs[:count], 2, plain
             if shift > 30:
-                return runs[:count], 3
+                return runs[:count], 3, plain
             value |= (group & 31) << shift
             shift += 5
         if group & 16:  # the fifth bit of the last group is the sign
@@ -265,13 +271,14 @@ def _runs(letters, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover 
         if count > 2:
             value += runs[count - 2]
         if value < 0:
-            return runs[:count], 4
+            return runs[:count], 4, plain
         total += value
         if total > pixels:
-            return runs[:count], 5
+            return runs[:count], 5, plain
+        plain = plain and (value > 0 or count == 0)
         runs[count] = value
         count += 1
-    return runs[:count], 0 if total == pixels else 6
+    return runs[:count], 0 if total == pixels else 6, plain
 
 
 @njit(cache=True)
@@ -300,3 +307,18 @@ def _subtract_runs(first, second):  # type: ignore[no-untyped-def]  # pragma: no
             if i == len(first):
                 return result[: last + 1]
             left_first = first[i]
+
+
+@njit(cache=True)
+def _subtract(first, second, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    return _subtract_runs(_runs(first, pixels)[0], _runs(second, pixels)[0])
+
+
+@njit(cache=True)
+def _area(letters, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    return _runs(letters, pixels)[0][1::2].sum()
+
+
+@njit(cache=True)
+def _hidden_share(amodal, visible, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    return _subtract(amodal, visible, pixels)[1::2].sum() / _area(amodal, pixels)

@@ -1,0 +1,1 @@
+"""Annotation and result files: one format a file."""
