@@ -98,3 +98,8 @@ def use_threads(threads: int) -> None:
     """Let torch use ``threads`` threads in this process; 0 shares the machine's cores among its local ranks."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def is_first_rank() -> bool:
+    """Whether this process is rank 0, also before and after ``join``: the one that prints and writes weights."""
+    return int(os.environ.get("RANK", "0")) == 0

@@ -14,6 +14,7 @@ from toy import ToyTask
 
 from shape3d_amodal.errors import MissingBackendError
 from shape3d_amodal.training.checkpoints import Checkpoint, CheckpointFolder
+from shape3d_amodal.training.distributed import is_first_rank
 from shape3d_amodal.training.loop import train
 
 SCRIPT = Path(__file__).with_name("toy.py")
@@ -73,3 +74,11 @@ def test_a_gpu_that_is_not_there_is_a_missing_backend(quick, tmp_path, monkeypat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(MissingBackendError, match="expected a CUDA device for 'cuda:1', found none"):
         train(ToyTask(), replace(quick, device="cuda:1"), tmp_path)
+
+
+@pytest.mark.parametrize(("rank", "first"), [(None, True), ("0", True), ("3", False)])
+def test_first_rank(monkeypatch, rank, first):
+    monkeypatch.delenv("RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+    assert is_first_rank() is first
