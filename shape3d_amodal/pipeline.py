@@ -232,8 +232,9 @@ class ShapePriorPipeline:
 def _composed(probability: Tensor, crop: InstanceCrops, visible: Mask, hiding: Mask) -> Mask:
     """The amodal mask [H,W] from a composed crop probability [S,S].
 
-    A crop pixel holds the share that the mask covers of it. Divided by the share that is possible (visible or occluder),
-    both resampled, it says of the possible image pixels, which are known exactly, whether they belong to the object.
+    A crop pixel holds the share that the mask covers of it. Divided by the share that is possible (visible or
+    occluder), both resampled, it says of the possible image pixels, which are known exactly, whether they belong to
+    the object.
     """
     possible = (crop.visible[0] + crop.occluder[0]).clamp(max=1)
     share = paste(probability, crop.window[0], *visible.shape) > 0.5 * paste(possible, crop.window[0], *visible.shape)
@@ -287,9 +288,8 @@ def _check(
         raise UsageError(f"depth_order: expected one for each of the {len(visible)} masks, got {len(depth_order)}")
     for i, (mask, category) in enumerate(zip(visible, categories, strict=True)):
         if mask.dtype != np.bool_ or mask.shape != image.shape[:2]:
-            raise UsageError(
-                f"visible[{i}]: expected {list(image.shape[:2])} bool like the image, got {list(mask.shape)} {mask.dtype}"
-            )
+            problem = f"expected {list(image.shape[:2])} bool like the image, got {list(mask.shape)} {mask.dtype}"
+            raise UsageError(f"visible[{i}]: {problem}")
         if not mask.any():
             raise UsageError(f"visible[{i}]: the mask is empty; an object that is not seen cannot be completed")
         if category != OCCLUDER and category not in known:

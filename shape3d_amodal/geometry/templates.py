@@ -37,7 +37,9 @@ def icosphere(level: int) -> Template:
     mirrored = verts * verts.new_tensor([-1.0, 1.0, 1.0])
     distance, mirror = torch.cdist(mirrored, verts, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1)
     assert float(distance.max()) < 1e-4, "the icosphere is symmetric about x = 0"
-    return Template(verts, faces, mirror, laplacian(verts, sphere.edges_packed()), _edge_faces(faces))
+    with torch.sparse.check_sparse_tensor_invariants(True):  # said outright, or torch warns at each import
+        smoothing = laplacian(verts, sphere.edges_packed())
+    return Template(verts, faces, mirror, smoothing, _edge_faces(faces))
 
 
 def symmetrize(verts: Tensor, mirror: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Literal
 
 import numpy as np
@@ -33,7 +33,7 @@ class StageConfig:
     stage: Stage
     """prior (stages 2 and 3 together), reconstruction, viewpoint, completion2d (stage 5 without a prior), refinement, or
     end_to_end."""
-    init: dict[Part, str] = {}
+    init: dict[Part, str] = field(default_factory=dict)
     """Folders of weights (relative to the working folder) from which parts of the model start; others start at random."""
     model: AmodalModelConfig = AmodalModelConfig(categories=CATEGORIES)
     """Stages 2 to 5."""

@@ -1,0 +1,75 @@
+"""``shape3d-amodal complete``: visible masks in, whole masks out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def complete(
+    *,
+    images: Path,
+    annotations: Path,
+    out: Path,
+    weights: str = "open13",
+    fit_steps: int = 0,
+    refine: Literal["full", "visible-union", "none"] = "full",
+    gap_px: int = 0,
+    depth_order: bool = True,
+    meshes: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Complete the visible masks of a COCO file.
+
+    Args:
+        images: folder that the file names in the annotations are relative to.
+        annotations: COCO JSON; each annotation needs image_id, category_id and visible_mask (RLE or polygons). Give all
+            objects of an image, for they hide each other; category "occluder" marks what only hides others.
+        out: results file to write (JSON).
+        weights: name of shipped weights, or a folder of weights.
+        fit_steps: gradient steps that fit shape and viewpoint to each object; 30 is a good number, 0 is fastest.
+        refine: full, or visible-union (rendered silhouette joined with the visible mask), or none (bare silhouette).
+        gap_px: close gaps of up to this many crop pixels between masks; use 1 for predicted masks, 0 for exact ones.
+        depth_order: use the annotations' depth_order where they have it; --no-depth-order treats every object as a
+            possible occluder of every other.
+        meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
+        device: cpu or cuda.
+    """
+    import tempfile
+
+    from rich.progress import track
+
+    from shape3d_amodal.completion import complete_dataset, to_result, without_depth_order
+    from shape3d_amodal.data.formats.coco_amodal import read_coco_amodal
+    from shape3d_amodal.data.formats.results import write_results
+    from shape3d_amodal.pipeline import ShapePriorPipeline
+    from shape3d_amodal.visualization.export import write_glb
+
+    pipeline = ShapePriorPipeline.from_pretrained(weights, device=device, refine=refine, gap_px=gap_px)
+    dataset = read_coco_amodal(annotations)
+    if not depth_order:
+        dataset = without_depth_order(dataset)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    results = []
+    # Meshes are collected beside their folder and moved there in the end: nothing stays of a run that fails.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+        completed = complete_dataset(pipeline, dataset, images, annotations=annotations, fit_steps=fit_steps)
+        for image, objects in track(completed, description="complete", total=len(dataset.images), transient=True):
+            for instance, one in objects:
+                name = None
+                if meshes is not None:
+                    name = f"{image.id}_{instance.id}.glb"
+                    write_glb(Path(temporary) / name, one.verts, one.faces)
+                results.append(to_result(image, instance, one, name))
+        if meshes is not None:
+            _move_all(Path(temporary), meshes)
+        write_results(out, results)
+    print(f"{len(results)} objects in {len(dataset.images)} images; results in {out}")
+
+
+def _move_all(source: Path, target: Path) -> None:
+    import shutil
+
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        shutil.move(path, target / path.name)

@@ -1,0 +1,67 @@
+"""``shape3d-amodal render``: look at what was reconstructed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def render(
+    *,
+    images: Path,
+    annotations: Path,
+    out: Path,
+    weights: str = "open13",
+    fit_steps: int = 0,
+    views: int = 8,
+    limit: int = 0,
+    depth_order: bool = True,
+    device: str = "cpu",
+) -> None:
+    """Write the reconstructed mesh of each object over its image, a turntable strip and a GLB file.
+
+    For object A of image I these are I_A_projection.png, I_A_turntable.png and I_A.glb; I_amodal.png shows all whole
+    masks of the image.
+
+    Args:
+        images: folder that the file names in the annotations are relative to.
+        annotations: COCO JSON as for complete.
+        out: folder to write to.
+        weights: name of shipped weights, or a folder of weights.
+        fit_steps: gradient steps that fit shape and viewpoint to each object.
+        views: pictures in a turntable strip.
+        limit: stop after this many images; 0 is all.
+        depth_order: use the annotations' depth_order where they have it.
+        device: cpu or cuda.
+    """
+    from dataclasses import replace
+
+    from shape3d_amodal.completion import complete_dataset, without_depth_order
+    from shape3d_amodal.data.formats.coco_amodal import load_image, read_coco_amodal
+    from shape3d_amodal.data.atomic import write_atomic
+    from shape3d_amodal.data.scene_sets import png_bytes
+    from shape3d_amodal.pipeline import ShapePriorPipeline
+    from shape3d_amodal.visualization.export import write_glb
+    from shape3d_amodal.visualization.overlays import draw_instances
+    from shape3d_amodal.visualization.projections import mesh_over_image, turntable
+
+    pipeline = ShapePriorPipeline.from_pretrained(weights, device=device)
+    dataset = read_coco_amodal(annotations)
+    if limit > 0:
+        dataset = replace(dataset, images=dataset.images[:limit])
+    if not depth_order:
+        dataset = without_depth_order(dataset)
+    out.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for image, objects in complete_dataset(pipeline, dataset, images, annotations=annotations, fit_steps=fit_steps):
+        picture = load_image(images, image, file=annotations)
+        write_atomic(
+            out / f"{image.id}_amodal.png", png_bytes(draw_instances(picture, [one.amodal for _, one in objects]))
+        )
+        for instance, one in objects:
+            stem = f"{image.id}_{instance.id}"
+            over = mesh_over_image(picture, one.verts, one.faces, one.viewpoint, one.window)
+            write_atomic(out / f"{stem}_projection.png", png_bytes(over))
+            write_atomic(out / f"{stem}_turntable.png", png_bytes(turntable(one.verts, one.faces, views=views)))
+            write_glb(out / f"{stem}.glb", one.verts, one.faces, name=one.category)
+            count += 1
+    print(f"{count} objects of {len(dataset.images)} images in {out}")
