@@ -12,9 +12,9 @@ arguments are the options (tyro) and whose docstring is the help::
         \"\"\"
         from shape3d_amodal.pipeline import ShapePriorPipeline  # heavy imports stand inside the function
 
-Every argument becomes an option (``--images``, ``--fit-steps``); ``tyro.conf.Positional[Path]`` makes it positional. The
-types must be importable at the module's top, and cheap: ``--help`` imports every command file. A command prints what it
-has to say, returns None, and raises an ``AmodalError`` where it fails.
+Every argument becomes an option (``--images``, ``--fit-steps``); ``tyro.conf.Positional[Path]`` makes it positional.
+The types must be importable at the module's top, and cheap: ``--help`` imports every command file. A command prints
+what it has to say, returns None, and raises an ``AmodalError`` where it fails.
 
 Exit status: 0 done, 2 usage, otherwise the error's own (3 bad data, 4 a missing backend, 1 the rest), 130 interrupted.
 """
@@ -23,16 +23,23 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from importlib import import_module
-from typing import Any
+from collections.abc import Sequence
 
 import tyro
 
 from shape3d_amodal import __version__
+from shape3d_amodal.cli import complete, demo, doctor, evaluate, render, scenes, train
 from shape3d_amodal.errors import AmodalError, MissingBackendError
 
-COMMANDS = ("doctor", "demo", "scenes", "train", "complete", "render", "evaluate")
+COMMANDS = {
+    "doctor": doctor.doctor,
+    "demo": demo.demo,
+    "scenes": scenes.scenes,
+    "train": train.train,
+    "complete": complete.complete,
+    "render": render.render,
+    "evaluate": evaluate.evaluate,
+}
 DESCRIPTION = """Amodal instance segmentation with a 3D shape prior.
 
 Global options, anywhere on the line: --debug shows the traceback of an error; --version prints the version."""
@@ -55,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         tyro.extras.subcommand_cli_from_dict(
-            _commands(), prog="shape3d-amodal", description=DESCRIPTION, args=arguments or ["--help"]
+            COMMANDS, prog="shape3d-amodal", description=DESCRIPTION, args=arguments or ["--help"]
         )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -69,10 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {known}", file=sys.stderr)
         return known.exit_status
     return 0
-
-
-def _commands() -> dict[str, Callable[..., Any]]:
-    return {name: getattr(import_module(f"{__name__}.{name}"), name) for name in COMMANDS}
 
 
 def _as_users_error(error: BaseException) -> AmodalError | None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from shape3d_amodal.data.scene_sets import SceneSetConfig
     from shape3d_amodal.evaluation.tables import Table
     from shape3d_amodal.structures import AmodalDataset
+    from shape3d_amodal.visualization.report import ReportCase
 
 
 def demo(
@@ -39,8 +40,8 @@ def demo(
     from shape3d_amodal.comparison import FINAL, compare
     from shape3d_amodal.completion import without_depth_order
     from shape3d_amodal.config import load_config
-    from shape3d_amodal.data.formats.results import write_results
     from shape3d_amodal.data.atomic import write_atomic
+    from shape3d_amodal.data.formats.results import write_results
     from shape3d_amodal.data.scene_sets import SceneSetConfig, write_scene_set
     from shape3d_amodal.pipeline import ShapePriorPipeline
 
@@ -133,7 +134,7 @@ def _report(
     )
 
 
-def _cases(comparison: Comparison, dataset: AmodalDataset, images: Path) -> list:  # type: ignore[type-arg]
+def _cases(comparison: Comparison, dataset: AmodalDataset, images: Path) -> list[ReportCase]:
     from shape3d_amodal.data import masks
     from shape3d_amodal.data.safe_io import read_image
     from shape3d_amodal.visualization.cases import completion_case

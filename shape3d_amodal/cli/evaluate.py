@@ -23,9 +23,9 @@ def evaluate(
     """
     import json
 
+    from shape3d_amodal.data.atomic import write_atomic
     from shape3d_amodal.data.formats.coco_amodal import read_coco_amodal
     from shape3d_amodal.data.formats.results import read_results
-    from shape3d_amodal.data.atomic import write_atomic
     from shape3d_amodal.errors import UsageError
     from shape3d_amodal.evaluation.completion import evaluate_completion
     from shape3d_amodal.evaluation.tables import category_table, summary_table

@@ -36,8 +36,8 @@ def render(
     from dataclasses import replace
 
     from shape3d_amodal.completion import complete_dataset, without_depth_order
-    from shape3d_amodal.data.formats.coco_amodal import load_image, read_coco_amodal
     from shape3d_amodal.data.atomic import write_atomic
+    from shape3d_amodal.data.formats.coco_amodal import load_image, read_coco_amodal
     from shape3d_amodal.data.scene_sets import png_bytes
     from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.visualization.export import write_glb

@@ -34,6 +34,7 @@ def train(
     import logging
 
     from shape3d_amodal.config import dump_config, load_config
+    from shape3d_amodal.training.distributed import is_first_rank
     from shape3d_amodal.training.run import run_stage
     from shape3d_amodal.training.tasks import StageConfig
 
@@ -44,6 +45,8 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = out or Path("outputs") / config.resolve().parent.name / config.stem
     result = run_stage(stage, folder, cache=cache, resume=resume, dry_run=dry_run)
+    if not is_first_rank():
+        return
     for name, value in result.metrics.items():
         print(f"{name}: {value:.2f}")
     if dry_run:

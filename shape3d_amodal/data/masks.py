@@ -243,7 +243,7 @@ def _letters(counts: str) -> np.ndarray:
 
 
 @njit(cache=True)
-def _runs(letters, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _runs(letters, pixels):  # type: ignore[no-untyped-def]
     """Compressed text uint8 [L] for an image of ``pixels`` to runs int64 [R], a key of ``_FAULTS`` or 0, and whether no
     run but perhaps the first is empty."""
     runs = np.zeros(len(letters), dtype=np.int64)
@@ -282,7 +282,7 @@ def _runs(letters, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover 
 
 
 @njit(cache=True)
-def _subtract_runs(first, second):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _subtract_runs(first, second):  # type: ignore[no-untyped-def]
     """Runs of ``first`` and not ``second`` (int64, same sum), none of them empty but perhaps the first."""
     result = np.zeros(len(first) + len(second) + 1, dtype=np.int64)
     last = 0
@@ -310,15 +310,15 @@ def _subtract_runs(first, second):  # type: ignore[no-untyped-def]  # pragma: no
 
 
 @njit(cache=True)
-def _subtract(first, second, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _subtract(first, second, pixels):  # type: ignore[no-untyped-def]
     return _subtract_runs(_runs(first, pixels)[0], _runs(second, pixels)[0])
 
 
 @njit(cache=True)
-def _area(letters, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _area(letters, pixels):  # type: ignore[no-untyped-def]
     return _runs(letters, pixels)[0][1::2].sum()
 
 
 @njit(cache=True)
-def _hidden_share(amodal, visible, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _hidden_share(amodal, visible, pixels):  # type: ignore[no-untyped-def]
     return _subtract(amodal, visible, pixels)[1::2].sum() / _area(amodal, pixels)

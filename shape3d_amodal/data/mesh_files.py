@@ -225,7 +225,7 @@ def _tree_depth(children: list[list[int]]) -> int:
         parents[child] += 1
     level = [node for node, count in enumerate(parents) if count == 0]
     depth = reached = 0
-    while level and max(parents) < 2:
+    while level and depth <= MAX_GLB_DEPTH and reached <= len(children):
         depth += 1
         reached += len(level)
         level = [child for node in level for child in children[node]]

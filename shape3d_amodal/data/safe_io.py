@@ -51,10 +51,11 @@ def read_bytes(path: str | Path, limit: int) -> bytes:
     """
     path = Path(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise DataError("expected a regular file, got a folder, pipe or device; check the path", file=path)
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            data = file.read(min(status.st_size, limit) + 1)  # read() takes memory for all that it is asked for
     except OSError as error:
         raise DataError(f"cannot read the file ({error.strerror}); check the path", file=path) from error
     except ValueError as error:  # a name with a NUL or a lone surrogate

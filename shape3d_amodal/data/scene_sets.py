@@ -12,9 +12,9 @@ from PIL import Image
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data import masks
+from shape3d_amodal.data.atomic import write_atomic
 from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.data.meshes import CATEGORIES, MeshSource, mesh_source
-from shape3d_amodal.data.atomic import write_atomic
 from shape3d_amodal.data.scenes import Scene, SceneConfig, make_scene
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 

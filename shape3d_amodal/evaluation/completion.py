@@ -17,10 +17,11 @@ import faster_coco_eval.core.mask as coco_mask
 import numpy as np
 from numpy.typing import NDArray
 
+from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.errors import DataError
+from shape3d_amodal.evaluation import metrics
 from shape3d_amodal.evaluation.completion_table import COUNTS, CompletionTable
-from shape3d_amodal.evaluation.metrics import BOUNDARY_DILATION
 from shape3d_amodal.structures import AmodalDataset, AmodalInstance, Rle
 
 
@@ -32,7 +33,7 @@ class CompletionEvaluator:
 
     Args:
         dataset: the ground truth.
-        boundary: also count the boundary bands, ten times slower.
+        boundary: also count the boundary bands, which needs decoded masks and is ten times slower.
     """
 
     def __init__(self, dataset: AmodalDataset, *, boundary: bool = False) -> None:
@@ -146,27 +147,29 @@ def _count(instance: AmodalInstance, prediction: Rle | None, boundary: bool) -> 
     assert instance.amodal is not None, "only instances with an amodal mask are scored"
     amodal, visible = instance.amodal.to_coco(), instance.visible.to_coco()
     hidden = _area(amodal) - _area(amodal, visible)
-    edge = _area(_band(amodal)) if boundary else 0
+    edges = _count_edges(instance.amodal, prediction) if boundary else [0, 0, 0]
     head = [instance.id, instance.category_id]
     if prediction is None:
-        return [*head, 0, 0, _area(amodal), 0, 0, hidden, 0, 0, edge, 0]
+        return [*head, 0, 0, _area(amodal), 0, 0, hidden, 0, *edges]
     mask = prediction.to_coco()
     shared = _area(mask, amodal)
     row = [*head, 1, _area(mask), _area(amodal), shared]
     row += [_area(mask) - _area(mask, visible), hidden, shared - _area(mask, amodal, visible)]
-    row += [_area(_band(mask)), edge, _area(_band(mask), _band(amodal))] if boundary else [0, 0, 0]
-    return row
+    return row + edges
+
+
+def _count_edges(amodal: Rle, prediction: Rle | None) -> list[int]:
+    """|Pd|, |Ad| and |Pd ∩ Ad| of the boundary bands."""
+    true = metrics.boundary(masks.decode(amodal))
+    if prediction is None:
+        return [0, int(true.sum()), 0]
+    band = metrics.boundary(masks.decode(prediction))
+    return [int(band.sum()), int(true.sum()), int((band & true).sum())]
 
 
 def _area(*codes: dict[str, object]) -> int:
     """Number of pixels inside all masks."""
     return int(coco_mask.area(codes[0] if len(codes) == 1 else coco_mask.merge(list(codes), intersect=1)))
-
-
-def _band(code: dict[str, object]) -> dict[str, object]:
-    """``metrics.boundary`` of a run-length code."""
-    band: dict[str, object] = coco_mask.rleToBoundary(code, BOUNDARY_DILATION)
-    return band
 
 
 def _array(rows: list[list[int]]) -> NDArray[np.int64]:

@@ -115,7 +115,9 @@ def boundary(mask: Mask, dilation: float = BOUNDARY_DILATION) -> Mask:
         dilation: width of the band as a share of the image's diagonal; at least one pixel.
     """
     width = max(1, round(dilation * float(np.hypot(*mask.shape))))
-    return mask & ~ndimage.binary_erosion(mask, np.ones((3, 3), bool), iterations=width)
+    # Eroding `width` times by 3 x 3 is one erosion by a square, whose rows and columns are independent.
+    eroded = ndimage.minimum_filter(mask.astype(np.uint8), 2 * width + 1, mode="constant", cval=0)
+    return mask & (eroded == 0)
 
 
 def boundary_iou(prediction: Mask, target: Mask, dilation: float = BOUNDARY_DILATION) -> float:

@@ -1,144 +1,266 @@
-"""Numba kernels of the product mode: face by face, over the pixels near each face."""
+"""Numba kernels of the product mode.
+
+Face by face, over strips of eight columns through the pixels near each face. Along a strip all that the formula needs of
+an edge (u, w) with unit direction e is linear in the pixel: the distance s to its line, positive inside, and the
+coordinate t along it, counted from its middle. With h half its length, the squared distance to the edge is
+s^2 + (t - clamp(t, -h, h))^2. So the innermost loops have no branch, and the compiler turns them into vector
+instructions; 2^x is a polynomial for the same reason.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
-from shape3d_amodal.rendering.reference import AREA, NEAR, blur_radius
+from shape3d_amodal.rendering.reference import AREA, FAR, NEAR, blur_radius
 
 CUT = blur_radius(1.0)
+LANES = 8
+COLUMN = np.arange(LANES, dtype=np.float32)
+ZERO, HALF, ONE, LEAST = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1e-12)
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "arcp", "nsz", "afn"})
+_FAST = {"contract", "arcp", "nsz", "afn"}
+_kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+_summing_kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={*_FAST, "reassoc"})
 
 
 @_kernel
 def forward(verts, faces, sigma, alpha, first, last):  # type: ignore[no-untyped-def]
     """Write the silhouettes of images first..last - 1 into ``alpha`` [B,H,W]."""
     size = alpha.shape[1]
-    radius2 = np.float32(CUT * sigma)
-    margin = np.float32(math.sqrt(radius2))
-    scale = np.float32(1.0 / sigma)
-    pixel = np.float32(2.0 / size)
-    one = np.float32(1.0)
+    cut, scale, margin, pixel = _constants(sigma, size)
+    clear = np.ones((size, size + LANES), dtype=np.float32)  # prod_j (1 - sigmoid(x_j)); a strip may end beyond a row
     for b in range(first, last):
-        clear = alpha[b]
-        clear[:] = one
-        set_of_faces = faces[min(b, faces.shape[0] - 1)]
-        for f in range(set_of_faces.shape[0]):
-            ok, ax, ay, bx, by, cx, cy = _corners(verts[b], set_of_faces[f])
-            if not ok:
+        clear[:] = ONE
+        mesh = faces[min(b, faces.shape[0] - 1)]
+        for f in range(mesh.shape[0]):
+            drawn, corners, box, _ = _place(verts[b], mesh[f], margin, size)
+            if not drawn:
                 continue
-            x0, x1 = _span(min(ax, bx, cx) - margin, max(ax, bx, cx) + margin, size)
-            y0, y1 = _span(min(ay, by, cy) - margin, max(ay, by, cy) + margin, size)
-            for row in range(y0, y1):
-                py = one - (row + np.float32(0.5)) * pixel
-                for column in range(x0, x1):
-                    if clear[row, column] < np.float32(1e-9):
-                        continue
-                    px = one - (column + np.float32(0.5)) * pixel
-                    inside, d2, _, _, _, _ = _boundary(px, py, ax, ay, bx, by, cx, cy)
-                    if inside:
-                        clear[row, column] /= one + math.exp(min(d2 * scale, np.float32(80.0)))
-                    elif d2 < radius2:
-                        clear[row, column] /= one + math.exp(-d2 * scale)
+            for x in range(box[0], box[1], LANES):
+                edges, top, end = _strip(corners, box, x, margin, pixel)
+                for row in range(top, end):
+                    _attenuate(clear[row, x : x + LANES], edges, np.float32(row - top) * pixel, pixel, scale, cut)
         for row in range(size):
             for column in range(size):
-                clear[row, column] = one - clear[row, column]
+                alpha[b, row, column] = ONE - clear[row, column]
+
+
+@_kernel
+def _attenuate(clear, edges, down, pixel, scale, cut):  # type: ignore[no-untyped-def]
+    """Multiply ``LANES`` pixels of a row, ``down`` below the strip's top, by a face's 1 - sigmoid(+-d^2 / sigma)."""
+    (ax, ay, ah, s0, t0), (bx, by, bh, s1, t1), (cx, cy, ch, s2, t2) = edges
+    s0, t0, s1, t1, s2, t2 = s0 - down * ax, t0 - down * ay, s1 - down * bx, t1 - down * by, s2 - down * cx, t2 - down * cy
+    for n in range(LANES):
+        right = COLUMN[n] * pixel
+        sa, ta = s0 + right * ay, t0 - right * ax
+        sb, tb = s1 + right * by, t1 - right * bx
+        sc, tc = s2 + right * cy, t2 - right * cx
+        ra, rb, rc = ta - min(max(ta, -ah), ah), tb - min(max(tb, -bh), bh), tc - min(max(tc, -ch), ch)
+        squared = min(min(sa * sa + ra * ra, sb * sb + rb * rb), sc * sc + rc * rc)
+        e = _power_of_two(max(-squared * scale, np.float32(-40)))
+        share = ONE / (ONE + e)
+        outside = share if squared < cut else ONE
+        factor = e * share if min(min(sa, sb), sc) > ZERO else outside
+        clear[n] = max(clear[n] * factor, LEAST)
 
 
 @_kernel
 def backward(verts, faces, sigma, alpha, grad, grad_verts, first, last):  # type: ignore[no-untyped-def]
     """Add the gradient of images first..last - 1 to ``grad_verts`` [B,V,3]."""
     size = alpha.shape[1]
-    radius2 = np.float32(CUT * sigma)
-    margin = np.float32(math.sqrt(radius2))
-    scale = np.float32(1.0 / sigma)
-    pixel = np.float32(2.0 / size)
-    one = np.float32(1.0)
+    cut, scale, margin, pixel = _constants(sigma, size)
+    factor = np.float32(2 / sigma)
+    weight = np.zeros((size, size + LANES), dtype=np.float32)
+    strip = np.zeros(size * LANES, dtype=np.float32)
+    right, down = np.zeros_like(strip), np.zeros_like(strip)
+    for n in range(size * LANES):
+        right[n], down[n] = np.float32(n % LANES) * pixel, np.float32(n // LANES) * pixel
     for b in range(first, last):
-        set_of_faces = faces[min(b, faces.shape[0] - 1)]
-        for f in range(set_of_faces.shape[0]):
-            ok, ax, ay, bx, by, cx, cy = _corners(verts[b], set_of_faces[f])
-            if not ok:
+        for row in range(size):
+            for column in range(size):
+                weight[row, column] = factor * grad[b, row, column] * (ONE - alpha[b, row, column])
+        mesh = faces[min(b, faces.shape[0] - 1)]
+        for f in range(mesh.shape[0]):
+            drawn, corners, box, (i, j, k) = _place(verts[b], mesh[f], margin, size)
+            if not drawn:
                 continue
-            x0, x1 = _span(min(ax, bx, cx) - margin, max(ax, bx, cx) + margin, size)
-            y0, y1 = _span(min(ay, by, cy) - margin, max(ay, by, cy) + margin, size)
-            gax = gay = gbx = gby = gcx = gcy = np.float32(0.0)
-            for row in range(y0, y1):
-                py = one - (row + np.float32(0.5)) * pixel
-                for column in range(x0, x1):
-                    weight = grad[b, row, column] * (one - alpha[b, row, column])
-                    if weight == 0.0:
-                        continue
-                    px = one - (column + np.float32(0.5)) * pixel
-                    inside, d2, edge, t, rx, ry = _boundary(px, py, ax, ay, bx, by, cx, cy)
-                    if not inside and d2 >= radius2:
-                        continue
-                    sign = one if inside else -one
-                    weight *= (
-                        np.float32(-2.0) * sign * scale / (one + math.exp(max(-sign * d2 * scale, np.float32(-80.0))))
-                    )
-                    ux, uy = weight * (one - t) * rx, weight * (one - t) * ry
-                    wx, wy = weight * t * rx, weight * t * ry
-                    if edge == 0:
-                        gax, gay, gbx, gby = gax + ux, gay + uy, gbx + wx, gby + wy
-                    elif edge == 1:
-                        gbx, gby, gcx, gcy = gbx + ux, gby + uy, gcx + wx, gcy + wy
-                    else:
-                        gcx, gcy, gax, gay = gcx + ux, gcy + uy, gax + wx, gay + wy
-            i, j, k = set_of_faces[f, 0], set_of_faces[f, 1], set_of_faces[f, 2]
-            grad_verts[b, i, 0] += gax
-            grad_verts[b, i, 1] += gay
-            grad_verts[b, j, 0] += gbx
-            grad_verts[b, j, 1] += gby
-            grad_verts[b, k, 0] += gcx
-            grad_verts[b, k, 1] += gcy
+            for x in range(box[0], box[1], LANES):
+                edges, top, end = _strip(corners, box, x, margin, pixel)
+                for row in range(top, end):
+                    source, copy = weight[row, x : x + LANES], strip[(row - top) * LANES : (row - top + 1) * LANES]
+                    for n in range(LANES):
+                        copy[n] = source[n]
+                a, b_, c = _sums(strip, right, down, max(end - top, 0) * LANES, edges, scale, cut)
+                ux, uy, wx, wy = _at_ends(edges[0], a)
+                grad_verts[b, i, 0] += ux
+                grad_verts[b, i, 1] += uy
+                grad_verts[b, j, 0] += wx
+                grad_verts[b, j, 1] += wy
+                ux, uy, wx, wy = _at_ends(edges[1], b_)
+                grad_verts[b, j, 0] += ux
+                grad_verts[b, j, 1] += uy
+                grad_verts[b, k, 0] += wx
+                grad_verts[b, k, 1] += wy
+                ux, uy, wx, wy = _at_ends(edges[2], c)
+                grad_verts[b, k, 0] += ux
+                grad_verts[b, k, 1] += uy
+                grad_verts[b, i, 0] += wx
+                grad_verts[b, i, 1] += wy
+
+
+@_summing_kernel
+def _sums(weight, right, down, count, edges, scale, cut):  # type: ignore[no-untyped-def]
+    """For each edge the sums, over the pixels it is nearest to, of g s, g r, g s t and g r t (t clamped).
+
+    g = -+weight sigmoid(x) is the gradient by the squared distance; the offset from the edge is s along its normal and
+    r = t - clamp(t) along the edge itself.
+    """
+    (ax, ay, ah, s0, t0), (bx, by, bh, s1, t1), (cx, cy, ch, s2, t2) = edges
+    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = c0 = c1 = c2 = c3 = ZERO
+    for n in range(count):
+        sa, ta = s0 - down[n] * ax + right[n] * ay, t0 - down[n] * ay - right[n] * ax
+        sb, tb = s1 - down[n] * bx + right[n] * by, t1 - down[n] * by - right[n] * bx
+        sc, tc = s2 - down[n] * cx + right[n] * cy, t2 - down[n] * cy - right[n] * cx
+        ka, kb, kc = min(max(ta, -ah), ah), min(max(tb, -bh), bh), min(max(tc, -ch), ch)
+        ra, rb, rc = ta - ka, tb - kb, tc - kc
+        da, db, dc = sa * sa + ra * ra, sb * sb + rb * rb, sc * sc + rc * rc
+        squared = min(min(da, db), dc)
+        e = _power_of_two(max(-squared * scale, np.float32(-40)))
+        share = ONE / (ONE + e)
+        outside = e * share if squared < cut else ZERO
+        g = weight[n] * (-share if min(min(sa, sb), sc) > ZERO else outside)
+        nearest_a, nearest_c = da <= min(db, dc), dc < min(da, db)
+        ga, gc = g if nearest_a else ZERO, g if nearest_c else ZERO
+        gb = ZERO if nearest_a or nearest_c else g
+        a0, a1, a2, a3 = a0 + ga * sa, a1 + ga * ra, a2 + ga * sa * ka, a3 + ga * ra * ka
+        b0, b1, b2, b3 = b0 + gb * sb, b1 + gb * rb, b2 + gb * sb * kb, b3 + gb * rb * kb
+        c0, c1, c2, c3 = c0 + gc * sc, c1 + gc * rc, c2 + gc * sc * kc, c3 + gc * rc * kc
+    return (a0, a1, a2, a3), (b0, b1, b2, b3), (c0, c1, c2, c3)
 
 
 @_kernel
-def _corners(verts, face):  # type: ignore[no-untyped-def]
-    """Whether a face counts (finite, in front, not edge-on), and its corners on the screen."""
+def _at_ends(edge, sums):  # type: ignore[no-untyped-def]
+    """The gradient of an edge's ends u and w: the nearest point lies (1/2 + t / 2h) of the way from u to w."""
+    x, y, half, _, _ = edge
+    across, along = sums[0], sums[1]
+    w_across = HALF * (across + sums[2] / half)
+    w_along = HALF * (along + sums[3] / half)
+    u_across, u_along = across - w_across, along - w_along
+    return u_along * x - u_across * y, u_along * y + u_across * x, w_along * x - w_across * y, w_along * y + w_across * x
+
+
+@_kernel
+def _constants(sigma, size):  # type: ignore[no-untyped-def]
+    """Squared reach of a face, factor from d^2 to the exponent of 2, reach, and the width of a pixel, in NDC."""
+    cut = np.float32(CUT * sigma)
+    return cut, np.float32(1 / (math.log(2.0) * sigma)), np.float32(1.0001 * math.sqrt(cut)), np.float32(2 / size)
+
+
+@_kernel
+def _place(verts, face, margin, size):  # type: ignore[no-untyped-def]
+    """Whether a face counts and touches the image, its corners on the screen and their indices, wound to the left, and
+    the box of columns and rows [x0, x1) x [y0, y1) that it may touch."""
     i, j, k = face[0], face[1], face[2]
-    ax, ay, bx, by, cx, cy = verts[i, 0], verts[i, 1], verts[j, 0], verts[j, 1], verts[k, 0], verts[k, 1]
-    near = min(verts[i, 2], verts[j, 2], verts[k, 2])
-    total = ax + ay + bx + by + cx + cy + verts[i, 2] + verts[j, 2] + verts[k, 2]
+    ax, ay, az = verts[i, 0], verts[i, 1], verts[i, 2]
+    bx, by, bz = verts[j, 0], verts[j, 1], verts[j, 2]
+    cx, cy, cz = verts[k, 0], verts[k, 1], verts[k, 2]
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-    ok = math.isfinite(total) and near >= NEAR and abs(area) > AREA
-    return ok, ax, ay, bx, by, cx, cy
+    extent = abs(ax) + abs(ay) + abs(az) + abs(bx) + abs(by) + abs(bz) + abs(cx) + abs(cy) + abs(cz)
+    drawn = extent < FAR and min(az, bz, cz) >= NEAR and abs(area) > AREA  # false for NaN
+    if not drawn:
+        return False, ((ZERO, ZERO), (ZERO, ZERO), (ZERO, ZERO)), (0, 0, 0, 0), (i, j, k)
+    x0, x1 = _span(min(ax, bx, cx) - margin, max(ax, bx, cx) + margin, size)
+    y0, y1 = _span(min(ay, by, cy) - margin, max(ay, by, cy) + margin, size)
+    if area < 0:
+        bx, by, cx, cy, j, k = cx, cy, bx, by, k, j
+    return x0 < x1 and y0 < y1, ((ax, ay), (bx, by), (cx, cy)), (x0, x1, y0, y1), (i, j, k)
 
 
 @_kernel
 def _span(low, high, size):  # type: ignore[no-untyped-def]
     """Pixels [first, end) whose centres may lie between the NDC coordinates low and high (pixels run against NDC)."""
-    half = np.float32(0.5) * size
-    first = math.floor(min(max((np.float32(1.0) - high) * half - np.float32(0.5), np.float32(0.0)), np.float32(size)))
-    end = math.ceil(min(max((np.float32(1.0) - low) * half + np.float32(0.5), np.float32(0.0)), np.float32(size)))
-    return int(first), int(end)
+    half, end = HALF * np.float32(size), np.float32(size)
+    return (
+        int(math.floor(min(max((ONE - high) * half - HALF, ZERO), end))),
+        int(math.ceil(min(max((ONE - low) * half + HALF, ZERO), end))),
+    )
 
 
 @_kernel
-def _segment(px, py, ux, uy, wx, wy):  # type: ignore[no-untyped-def]
-    """Squared distance of p to the segment (u, w), its parameter t in 0..1, the offset r, and the side of p."""
-    ex, ey, qx, qy = wx - ux, wy - uy, px - ux, py - uy
-    t = (qx * ex + qy * ey) / (ex * ex + ey * ey)
-    t = min(max(t, np.float32(0.0)), np.float32(1.0))
-    rx, ry = qx - t * ex, qy - t * ey
-    return rx * rx + ry * ry, t, rx, ry, ex * qy - ey * qx
+def _strip(corners, box, x, margin, pixel):  # type: ignore[no-untyped-def]
+    """The edges as seen from the first pixel of the strip of columns x..x + 7, and the rows [top, end) that it needs."""
+    a, b, c = corners
+    x0, x1, top, end = box
+    px, py = ONE - (np.float32(x) + HALF) * pixel, ONE - (np.float32(top) + HALF) * pixel
+    edges = _edge(a, b, px, py), _edge(b, c, px, py), _edge(c, a, px, py)
+    if x1 - x0 <= LANES:
+        return edges, top, end
+    low, high = ZERO, np.float32(end - top - 1)
+    low, high = _rows_inside(edges[0], margin, pixel, low, high)
+    low, high = _rows_inside(edges[1], margin, pixel, low, high)
+    low, high = _rows_inside(edges[2], margin, pixel, low, high)
+    skipped = int(low)
+    down = np.float32(skipped) * pixel
+    edges = _lower(edges[0], down), _lower(edges[1], down), _lower(edges[2], down)
+    return edges, top + skipped, top + int(high) + 1
 
 
 @_kernel
-def _boundary(px, py, ax, ay, bx, by, cx, cy):  # type: ignore[no-untyped-def]
-    """Whether p is inside, squared distance to the boundary, and the nearest edge with its t and offset."""
-    d2, t, rx, ry, side_a = _segment(px, py, ax, ay, bx, by)
-    edge = 0
-    other, s, sx, sy, side_b = _segment(px, py, bx, by, cx, cy)
-    if other < d2:
-        d2, t, rx, ry, edge = other, s, sx, sy, 1
-    other, s, sx, sy, side_c = _segment(px, py, cx, cy, ax, ay)
-    if other < d2:
-        d2, t, rx, ry, edge = other, s, sx, sy, 2
-    inside = (side_a > 0 and side_b > 0 and side_c > 0) or (side_a < 0 and side_b < 0 and side_c < 0)
-    return inside, d2, edge, t, rx, ry
+def _edge(u, w, px, py):  # type: ignore[no-untyped-def]
+    """Unit direction and half length of an edge, and s and t at the pixel p."""
+    x, y = w[0] - u[0], w[1] - u[1]
+    length = math.sqrt(x * x + y * y)
+    x, y = x / length, y / length
+    qx, qy = px - u[0], py - u[1]
+    return x, y, HALF * length, x * qy - y * qx, x * qx + y * qy - HALF * length
+
+
+@_kernel
+def _lower(edge, down):  # type: ignore[no-untyped-def]
+    """The edge as seen from ``down`` below."""
+    x, y, half, s, t = edge
+    return x, y, half, s - down * x, t - down * y
+
+
+@_kernel
+def _rows_inside(edge, margin, pixel, low, high):  # type: ignore[no-untyped-def]
+    """The part of the rows low..high where a strip comes as near as ``margin`` to the inner side of an edge."""
+    x, y, _, s, _ = edge
+    value, step = s + margin + max(y * pixel * np.float32(LANES - 1), ZERO), -x * pixel
+    if step > 0:
+        return max(low, min(-value / step, high + ONE)), high
+    if step < 0:
+        return low, min(high, max(-value / step, low - ONE))
+    return low, high if value >= 0 else low - ONE
+
+
+@_kernel
+def _power_of_two(x):  # type: ignore[no-untyped-def]
+    """2^x for -126 <= x < 128, to 2e-7: a minimax polynomial of the fraction, and the whole part as the exponent."""
+    rounded = x + np.float32(12583039)  # 1.5 * 2^23 + 127: the last bits now hold the whole part of x, biased by 127
+    part = x - (rounded - np.float32(12583039))
+    p = np.float32(1.327647e-3)
+    p = p * part + np.float32(9.675542e-3)
+    p = p * part + np.float32(5.550713e-2)
+    p = p * part + np.float32(2.4022120e-1)
+    p = p * part + np.float32(6.9314694e-1)
+    p = p * part + ONE
+    return p * _with_exponent_bits(rounded)
+
+
+@intrinsic
+def _with_exponent_bits(typing_context: Any, number: Any) -> Any:  # noqa: ARG001
+    """The float32 whose exponent are the last eight bits of ``number``."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        bits = builder.bitcast(arguments[0], ir.IntType(32))
+        return builder.bitcast(builder.shl(bits, ir.IntType(32)(23)), ir.FloatType())
+
+    return types.float32(types.float32), code

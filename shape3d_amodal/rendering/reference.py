@@ -14,6 +14,7 @@ from shape3d_amodal.rendering.topology import Topology, topology_of
 
 NEAR = 1e-8  # PyTorch3D's kEpsilon, for depth and for twice the area
 AREA = 1e-8
+FAR = 1e18  # beyond it squares overflow
 BESIDE = 1 / 64  # pixels
 
 
@@ -147,7 +148,7 @@ def drawable_triangles(verts: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
 
 def drawable(corners: Tensor) -> Tensor:
     """Which faces [N,3,3] are finite, in front of the near plane and not edge-on."""
-    finite = corners.isfinite().all(dim=-1).all(dim=-1)
+    finite = corners.abs().sum(dim=(-2, -1)) < FAR
     in_front = (corners[..., 2] >= NEAR).all(dim=-1)
     return finite & in_front & (cross(corners[..., :2], corners[:, :1, :2])[:, 1].abs() > AREA)
 

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 NEAR = 1e-4
 """Faces with a vertex nearer than this (or not finite) are dropped."""
+ROUNDING = 1e-9
+"""Rounding allowed in barycentric weights: a pixel centre on an edge belongs to its faces, or seams would have holes."""
 
 
 def rasterize(
@@ -23,7 +25,7 @@ def rasterize(
 
     Returns:
         depth: [H,W] float32, infinity where nothing was hit.
-        face_id: [H,W] int32, -1 where nothing was hit; of faces equally near the first wins.
+        face_id: [H,W] int32, -1 where nothing was hit; of faces equally near (to float32) either may win.
     """
     inverse_depth = np.zeros((height, width), np.float32)
     face_id = np.full((height, width), -1, np.int32)
@@ -57,7 +59,7 @@ def draw(verts: NDArray, faces: NDArray, inverse_depth: NDArray, face_id: NDArra
         ax, ay, az = verts[faces[f, 0]]
         bx, by, bz = verts[faces[f, 1]]
         cx, cy, cz = verts[faces[f, 2]]
-        if not (az > NEAR and bz > NEAR and cz > NEAR):
+        if not (NEAR < az < np.inf and NEAR < bz < np.inf and NEAR < cz < np.inf):
             continue
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if not (abs(area) > 1e-12 and abs(area) < 1e12):
@@ -79,7 +81,7 @@ def draw(verts: NDArray, faces: NDArray, inverse_depth: NDArray, face_id: NDArra
             wb = ((ax - cx) * (y - cy) + (ay - cy) * cx) * scale + slope_b * (left + 0.5)
             for column in range(left, right + 1):
                 wc = 1.0 - wa - wb
-                if wa >= 0.0 and wb >= 0.0 and wc >= 0.0:
+                if wa >= -ROUNDING and wb >= -ROUNDING and wc >= -ROUNDING:
                     inverse = wa * ia + wb * ib + wc * ic
                     if inverse > inverse_depth[row, column]:
                         inverse_depth[row, column] = inverse

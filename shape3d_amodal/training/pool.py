@@ -1,7 +1,8 @@
-"""A pool of training crops on disk: made once from scenes by all cores, then shared by every stage and every restart."""
+"""A pool of training crops on disk: made once from scenes by all cores, shared by every stage and every restart."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import shutil
@@ -42,9 +43,12 @@ def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
     """
     name = hashlib.sha256(dump_config(config).encode()).hexdigest()[:16]
     folder = cache / f"crops-{name}"
-    if not folder.is_dir():
-        log.info("making %d training scenes in %s", config.scenes, folder)
-        _make(config, folder, workers)
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one makes the pool, the others wait for it
+        if not folder.is_dir():
+            log.info("making %d scenes of %s in %s", config.scenes, config.crops.meshes, folder)
+            _make(config, folder, workers)
     return CropArrays(
         **{field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(CropArrays)}
     )

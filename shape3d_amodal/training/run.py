@@ -10,6 +10,7 @@ import torch
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.errors import WeightsError
 from shape3d_amodal.refinement.stage import AmodalModel
+from shape3d_amodal.training.distributed import is_first_rank
 from shape3d_amodal.training.loop import TrainResult, train
 from shape3d_amodal.training.pool import open_pool
 from shape3d_amodal.training.tasks import StageConfig, build_task
@@ -37,7 +38,7 @@ def run_stage(
     validation = open_pool(config.validation, cache, workers=workers)
     task = build_task(config, model, pool, validation)
     result = train(task, config.loop, output, resume=resume, dry_run=dry_run, experiment=config)
-    if not dry_run:
+    if not dry_run and is_first_rank():
         save_weights(output / "weights", dump_config(config.model), result.weights)
     return result
 

@@ -31,8 +31,8 @@ class StageConfig:
     """One training: a stage, its data, its model and its loop."""
 
     stage: Stage
-    """prior (stages 2 and 3 together), reconstruction, viewpoint, completion2d (stage 5 without a prior), refinement, or
-    end_to_end."""
+    """prior (stages 2 and 3 together), reconstruction, viewpoint, completion2d (stage 5 without a prior), refinement,
+    or end_to_end."""
     init: dict[Part, str] = field(default_factory=dict)
     """Folders of weights (relative to the working folder) from which parts of the model start; others start at random."""
     model: AmodalModelConfig = AmodalModelConfig(categories=CATEGORIES)

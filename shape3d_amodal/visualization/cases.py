@@ -10,8 +10,11 @@ from PIL import Image as PillowImage
 
 from shape3d_amodal.evaluation.metrics import iou, occluded_iou
 from shape3d_amodal.evaluation.tables import format_percent
-from shape3d_amodal.visualization.overlays import BLUE, Image, Mask, crop_around, draw_amodal, draw_mask
+from shape3d_amodal.visualization.overlays import Image, Mask, crop_around, draw_amodal
 from shape3d_amodal.visualization.report import Panel, ReportCase
+
+LEGEND = "Blue is the visible part, orange the hidden part; numbers are IoUs with the true amodal mask, in percent."
+"""What the colours and numbers of the panels say."""
 
 _SIDE = 256
 """Pictures that are smaller are enlarged by a whole factor to about this side, so that contours stay thin."""
@@ -41,9 +44,7 @@ def completion_case(
     seen = cut(visible)
     panels = (
         Panel(label="image", image=picture),
-        Panel(
-            label="visible mask", image=draw_mask(picture, seen, BLUE, thickness=2), value=_percent(iou(visible, truth))
-        ),
+        Panel(label="visible mask", image=draw_amodal(picture, seen, seen), value=_percent(iou(visible, truth))),
         Panel(
             label="silhouette",
             image=draw_amodal(picture, cut(silhouette & visible), cut(silhouette)),

@@ -68,14 +68,17 @@ class CaseGroup:
     note: str = ""
 
 
-def best_and_worst(cases: Sequence[ReportCase], count: int = 4) -> tuple[CaseGroup, ...]:
-    """The best ``count`` cases first, then the worst (worst first), then the others in their given order."""
+def best_and_worst(cases: Sequence[ReportCase], count: int = 4, *, note: str = "") -> tuple[CaseGroup, ...]:
+    """The best ``count`` cases first, then the worst (worst first), then the others in their given order.
+
+    ``note`` stands below the first heading.
+    """
     order = sorted(range(len(cases)), key=lambda index: -cases[index].score)
     count = min(count, len(cases) // 2)
     best, worst = order[:count], order[len(order) - count :][::-1]
     shown = {*best, *worst}
     groups = (
-        CaseGroup(title="Best", cases=tuple(cases[index] for index in best)),
+        CaseGroup(title="Best", note=note, cases=tuple(cases[index] for index in best)),
         CaseGroup(title="Worst", cases=tuple(cases[index] for index in worst)),
         CaseGroup(title="All others", cases=tuple(case for index, case in enumerate(cases) if index not in shown)),
     )
@@ -143,15 +146,14 @@ def render_report(
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:
-    """An image [H,W,3] or [H,W] uint8 as a ``data:`` address, PNG or JPEG, whichever is shorter."""
-    picture = PillowImage.fromarray(image)
-    codes = []
-    for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 90, "subsampling": 0})):
-        buffer = io.BytesIO()
-        picture.save(buffer, kind, **options)
-        codes.append((len(buffer.getvalue()), kind, buffer.getvalue()))
-    _, kind, code = min(codes)
-    return f"data:image/{kind};base64,{base64.b64encode(code).decode('ascii')}"
+    """An image as a ``data:`` address: colour [H,W,3] uint8 as JPEG, grey [H,W] uint8 (masks) as PNG."""
+    buffer = io.BytesIO()
+    kind = "png" if image.ndim == 2 else "jpeg"
+    if kind == "png":
+        PillowImage.fromarray(image).save(buffer, kind)
+    else:  # colour at full resolution, which thin contours need
+        PillowImage.fromarray(image).save(buffer, kind, quality=85, subsampling=0)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def _figures(figures: Sequence[Figure]) -> str:
@@ -210,7 +212,7 @@ def _group(group: CaseGroup) -> str:
 
 def _case(case: ReportCase) -> str:
     return (
-        f'<article class="case"><div class="head"><h3>{escape(case.title)}</h3><p>{escape(case.caption)}</p></div>'
+        f'<article class="case"><div class="head"><h4>{escape(case.title)}</h4><p>{escape(case.caption)}</p></div>'
         f'<div class="panels" style="--panels:{len(case.panels)}">{"".join(_panels(case))}</div></article>'
     )
 

@@ -72,7 +72,7 @@ thead th { border-bottom: 1.5px solid var(--strong); vertical-align: bottom; fon
 th:first-child { position: sticky; left: 0; background: var(--paper); text-align: left; padding-left: 0; }
 tbody th { color: var(--ink); white-space: nowrap; }
 td.best { font-weight: 680; color: var(--accent); }
-tr.sum > * { border-top: 1.5px solid var(--strong); border-bottom: 0; font-weight: 620; }
+tr.sum > * { border-top: 2px solid var(--strong); border-bottom: 0; font-weight: 620; }
 tr.sum + tr.sum > * { border-top: 0; }
 th.sum, td.sum { background: var(--wash); }
 
@@ -96,9 +96,12 @@ th.sum, td.sum { background: var(--wash); }
 .swatch { display: inline-block; width: 11px; height: 11px; margin-right: 7px; border-radius: 2px; }
 
 .group { margin-top: 36px; }
-.case { padding: 22px 0 26px; border-top: 1px solid var(--line); }
+.case { margin-top: 14px; padding: 18px 0 22px; border-top: 1px solid var(--line); }
 .case .head { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 14px; margin-bottom: 12px; }
-.case .head h3::first-letter { text-transform: uppercase; }
+.group > h3 { margin-bottom: 4px; font-size: 19px; }
+.group > .note { margin-bottom: 10px; }
+h4 { margin: 0; font-size: 16px; }
+.case .head h4::first-letter { text-transform: uppercase; }
 .case .head p { margin: 0; color: var(--soft); font-size: 14px; font-variant-numeric: tabular-nums; }
 .panels { display: grid; grid-template-columns: repeat(var(--panels), minmax(0, 1fr)); gap: 12px; }
 .panel { margin: 0; }
