@@ -1,0 +1,150 @@
+"""``shape3d-amodal doctor``: what this machine has, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from shape3d_amodal.errors import MissingBackendError, WeightsError
+
+ROOT = Path(__file__).resolve().parents[2]
+SETUP = "run scripts/setup.sh"
+REQUIRED = (
+    "numpy",
+    "torch",
+    "torchvision",
+    "pytorch3d",
+    "kornia",
+    "trimesh",
+    "numba",
+    "safetensors",
+    "faster_coco_eval",
+)
+OPTIONAL = {"detectron2": "only stage 1, the detection of visible masks, needs it"}
+FREE_GB = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; ``remedy`` says what to do where ``state`` is not ok."""
+
+    state: Literal["ok", "missing", "damaged", "low"]
+    name: str
+    detail: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state:<8} {self.name:<17} {self.detail}{f': {self.remedy}' if self.remedy else ''}"
+
+
+def doctor() -> None:
+    """Print what this machine has, line by line: ok, or missing and what to do.
+
+    Exit status 4 where a library is missing that the pipeline needs, 3 where shipped weights or meshes are damaged.
+    """
+    lacking, damaged = [], []
+    for finding in _findings(ROOT):
+        print(finding, flush=True)
+        if finding.state == "missing" and finding.name in REQUIRED:
+            lacking.append(finding.name)
+        if finding.state == "damaged":
+            damaged.append(finding.name)
+    if lacking:
+        raise MissingBackendError(f"missing {', '.join(lacking)}: {SETUP}")
+    if damaged:
+        raise WeightsError(f"damaged: {', '.join(damaged)}; get the files again (git checkout assets)")
+
+
+def _findings(root: Path) -> Iterator[Finding]:
+    yield from _machine(root)
+    for name in (*REQUIRED, *OPTIONAL):
+        yield _library(name)
+    yield from _accelerators()
+    yield _meshes(root / "assets" / "open13")
+    yield from _weights(root / "assets" / "checkpoints")
+
+
+def _machine(root: Path) -> Iterator[Finding]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    yield Finding("ok", "python", f"{platform.python_version()} on {platform.platform()}")
+    yield Finding("ok", "cores", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
+    yield Finding("ok", "memory", f"{memory:.1f} GB")
+    free = shutil.disk_usage(root).free / 2**30
+    enough = free >= FREE_GB
+    remedy = "" if enough else f"free at least {FREE_GB} GB before training or writing results"
+    yield Finding("ok" if enough else "low", "disk", f"{free:.1f} GB free in {root}", remedy)
+
+
+def _library(name: str) -> Finding:
+    """Import it for good: a library that is there but cannot be loaded is missing, too."""
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        reason = " ".join(str(error).split())
+        return Finding("missing", name, reason, f"{SETUP} ({OPTIONAL[name]})" if name in OPTIONAL else SETUP)
+    return Finding("ok", name, getattr(module, "__version__", "version unknown"))
+
+
+def _accelerators() -> Iterator[Finding]:
+    try:
+        import torch
+    except (ImportError, OSError):
+        return  # reported among the libraries
+    if torch.cuda.is_available():
+        yield Finding("ok", "cuda", f"{torch.cuda.get_device_name()}, {torch.cuda.device_count()} device(s)")
+    else:
+        yield Finding("ok", "cuda", "no device; everything runs on the CPU")
+    flags = _cpu_flags()
+    found = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
+    yield Finding("ok", "cpu instructions", ", ".join(found) or "none of AVX2, AVX-512, AMX")
+    backend = "reference (plain torch) on CUDA, cpu (numba) otherwise" if torch.cuda.is_available() else "cpu (numba)"
+    yield Finding("ok", "silhouettes", f"backend {backend}")
+
+
+def _cpu_flags() -> set[str]:
+    """Instruction sets as Linux names them; empty elsewhere."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+
+
+def _meshes(folder: Path) -> Finding:
+    index = folder / "index.tsv"
+    if not index.is_file():
+        return Finding("missing", "open13 meshes", f"no {index}", "they travel with a clone of the repository")
+    header, *rows = (line.split("\t") for line in index.read_text(encoding="utf-8").splitlines())
+    path, digest = header.index("path"), header.index("sha256")
+    bad = [row[path] for row in rows if _sha256(folder / row[path]) != row[digest]]
+    if bad:
+        return Finding(
+            "damaged", "open13 meshes", f"{len(bad)} of {len(rows)} files, such as {bad[0]}", "get them again"
+        )
+    return Finding("ok", "open13 meshes", f"{len(rows)} meshes in {folder}")
+
+
+def _weights(folder: Path) -> Iterator[Finding]:
+    from shape3d_amodal.weights import MANIFEST, read_manifest, read_sealed
+
+    manifests = sorted(folder.rglob(MANIFEST))
+    if not manifests:
+        yield Finding("missing", "weights", f"none in {folder}", "train them, or use a clone of the repository")
+    for manifest in manifests:
+        sealed = manifest.parent
+        name = f"weights {sealed.relative_to(folder)}"
+        try:
+            files = read_sealed(sealed, read_manifest(sealed))
+        except WeightsError as error:
+            yield Finding("damaged", name, str(error))
+        else:
+            yield Finding("ok", name, f"{sum(map(len, files.values())) / 2**20:.1f} MB")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
