@@ -1,10 +1,10 @@
 """Numba kernels of the product mode.
 
-Face by face, over strips of eight columns through the pixels near each face. Along a strip all that the formula needs of
-an edge (u, w) with unit direction e is linear in the pixel: the distance s to its line, positive inside, and the
-coordinate t along it, counted from its middle. With h half its length, the squared distance to the edge is
-s^2 + (t - clamp(t, -h, h))^2. So the innermost loops have no branch, and the compiler turns them into vector
-instructions; 2^x is a polynomial for the same reason.
+Face by face, over strips of eight columns through the pixels near each face. Along a strip all that the formula needs
+of an edge is linear in the pixel: the distance s to its line, positive inside, and the coordinate t along it, counted
+from its middle. With h half its length, the squared distance to the edge is s^2 + (t - clamp(t, -h, h))^2. So the
+innermost loops have no branch, and the compiler turns them into vector instructions; 2^x is a polynomial for the same
+reason.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ ZERO, HALF, ONE, LEAST = np.float32(0), np.float32(0.5), np.float32(1), np.float
 
 _FAST = {"contract", "arcp", "nsz", "afn"}
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+_inlined = numba.njit(nogil=True, error_model="numpy", fastmath=_FAST, forceinline=True)
+# Sums may be reordered into lanes, but only here: reordered, the rounding in _power_of_two would cancel out.
 _summing_kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={*_FAST, "reassoc"})
 
 
@@ -52,11 +54,12 @@ def forward(verts, faces, sigma, alpha, first, last):  # type: ignore[no-untyped
                 alpha[b, row, column] = ONE - clear[row, column]
 
 
-@_kernel
+@_inlined
 def _attenuate(clear, edges, down, pixel, scale, cut):  # type: ignore[no-untyped-def]
     """Multiply ``LANES`` pixels of a row, ``down`` below the strip's top, by a face's 1 - sigmoid(+-d^2 / sigma)."""
     (ax, ay, ah, s0, t0), (bx, by, bh, s1, t1), (cx, cy, ch, s2, t2) = edges
-    s0, t0, s1, t1, s2, t2 = s0 - down * ax, t0 - down * ay, s1 - down * bx, t1 - down * by, s2 - down * cx, t2 - down * cy
+    s0, t0, s1, t1 = s0 - down * ax, t0 - down * ay, s1 - down * bx, t1 - down * by
+    s2, t2 = s2 - down * cx, t2 - down * cy
     for n in range(LANES):
         right = COLUMN[n] * pixel
         sa, ta = s0 + right * ay, t0 - right * ax
@@ -145,7 +148,7 @@ def _sums(weight, right, down, count, edges, scale, cut):  # type: ignore[no-unt
     return (a0, a1, a2, a3), (b0, b1, b2, b3), (c0, c1, c2, c3)
 
 
-@_kernel
+@_inlined
 def _at_ends(edge, sums):  # type: ignore[no-untyped-def]
     """The gradient of an edge's ends u and w: the nearest point lies (1/2 + t / 2h) of the way from u to w."""
     x, y, half, _, _ = edge
@@ -153,17 +156,22 @@ def _at_ends(edge, sums):  # type: ignore[no-untyped-def]
     w_across = HALF * (across + sums[2] / half)
     w_along = HALF * (along + sums[3] / half)
     u_across, u_along = across - w_across, along - w_along
-    return u_along * x - u_across * y, u_along * y + u_across * x, w_along * x - w_across * y, w_along * y + w_across * x
+    return (
+        u_along * x - u_across * y,
+        u_along * y + u_across * x,
+        w_along * x - w_across * y,
+        w_along * y + w_across * x,
+    )
 
 
-@_kernel
+@_inlined
 def _constants(sigma, size):  # type: ignore[no-untyped-def]
     """Squared reach of a face, factor from d^2 to the exponent of 2, reach, and the width of a pixel, in NDC."""
     cut = np.float32(CUT * sigma)
     return cut, np.float32(1 / (math.log(2.0) * sigma)), np.float32(1.0001 * math.sqrt(cut)), np.float32(2 / size)
 
 
-@_kernel
+@_inlined
 def _place(verts, face, margin, size):  # type: ignore[no-untyped-def]
     """Whether a face counts and touches the image, its corners on the screen and their indices, wound to the left, and
     the box of columns and rows [x0, x1) x [y0, y1) that it may touch."""
@@ -183,19 +191,19 @@ def _place(verts, face, margin, size):  # type: ignore[no-untyped-def]
     return x0 < x1 and y0 < y1, ((ax, ay), (bx, by), (cx, cy)), (x0, x1, y0, y1), (i, j, k)
 
 
-@_kernel
+@_inlined
 def _span(low, high, size):  # type: ignore[no-untyped-def]
     """Pixels [first, end) whose centres may lie between the NDC coordinates low and high (pixels run against NDC)."""
     half, end = HALF * np.float32(size), np.float32(size)
     return (
-        int(math.floor(min(max((ONE - high) * half - HALF, ZERO), end))),
-        int(math.ceil(min(max((ONE - low) * half + HALF, ZERO), end))),
+        math.floor(min(max((ONE - high) * half - HALF, ZERO), end)),
+        math.ceil(min(max((ONE - low) * half + HALF, ZERO), end)),
     )
 
 
-@_kernel
+@_inlined
 def _strip(corners, box, x, margin, pixel):  # type: ignore[no-untyped-def]
-    """The edges as seen from the first pixel of the strip of columns x..x + 7, and the rows [top, end) that it needs."""
+    """The edges as seen from the first pixel of the strip of columns x..x + 7, and its rows [top, end) that matter."""
     a, b, c = corners
     x0, x1, top, end = box
     px, py = ONE - (np.float32(x) + HALF) * pixel, ONE - (np.float32(top) + HALF) * pixel
@@ -212,7 +220,7 @@ def _strip(corners, box, x, margin, pixel):  # type: ignore[no-untyped-def]
     return edges, top + skipped, top + int(high) + 1
 
 
-@_kernel
+@_inlined
 def _edge(u, w, px, py):  # type: ignore[no-untyped-def]
     """Unit direction and half length of an edge, and s and t at the pixel p."""
     x, y = w[0] - u[0], w[1] - u[1]
@@ -222,14 +230,14 @@ def _edge(u, w, px, py):  # type: ignore[no-untyped-def]
     return x, y, HALF * length, x * qy - y * qx, x * qx + y * qy - HALF * length
 
 
-@_kernel
+@_inlined
 def _lower(edge, down):  # type: ignore[no-untyped-def]
     """The edge as seen from ``down`` below."""
     x, y, half, s, t = edge
     return x, y, half, s - down * x, t - down * y
 
 
-@_kernel
+@_inlined
 def _rows_inside(edge, margin, pixel, low, high):  # type: ignore[no-untyped-def]
     """The part of the rows low..high where a strip comes as near as ``margin`` to the inner side of an edge."""
     x, y, _, s, _ = edge
@@ -241,7 +249,7 @@ def _rows_inside(edge, margin, pixel, low, high):  # type: ignore[no-untyped-def
     return low, high if value >= 0 else low - ONE
 
 
-@_kernel
+@_inlined
 def _power_of_two(x):  # type: ignore[no-untyped-def]
     """2^x for -126 <= x < 128, to 2e-7: a minimax polynomial of the fraction, and the whole part as the exponent."""
     rounded = x + np.float32(12583039)  # 1.5 * 2^23 + 127: the last bits now hold the whole part of x, biased by 127
