@@ -223,9 +223,11 @@ def _tree_depth(children: list[list[int]]) -> int:
     parents = [0] * len(children)
     for child in (child for row in children for child in row):
         parents[child] += 1
+    if max(parents, default=0) > 1:
+        return MAX_GLB_DEPTH + 1
     level = [node for node, count in enumerate(parents) if count == 0]
     depth = reached = 0
-    while level and depth <= MAX_GLB_DEPTH and reached <= len(children):
+    while level and depth <= MAX_GLB_DEPTH:
         depth += 1
         reached += len(level)
         level = [child for node in level for child in children[node]]

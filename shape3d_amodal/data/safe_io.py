@@ -78,8 +78,8 @@ def resolve_inside(
     """
     text = str(name)
     problem = None
-    if not text or not text.isprintable():
-        problem = f"expected a file name, got {text[:80]!r}"
+    if not text or len(text) > 1000 or not text.isprintable():
+        problem = f"expected a file name of at most 1000 printable signs, got {text[:80]!r}; rename the file"
     elif Path(text).is_absolute() or "\\" in text or ".." in Path(text).parts or text[1:2] == ":":
         problem = f"expected a relative name with / and without .., got {text[:80]!r}; move the file into the folder"
     if problem is None:
