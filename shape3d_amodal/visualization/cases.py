@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,3 +70,27 @@ def _enlarge(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
         return image
     size = (image.shape[1] * factor, image.shape[0] * factor)
     return np.asarray(PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BICUBIC))
+
+
+def gallery(cases: Sequence[ReportCase], side: int = 144, gap: int = 4) -> Image:
+    """The panels of several cases as one picture, a row a case, without text.
+
+    Args:
+        cases: with the same number of panels each.
+        side: of each panel in pixels; panels are scaled to fit and stand on white.
+        gap: white pixels between panels.
+    """
+    rows = []
+    edge = ((0, gap), (0, gap), (0, 0))
+    for case in cases:
+        tiles = [_fitted(panel.image, side) for panel in case.panels]
+        rows.append(np.concatenate([np.pad(tile, edge, constant_values=255) for tile in tiles], axis=1))
+    return np.concatenate(rows)[:-gap, :-gap]
+
+
+def _fitted(image: Image, side: int) -> Image:
+    picture = PillowImage.fromarray(image)
+    picture.thumbnail((side, side), PillowImage.Resampling.LANCZOS)
+    tile = PillowImage.new("RGB", (side, side), (255, 255, 255))
+    tile.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return np.asarray(tile)

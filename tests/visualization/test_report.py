@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.evaluation.metrics import METRICS
+from shape3d_amodal.evaluation.tables import Table
+from shape3d_amodal.visualization.cases import completion_case
+from shape3d_amodal.visualization.charts import BarChart, Series, svg
+from shape3d_amodal.visualization.report import (
+    CaseGroup,
+    Figure,
+    Panel,
+    ReportCase,
+    best_and_worst,
+    data_uri,
+    write_report,
+)
+
+EVIL = '<script>alert("1")</script> & "co"'
+VOID = {"meta", "img", "br", "line", "rect"}
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed in order, and collects elements and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID or (tag == "rect" and self.get_starttag_text()[-2:] != "/>"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (24, 32, 3)).astype(np.uint8)
+
+
+def case(title: str, score: float) -> ReportCase:
+    panels = (Panel(label="image", image=picture()), Panel(label=EVIL, image=picture()[..., 0], value="12.3"))
+    return ReportCase(title=title, caption=EVIL, panels=panels, score=score)
+
+
+@pytest.fixture
+def page(tmp_path) -> tuple[str, Page]:
+    table = Table(
+        title=EVIL,
+        corner="category",
+        columns=("a", EVIL),
+        rows=(("x", (1.0, 2.0)), ("mean", (math.nan, 3.0))),
+        summary=("mean",),
+    )
+    chart = BarChart(
+        title="bars",
+        groups=("chair", EVIL),
+        series=(
+            Series(name=EVIL, values=(50.0, math.nan), intervals=((40.0, 60.0), (math.nan, math.nan))),
+            Series(name="final", values=(120.0, 0.0)),
+        ),
+        note="whiskers",
+    )
+    write_report(
+        tmp_path / "report.html",
+        title=EVIL,
+        intro="intro",
+        figures=[Figure(label="mIoU", value="93.9", note="of 26")],
+        tables=[table],
+        charts=[chart],
+        groups=[CaseGroup(title="Best", cases=(case("chair", 0.9),), note="legend")],
+        metrics=list(METRICS.values()),
+        facts=[("command", EVIL)],
+    )
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def test_page_is_well_formed_and_needs_no_network(page):
+    text, parsed = page
+    tags = [tag for tag, _ in parsed.elements]
+    assert not {"script", "link", "iframe", "object", "base"} & set(tags)
+    assert not re.search(r"(https?:)?//[a-z]|url\(|@import", text, re.IGNORECASE)
+    for _, attributes in parsed.elements:
+        assert (attributes.get("src") or "data:image/").startswith("data:image/")
+        assert (attributes.get("href") or "#").startswith("#")
+    assert "default-src 'none'" in text
+    ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {attributes["href"][1:] for tag, attributes in parsed.elements if tag == "a"} == set(ids)
+
+
+def test_page_can_be_read_without_seeing_it(page):
+    _, parsed = page
+    assert all(attributes.get("alt") for tag, attributes in parsed.elements if tag == "img")
+    assert all(attributes.get("aria-label") for tag, attributes in parsed.elements if tag == "svg")
+    assert all(attributes.get("scope") for tag, attributes in parsed.elements if tag == "th")
+    assert dict(parsed.elements)["html"]["lang"] == "en"
+
+
+def test_texts_are_shown_as_they_are(page):
+    text, parsed = page
+    assert "alert(" in text and "<script" not in text
+    words = "".join(parsed.words)
+    assert words.count(EVIL) >= 8
+    assert "93.9" in words and "whiskers" in words and "legend" in words and "12.3" in words
+
+
+def test_table_marks_best_and_summary(page):
+    text, _ = page
+    assert '<td class="best">3.0</td>' in text
+    assert '<tr class="sum"><th scope="row">mean</th><td>–</td>' in text
+
+
+def test_bars_stay_in_the_chart(page):
+    _, parsed = page
+    bars = [attributes for tag, attributes in parsed.elements if tag == "rect"]
+    assert len(bars) == 3  # an undefined value has none
+    assert [float(bar["height"]) for bar in bars] == pytest.approx([144, 288, 0])
+    assert [bar["class"] for bar in bars] == ["s0", "s-main", "s-main"]
+    assert sum(attributes.get("class") == "whisker" for _, attributes in parsed.elements) == 1
+
+
+def test_long_names_are_slanted():
+    names = tuple(f"a long category name {i}" for i in range(12))
+    assert "rotate(-35" in svg(BarChart(title="", groups=names, series=()))
+    assert "rotate" not in svg(BarChart(title="", groups=("chair",), series=()))
+
+
+def test_empty_report_and_missing_folder(tmp_path):
+    write_report(tmp_path / "a.html", title="t", intro="")
+    assert "<section" not in (tmp_path / "a.html").read_text()
+    with pytest.raises(DataError, match="cannot write"):
+        write_report(tmp_path / "none" / "a.html", title="t", intro="")
+
+
+def test_images_keep_their_content():
+    grey = (np.arange(768).reshape(24, 32) % 256).astype(np.uint8)
+    colour = np.full((8, 8, 3), (200, 40, 90), np.uint8)
+    for image, kind, tolerance in ((grey, "png", 0), (colour, "jpeg", 4)):
+        head, code = data_uri(image).split(",")
+        assert head == f"data:image/{kind};base64"
+        back = np.asarray(Image.open(io.BytesIO(base64.b64decode(code))))
+        assert np.abs(back.astype(int) - image).max() <= tolerance
+
+
+def test_best_and_worst_come_first():
+    scores = [0.5, 0.9, 0.1, 0.7, 0.3]
+    groups = best_and_worst([case(str(score), score) for score in scores], 2, note="n")
+    assert [(group.title, [one.score for one in group.cases]) for group in groups] == [
+        ("Best", [0.9, 0.7]),
+        ("Worst", [0.1, 0.3]),
+        ("All others", [0.5]),
+    ]
+    assert groups[0].note == "n"
+    assert [group.title for group in best_and_worst([case("a", 1.0)])] == ["All others"]
+    assert best_and_worst([]) == ()
+
+
+def test_completion_case():
+    truth = np.zeros((64, 80), bool)
+    truth[20:40, 30:50] = True
+    visible = truth.copy()
+    visible[:, 40:] = False
+    final = np.roll(truth, 2, axis=0) & truth | visible
+    image = np.zeros((64, 80, 3), np.uint8)
+    one = completion_case("chair", image, visible=visible, silhouette=truth, final=final, truth=truth)
+    # Of 400 pixels 200 are hidden; the final mask lacks two rows of the hidden part, 20 pixels.
+    assert one.caption == "50 % hidden · IoU 95.0 · occluded IoU 90.0"
+    assert [(panel.label, panel.value) for panel in one.panels] == [
+        ("image", ""),
+        ("visible mask", "50.0"),
+        ("silhouette", "100.0"),
+        ("final mask", "95.0"),
+        ("ground truth", ""),
+    ]
+    assert len({panel.image.shape for panel in one.panels}) == 1
+    assert one.panels[0].image.shape[0] >= 256
+    assert one.score == pytest.approx(0.95)
+
+
+def test_completion_case_of_an_unhidden_object_and_an_empty_prediction():
+    truth = np.ones((40, 40), bool)
+    image = np.zeros((40, 40, 3), np.uint8)
+    one = completion_case("a", image, visible=truth, silhouette=~truth, final=truth, truth=truth)
+    assert one.caption == "0 % hidden · IoU 100.0 · occluded IoU –"
+    assert one.panels[2].value == "0.0"
