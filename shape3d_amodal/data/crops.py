@@ -34,6 +34,12 @@ def occluders(visible: Sequence[Mask], depth_order: Sequence[int | None]) -> lis
     return result
 
 
+def instance_windows(visible: Sequence[Mask], occluder: Sequence[Mask]) -> NDArray[np.float32]:
+    """``geometry.crops.instance_window`` of each instance: [N,4] float32."""
+    windows = [geometry.instance_window(v, o) for v, o in zip(visible, occluder, strict=True)]
+    return np.array(windows, np.float32).reshape(-1, 4)
+
+
 def instance_crops(
     image: NDArray[np.uint8],
     visible: Sequence[Mask],
@@ -50,17 +56,17 @@ def instance_crops(
         occluder: N masks [H,W] bool.
         category: N indices into the model's category names.
         size: side of the crops in pixels.
-        windows: [N,4] float32, or None for ``geometry.crops.instance_window`` of each.
+        windows: [N,4] float32, or None for ``instance_windows``.
     """
     if windows is None:
-        windows = np.stack([geometry.instance_window(v, o) for v, o in zip(visible, occluder, strict=True)])
+        windows = instance_windows(visible, occluder)
     window = torch.from_numpy(np.asarray(windows, np.float32))
     rgb = torch.from_numpy(image).permute(2, 0, 1).float() / 255
     cut = [
         geometry.cut(torch.cat([rgb, _masks(v, o)]), window[i : i + 1], size)
         for i, (v, o) in enumerate(zip(visible, occluder, strict=True))
     ]
-    crops = torch.cat(cut)
+    crops = torch.cat([rgb.new_zeros(0, 6, size, size), *cut])
     beyond = 1 - crops[:, 5]
     return InstanceCrops(
         rgb=crops[:, :3].clamp(0, 1),
@@ -77,7 +83,7 @@ def mask_crops(masks: Sequence[Mask], windows: Tensor, size: int) -> Tensor:
         geometry.cut(torch.from_numpy(mask)[None].float(), windows[i : i + 1], size)[:, 0]
         for i, mask in enumerate(masks)
     ]
-    return torch.cat(cut).clamp(0, 1)
+    return torch.cat([torch.zeros(0, size, size), *cut]).clamp(0, 1)
 
 
 def _masks(visible: Mask, occluder: Mask) -> Tensor:

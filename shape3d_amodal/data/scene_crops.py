@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from shape3d_amodal.config import configuration
-from shape3d_amodal.data.crops import instance_crops, mask_crops, occluders
+from shape3d_amodal.data.crops import instance_crops, instance_windows, mask_crops, occluders
 from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
 from shape3d_amodal.data.scenes import SceneConfig, make_scene
-from shape3d_amodal.geometry.crops import instance_window
+from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
 
 _PURPOSE = 1_002
@@ -78,12 +78,22 @@ class CropArrays:
 
 
 class SceneCrops(Dataset[CropArrays]):
-    """Item k: the instances of scene k. It depends on (configuration, k) alone."""
+    """Item k: the instances of scene k. It depends on (configuration, k) alone.
+
+    Raises:
+        DataError: the mesh source cannot be used, or has a category that is none of ``CATEGORIES``.
+    """
 
     def __init__(self, config: SceneCropsConfig, count: int) -> None:
         self.config = config
         self.count = count
         self._meshes = mesh_source(config.meshes)
+        unknown = {self._meshes.category(name) for name in self._meshes.names} - set(CATEGORIES)
+        if unknown:
+            raise DataError(
+                f"expected categories among {', '.join(CATEGORIES)}, got {', '.join(sorted(unknown))}; rename them",
+                file=config.meshes,
+            )
 
     def __len__(self) -> int:
         return self.count
@@ -100,8 +110,7 @@ class SceneCrops(Dataset[CropArrays]):
         kept = [i for i, mask in enumerate(masks) if mask.sum() >= config.min_visible_px]
         instances = [scene.instances[i] for i in kept]
         masks, hiding = [masks[i] for i in kept], [hiding[i] for i in kept]
-        windows = np.stack([instance_window(v, o) for v, o in zip(masks, hiding, strict=True)])
-        windows = _jittered(windows, config.jitter, rng)
+        windows = _jittered(instance_windows(masks, hiding), config.jitter, rng)
         category = [CATEGORIES.index(one.category) for one in instances]
         crops = instance_crops(scene.image, masks, hiding, category, config.size, windows)
         amodal = mask_crops([one.amodal for one in instances], crops.window, config.size)

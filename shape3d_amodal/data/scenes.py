@@ -27,11 +27,14 @@ from shape3d_amodal.data.scene_layout import (
     place_in_front,
     stand,
 )
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.rendering.zbuffer import rasterize
 
 Mask = NDArray[np.bool_]
 _PURPOSE = 1_001
 """Keeps the scenes' generators apart from those of other uses of the same seed."""
+_TRIES = 500
+"""Random arrangements that are tried for a scene; with ordinary meshes and limits more than half of them serve."""
 
 
 @configuration
@@ -94,15 +97,22 @@ class _Drawn:
 def make_scene(
     meshes: MeshSource, config: SceneConfig, seed: int, index: int, *, target_category: str | None = None
 ) -> Scene:
-    """Scene ``index``; ``target_category`` fixes the target's category, the other objects stay random."""
+    """Scene ``index``; ``target_category`` fixes the target's category, the other objects stay random.
+
+    Raises:
+        UsageError: nothing like what ``config`` asks for comes out of these meshes.
+    """
     rng = np.random.default_rng((seed, _PURPOSE, index))
     picker = _MeshPicker(meshes, config, rng)
-    if config.kind == "bars":
-        return _bars(picker, config, rng, target_category)
-    while True:
-        scene = _try_composed(picker, config, rng, target_category)
+    attempt = _try_bars if config.kind == "bars" else _try_composed
+    for _ in range(_TRIES):
+        scene = attempt(picker, config, rng, target_category)
         if scene is not None:
             return scene
+    raise UsageError(
+        f"scenes: none of {_TRIES} random scenes has a target that is whole in {config.image_size} px and hidden by "
+        f"{config.min_hidden} to {config.max_hidden}; widen min_hidden, max_hidden or image_size, or change the meshes"
+    )
 
 
 class _MeshPicker:
@@ -216,17 +226,16 @@ def depth_order(depths: Sequence[NDArray[np.float32]]) -> list[int]:
     return rank
 
 
-def _bars(pick: _MeshPicker, config: SceneConfig, rng: np.random.Generator, category: str | None) -> Scene:
-    while True:
-        placed = pick(category)
-        camera = look_at_target(placed, config.image_size, rng)
-        drawn = _draw(placed, camera)
-        if drawn is None or not _inside(drawn):
-            continue
-        erased = _eraser(drawn.mask, rng)
-        hidden = float((erased & drawn.mask).sum()) / float(drawn.mask.sum())
-        if config.min_hidden <= hidden <= config.max_hidden:
-            break
+def _try_bars(pick: _MeshPicker, config: SceneConfig, rng: np.random.Generator, category: str | None) -> Scene | None:
+    placed = pick(category)
+    camera = look_at_target(placed, config.image_size, rng)
+    drawn = _draw(placed, camera)
+    if drawn is None or not _inside(drawn):
+        return None
+    erased = _eraser(drawn.mask, rng)
+    hidden = float((erased & drawn.mask).sum()) / float(drawn.mask.sum())
+    if not config.min_hidden <= hidden <= config.max_hidden:
+        return None
     picture = np.ones((config.image_size, config.image_size, 3), np.float32)
     shading.shade(
         picture, drawn.mask & ~erased, drawn.face, placed, shading.paint(placed.mesh, rng), shading.Light(rng)

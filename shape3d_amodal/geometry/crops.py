@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from kornia.geometry.transform import warp_affine
@@ -14,7 +16,9 @@ REACH = 0.8
 MARGIN = 0.08
 """Background kept around the region that the object may fill, as a share of the window's side."""
 _SAMPLES = 2
-"""Samples along each side of a crop pixel; their mean is the pixel's value (windows are usually larger than crops)."""
+"""Samples, at least, along each side of a crop pixel; their mean is the pixel's value."""
+_APART = 2.6
+"""Samples lie at most this many image pixels apart; being bilinear, each is itself a mean over about two."""
 
 
 def instance_window(visible: NDArray[np.bool_], occluder: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -59,14 +63,16 @@ def cut(image: Tensor, windows: Tensor, size: int) -> Tensor:
     Returns:
         [N,C,S,S] of the image's dtype.
     """
-    fine = size * _SAMPLES
-    scale = fine / (windows[:, 2] - windows[:, 0])
+    sides = windows[:, 2] - windows[:, 0]
+    samples = max(_SAMPLES, math.ceil(float(sides.max()) / (size * _APART)))
+    fine = size * samples
+    scale = fine / sides
     # kornia counts pixel centres as integers: centre i lies at i + 0.5 of our pixel frame.
     matrix = image.new_zeros(len(windows), 2, 3)
     matrix[:, 0, 0] = matrix[:, 1, 1] = scale
     matrix[:, :, 2] = (0.5 - windows[:, :2]) * scale[:, None] - 0.5
     crops = warp_affine(image.expand(len(windows), -1, -1, -1), matrix, (fine, fine), align_corners=True)
-    return torch.nn.functional.avg_pool2d(crops, _SAMPLES)
+    return torch.nn.functional.avg_pool2d(crops, samples)
 
 
 def paste(crop: Tensor, window: Tensor, height: int, width: int) -> Tensor:

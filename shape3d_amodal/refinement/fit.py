@@ -60,6 +60,7 @@ def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: Fi
     optimizer = torch.optim.Adam(
         [{"params": [free.code], "lr": config.code_rate}, {"params": free.view, "lr": config.learning_rate}]
     )
+    moving = [free.code, *free.view]
     final_blur = prior.config.blur_px
     with torch.enable_grad():
         for step in range(config.steps):
@@ -69,8 +70,9 @@ def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: Fi
             silhouette = prior.silhouettes(verts, free.viewpoint(), crops.size, blur_px)
             moved = (free.code - code).pow(2).sum(dim=1)
             loss = (1 - certain_iou(silhouette, repeated) + config.code_weight * moved).sum()
-            optimizer.zero_grad()
-            loss.backward()
+            # Not backward(): it would also compute, and leave behind, the gradients of the networks' weights.
+            for tensor, gradient in zip(moving, torch.autograd.grad(loss, moving), strict=True):
+                tensor.grad = gradient
             optimizer.step()
             for group in optimizer.param_groups:
                 group["lr"] *= 0.97

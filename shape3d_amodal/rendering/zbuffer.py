@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 NEAR = 1e-4
 """Faces with a vertex nearer than this (or not finite) are dropped."""
 ROUNDING = 1e-9
-"""Rounding allowed in barycentric weights: a pixel centre on an edge belongs to its faces, or seams would have holes."""
+"""Rounding allowed in barycentric weights: a pixel centre on an edge belongs to its faces, lest seams have holes."""
 
 
 def rasterize(

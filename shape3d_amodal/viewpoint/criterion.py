@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, cross_entropy
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.geometry.templates import icosphere
@@ -83,19 +83,20 @@ class PriorCriterion:
 
     @torch.no_grad()
     def hypothesis_scores(self, prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, blur_px: float) -> Tensor:
-        """Certain-pixel IoU of each hypothesis, [N,K], at the coarse resolution ``choose_px``."""
+        """Certain-pixel IoU of each hypothesis, [N,K], at a resolution of ``choose_px`` or the crops' own."""
         N, K = output.logits.shape
-        shrink = crops.size // self.config.choose_px
+        size = min(self.config.choose_px, crops.size)
+        shrink = crops.size / size
         coarse = InstanceCrops(
             rgb=crops.rgb,
-            visible=avg_pool2d(crops.visible[:, None], shrink)[:, 0].repeat_interleave(K, dim=0),
-            occluder=avg_pool2d(crops.occluder[:, None], shrink)[:, 0].repeat_interleave(K, dim=0),
+            visible=adaptive_avg_pool2d(crops.visible[:, None], size)[:, 0].repeat_interleave(K, dim=0),
+            occluder=adaptive_avg_pool2d(crops.occluder[:, None], size)[:, 0].repeat_interleave(K, dim=0),
             category=crops.category,
             window=crops.window,
         )
         views: Viewpoint = output.hypotheses.viewpoint.detach()._map(lambda tensor: tensor.flatten(0, 1))
         verts = output.mesh.verts.detach().repeat_interleave(K, dim=0)
-        silhouettes = prior.silhouettes(verts, views, self.config.choose_px, max(blur_px / shrink, 0.25))
+        silhouettes = prior.silhouettes(verts, views, size, max(blur_px / shrink, 0.25))
         return certain_iou(silhouettes, coarse).view(N, K)
 
     def _explore(self, best: Tensor, hypotheses: int, progress: float) -> Tensor:
