@@ -13,7 +13,7 @@ from PIL import Image
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.metrics import METRICS
 from shape3d_amodal.evaluation.tables import Table
-from shape3d_amodal.visualization.cases import completion_case
+from shape3d_amodal.visualization.cases import completion_case, gallery
 from shape3d_amodal.visualization.charts import BarChart, Series, svg
 from shape3d_amodal.visualization.report import (
     CaseGroup,
@@ -207,3 +207,15 @@ def test_completion_case_of_an_unhidden_object_and_an_empty_prediction():
     one = completion_case("a", image, visible=truth, silhouette=~truth, final=truth, truth=truth)
     assert one.caption == "0 % hidden · IoU 100.0 · occluded IoU –"
     assert one.panels[2].value == "0.0"
+
+
+def test_gallery_fits_panels_into_a_grid():
+    wide, tall = np.zeros((10, 40, 3), np.uint8), np.zeros((40, 20, 3), np.uint8)
+    one = ReportCase(title="a", caption="", panels=(Panel(label="", image=wide), Panel(label="", image=tall)))
+    picture = gallery([one, one], side=20, gap=2)
+    assert picture.shape == (20 + 2 + 20, 20 + 2 + 20, 3)
+    dark = picture[:20].max(axis=2) < 128
+    rows, columns = np.nonzero(dark[:, :20])
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (5, 20)
+    rows, columns = np.nonzero(dark[:, 22:])
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (20, 10)
