@@ -7,124 +7,183 @@ import math
 import numba
 import numpy as np
 
-from shape3d_amodal.rendering.reference import AREA, BESIDE, NEAR, blur_radius
+from shape3d_amodal.rendering.cpu_geometry import (
+    COLUMN,
+    LANES,
+    ONE,
+    ZERO,
+    centre,
+    edge_at,
+    inlined,
+    kernel,
+    lower,
+    orientation,
+    rows_inside,
+    span,
+)
+from shape3d_amodal.rendering.reference import BESIDE, blur_radius
 
 CUT = blur_radius(1.0)
-TILE = 8  # pixels; faces are found by tiles where a point must be tested against them
+TILE = 4  # pixels; faces are found by tiles where a point must be tested against them
 
-# No fast math: neighbouring faces must round alike, or gaps open between them.
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+# Neighbouring faces must round alike, or gaps open between them.
+_exact_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+_exact_inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 
 
-@_kernel
+@kernel
 def forward(verts, faces, edges, first_edge, first_side, side_face, along, sigma, alpha, first, last):  # type: ignore[no-untyped-def]
     """Write the silhouettes of images first..last - 1 into ``alpha`` [B,H,W]."""
     size = alpha.shape[1]
-    radius2 = np.float32(CUT * sigma)
-    covered = np.zeros((size, size), dtype=np.bool_)
-    winner = np.zeros((size, size), dtype=np.int32)
+    scale = np.float32(1 / sigma)
+    covered, nearest, winner = _buffers(size)
     for b in range(first, last):
         mesh = min(b, faces.shape[0] - 1)
-        nearest = alpha[b]
-        _nearest_contour(
-            verts[b], faces[mesh], edges, first_edge[mesh], first_edge[mesh + 1], first_side, side_face, along,
-            radius2, covered, nearest, winner,
-        )  # fmt: skip
+        own = first_edge[mesh], first_edge[mesh + 1]
+        _find_contour(verts[b], faces[mesh], edges, own, first_side, side_face, along, sigma, covered, nearest, winner)
         for row in range(size):
             for column in range(size):
-                x = nearest[row, column] / np.float32(sigma)
+                inside = covered[row, column]
                 if winner[row, column] < 0:
-                    alpha[b, row, column] = 1.0 if covered[row, column] else 0.0
+                    alpha[b, row, column] = ONE if inside else ZERO
                 else:
-                    alpha[b, row, column] = 1.0 / (1.0 + math.exp(-x if covered[row, column] else x))
+                    x = nearest[row, column] * scale
+                    alpha[b, row, column] = ONE / (ONE + math.exp(-x if inside else x))
 
 
-@_kernel
+@kernel
 def backward(  # type: ignore[no-untyped-def]
     verts, faces, edges, first_edge, first_side, side_face, along, sigma, alpha, grad, grad_verts, first, last
 ):
     """Add the gradient of images first..last - 1 to ``grad_verts`` [B,V,3]."""
     size = alpha.shape[1]
-    radius2 = np.float32(CUT * sigma)
-    one = np.float32(1.0)
-    scale = np.float32(2.0 / sigma)
-    covered = np.zeros((size, size), dtype=np.bool_)
-    nearest = np.zeros((size, size), dtype=np.float32)
-    winner = np.zeros((size, size), dtype=np.int32)
+    scale = np.float32(2 / sigma)
+    covered, nearest, winner = _buffers(size)
     for b in range(first, last):
         mesh = min(b, faces.shape[0] - 1)
-        _nearest_contour(
-            verts[b], faces[mesh], edges, first_edge[mesh], first_edge[mesh + 1], first_side, side_face, along,
-            radius2, covered, nearest, winner,
-        )  # fmt: skip
+        own = first_edge[mesh], first_edge[mesh + 1]
+        _find_contour(verts[b], faces[mesh], edges, own, first_side, side_face, along, sigma, covered, nearest, winner)
         for row in range(size):
-            py = _centre(row, size)
             for column in range(size):
-                edge = winner[row, column]
-                if edge < 0:
+                if winner[row, column] < 0:
                     continue
-                i, j = edges[edge, 0], edges[edge, 1]
-                _, t, rx, ry = _segment(
-                    _centre(column, size), py, verts[b, i, 0], verts[b, i, 1], verts[b, j, 0], verts[b, j, 1]
-                )
+                i, j = edges[winner[row, column], 0], edges[winner[row, column], 1]
+                t, rx, ry = _foot(verts[b], i, j, centre(column, size), centre(row, size))
                 a = alpha[b, row, column]
-                weight = grad[b, row, column] * a * (one - a) * (-scale if covered[row, column] else scale)
-                grad_verts[b, i, 0] += weight * (one - t) * rx
-                grad_verts[b, i, 1] += weight * (one - t) * ry
+                weight = grad[b, row, column] * a * (ONE - a) * (-scale if covered[row, column] else scale)
+                grad_verts[b, i, 0] += weight * (ONE - t) * rx
+                grad_verts[b, i, 1] += weight * (ONE - t) * ry
                 grad_verts[b, j, 0] += weight * t * rx
                 grad_verts[b, j, 1] += weight * t * ry
 
 
-@_kernel
-def _nearest_contour(  # type: ignore[no-untyped-def]
-    verts, faces, edges, begin, end, first_side, side_face, along, radius2, covered, nearest, winner
+@inlined
+def _buffers(size):  # type: ignore[no-untyped-def]
+    """Hard coverage, squared distance to the contour and nearest edge of each pixel; a strip may end beyond a row."""
+    shape = (size, size + LANES)
+    return np.zeros((size, size), np.bool_), np.zeros(shape, np.float32), np.zeros(shape, np.int32)
+
+
+@kernel
+def _find_contour(  # type: ignore[no-untyped-def]
+    verts, faces, edges, own, first_side, side_face, along, sigma, covered, nearest, winner
 ):
-    """Fill ``covered`` (hard coverage), ``nearest`` (squared distance to the contour, up to ``radius2``) and ``winner``
-    (the nearest edge, -1 beyond ``radius2``), all [H,W]."""
+    """Fill ``covered``, ``nearest`` and ``winner`` (index of the nearest edge, -1 beyond the blur's reach).
+
+    First every pixel takes the nearest candidate. A covered pixel's may run inside the silhouette: where it does the
+    pixel is searched again, among the candidates that do not.
+    """
     size = covered.shape[0]
-    margin = np.float32(math.sqrt(radius2))
-    orientation = _orientations(verts, faces)
-    _cover(verts, faces, orientation, covered)
-    first_in_tile, in_tile = _faces_by_tile(verts, faces, orientation, size)
-    nearest[:] = radius2
-    winner[:] = -1
-    for edge in range(begin, end):
-        side = _free_side(first_side[edge], first_side[edge + 1], side_face, along, orientation)
-        if side == 0:
-            continue
-        i, j = edges[edge, 0], edges[edge, 1]
-        ux, uy, wx, wy = verts[i, 0], verts[i, 1], verts[j, 0], verts[j, 1]
-        x0, x1 = _span(min(ux, wx) - margin, max(ux, wx) + margin, size)
-        y0, y1 = _span(min(uy, wy) - margin, max(uy, wy) + margin, size)
-        for row in range(y0, y1):
-            py = _centre(row, size)
-            for column in range(x0, x1):
-                d2, t, _, _ = _segment(_centre(column, size), py, ux, uy, wx, wy)
-                if d2 >= nearest[row, column]:
-                    continue
-                if covered[row, column]:
-                    x, y = _point_beside(t, ux, uy, wx, wy, side, size)
-                    if _is_covered(x, y, verts, faces, first_in_tile, in_tile, size):
-                        continue
-                nearest[row, column] = d2
-                winner[row, column] = edge
-
-
-@_kernel
-def _orientations(verts, faces):  # type: ignore[no-untyped-def]
-    """1 or -1 for faces wound left or right on the screen; 0 for those that are not drawn."""
-    orientation = np.zeros(faces.shape[0], dtype=np.int8)
+    cut = np.float32(CUT * sigma)
+    turns = np.zeros(faces.shape[0], np.int8)
     for f in range(faces.shape[0]):
-        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-        ax, ay, bx, by, cx, cy = verts[i, 0], verts[i, 1], verts[j, 0], verts[j, 1], verts[k, 0], verts[k, 1]
-        total = ax + ay + bx + by + cx + cy + verts[i, 2] + verts[j, 2] + verts[k, 2]
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if math.isfinite(total) and min(verts[i, 2], verts[j, 2], verts[k, 2]) >= NEAR and abs(area) > AREA:
-            orientation[f] = 1 if area > 0 else -1
-    return orientation
+        turns[f] = orientation(verts, faces[f])
+    candidates, side = np.zeros(own[1] - own[0], np.int32), np.zeros(own[1] - own[0], np.int8)
+    count = 0
+    for edge in range(own[0], own[1]):
+        free = _free_side(first_side[edge], first_side[edge + 1], side_face, along, turns)
+        if free != 0:
+            candidates[count], side[count] = edge, free
+            count += 1
+    _cover(verts, faces, turns, covered)
+    tiles = _faces_by_tile(verts, faces, turns, size)
+    nearest[:] = cut
+    winner[:] = -1
+    for n in range(count):
+        _offer(verts, edges[candidates[n]], n, cut, nearest, winner)
+    again = np.zeros((size, size), np.bool_)
+    hidden = False
+    for row in range(size):
+        for column in range(size):
+            n = winner[row, column]
+            if n >= 0 and covered[row, column]:
+                ends = edges[candidates[n]]
+                t, _, _ = _foot(verts, ends[0], ends[1], centre(column, size), centre(row, size))
+                if _is_hidden(verts, faces, ends, side[n], t, tiles, size):
+                    nearest[row, column], winner[row, column] = cut, -1
+                    again[row, column] = hidden = True
+    if hidden:
+        for n in range(count):
+            _offer_again(verts, faces, edges[candidates[n]], side[n], n, cut, again, tiles, nearest, winner)
+    for row in range(size):
+        for column in range(size):
+            if winner[row, column] >= 0:
+                winner[row, column] = candidates[winner[row, column]]
 
 
-@_kernel
+@kernel
+def _offer(verts, ends, number, cut, nearest, winner):  # type: ignore[no-untyped-def]
+    """Make edge ``number`` the winner of all pixels to which it is nearer than those before it."""
+    size = nearest.shape[0]
+    margin, pixel = np.float32(1.0001 * math.sqrt(cut)), np.float32(2 / size)
+    ux, uy, wx, wy = verts[ends[0], 0], verts[ends[0], 1], verts[ends[1], 0], verts[ends[1], 1]
+    x0, x1 = span(min(ux, wx) - margin, max(ux, wx) + margin, size)
+    y0, y1 = span(min(uy, wy) - margin, max(uy, wy) + margin, size)
+    for x in range(x0, x1, LANES):
+        edge = edge_at((ux, uy), (wx, wy), centre(x, size), centre(y0, size))
+        low, high = rows_inside(edge, margin, pixel, ZERO, np.float32(y1 - y0 - 1))
+        back = edge_at((wx, wy), (ux, uy), centre(x, size), centre(y0, size))
+        low, high = rows_inside(back, margin, pixel, low, high)
+        for row in range(int(low), int(high) + 1):
+            _, _, half, s, t = lower(edge, np.float32(row) * pixel)
+            best, holder = nearest[y0 + row, x : x + LANES], winner[y0 + row, x : x + LANES]
+            for n in range(LANES):
+                right = COLUMN[n] * pixel
+                across, along = s + right * edge[1], t - right * edge[0]
+                beyond = along - min(max(along, -half), half)
+                squared = across * across + beyond * beyond
+                closer = squared < best[n]
+                best[n] = squared if closer else best[n]
+                holder[n] = number if closer else holder[n]
+
+
+@kernel
+def _offer_again(verts, faces, ends, side, number, cut, again, tiles, nearest, winner):  # type: ignore[no-untyped-def]
+    """As ``_offer``, for the pixels of ``again`` alone, and only where the edge does not run inside the silhouette."""
+    size = again.shape[0]
+    margin = np.float32(1.0001 * math.sqrt(cut))
+    ux, uy, wx, wy = verts[ends[0], 0], verts[ends[0], 1], verts[ends[1], 0], verts[ends[1], 1]
+    x0, x1 = span(min(ux, wx) - margin, max(ux, wx) + margin, size)
+    y0, y1 = span(min(uy, wy) - margin, max(uy, wy) + margin, size)
+    for row in range(y0, y1):
+        for column in range(x0, x1):
+            if again[row, column]:
+                t, rx, ry = _foot(verts, ends[0], ends[1], centre(column, size), centre(row, size))
+                squared = rx * rx + ry * ry
+                if squared < nearest[row, column] and not _is_hidden(verts, faces, ends, side, t, tiles, size):
+                    nearest[row, column], winner[row, column] = squared, number
+
+
+@inlined
+def _foot(verts, i, j, px, py):  # type: ignore[no-untyped-def]
+    """The point of an edge nearest to p: its share t of the way from vertex i to j, and the offset of p from it."""
+    ex, ey = verts[j, 0] - verts[i, 0], verts[j, 1] - verts[i, 1]
+    qx, qy = px - verts[i, 0], py - verts[i, 1]
+    t = min(max((qx * ex + qy * ey) / (ex * ex + ey * ey), ZERO), ONE)
+    return t, qx - t * ex, qy - t * ey
+
+
+@inlined
 def _free_side(begin, end, side_face, along, orientation):  # type: ignore[no-untyped-def]
     """On which side all faces of an edge lie (1 left, -1 right); 0 if on both, or if no face is drawn."""
     left = right = False
@@ -135,8 +194,8 @@ def _free_side(begin, end, side_face, along, orientation):  # type: ignore[no-un
     return int(left) - int(right)
 
 
-@_kernel
-def _cover(verts, faces, orientation, covered):  # type: ignore[no-untyped-def]
+@_exact_kernel
+def _cover(verts, faces, turns, covered):  # type: ignore[no-untyped-def]
     """Which pixel centres lie in a face or on its border.
 
     In each row a face covers the pixels between two of its edges. An edge meets a row at one number, whichever of its
@@ -144,74 +203,59 @@ def _cover(verts, faces, orientation, covered):  # type: ignore[no-untyped-def]
     """
     size = covered.shape[0]
     covered[:] = False
+    half, end = 0.5 * size, size - 1.0
     for f in range(faces.shape[0]):
-        if orientation[f] == 0:
+        if turns[f] == 0:
             continue
-        x = np.zeros(3)
-        y = np.zeros(3)
-        for k in range(3):
-            x[k] = (1.0 - verts[faces[f, k], 0]) * (0.5 * size) - 0.5
-            y[k] = (1.0 - verts[faces[f, k], 1]) * (0.5 * size) - 0.5
-        for row in range(math.ceil(max(min(y), 0.0)), math.floor(min(max(y), size - 1.0)) + 1):
-            left, right = np.inf, -np.inf
-            for k in range(3):
-                low, high = k, (k + 1) % 3
-                if y[low] > y[high]:
-                    low, high = high, low
-                if y[low] == y[high] or row < y[low] or row > y[high]:
-                    continue
-                share = (row - y[low]) / (y[high] - y[low])
-                meets = x[high] if row == y[high] else x[low] + share * (x[high] - x[low])
-                left, right = min(left, meets), max(right, meets)
-            for column in range(math.ceil(max(left, 0.0)), math.floor(min(right, size - 1.0)) + 1):
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, ay = (1.0 - verts[i, 0]) * half - 0.5, (1.0 - verts[i, 1]) * half - 0.5
+        bx, by = (1.0 - verts[j, 0]) * half - 0.5, (1.0 - verts[j, 1]) * half - 0.5
+        cx, cy = (1.0 - verts[k, 0]) * half - 0.5, (1.0 - verts[k, 1]) * half - 0.5
+        ab, bc, ca = _rising(ax, ay, bx, by), _rising(bx, by, cx, cy), _rising(cx, cy, ax, ay)
+        top, bottom = math.ceil(max(min(ay, by, cy), 0.0)), math.floor(min(max(ay, by, cy), end))
+        for row in range(top, bottom + 1):
+            left, right = _meet(ab, row, np.inf, -np.inf)
+            left, right = _meet(bc, row, left, right)
+            left, right = _meet(ca, row, left, right)
+            for column in range(math.ceil(max(left, 0.0)), math.floor(min(right, end)) + 1):
                 covered[row, column] = True
 
 
-@_kernel
-def _tiles(low, high, size):  # type: ignore[no-untyped-def]
-    """First and last tile of an NDC interval; what is beyond the image belongs to the outermost tiles."""
-    last = (size - 1) // TILE
-    scale = 0.5 * size / TILE
-    return (
-        int(min(max((1.0 - high) * scale, 0.0), last)),
-        int(min(max((1.0 - low) * scale, 0.0), last)),
-    )
+@_exact_inlined
+def _rising(ux, uy, wx, wy):  # type: ignore[no-untyped-def]
+    """An edge in pixels, its lower row first, and columns a row; the same for both its faces."""
+    if uy > wy:
+        ux, uy, wx, wy = wx, wy, ux, uy
+    return ux, uy, wx, wy, (wx - ux) / (wy - uy) if uy < wy else 0.0
 
 
-@_kernel
-def _faces_by_tile(verts, faces, orientation, size):  # type: ignore[no-untyped-def]
-    """For each tile where its faces begin in the second array, which lists them."""
-    across = (size - 1) // TILE + 1
-    boxes = np.zeros((faces.shape[0], 4), dtype=np.int32)
-    begin = np.zeros(across * across + 2, dtype=np.int64)
-    for f in range(faces.shape[0]):
-        if orientation[f] == 0:
-            continue
-        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-        boxes[f, 0:2] = _tiles(
-            min(verts[i, 0], verts[j, 0], verts[k, 0]), max(verts[i, 0], verts[j, 0], verts[k, 0]), size
-        )
-        boxes[f, 2:4] = _tiles(
-            min(verts[i, 1], verts[j, 1], verts[k, 1]), max(verts[i, 1], verts[j, 1], verts[k, 1]), size
-        )
-        for row in range(boxes[f, 2], boxes[f, 3] + 1):
-            for column in range(boxes[f, 0], boxes[f, 1] + 1):
-                begin[row * across + column + 2] += 1
-    begin = np.cumsum(begin)
-    listed = np.zeros(begin[-1], dtype=np.int32)
-    for f in range(faces.shape[0]):
-        if orientation[f] == 0:
-            continue
-        for row in range(boxes[f, 2], boxes[f, 3] + 1):
-            for column in range(boxes[f, 0], boxes[f, 1] + 1):
-                listed[begin[row * across + column + 1]] = f
-                begin[row * across + column + 1] += 1
-    return begin, listed
+@_exact_inlined
+def _meet(edge, row, left, right):  # type: ignore[no-untyped-def]
+    """Widen left..right by the column where an edge meets a row."""
+    ux, uy, wx, wy, slope = edge
+    if row < uy or row > wy or uy == wy:
+        return left, right
+    x = wx if row == wy else ux + (row - uy) * slope
+    return min(left, x), max(right, x)
 
 
-@_kernel
-def _is_covered(x, y, verts, faces, begin, listed, size):  # type: ignore[no-untyped-def]
+@inlined
+def _is_hidden(verts, faces, ends, side, t, tiles, size):  # type: ignore[no-untyped-def]
+    """Whether a face covers the free side of an edge at t: the point is ``reference.point_beside``."""
+    ux, uy, wx, wy = verts[ends[0], 0], verts[ends[0], 1], verts[ends[1], 0], verts[ends[1], 1]
+    ex, ey = wx - ux, wy - uy
+    length = math.sqrt(ex * ex + ey * ey)
+    delta = np.float32(BESIDE * 2 / size)
+    from_ends = min(np.float32(8) * delta / length, np.float32(0.5))
+    t = min(max(t, from_ends), ONE - from_ends)
+    out = np.float32(side) * delta / length
+    return _is_covered(ux + t * ex + out * ey, uy + t * ey - out * ex, verts, faces, tiles, size)
+
+
+@_exact_kernel
+def _is_covered(x, y, verts, faces, tiles, size):  # type: ignore[no-untyped-def]
     """Whether a face covers the point."""
+    begin, listed = tiles
     across = (size - 1) // TILE + 1
     tile = _tiles(y, y, size)[0] * across + _tiles(x, x, size)[0]
     for n in range(begin[tile], begin[tile + 1]):
@@ -224,37 +268,37 @@ def _is_covered(x, y, verts, faces, begin, listed, size):  # type: ignore[no-unt
     return False
 
 
-@_kernel
-def _point_beside(t, ux, uy, wx, wy, side, size):  # type: ignore[no-untyped-def]
-    """The point just beyond the contour, if the edge is part of it at t; see ``reference.point_beside``."""
-    ex, ey = wx - ux, wy - uy
-    length = math.sqrt(ex * ex + ey * ey)
-    delta = np.float32(BESIDE * 2 / size)
-    from_ends = min(np.float32(8.0) * delta / length, np.float32(0.5))
-    t = min(max(t, from_ends), np.float32(1.0) - from_ends)
-    out = side * delta / length
-    return np.float32(ux + t * ex + out * ey), np.float32(uy + t * ey - out * ex)
+@_exact_kernel
+def _tiles(low, high, size):  # type: ignore[no-untyped-def]
+    """First and last tile of an NDC interval; what is beyond the image belongs to the outermost tiles."""
+    last = (size - 1) // TILE
+    scale = 0.5 * size / TILE
+    return int(min(max((1.0 - high) * scale, 0.0), last)), int(min(max((1.0 - low) * scale, 0.0), last))
 
 
-@_kernel
-def _segment(px, py, ux, uy, wx, wy):  # type: ignore[no-untyped-def]
-    """Squared distance of p to the segment (u, w), its parameter t in 0..1 and the offset r."""
-    ex, ey, qx, qy = wx - ux, wy - uy, px - ux, py - uy
-    t = min(max((qx * ex + qy * ey) / (ex * ex + ey * ey), np.float32(0.0)), np.float32(1.0))
-    rx, ry = qx - t * ex, qy - t * ey
-    return rx * rx + ry * ry, t, rx, ry
-
-
-@_kernel
-def _centre(index, size):  # type: ignore[no-untyped-def]
-    """NDC coordinate of the centre of a column or row."""
-    return np.float32(1.0) - np.float32(2 * index + 1) / np.float32(size)
-
-
-@_kernel
-def _span(low, high, size):  # type: ignore[no-untyped-def]
-    """Pixels [first, end) whose centres may lie between the NDC coordinates low and high (pixels run against NDC)."""
-    half = np.float32(0.5) * size
-    first = math.floor(min(max((np.float32(1.0) - high) * half - np.float32(0.5), np.float32(0.0)), np.float32(size)))
-    end = math.ceil(min(max((np.float32(1.0) - low) * half + np.float32(0.5), np.float32(0.0)), np.float32(size)))
-    return int(first), int(end)
+@_exact_kernel
+def _faces_by_tile(verts, faces, turns, size):  # type: ignore[no-untyped-def]
+    """For each tile where its faces begin in the second array, which lists them."""
+    across = (size - 1) // TILE + 1
+    boxes = np.zeros((faces.shape[0], 4), dtype=np.int32)
+    begin = np.zeros(across * across + 2, dtype=np.int64)
+    for f in range(faces.shape[0]):
+        if turns[f] == 0:
+            continue
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        x0, x1 = _tiles(min(verts[i, 0], verts[j, 0], verts[k, 0]), max(verts[i, 0], verts[j, 0], verts[k, 0]), size)
+        y0, y1 = _tiles(min(verts[i, 1], verts[j, 1], verts[k, 1]), max(verts[i, 1], verts[j, 1], verts[k, 1]), size)
+        boxes[f, 0], boxes[f, 1], boxes[f, 2], boxes[f, 3] = x0, x1, y0, y1
+        for row in range(y0, y1 + 1):
+            for column in range(x0, x1 + 1):
+                begin[row * across + column + 2] += 1
+    for n in range(1, len(begin)):
+        begin[n] += begin[n - 1]
+    listed = np.zeros(begin[-1], dtype=np.int32)
+    for f in range(faces.shape[0]):
+        if turns[f] != 0:
+            for row in range(boxes[f, 2], boxes[f, 3] + 1):
+                for column in range(boxes[f, 0], boxes[f, 1] + 1):
+                    listed[begin[row * across + column + 1]] = f
+                    begin[row * across + column + 1] += 1
+    return begin, listed

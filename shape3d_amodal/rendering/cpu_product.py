@@ -18,21 +18,31 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from shape3d_amodal.rendering.reference import AREA, FAR, NEAR, blur_radius
+from shape3d_amodal.rendering.cpu_geometry import (
+    COLUMN,
+    FAST,
+    HALF,
+    LANES,
+    ONE,
+    ZERO,
+    edge_at,
+    inlined,
+    kernel,
+    lower,
+    orientation,
+    rows_inside,
+    span,
+)
+from shape3d_amodal.rendering.reference import blur_radius
 
 CUT = blur_radius(1.0)
-LANES = 8
-COLUMN = np.arange(LANES, dtype=np.float32)
-ZERO, HALF, ONE, LEAST = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1e-12)
+LEAST = np.float32(1e-12)
 
-_FAST = {"contract", "arcp", "nsz", "afn"}
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
-_inlined = numba.njit(nogil=True, error_model="numpy", fastmath=_FAST, forceinline=True)
 # Sums may be reordered into lanes, but only here: reordered, the rounding in _power_of_two would cancel out.
-_summing_kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={*_FAST, "reassoc"})
+_summing_kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={*FAST, "reassoc"})
 
 
-@_kernel
+@kernel
 def forward(verts, faces, sigma, alpha, first, last):  # type: ignore[no-untyped-def]
     """Write the silhouettes of images first..last - 1 into ``alpha`` [B,H,W]."""
     size = alpha.shape[1]
@@ -54,7 +64,7 @@ def forward(verts, faces, sigma, alpha, first, last):  # type: ignore[no-untyped
                 alpha[b, row, column] = ONE - clear[row, column]
 
 
-@_inlined
+@inlined
 def _attenuate(clear, edges, down, pixel, scale, cut):  # type: ignore[no-untyped-def]
     """Multiply ``LANES`` pixels of a row, ``down`` below the strip's top, by a face's 1 - sigmoid(+-d^2 / sigma)."""
     (ax, ay, ah, s0, t0), (bx, by, bh, s1, t1), (cx, cy, ch, s2, t2) = edges
@@ -74,7 +84,7 @@ def _attenuate(clear, edges, down, pixel, scale, cut):  # type: ignore[no-untype
         clear[n] = max(clear[n] * factor, LEAST)
 
 
-@_kernel
+@kernel
 def backward(verts, faces, sigma, alpha, grad, grad_verts, first, last):  # type: ignore[no-untyped-def]
     """Add the gradient of images first..last - 1 to ``grad_verts`` [B,V,3]."""
     size = alpha.shape[1]
@@ -148,7 +158,7 @@ def _sums(weight, right, down, count, edges, scale, cut):  # type: ignore[no-unt
     return (a0, a1, a2, a3), (b0, b1, b2, b3), (c0, c1, c2, c3)
 
 
-@_inlined
+@inlined
 def _at_ends(edge, sums):  # type: ignore[no-untyped-def]
     """The gradient of an edge's ends u and w: the nearest point lies (1/2 + t / 2h) of the way from u to w."""
     x, y, half, _, _ = edge
@@ -164,92 +174,49 @@ def _at_ends(edge, sums):  # type: ignore[no-untyped-def]
     )
 
 
-@_inlined
+@inlined
 def _constants(sigma, size):  # type: ignore[no-untyped-def]
     """Squared reach of a face, factor from d^2 to the exponent of 2, reach, and the width of a pixel, in NDC."""
     cut = np.float32(CUT * sigma)
     return cut, np.float32(1 / (math.log(2.0) * sigma)), np.float32(1.0001 * math.sqrt(cut)), np.float32(2 / size)
 
 
-@_inlined
+@inlined
 def _place(verts, face, margin, size):  # type: ignore[no-untyped-def]
     """Whether a face counts and touches the image, its corners on the screen and their indices, wound to the left, and
     the box of columns and rows [x0, x1) x [y0, y1) that it may touch."""
     i, j, k = face[0], face[1], face[2]
-    ax, ay, az = verts[i, 0], verts[i, 1], verts[i, 2]
-    bx, by, bz = verts[j, 0], verts[j, 1], verts[j, 2]
-    cx, cy, cz = verts[k, 0], verts[k, 1], verts[k, 2]
-    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-    extent = abs(ax) + abs(ay) + abs(az) + abs(bx) + abs(by) + abs(bz) + abs(cx) + abs(cy) + abs(cz)
-    drawn = extent < FAR and min(az, bz, cz) >= NEAR and abs(area) > AREA  # false for NaN
-    if not drawn:
+    turn = orientation(verts, face)
+    if turn == 0:
         return False, ((ZERO, ZERO), (ZERO, ZERO), (ZERO, ZERO)), (0, 0, 0, 0), (i, j, k)
-    x0, x1 = _span(min(ax, bx, cx) - margin, max(ax, bx, cx) + margin, size)
-    y0, y1 = _span(min(ay, by, cy) - margin, max(ay, by, cy) + margin, size)
-    if area < 0:
+    ax, ay, bx, by, cx, cy = verts[i, 0], verts[i, 1], verts[j, 0], verts[j, 1], verts[k, 0], verts[k, 1]
+    x0, x1 = span(min(ax, bx, cx) - margin, max(ax, bx, cx) + margin, size)
+    y0, y1 = span(min(ay, by, cy) - margin, max(ay, by, cy) + margin, size)
+    if turn < 0:
         bx, by, cx, cy, j, k = cx, cy, bx, by, k, j
     return x0 < x1 and y0 < y1, ((ax, ay), (bx, by), (cx, cy)), (x0, x1, y0, y1), (i, j, k)
 
 
-@_inlined
-def _span(low, high, size):  # type: ignore[no-untyped-def]
-    """Pixels [first, end) whose centres may lie between the NDC coordinates low and high (pixels run against NDC)."""
-    half, end = HALF * np.float32(size), np.float32(size)
-    return (
-        math.floor(min(max((ONE - high) * half - HALF, ZERO), end)),
-        math.ceil(min(max((ONE - low) * half + HALF, ZERO), end)),
-    )
-
-
-@_inlined
+@inlined
 def _strip(corners, box, x, margin, pixel):  # type: ignore[no-untyped-def]
     """The edges as seen from the first pixel of the strip of columns x..x + 7, and its rows [top, end) that matter."""
     a, b, c = corners
     x0, x1, top, end = box
     px, py = ONE - (np.float32(x) + HALF) * pixel, ONE - (np.float32(top) + HALF) * pixel
-    edges = _edge(a, b, px, py), _edge(b, c, px, py), _edge(c, a, px, py)
+    edges = edge_at(a, b, px, py), edge_at(b, c, px, py), edge_at(c, a, px, py)
     if x1 - x0 <= LANES:
         return edges, top, end
     low, high = ZERO, np.float32(end - top - 1)
-    low, high = _rows_inside(edges[0], margin, pixel, low, high)
-    low, high = _rows_inside(edges[1], margin, pixel, low, high)
-    low, high = _rows_inside(edges[2], margin, pixel, low, high)
+    low, high = rows_inside(edges[0], margin, pixel, low, high)
+    low, high = rows_inside(edges[1], margin, pixel, low, high)
+    low, high = rows_inside(edges[2], margin, pixel, low, high)
     skipped = int(low)
     down = np.float32(skipped) * pixel
-    edges = _lower(edges[0], down), _lower(edges[1], down), _lower(edges[2], down)
+    edges = lower(edges[0], down), lower(edges[1], down), lower(edges[2], down)
     return edges, top + skipped, top + int(high) + 1
 
 
-@_inlined
-def _edge(u, w, px, py):  # type: ignore[no-untyped-def]
-    """Unit direction and half length of an edge, and s and t at the pixel p."""
-    x, y = w[0] - u[0], w[1] - u[1]
-    length = math.sqrt(x * x + y * y)
-    x, y = x / length, y / length
-    qx, qy = px - u[0], py - u[1]
-    return x, y, HALF * length, x * qy - y * qx, x * qx + y * qy - HALF * length
-
-
-@_inlined
-def _lower(edge, down):  # type: ignore[no-untyped-def]
-    """The edge as seen from ``down`` below."""
-    x, y, half, s, t = edge
-    return x, y, half, s - down * x, t - down * y
-
-
-@_inlined
-def _rows_inside(edge, margin, pixel, low, high):  # type: ignore[no-untyped-def]
-    """The part of the rows low..high where a strip comes as near as ``margin`` to the inner side of an edge."""
-    x, y, _, s, _ = edge
-    value, step = s + margin + max(y * pixel * np.float32(LANES - 1), ZERO), -x * pixel
-    if step > 0:
-        return max(low, min(-value / step, high + ONE)), high
-    if step < 0:
-        return low, min(high, max(-value / step, low - ONE))
-    return low, high if value >= 0 else low - ONE
-
-
-@_inlined
+@inlined
 def _power_of_two(x):  # type: ignore[no-untyped-def]
     """2^x for -126 <= x < 128, to 2e-7: a minimax polynomial of the fraction, and the whole part as the exponent."""
     rounded = x + np.float32(12583039)  # 1.5 * 2^23 + 127: the last bits now hold the whole part of x, biased by 127

@@ -147,6 +147,16 @@ def test_faces_that_do_not_count(mode, backend):
     torch.testing.assert_close(grad[:, :V], expected_grad, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("far", [1e4, 1e10, 1e17, 1e25, 3e38])
+def test_far_vertices_leave_no_nan(mode, backend, far):
+    verts = torch.tensor([[[-far, -0.3, 1.0], [far, -0.2, 1.0], [0.1, 0.6, 1.0], [0.3, far, 1.0]]])
+    alpha, grad = render_with_gradient(verts, torch.tensor([[0, 1, 2], [2, 1, 3]]), 16, 1e-3, mode, backend)
+    assert ((alpha >= 0) & (alpha <= 1)).all()
+    assert grad.isfinite().all()
+
+
 def test_pytorch3d_backend_ignores_vertices_that_are_not_finite():
     verts, faces = bumpy(1, level=1)
     verts[0, 3, 0] = float("nan")
