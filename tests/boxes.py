@@ -36,7 +36,7 @@ PARTS: dict[str, tuple[Box, ...]] = {
 
 def box_mesh(parts: Sequence[Box], name: str = "mesh", category: str = "chair") -> Mesh:
     """The boxes (low, high) as one mesh in the object frame; every box has a colour of its own."""
-    low, high = (np.array([part[end] for part in parts])[:, None] for end in (0, 1))
+    low, high = (np.array([part[end] for part in parts], float)[:, None] for end in (0, 1))
     verts = (low + _CORNERS * (high - low)).reshape(-1, 3)
     faces = (_FACES + 8 * np.arange(len(parts))[:, None, None]).reshape(-1, 3)
     verts -= (verts.min(axis=0) + verts.max(axis=0)) / 2
