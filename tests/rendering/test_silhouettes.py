@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -193,6 +194,21 @@ def test_threads_do_not_change_a_bit(mode, threads):
     again, grad_again = render_with_gradient(verts, faces, 40, 1e-3, mode, "cpu")
     assert torch.equal(alpha, again)
     assert torch.equal(grad, grad_again)
+
+
+@pytest.mark.usefixtures("restored_threads")
+def test_forked_processes_have_threads_of_their_own():
+    """As in a loader's workers: the parent's threads do not live in the child, which must not wait for them."""
+    torch.set_num_threads(2)
+    verts, faces = bumpy(4)
+    expected = render_silhouettes(verts, faces, 16, 1e-3)
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    child = context.Process(target=lambda: queue.put(render_silhouettes(verts, faces, 16, 1e-3).numpy()))
+    child.start()
+    child.join(timeout=60)
+    assert child.exitcode == 0
+    assert np.array_equal(queue.get(), expected.numpy())
 
 
 @pytest.mark.parametrize("mode", MODES)
