@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import tiny_config, tiny_model
+from torch import nn
+
+from shape3d_amodal.reconstruction.losses import certain_iou
+from shape3d_amodal.refinement.network import RefinementConfig, RefinementNetwork
+from shape3d_amodal.refinement.stage import AmodalModel
+from shape3d_amodal.structures import InstanceCrops
+
+CONFIG = RefinementConfig(widths=(4, 8, 8), embedding=4)
+N, S = 3, 16
+
+
+def crops(size: int = S, count: int = N) -> InstanceCrops:
+    generator = torch.Generator().manual_seed(0)
+    label = torch.randint(3, (count, size, size), generator=generator)
+    rgb = torch.rand(count, 3, size, size, generator=generator)
+    category = torch.arange(count)
+    return InstanceCrops(rgb, (label == 1).float(), (label == 2).float(), category, torch.zeros(count, 4))
+
+
+def trained(config: RefinementConfig = CONFIG, seed: int = 0) -> RefinementNetwork:
+    """With random modulation, as if it were trained."""
+    torch.manual_seed(seed)
+    network = RefinementNetwork(config, 5).eval()
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.3)
+    return network
+
+
+SILHOUETTE, FIT = torch.rand(N, S, S), torch.tensor([0.5, 0.9, 0.2])
+
+
+@pytest.mark.parametrize(("size", "widths"), [(16, (4,)), (16, (4, 8)), (32, (4, 8, 8, 8)), (48, (4, 4, 4, 4, 4))])
+def test_shapes(size: int, widths: tuple[int, ...]) -> None:
+    network = trained(replace(CONFIG, widths=widths))
+    logits = network(crops(size), torch.rand(N, size, size), FIT)
+    assert logits.shape == (N, size, size)
+    assert logits.dtype == torch.float32
+    assert network(crops(size, 0), torch.zeros(0, size, size), torch.zeros(0)).shape == (0, size, size)
+
+
+def test_without_a_prior_is_with_an_empty_silhouette() -> None:
+    network = trained()
+    nothing = network(crops(), torch.zeros(N, S, S), torch.zeros(N))
+    assert torch.equal(network(crops(), None, None), nothing)
+    assert not torch.equal(network(crops(), SILHOUETTE, FIT), nothing)
+
+
+def test_it_weighs_the_prior_by_its_fit_and_category() -> None:
+    network = trained()
+    logits = network(crops(), SILHOUETTE, FIT)
+    assert (network(crops(), SILHOUETTE, FIT.flip(0)) - logits).abs().amax(dim=(1, 2))[0] > 1e-4
+    assert torch.equal(network(crops(), SILHOUETTE, FIT.flip(0))[1], logits[1])
+    other = replace(crops(), category=torch.tensor([0, 4, 2]))
+    changed = (network(other, SILHOUETTE, FIT) - logits).abs().amax(dim=(1, 2)) > 1e-4
+    assert changed.tolist() == [False, True, False]
+
+
+def test_modulation_starts_neutral() -> None:
+    torch.manual_seed(0)
+    network = RefinementNetwork(CONFIG, 5).eval()
+    logits = network(crops(), SILHOUETTE, FIT)
+    assert torch.equal(network(crops(), SILHOUETTE, 1 - FIT), logits)
+
+
+def test_masks_alone() -> None:
+    network = trained(replace(CONFIG, use_rgb=False))
+    given = crops()
+    black = replace(given, rgb=torch.zeros_like(given.rgb))
+    assert torch.equal(network(given, SILHOUETTE, FIT), network(black, SILHOUETTE, FIT))
+    assert not torch.equal(trained()(given, SILHOUETTE, FIT), trained()(black, SILHOUETTE, FIT))
+
+
+def test_instances_do_not_see_each_other() -> None:
+    network = trained()
+    together = network(crops(), SILHOUETTE, FIT)
+    for i in range(N):
+        alone = network(crops()[i : i + 1], SILHOUETTE[i : i + 1], FIT[i : i + 1])
+        torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_reach_every_parameter() -> None:
+    network = trained().train()
+    silhouette = SILHOUETTE.clone().requires_grad_()
+    network(crops(), silhouette, FIT).pow(2).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+    assert silhouette.grad.abs().sum() > 0
+
+
+def test_coarse_estimate_is_the_selected_hypothesis() -> None:
+    model = tiny_model()
+    given = crops(32)
+    with torch.no_grad():
+        coarse = model.coarse(given)
+        output = model.prior(given)
+    best = output.logits.argmax(dim=1)
+    for i, k in enumerate(best.tolist()):
+        assert coarse.viewpoint.azimuth[i] == output.hypotheses.viewpoint.azimuth[i, k]
+    assert torch.equal(coarse.verts, output.mesh.verts)
+    expected = model.prior.silhouettes(output.mesh.verts, output.hypotheses.best(), 32)
+    assert torch.equal(coarse.silhouette, expected)
+    assert torch.equal(coarse.fit, certain_iou(expected, given))
+
+
+def test_the_model_is_what_its_configuration_says() -> None:
+    config = tiny_config()
+    model = AmodalModel(config)
+    assert {name.partition(".")[0] for name in model.state_dict()} == {"prior", "refinement"}
+    assert model.prior.decoder.templates.shape == (len(config.categories), 42, 3)
+    assert model.refinement.embedding.num_embeddings == len(config.categories)
+    again = AmodalModel(config)
+    again.load_state_dict(model.state_dict())
+    given = crops(32)
+    assert torch.equal(again.eval().coarse(given).silhouette, model.eval().coarse(given).silhouette)
