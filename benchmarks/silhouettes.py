@@ -27,7 +27,7 @@ from report import machine, write_section
 from torch import Tensor
 
 SIGMA = 1e-4  # PyTorch3D's default
-SIZES = ("8x64x1280", "32x128x1280", "8x256x1280", "8x256x20480")
+SIZES = ("8x64x1280", "32x128x1280", "8x256x1280", "1x256x20480", "8x256x20480")
 LEVELS = {80: 1, 320: 2, 1280: 3, 5120: 4, 20480: 5}  # faces of an icosphere
 OPERATIONS = 60  # of the product mode's forward pass at one pixel of one face's box
 METHODS = ("product", "edge", "pytorch3d")

@@ -110,22 +110,10 @@ def backward(verts, faces, sigma, alpha, grad, grad_verts, first, last):  # type
                     source, copy = weight[row, x : x + LANES], strip[(row - top) * LANES : (row - top + 1) * LANES]
                     for n in range(LANES):
                         copy[n] = source[n]
-                a, b_, c = _sums(strip, right, down, max(end - top, 0) * LANES, edges, scale, cut)
-                ux, uy, wx, wy = _at_ends(edges[0], a)
-                grad_verts[b, i, 0] += ux
-                grad_verts[b, i, 1] += uy
-                grad_verts[b, j, 0] += wx
-                grad_verts[b, j, 1] += wy
-                ux, uy, wx, wy = _at_ends(edges[1], b_)
-                grad_verts[b, j, 0] += ux
-                grad_verts[b, j, 1] += uy
-                grad_verts[b, k, 0] += wx
-                grad_verts[b, k, 1] += wy
-                ux, uy, wx, wy = _at_ends(edges[2], c)
-                grad_verts[b, k, 0] += ux
-                grad_verts[b, k, 1] += uy
-                grad_verts[b, i, 0] += wx
-                grad_verts[b, i, 1] += wy
+                a_sums, b_sums, c_sums = _sums(strip, right, down, max(end - top, 0) * LANES, edges, scale, cut)
+                _add(grad_verts[b], i, j, edges[0], a_sums)
+                _add(grad_verts[b], j, k, edges[1], b_sums)
+                _add(grad_verts[b], k, i, edges[2], c_sums)
 
 
 @_summing_kernel
@@ -159,19 +147,16 @@ def _sums(weight, right, down, count, edges, scale, cut):  # type: ignore[no-unt
 
 
 @inlined
-def _at_ends(edge, sums):  # type: ignore[no-untyped-def]
-    """The gradient of an edge's ends u and w: the nearest point lies (1/2 + t / 2h) of the way from u to w."""
+def _add(grad_verts, u, w, edge, sums):  # type: ignore[no-untyped-def]
+    """Add an edge's part to the gradient of its ends: the nearest point lies (1/2 + t / 2h) of the way from u to w."""
     x, y, half, _, _ = edge
-    across, along = sums[0], sums[1]
-    w_across = HALF * (across + sums[2] / half)
-    w_along = HALF * (along + sums[3] / half)
+    across, along, across_t, along_t = sums
+    w_across, w_along = HALF * (across + across_t / half), HALF * (along + along_t / half)
     u_across, u_along = across - w_across, along - w_along
-    return (
-        u_along * x - u_across * y,
-        u_along * y + u_across * x,
-        w_along * x - w_across * y,
-        w_along * y + w_across * x,
-    )
+    grad_verts[u, 0] += u_along * x - u_across * y
+    grad_verts[u, 1] += u_along * y + u_across * x
+    grad_verts[w, 0] += w_along * x - w_across * y
+    grad_verts[w, 1] += w_along * y + w_across * x
 
 
 @inlined
