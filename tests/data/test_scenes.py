@@ -224,6 +224,18 @@ def test_depth_order_of_known_depths(depths: list[list[float]], expected: list[i
     assert depth_order([np.array([row], np.float32) for row in depths]) == expected
 
 
+def test_hidden_share_counts_what_is_nearer() -> None:
+    def drawn(*depths: float) -> scenes._Drawn:
+        depth = np.array([depths], np.float32)
+        return scenes._Drawn(None, depth, np.where(np.isfinite(depth), 0, -1))
+
+    target, front, behind = drawn(2, 2, 2, 2, INF), drawn(1, INF, INF, INF, 1), drawn(3, 3, 3, 1, 3)
+    assert scenes._hidden_share(target, []) == 0
+    assert scenes._hidden_share(target, [front]) == 0.25
+    assert scenes._hidden_share(target, [front, behind]) == 0.5
+    assert scenes._hidden_share(target, [front, front]) == 0.25
+
+
 def test_normals() -> None:
     verts = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 0]], np.float32)
     found = shading.normals(verts, np.array([[0, 1, 2], [0, 2, 1], [0, 1, 1]], np.int32))
