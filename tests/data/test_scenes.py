@@ -69,7 +69,7 @@ def test_scene_is_the_same_in_another_process() -> None:
     paths = os.pathsep.join([str(here.parents[1]), str(here.parent), str(here)])
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "77"}
     result = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=240
     )
     assert result.stdout.split() == [digest(make_scene(BoxMeshes(), config, 9, 3)) for config in (COMPOSED, BARS)]
 
