@@ -32,7 +32,7 @@ TRUTH = Viewpoint(
     scale=torch.tensor([0.9, 1.1, 1.0, 0.8]),
     offset=torch.tensor([[0.0, 0.1], [0.2, 0.0], [-0.1, 0.1], [0.0, 0.0]]),
 )
-CODE = torch.zeros(N, 4)
+CODE = torch.tensor([[1.0, -1.0, 0.5, 2.0]]).expand(N, 4)
 CATEGORY = torch.tensor([0, 3, 7, 12])
 
 
@@ -175,4 +175,4 @@ def test_a_heavy_code_weight_keeps_the_shape(prior: ShapePrior, output: PriorOut
     free, _ = fit(prior, output, crops, replace(CONFIG, code_weight=0.0))
     bound, _ = fit(prior, output, crops, replace(CONFIG, code_weight=1e3))
     start = output.mesh.verts
-    assert (bound - start).abs().mean() < (free - start).abs().mean()
+    assert (bound - start).abs().mean() < 0.2 * (free - start).abs().mean()

@@ -63,6 +63,12 @@ def test_it_weighs_the_prior_by_its_fit_and_category() -> None:
     assert changed.tolist() == [False, True, False]
 
 
+def test_no_prior_differs_from_a_prior_that_fits_badly() -> None:
+    network = trained()
+    none, bad = torch.zeros(N), torch.full((N,), 1e-6)
+    assert (network(crops(), SILHOUETTE, none) - network(crops(), SILHOUETTE, bad)).abs().max() > 1e-3
+
+
 def test_modulation_starts_neutral() -> None:
     torch.manual_seed(0)
     network = RefinementNetwork(CONFIG, 5).eval()
