@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tyro
 
@@ -31,7 +32,7 @@ from shape3d_amodal import __version__
 from shape3d_amodal.cli import complete, demo, doctor, evaluate, render, scenes, train
 from shape3d_amodal.errors import AmodalError, MissingBackendError
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": doctor.doctor,
     "demo": demo.demo,
     "scenes": scenes.scenes,
