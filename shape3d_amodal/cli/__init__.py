@@ -16,11 +16,13 @@ Every argument becomes an option (``--images``, ``--fit-steps``); ``tyro.conf.Po
 The types must be importable at the module's top, and cheap: ``--help`` imports every command file. A command prints
 what it has to say, returns None, and raises an ``AmodalError`` where it fails.
 
-Exit status: 0 done, 2 usage, otherwise the error's own (3 bad data, 4 a missing backend, 1 the rest), 130 interrupted.
+Exit status: 0 done, 2 usage, otherwise the error's own (3 bad data, 4 a missing backend, 1 the rest), 130 interrupted,
+141 nobody reads the output any more.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -45,6 +47,7 @@ DESCRIPTION = """Amodal instance segmentation with a 3D shape prior.
 
 Global options, anywhere on the line: --debug shows the traceback of an error; --version prints the version."""
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 # Libraries that a machine may lack, and how to get them.
 _INSTALL_HINTS = {
@@ -55,7 +58,17 @@ _INSTALL_HINTS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. ``arguments`` defaults to the process's own."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who read our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     if "--version" in arguments:

@@ -97,3 +97,13 @@ print("heavy:", *sorted({"torch", "numba", "numpy", "pytorch3d", "matplotlib"} &
 def test_module_runs_and_its_help_is_light():
     done = subprocess.run([sys.executable, "-c", RUN_HELP], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "heavy:"
+
+
+def test_output_that_nobody_reads_is_no_error():
+    """As in ``shape3d-amodal complete --help | head -1``; unbuffered, so that the first write meets the closed pipe."""
+    command = [sys.executable, "-u", "-m", "shape3d_amodal", "complete", "--help"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (141, b"")
