@@ -129,8 +129,11 @@ class ShapePriorPipeline:
         categories: Sequence[str],
         depth_order: Sequence[int | None] | None = None,
     ) -> tuple[InstanceCrops, list[Mask], list[int]]:
-        """Cut out what is to be completed: crops, occluder masks [H,W], and the objects' places in the arguments."""
-        _check(image, visible, categories, depth_order, self.categories)
+        """Cut out what is to be completed, at least one object; arguments as for ``complete``.
+
+        Returns:
+            The crops, the occluder mask [H,W] bool of each, and the objects' places in the arguments.
+        """
         hiding = occluders(visible, depth_order or [None] * len(visible))
         places = [i for i, category in enumerate(categories) if category != OCCLUDER]
         indices = [self.categories.index(categories[i]) for i in places]
@@ -187,9 +190,10 @@ class ShapePriorPipeline:
         Raises:
             UsageError: masks, sizes or categories do not fit together; the message says which.
         """
-        crops, hiding, places = self.crops(image, visible, categories, depth_order)
-        if not places:
+        _check(image, visible, categories, depth_order, self.categories)
+        if all(category == OCCLUDER for category in categories):
             return []
+        crops, hiding, places = self.crops(image, visible, categories, depth_order)
         prediction = self.predict(crops, fit_steps)
         masks = [visible[i] for i in places]
         names = [categories[i] for i in places]

@@ -42,8 +42,9 @@ def demo(
     from shape3d_amodal.config import load_config
     from shape3d_amodal.data.atomic import write_atomic
     from shape3d_amodal.data.formats.results import write_results
-    from shape3d_amodal.data.scene_sets import SceneSetConfig, write_scene_set
+    from shape3d_amodal.data.scene_sets import SceneSetConfig, png_bytes, write_scene_set
     from shape3d_amodal.pipeline import ShapePriorPipeline
+    from shape3d_amodal.visualization.cases import gallery
 
     default = Path(__file__).resolve().parents[2] / "configs" / "open13" / "test.yaml"
     scenes = load_config(config or default, SceneSetConfig, overrides=[f"per_category={per_category}"])
@@ -65,7 +66,9 @@ def demo(
     text = "\n".join(f"{table.title}\n\n{table.to_markdown()}" for table in tables)
     write_atomic(out / "tables.md", text.encode())
     options = f"--per-category {per_category} --fit-steps {fit_steps}{' --depth-order' if depth_order else ''}"
-    _report(out / "report.html", comparison, dataset, scenes, tables, f"shape3d-amodal demo {options}")
+    cases = _cases(comparison, dataset, folder / "images")
+    write_atomic(out / "gallery.png", png_bytes(gallery(cases[: len(dataset.category_names) - 1])))
+    _report(out / "report.html", comparison, cases, scenes, tables, f"shape3d-amodal demo {options}")
     print(f"\n{text}\nreport: {out / 'report.html'}")
 
 
@@ -84,7 +87,7 @@ def _tables(comparison: Comparison) -> list[Table]:
 def _report(
     path: Path,
     comparison: Comparison,
-    dataset: AmodalDataset,
+    cases: list[ReportCase],
     scenes: SceneSetConfig,
     tables: list[Table],
     command: str,
@@ -124,11 +127,11 @@ def _report(
         figures=figures,
         tables=tables,
         charts=charts,
-        groups=best_and_worst(_cases(comparison, dataset, path.parent / "scenes" / "images")),
+        groups=best_and_worst(cases),
         metrics=[METRICS["miou"], METRICS["occluded_miou"]],
         facts=[
             ("command", command),
-            ("scenes", f"{scenes.meshes}, seed {scenes.seed}, {len(dataset.images)} pictures"),
+            ("scenes", f"{scenes.meshes}, seed {scenes.seed}, {len(comparison.completed)} pictures"),
             ("version", __version__),
         ],
     )

@@ -1,0 +1,166 @@
+"""``complete`` end to end, and every way of giving it something bad."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from tiny import tiny_model
+
+from shape3d_amodal.cli import main
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.results import read_results
+from shape3d_amodal.pipeline import ShapePriorPipeline
+
+SHAPE = (60, 80)
+
+
+def rle(rows: slice, columns: slice, shape: tuple[int, int] = SHAPE) -> dict:
+    mask = np.zeros(shape, bool)
+    mask[rows, columns] = True
+    return masks.encode(mask).to_coco()
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> dict[str, Path]:
+    """Weights, one image and its annotations."""
+    ShapePriorPipeline(tiny_model()).save_pretrained(tmp_path / "weights")
+    (tmp_path / "images").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "images" / "a.png")
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "width": 80, "height": 60}],
+        "categories": [{"id": 3, "name": "chair"}, {"id": 4, "name": "table"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3, "visible_mask": rle(slice(20, 40), slice(10, 40))},
+            {"id": 2, "image_id": 7, "category_id": 4, "visible_mask": [[40, 15, 60, 15, 60, 45, 40, 45]]},
+        ],
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    return {"root": tmp_path, "annotations": tmp_path / "annotations.json"}
+
+
+def run(job: dict[str, Path], *more: str) -> int:
+    root = job["root"]
+    return main(
+        [
+            "complete",
+            *("--images", str(root / "images"), "--annotations", str(job["annotations"])),
+            *("--weights", str(root / "weights"), "--out", str(root / "out" / "results.json"), *more),
+        ]
+    )
+
+
+def test_results_and_meshes(job: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(job, "--fit-steps", "2", "--meshes", str(job["root"] / "meshes")) == 0
+    assert "2 objects in 1 images" in capsys.readouterr().out
+    first, second = read_results(job["root"] / "out" / "results.json")
+    assert (first.image_id, first.annotation_id, first.category_id) == (7, 1, 3)
+    assert second.annotation_id == 2
+    assert first.viewpoint is not None
+    assert set(first.viewpoint) == {"azimuth_deg", "elevation_deg", "roll_deg", "scale", "offset"}
+    assert first.visible is not None and first.occluded is not None
+    whole, seen, hidden = (masks.decode(one) for one in (first.segmentation, first.visible, first.occluded))
+    assert seen.sum() == 600
+    assert (whole == (seen | hidden)).all() and not (seen & hidden).any()
+    for name in ("7_1.glb", "7_2.glb"):
+        mesh = trimesh.load(job["root"] / "meshes" / name, force="mesh")
+        assert len(mesh.faces) == 80
+    assert first.mesh == "7_1.glb"
+    assert sorted(path.name for path in (job["root"] / "out").iterdir()) == ["results.json"]
+
+
+def edit(job: dict[str, Path], change) -> None:
+    content = json.loads(job["annotations"].read_text())
+    change(content)
+    job["annotations"].write_text(json.dumps(content))
+
+
+def set_annotation(key: str, value: object):
+    return lambda job: edit(job, lambda content: content["annotations"][0].__setitem__(key, value))
+
+
+def set_image(key: str, value: object):
+    return lambda job: edit(job, lambda content: content["images"][0].__setitem__(key, value))
+
+
+def truncate_image(job: dict[str, Path]) -> None:
+    path = job["root"] / "images" / "a.png"
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def damage_weights(job: dict[str, Path]) -> None:
+    path = job["root"] / "weights" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+BAD = {
+    "unreadable image": (truncate_image, "a.png"),
+    "missing image": (lambda job: (job["root"] / "images" / "a.png").unlink(), "a.png"),
+    "sizes that differ": (lambda job: Image.new("RGB", (64, 64)).save(job["root"] / "images" / "a.png"), "64"),
+    "empty visible mask": (set_annotation("visible_mask", rle(slice(0, 0), slice(0, 0))), "annotations[0].visible_mask"),
+    "missing visible mask": (
+        lambda job: edit(job, lambda content: content["annotations"][0].pop("visible_mask")),
+        "annotations[0].visible_mask",
+    ),
+    "unknown category name": (
+        lambda job: edit(job, lambda content: content["categories"][0].update(name="dragon")),
+        "category_id: unknown category 'dragon'",
+    ),
+    "unknown category id": (set_annotation("category_id", 99), "annotations[0].category_id"),
+    "file name leaving the folder": (set_image("file_name", "../annotations.json"), "file_name"),
+    "malformed JSON": (lambda job: job["annotations"].write_text('{"images": ['), "annotations.json"),
+    "malformed RLE": (
+        set_annotation("visible_mask", {"size": [60, 80], "counts": "zz~~"}),
+        "annotations[0].visible_mask",
+    ),
+    "RLE of another size": (
+        set_annotation("visible_mask", rle(slice(0, 5), slice(0, 5), (10, 10))),
+        "annotations[0].visible_mask",
+    ),
+    "missing weights": (lambda job: (job["root"] / "weights" / "model.safetensors").unlink(), "model.safetensors"),
+    "damaged weights": (damage_weights, "model.safetensors"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    job: dict[str, Path], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, expected = BAD[name]
+    spoil(job)
+    assert run(job, "--meshes", str(job["root"] / "meshes")) == 3
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("error: ") and expected in lines[0], lines[0]
+    assert not (job["root"] / "meshes").exists()
+    assert not (job["root"] / "out").exists() or list((job["root"] / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("v 0 0 0\nv 1 0 0\nv 0 1 0\n", "face"),
+        ("v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "finite"),
+        ("v 0 0 0\nv 0 0 0\nv 0 0 0\nf 1 2 3\n", "extent"),
+        ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 0 1 2\n", "index"),
+    ],
+    ids=["no faces", "NaN", "no extent", "index 0"],
+)
+def test_bad_meshes(tmp_path: Path, text: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "meshes" / "thing").mkdir(parents=True)
+    (tmp_path / "meshes" / "thing" / "bad.obj").write_text(text)
+    status = main(
+        ["scenes", "--out", str(tmp_path / "out"), "--set", f"meshes={tmp_path / 'meshes'}", "per_category=1"]
+    )
+    assert status == 3
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and "bad.obj" in lines[0] and expected in lines[0], lines
+    assert not (tmp_path / "out" / "annotations.json").exists()

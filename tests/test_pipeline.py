@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_model
+
+from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.pipeline import OCCLUDER, ShapePriorPipeline
+from shape3d_amodal.weights import save_weights
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> ShapePriorPipeline:
+    return ShapePriorPipeline(tiny_model())
+
+
+def picture(height: int = 60, width: int = 80) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def rectangle(rows: slice, columns: slice, shape: tuple[int, int] = (60, 80)) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[rows, columns] = True
+    return mask
+
+
+CHAIR = rectangle(slice(20, 40), slice(10, 40))
+TABLE = rectangle(slice(15, 45), slice(40, 60))
+
+
+@pytest.mark.parametrize("fit_steps", [0, 2])
+def test_visible_mask_is_kept_and_known_background_left_out(pipeline: ShapePriorPipeline, fit_steps: int) -> None:
+    chair, table = pipeline.complete(picture(), [CHAIR, TABLE], ["chair", "table"], fit_steps=fit_steps)
+    for one, visible, other in ((chair, CHAIR, TABLE), (table, TABLE, CHAIR)):
+        assert (one.visible == visible).all()
+        assert one.amodal[visible].all()
+        assert not one.amodal[~(visible | other)].any()
+        assert (one.occluded == (one.amodal & ~visible)).all()
+        assert 0 <= one.score <= 1
+        assert one.verts.shape == (42, 3) and np.isfinite(one.verts).all()
+        assert one.faces.max() < len(one.verts)
+    assert [chair.category, table.category] == ["chair", "table"]
+
+
+def test_what_is_behind_hides_nothing(pipeline: ShapePriorPipeline) -> None:
+    chair, _ = pipeline.complete(picture(), [CHAIR, TABLE], ["chair", "table"], depth_order=[0, 1])
+    assert (chair.amodal == CHAIR).all()
+
+
+def test_occluders_hide_but_are_not_completed(pipeline: ShapePriorPipeline) -> None:
+    objects = pipeline.complete(picture(), [TABLE, CHAIR], [OCCLUDER, "chair"])
+    assert [one.category for one in objects] == ["chair"]
+    assert not objects[0].amodal[~(CHAIR | TABLE)].any()
+
+
+def test_nothing_to_complete(pipeline: ShapePriorPipeline) -> None:
+    assert pipeline.complete(picture(), [], []) == []
+    assert pipeline.complete(picture(), [TABLE], [OCCLUDER]) == []
+
+
+@pytest.mark.parametrize(
+    "visible",
+    [
+        rectangle(slice(30, 31), slice(40, 41)),
+        rectangle(slice(0, 60), slice(0, 80)),
+        rectangle(slice(0, 3), slice(78, 80)),
+        rectangle(slice(59, 60), slice(0, 80)),
+    ],
+    ids=["one pixel", "the whole image", "in a corner", "one row at the border"],
+)
+@pytest.mark.parametrize("fit_steps", [0, 2])
+def test_awkward_masks_still_get_a_mask(pipeline: ShapePriorPipeline, visible: np.ndarray, fit_steps: int) -> None:
+    surrounding = ~visible
+    masks, names = [visible], ["lamp"]
+    if surrounding.any():
+        masks, names = [visible, surrounding], ["lamp", OCCLUDER]
+    (lamp,) = pipeline.complete(picture(), masks, names, fit_steps=fit_steps)
+    assert lamp.amodal[visible].all()
+    assert np.isfinite(lamp.score)
+
+
+def test_refine_modes(pipeline: ShapePriorPipeline) -> None:
+    bare = ShapePriorPipeline(pipeline.model, refine="none")
+    union = ShapePriorPipeline(pipeline.model, refine="visible-union")
+    (none,) = bare.complete(picture(), [CHAIR, TABLE], ["chair", OCCLUDER])
+    (joined,) = union.complete(picture(), [CHAIR, TABLE], ["chair", OCCLUDER])
+    assert (none.amodal == none.silhouette).all()
+    assert joined.amodal[CHAIR].all()
+    assert not joined.amodal[~(CHAIR | TABLE)].any()
+
+
+def test_results_do_not_depend_on_what_else_is_in_the_batch(pipeline: ShapePriorPipeline) -> None:
+    crops, _, _ = pipeline.crops(picture(), [CHAIR, TABLE] * 20, ["chair", "table"] * 20)
+    many = pipeline.predict(crops)
+    one = pipeline.predict(crops[:1])
+    torch.testing.assert_close(many.probability[:1], one.probability, atol=1e-4, rtol=0)
+    assert len(many.score) == 40
+
+
+def test_weights_survive_saving(pipeline: ShapePriorPipeline, tmp_path) -> None:
+    pipeline.save_pretrained(tmp_path / "weights")
+    again = ShapePriorPipeline.from_pretrained(tmp_path / "weights")
+    assert again.model.config == pipeline.model.config
+    first = pipeline.complete(picture(), [CHAIR, TABLE], ["chair", "table"])
+    second = again.complete(picture(), [CHAIR, TABLE], ["chair", "table"])
+    assert all((a.amodal == b.amodal).all() for a, b in zip(first, second, strict=True))
+
+
+def test_bad_weights(pipeline: ShapePriorPipeline, tmp_path) -> None:
+    with pytest.raises(WeightsError, match="no such folder of weights"):
+        ShapePriorPipeline.from_pretrained(tmp_path / "none")
+    folder = tmp_path / "weights"
+    pipeline.save_pretrained(folder)
+    damaged = bytearray((folder / "model.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(damaged)
+    with pytest.raises(WeightsError, match="model.safetensors"):
+        ShapePriorPipeline.from_pretrained(folder)
+    save_weights(tmp_path / "other", (folder / "config.yaml").read_text(), {"tensor": torch.zeros(1)})
+    with pytest.raises(WeightsError, match="do not fit the configuration"):
+        ShapePriorPipeline.from_pretrained(tmp_path / "other")
+
+
+EMPTY = np.zeros((60, 80), bool)
+
+
+@pytest.mark.parametrize(
+    ("image", "visible", "categories", "order", "message"),
+    [
+        (picture().astype(np.float32), [CHAIR], ["chair"], None, r"image: expected \[H,W,3\] uint8"),
+        (picture()[..., 0], [CHAIR], ["chair"], None, r"image: expected \[H,W,3\] uint8"),
+        (picture(), [CHAIR[:-1]], ["chair"], None, r"visible\[0\]: expected \[60, 80\] bool"),
+        (picture(), [CHAIR.astype(np.uint8)], ["chair"], None, r"visible\[0\]: expected"),
+        (picture(), [CHAIR, EMPTY], ["chair", "table"], None, r"visible\[1\]: the mask is empty"),
+        (picture(), [CHAIR], ["dragon"], None, r"categories\[0\]: unknown category 'dragon'; these weights know airplane"),
+        (picture(), [CHAIR], ["chair", "table"], None, "categories: expected one for each of the 1 masks, got 2"),
+        (picture(), [CHAIR], ["chair"], [0, 1], "depth_order: expected one for each of the 1 masks, got 2"),
+    ],
+)
+def test_bad_arguments(pipeline: ShapePriorPipeline, image, visible, categories, order, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        pipeline.complete(image, visible, categories, depth_order=order)

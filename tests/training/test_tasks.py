@@ -1,0 +1,146 @@
+"""Each stage on a tiny model and a handful of scenes: what it may see and what it may change."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_config, tiny_model
+
+from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
+from shape3d_amodal.errors import WeightsError
+from shape3d_amodal.refinement.stage import AmodalModel
+from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
+from shape3d_amodal.training.interface import LoopConfig
+from shape3d_amodal.training.pool import PoolConfig, open_pool
+from shape3d_amodal.training.run import load_part, run_stage
+from shape3d_amodal.training.tasks import StageConfig, augment, build_task
+from shape3d_amodal.viewpoint.criterion import PriorLossConfig
+
+POOL = PoolConfig(crops=SceneCropsConfig(size=32, meshes="open13:train"), scenes=6)
+LOOP = LoopConfig(steps=2, batch_size=4, warmup_steps=0, precision="float32", threads=1, ema_decay=0, log_every=1)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def pool(cache: Path) -> CropArrays:
+    return open_pool(POOL, cache, workers=0)
+
+
+def stage(name: str, **changes) -> StageConfig:
+    config = StageConfig(
+        stage=name,
+        model=tiny_config(),
+        pool=POOL,
+        validation=POOL,
+        prior_loss=PriorLossConfig(choose_px=16),
+        loop=LOOP,
+    )
+    return replace(config, **changes)
+
+
+def trained_parameters(name: str, pool: CropArrays) -> set[str]:
+    """Names of the parts whose parameters get a gradient in this stage."""
+    model = tiny_model().train()
+    model.requires_grad_(True)
+    task = build_task(stage(name), model, pool, pool)
+    batch, _ = task.batch(0, np.random.default_rng(0), 8)
+    sum(task.losses(batch, 0, 0.6).values()).backward()
+    moved = {key for key, value in model.named_parameters() if value.grad is not None and value.grad.abs().sum() > 0}
+    assert all(value.requires_grad for key, value in model.named_parameters() if key in moved)
+    parts = ("prior.encoder", "prior.decoder", "prior.viewpoint", "refinement")
+    return {part for part in parts if any(key.startswith(part) for key in moved)}
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("prior", {"prior.encoder", "prior.decoder", "prior.viewpoint"}),
+        ("reconstruction", {"prior.encoder", "prior.decoder"}),
+        ("viewpoint", {"prior.viewpoint"}),
+        ("completion2d", {"refinement"}),
+        ("refinement", {"refinement"}),
+        ("end_to_end", {"prior.encoder", "prior.decoder", "prior.viewpoint", "refinement"}),
+    ],
+)
+def test_each_stage_trains_its_own_parts(name: str, parts: set[str], pool: CropArrays) -> None:
+    assert trained_parameters(name, pool) == parts
+
+
+@pytest.mark.parametrize("name", ["prior", "reconstruction", "viewpoint"])
+def test_shape_and_viewpoint_see_no_label_but_visible_masks(name: str, pool: CropArrays) -> None:
+    task = build_task(stage(name), tiny_model(), pool, pool)
+    batch, _ = task.batch(0, np.random.default_rng(0), 4)
+    assert type(batch) is InstanceCrops
+    assert [field.name for field in fields(batch)] == ["rgb", "visible", "occluder", "category", "window"]
+
+
+def test_the_refined_mask_reaches_the_shape(pool: CropArrays) -> None:
+    """End to end, the refinement's own losses alone move the decoder."""
+    model = tiny_model().train()
+    task = build_task(stage("end_to_end"), model, pool, pool)
+    batch, _ = task.batch(0, np.random.default_rng(0), 8)
+    losses = task.losses(batch, 0, 1.0)
+    (losses["cross_entropy"] + losses["whole_iou"] + losses["hidden_iou"]).backward()
+    assert model.prior.decoder.templates.grad is not None
+    assert model.prior.decoder.templates.grad.abs().sum() > 0
+
+
+def test_a_run_leaves_weights_that_the_next_stage_takes(cache: Path, tmp_path: Path) -> None:
+    result = run_stage(stage("prior"), tmp_path / "prior", cache=cache)
+    assert result.step == 2
+    following = stage("refinement", init={"prior": str(tmp_path / "prior" / "weights")})
+    run_stage(following, tmp_path / "refinement", cache=cache)
+    first, second = AmodalModel(tiny_config()), AmodalModel(tiny_config())
+    load_part(first, "prior", tmp_path / "prior" / "weights")
+    load_part(second, "prior", tmp_path / "refinement" / "weights")
+    for a, b in zip(first.prior.parameters(), second.prior.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_dry_run_writes_no_weights(cache: Path, tmp_path: Path) -> None:
+    run_stage(stage("completion2d"), tmp_path / "out", cache=cache, dry_run=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_parts_of_another_model_are_refused(tmp_path: Path) -> None:
+    from shape3d_amodal.pipeline import ShapePriorPipeline
+
+    ShapePriorPipeline(tiny_model()).save_pretrained(tmp_path / "tiny")
+    wider = replace(tiny_config(), refinement=replace(tiny_config().refinement, widths=(8, 8, 8)))
+    with pytest.raises(WeightsError, match=r"refinement\..* has another shape"):
+        load_part(AmodalModel(wider), "refinement", tmp_path / "tiny")
+
+
+def test_the_pool_is_made_once_and_is_the_same_from_any_number_of_workers(
+    pool: CropArrays, cache: Path, tmp_path: Path
+) -> None:
+    again = open_pool(POOL, tmp_path, workers=2)
+    for field in fields(CropArrays):
+        np.testing.assert_array_equal(getattr(pool, field.name), getattr(again, field.name))
+    assert len(list(cache.glob("crops-*.lock"))) == 1
+    assert len({len(getattr(pool, field.name)) for field in fields(CropArrays)}) == 1
+
+
+def test_augmentation_mirrors_picture_and_masks_together() -> None:
+    rgb = torch.arange(3 * 4 * 4, dtype=torch.float32).view(1, 3, 4, 4).expand(32, -1, -1, -1) / 48
+    mask = torch.arange(16, dtype=torch.float32).view(1, 4, 4).expand(32, -1, -1) / 16
+    crops = InstanceCrops(rgb, mask, mask * 0.5, torch.zeros(32, dtype=torch.int64), torch.zeros(32, 4))
+    result = augment(SupervisedCrops(crops, mask), np.random.default_rng(0))
+    flipped = (result.amodal[:, 0, 0] == mask[0, 0, 3]).numpy()
+    assert 4 < flipped.sum() < 28
+    for i in range(32):
+        expected = mask[i].flip(-1) if flipped[i] else mask[i]
+        torch.testing.assert_close(result.amodal[i], expected)
+        torch.testing.assert_close(result.crops.visible[i], expected)
+        torch.testing.assert_close(result.crops.occluder[i], expected * 0.5)
+        # Every plane rises along a row unless the row was mirrored, whatever the colours became.
+        rises = result.crops.rgb[i, :, 0].diff(dim=-1)
+        assert ((rises <= 0) if flipped[i] else (rises >= 0)).all()
