@@ -282,8 +282,8 @@ def main() -> None:
     ]
     text += [
         "",
-        "Agreement: largest difference of the images, relative L2 of the gradients, their cosine. With 20,480 faces more "
-        "than 100 meet at some pixels; PyTorch3D leaves the others out.",
+        "Agreement: largest difference of the images, relative L2 of the gradients, their cosine. With 20,480 faces "
+        "more than 100 meet at some pixels; PyTorch3D leaves the others out.",
     ]
     if not arguments.no_scaling:
         text += ["", "Forward + backward of ours:", "", *scaling(arguments.threads, arguments.clock)]
