@@ -28,7 +28,7 @@ from shape3d_amodal.structures import AmodalPrediction, InstanceCrops, Viewpoint
 from shape3d_amodal.weights import load_weights, save_weights
 
 Mask = NDArray[np.bool_]
-Refine = Literal["none", "visible-union", "full"]
+Refine = Literal["none", "visible-union", "2d", "full"]
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "assets" / "checkpoints"
 OCCLUDER = "occluder"
@@ -73,8 +73,9 @@ class ShapePriorPipeline:
     Args:
         model: the networks, on the device where they shall run.
         fit: the fit at test time; its ``steps`` is a default that ``complete`` may override.
-        refine: ``full``; or ``visible-union``, the silhouette joined with the visible mask and cut to the possible
-            pixels; or ``none``, the bare silhouette.
+        refine: ``full``; or ``2d``, the refinement without the silhouette (for weights of the stage completion2d); or
+            ``visible-union``, the silhouette joined with the visible mask and cut to the possible pixels; or ``none``,
+            the bare silhouette.
         gap_px: width in crop pixels of gaps between predicted masks that are closed; 0 for exact masks.
     """
 
@@ -162,6 +163,8 @@ class ShapePriorPipeline:
         probability = coarse.silhouette
         if self.refine == "full":
             probability = self.model.refinement(crops, coarse.silhouette, coarse.fit).sigmoid()
+        elif self.refine == "2d":
+            probability = self.model.refinement(crops, None, None).sigmoid()
         if self.refine != "none":
             probability = compose(probability, crops.visible, crops.occluder)
         return AmodalPrediction(probability, coarse.silhouette, coarse.verts, coarse.viewpoint, coarse.fit)

@@ -13,7 +13,7 @@ def complete(
     out: Path,
     weights: str = "open13",
     fit_steps: int = 0,
-    refine: Literal["full", "visible-union", "none"] = "full",
+    refine: Literal["full", "2d", "visible-union", "none"] = "full",
     gap_px: int = 0,
     depth_order: bool = True,
     meshes: Path | None = None,
@@ -28,7 +28,8 @@ def complete(
         out: results file to write (JSON).
         weights: name of shipped weights, or a folder of weights.
         fit_steps: gradient steps that fit shape and viewpoint to each object; 30 is a good number, 0 is fastest.
-        refine: full, or visible-union (rendered silhouette joined with the visible mask), or none (bare silhouette).
+        refine: full, or 2d (without the rendered silhouette, for weights of the stage completion2d), or visible-union
+            (silhouette joined with the visible mask), or none (bare silhouette).
         gap_px: close gaps of up to this many crop pixels between masks; use 1 for predicted masks, 0 for exact ones.
         depth_order: use the annotations' depth_order where they have it; --no-depth-order treats every object as a
             possible occluder of every other.

@@ -34,7 +34,8 @@ class StageConfig:
     """prior (stages 2 and 3 together), reconstruction, viewpoint, completion2d (stage 5 without a prior), refinement,
     or end_to_end."""
     init: dict[Part, str] = field(default_factory=dict)
-    """Folders of weights (relative to the working folder) from which parts of the model start; others start at random."""
+    """Folders of weights (relative to the working folder) from which parts of the model start; other parts start at
+    random."""
     model: AmodalModelConfig = AmodalModelConfig(categories=CATEGORIES)
     """Stages 2 to 5."""
     pool: PoolConfig = PoolConfig()
@@ -93,6 +94,8 @@ class PriorTask(CropTask):
         return batch.crops, ids
 
     def losses(self, batch: InstanceCrops, step: int, progress: float) -> dict[str, Tensor]:
+        if self.config.stage == "viewpoint":
+            self.model.prior.encoder.eval()  # what is fixed keeps its batch statistics, too
         # A stage that starts from trained shapes has its gate open and its blur small.
         return self.criterion(self.model.prior, batch, 1.0 if "prior" in self.config.init else progress)
 
@@ -171,7 +174,7 @@ def augment(batch: SupervisedCrops, generator: np.random.Generator) -> Supervise
 
 
 def validate(model: AmodalModel, arrays: CropArrays, *, with_prior: bool, batch_size: int = 64) -> dict[str, float]:
-    """Crop-level means over instances with a hidden part, in percent: IoU and occluded IoU of silhouette and final mask."""
+    """IoU and occluded IoU of silhouette and final mask on crops: means in percent over what is over 10 % hidden."""
     rows = np.nonzero(np.asarray(arrays.hidden) > 0.1)[0]
     sums: dict[str, list[Tensor]] = {}
     for start in range(0, len(rows), batch_size):

@@ -104,7 +104,10 @@ BAD = {
     "unreadable image": (truncate_image, "a.png"),
     "missing image": (lambda job: (job["root"] / "images" / "a.png").unlink(), "a.png"),
     "sizes that differ": (lambda job: Image.new("RGB", (64, 64)).save(job["root"] / "images" / "a.png"), "64"),
-    "empty visible mask": (set_annotation("visible_mask", rle(slice(0, 0), slice(0, 0))), "annotations[0].visible_mask"),
+    "empty visible mask": (
+        set_annotation("visible_mask", rle(slice(0, 0), slice(0, 0))),
+        "annotations[0].visible_mask",
+    ),
     "missing visible mask": (
         lambda job: edit(job, lambda content: content["annotations"][0].pop("visible_mask")),
         "annotations[0].visible_mask",
