@@ -10,6 +10,7 @@ A component declares its options beside itself::
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -57,6 +58,7 @@ def parse_config(text: str, cls: type[T], *, source: str = "configuration", over
         raise UsageError(f"{source}: expected a mapping of options, got {type(raw).__name__}")
     for override in overrides:
         _put(raw, override)
+    raw = _over(_group_defaults(cls), raw)
     try:
         return TypeAdapter(cls).validate_python(raw)
     except ValidationError as error:
@@ -66,6 +68,23 @@ def parse_config(text: str, cls: type[T], *, source: str = "configuration", over
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             known = "; this key is not known, see --help or the shipped configs"
         raise UsageError(f"{source}: {place}: {first['msg'].lower()}{known}") from error
+
+
+def _group_defaults(cls: type[Any]) -> dict[str, Any]:
+    """The defaults of the options that are groups themselves: a group that is given in part keeps the rest of them."""
+    groups = {field.name: field.default for field in fields(cls)}
+    return {
+        name: asdict(group) for name, group in groups.items() if is_dataclass(group) and not isinstance(group, type)
+    }
+
+
+def _over(default: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """``given`` put over ``default``, group by group."""
+    merged = dict(default)
+    for key, value in given.items():
+        below = default.get(key)
+        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _put(raw: dict[str, Any], override: str) -> None:

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from shape3d_amodal.config import dump_config, parse_config
 from shape3d_amodal.data.crops import instance_crops, occluders
-from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.geometry.crops import paste
 from shape3d_amodal.refinement.fit import FitConfig, fit
 from shape3d_amodal.refinement.regions import close_gaps, compose
 from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig, CoarseEstimate
 from shape3d_amodal.structures import AmodalPrediction, InstanceCrops, Viewpoint
-from shape3d_amodal.weights import load_weights, save_weights
+from shape3d_amodal.weights import MANIFEST, load_weights, save_weights
 
 Mask = NDArray[np.bool_]
 Refine = Literal["none", "visible-union", "2d", "full"]
@@ -76,13 +76,15 @@ class ShapePriorPipeline:
         refine: ``full``; or ``2d``, the refinement without the silhouette (for weights of the stage completion2d); or
             ``visible-union``, the silhouette joined with the visible mask and cut to the possible pixels; or ``none``,
             the bare silhouette.
-        gap_px: width in crop pixels of gaps between predicted masks that are closed; 0 for exact masks.
+        gap_px: width in image pixels of gaps between predicted masks that are closed; 0 for exact masks.
     """
 
     def __init__(
         self, model: AmodalModel, *, fit: FitConfig | None = None, refine: Refine = "full", gap_px: int = 0
     ) -> None:
         self.model = model.eval()
+        if gap_px < 0:
+            raise UsageError(f"gap_px: expected a number of pixels, 0 or more, got {gap_px}")
         self.fit = fit or FitConfig(steps=0)
         self.refine: Refine = refine
         self.gap_px = gap_px
@@ -95,10 +97,11 @@ class ShapePriorPipeline:
 
         Raises:
             WeightsError: they are missing, damaged, or do not fit their own configuration.
+            UsageError, MissingBackendError: there is no device of that name, or not on this machine.
         """
-        folder = Path(name_or_folder)
-        if not folder.is_dir():
-            folder = CHECKPOINTS / str(name_or_folder)
+        folder, shipped = Path(name_or_folder), CHECKPOINTS / str(name_or_folder)
+        if not (folder / MANIFEST).is_file() and shipped.is_dir():
+            folder = shipped  # a folder of scenes that bears the name of weights does not hide them
         if not folder.is_dir():
             known = ", ".join(sorted(path.name for path in CHECKPOINTS.glob("*") if path.is_dir())) or "none"
             raise WeightsError(
@@ -113,7 +116,7 @@ class ShapePriorPipeline:
         except RuntimeError as error:
             first = str(error).splitlines()[-1].strip()
             raise WeightsError(f"the tensors do not fit the configuration beside them: {first}", file=folder) from error
-        return cls(model.to(device), refine=refine, gap_px=gap_px)
+        return cls(model.to(_device(device)), refine=refine, gap_px=gap_px)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.yaml``, ``model.safetensors`` and ``sha256``."""
@@ -139,6 +142,8 @@ class ShapePriorPipeline:
         places = [i for i, category in enumerate(categories) if category != OCCLUDER]
         indices = [self.categories.index(categories[i]) for i in places]
         masks, hiding = [visible[i] for i in places], [hiding[i] for i in places]
+        if self.gap_px > 0:
+            hiding = [_closed(seen, mask, self.gap_px) for seen, mask in zip(masks, hiding, strict=True)]
         return instance_crops(image, masks, hiding, indices, self.model.config.crop_size), hiding, places
 
     @torch.no_grad()
@@ -150,7 +155,6 @@ class ShapePriorPipeline:
 
     def _predict(self, crops: InstanceCrops, fit_steps: int | None) -> AmodalPrediction:
         steps = self.fit.steps if fit_steps is None else fit_steps
-        crops = replace(crops, occluder=close_gaps(crops.visible, crops.occluder, self.gap_px))
         if steps > 0:
             output = self.model.prior(crops)
             verts, viewpoint = fit(self.model.prior, output, crops, replace(self.fit, steps=steps))
@@ -194,6 +198,8 @@ class ShapePriorPipeline:
             UsageError: masks, sizes or categories do not fit together; the message says which.
         """
         _check(image, visible, categories, depth_order, self.categories)
+        if fit_steps is not None and fit_steps < 0:
+            raise UsageError(f"fit_steps: expected a number of steps, 0 or more, got {fit_steps}")
         if all(category == OCCLUDER for category in categories):
             return []
         crops, hiding, places = self.crops(image, visible, categories, depth_order)
@@ -234,6 +240,26 @@ class ShapePriorPipeline:
                 )
             )
         return result
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device: expected cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device: expected cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise MissingBackendError(
+            f"device: this machine has {torch.cuda.device_count()} CUDA devices, not {name}; use cpu"
+        )
+    return device
+
+
+def _closed(visible: Mask, hiding: Mask, gap_px: int) -> Mask:
+    seen, others = (torch.from_numpy(mask)[None].float() for mask in (visible, hiding))
+    result: Mask = close_gaps(seen, others, gap_px)[0].numpy() > 0.5
+    return result
 
 
 def _composed(probability: Tensor, crop: InstanceCrops, visible: Mask, hiding: Mask) -> Mask:

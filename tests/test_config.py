@@ -118,3 +118,24 @@ def test_configurations_are_frozen_and_keyword_only() -> None:
         Inner(0.2)  # type: ignore[misc]
     with pytest.raises(Exception, match="rates"):
         Inner(rates=0.2)  # type: ignore[call-arg]
+
+
+@configuration
+class Holder:
+    """Its default for the group is not the group's own."""
+
+    inner: Inner = Inner(rate=0.7, widths=(5,))
+    """A configuration inside."""
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides"), [("inner: {pair: [8, 9]}", ()), ("{}", ("inner.pair=[8, 9]",))], ids=["file", "override"]
+)
+def test_a_group_given_in_part_keeps_the_rest_of_its_defaults(text: str, overrides: tuple[str, ...]) -> None:
+    assert parse_config(text, Holder, overrides=overrides) == Holder(inner=Inner(rate=0.7, widths=(5,), pair=(8, 9)))
+
+
+@pytest.mark.parametrize("override", ["inner", "=3", "inner.rate.deeper=1", "inner.rate=[", "nothing=1"])
+def test_bad_overrides(override: str) -> None:
+    with pytest.raises(UsageError):
+        parse_config("{inner: {rate: 1.0}}", Holder, overrides=[override])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.pipeline import OCCLUDER, ShapePriorPipeline
 from shape3d_amodal.weights import save_weights
 
@@ -151,3 +151,39 @@ EMPTY = np.zeros((60, 80), bool)
 def test_bad_arguments(pipeline: ShapePriorPipeline, image, visible, categories, order, message) -> None:
     with pytest.raises(UsageError, match=message):
         pipeline.complete(image, visible, categories, depth_order=order)
+
+
+def test_gaps_between_predicted_masks_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the refinement says yes everywhere, the mask fills the gap, and background that is near one mask alone not."""
+    left, right = rectangle(slice(20, 40), slice(10, 30)), rectangle(slice(20, 40), slice(32, 60))
+    gap = rectangle(slice(22, 38), slice(30, 32))
+    for gap_px, filled in ((0, 0.0), (2, 1.0)):
+        pipeline = ShapePriorPipeline(tiny_model(), gap_px=gap_px)
+        monkeypatch.setattr(
+            pipeline.model.refinement, "forward", lambda crops, *_: torch.full_like(crops.visible, 20.0)
+        )
+        (one,) = pipeline.complete(picture(), [left, right], ["chair", OCCLUDER])
+        assert one.amodal[gap].mean() == filled
+        assert not one.amodal[:15].any() and not one.amodal[45:].any() and not one.amodal[:, :10].any()
+
+
+@pytest.mark.parametrize(
+    ("device", "error"), [("toaster", UsageError), ("meta", UsageError), ("cuda:63", MissingBackendError)]
+)
+def test_bad_devices(pipeline: ShapePriorPipeline, tmp_path, device: str, error: type[Exception]) -> None:
+    pipeline.save_pretrained(tmp_path / "weights")
+    with pytest.raises(error, match="device: "):
+        ShapePriorPipeline.from_pretrained(tmp_path / "weights", device=device)
+
+
+def test_a_folder_without_weights_does_not_hide_shipped_ones(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    (tmp_path / "open13").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert len(ShapePriorPipeline.from_pretrained("open13").categories) == 13
+
+
+def test_bad_numbers(pipeline: ShapePriorPipeline) -> None:
+    with pytest.raises(UsageError, match="fit_steps"):
+        pipeline.complete(picture(), [CHAIR], ["chair"], fit_steps=-1)
+    with pytest.raises(UsageError, match="gap_px"):
+        ShapePriorPipeline(pipeline.model, gap_px=-1)

@@ -30,7 +30,7 @@ def complete(
         fit_steps: gradient steps that fit shape and viewpoint to each object; 30 is a good number, 0 is fastest.
         refine: full, or 2d (without the rendered silhouette, for weights of the stage completion2d), or visible-union
             (silhouette joined with the visible mask), or none (bare silhouette).
-        gap_px: close gaps of up to this many crop pixels between masks; use 1 for predicted masks, 0 for exact ones.
+        gap_px: close gaps of up to this many pixels between masks; use 1 for predicted masks, 0 for exact ones.
         depth_order: use the annotations' depth_order where they have it; --no-depth-order treats every object as a
             possible occluder of every other.
         meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
@@ -41,6 +41,7 @@ def complete(
     from rich.progress import track
 
     from shape3d_amodal.completion import complete_dataset, to_result, without_depth_order
+    from shape3d_amodal.data.atomic import move_all
     from shape3d_amodal.data.formats.coco_amodal import read_coco_amodal
     from shape3d_amodal.data.formats.results import write_results
     from shape3d_amodal.pipeline import ShapePriorPipeline
@@ -50,10 +51,9 @@ def complete(
     dataset = read_coco_amodal(annotations)
     if not depth_order:
         dataset = without_depth_order(dataset)
-    out.parent.mkdir(parents=True, exist_ok=True)
     results = []
-    # Meshes are collected beside their folder and moved there in the end: nothing stays of a run that fails.
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+    # Meshes are collected elsewhere and moved in the end: nothing stays of a run that fails.
+    with tempfile.TemporaryDirectory() as temporary:
         completed = complete_dataset(pipeline, dataset, images, annotations=annotations, fit_steps=fit_steps)
         for image, objects in track(completed, description="complete", total=len(dataset.images), transient=True):
             for instance, one in objects:
@@ -62,15 +62,8 @@ def complete(
                     name = f"{image.id}_{instance.id}.glb"
                     write_glb(Path(temporary) / name, one.verts, one.faces)
                 results.append(to_result(image, instance, one, name))
-        if meshes is not None:
-            _move_all(Path(temporary), meshes)
+        out.parent.mkdir(parents=True, exist_ok=True)
         write_results(out, results)
+        if meshes is not None:
+            move_all(Path(temporary), meshes)
     print(f"{len(results)} objects in {len(dataset.images)} images; results in {out}")
-
-
-def _move_all(source: Path, target: Path) -> None:
-    import shutil
-
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.iterdir()):
-        shutil.move(path, target / path.name)

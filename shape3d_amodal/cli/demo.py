@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from shape3d_amodal.evaluation.tables import Table
     from shape3d_amodal.structures import AmodalDataset
     from shape3d_amodal.visualization.report import ReportCase
+
+_UNSEEN = "None of these meshes was seen in training."
 
 
 def demo(
@@ -34,7 +37,6 @@ def demo(
         depth_order: tell the methods which object is in front of which; by default every object may hide every other.
         device: cpu or cuda.
     """
-    import shutil
     import time
 
     from shape3d_amodal.comparison import FINAL, compare
@@ -50,8 +52,7 @@ def demo(
     scenes = load_config(config or default, SceneSetConfig, overrides=[f"per_category={per_category}"])
     pipeline = ShapePriorPipeline.from_pretrained(weights, device=device)
     folder = out / "scenes"
-    if folder.exists():
-        shutil.rmtree(folder)
+    _clear(out)
     start = time.monotonic()
     dataset = write_scene_set(scenes, folder)
     made = time.monotonic()
@@ -65,11 +66,29 @@ def demo(
     tables = _tables(comparison)
     text = "\n".join(f"{table.title}\n\n{table.to_markdown()}" for table in tables)
     write_atomic(out / "tables.md", text.encode())
-    options = f"--per-category {per_category} --fit-steps {fit_steps}{' --depth-order' if depth_order else ''}"
+    options = f"--per-category {per_category} --fit-steps {fit_steps} --weights {weights}"
+    options += f" --config {config}" * (config is not None) + " --depth-order" * depth_order
     cases = _cases(comparison, dataset, folder / "images")
     write_atomic(out / "gallery.png", png_bytes(gallery(cases[: len(dataset.category_names) - 1 : 2])))
     _report(out / "report.html", comparison, cases, scenes, tables, f"shape3d-amodal demo {options}")
     print(f"\n{text}\nreport: {out / 'report.html'}")
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier demo from ``out``, and nothing else."""
+    import shutil
+
+    from shape3d_amodal.errors import UsageError
+
+    scenes = out / "scenes"
+    if scenes.exists():
+        foreign = [path for path in scenes.iterdir() if path.name not in ("annotations.json", "images")]
+        foreign += [path for path in scenes.glob("images/*") if not re.fullmatch(r"\d{6}\.png", path.name)]
+        if foreign:
+            raise UsageError(f"{foreign[0]}: not of an earlier demo; choose another --out or move it away")
+        shutil.rmtree(scenes)
+    for name in ("report.html", "tables.md", "gallery.png"):
+        (out / name).unlink(missing_ok=True)
 
 
 def _tables(comparison: Comparison) -> list[Table]:
@@ -121,9 +140,9 @@ def _report(
         charts.append(BarChart(title=title, groups=tuple(ours.by_category()), series=series))
     write_report(
         path,
-        title="Amodal completion on unseen meshes",
+        title="Amodal completion",
         intro="Each picture shows objects that hide each other. Given are the visible masks; asked for is the whole "
-        "mask of every target. None of these meshes was seen in training.",
+        f"mask of every target. {_UNSEEN if scenes.meshes == 'open13:test' else ''}",
         figures=figures,
         tables=tables,
         charts=charts,

@@ -33,35 +33,42 @@ def render(
         depth_order: use the annotations' depth_order where they have it.
         device: cpu or cuda.
     """
+    import tempfile
     from dataclasses import replace
 
     from shape3d_amodal.completion import complete_dataset, without_depth_order
-    from shape3d_amodal.data.atomic import write_atomic
+    from shape3d_amodal.data.atomic import move_all
     from shape3d_amodal.data.formats.coco_amodal import load_image, read_coco_amodal
     from shape3d_amodal.data.scene_sets import png_bytes
+    from shape3d_amodal.errors import UsageError
     from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.visualization.export import write_glb
     from shape3d_amodal.visualization.overlays import draw_instances
     from shape3d_amodal.visualization.projections import mesh_over_image, turntable
 
+    if views < 1:
+        raise UsageError(f"--views: expected at least 1, got {views}")
     pipeline = ShapePriorPipeline.from_pretrained(weights, device=device)
     dataset = read_coco_amodal(annotations)
     if limit > 0:
         dataset = replace(dataset, images=dataset.images[:limit])
     if not depth_order:
         dataset = without_depth_order(dataset)
-    out.mkdir(parents=True, exist_ok=True)
     count = 0
-    for image, objects in complete_dataset(pipeline, dataset, images, annotations=annotations, fit_steps=fit_steps):
-        picture = load_image(images, image, file=annotations)
-        write_atomic(
-            out / f"{image.id}_amodal.png", png_bytes(draw_instances(picture, [one.amodal for _, one in objects]))
-        )
-        for instance, one in objects:
-            stem = f"{image.id}_{instance.id}"
-            over = mesh_over_image(picture, one.verts, one.faces, one.viewpoint, one.window)
-            write_atomic(out / f"{stem}_projection.png", png_bytes(over))
-            write_atomic(out / f"{stem}_turntable.png", png_bytes(turntable(one.verts, one.faces, views=views)))
-            write_glb(out / f"{stem}.glb", one.verts, one.faces, name=one.category)
-            count += 1
+    # Written elsewhere and moved in the end: nothing stays of a run that fails.
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for image, objects in complete_dataset(pipeline, dataset, images, annotations=annotations, fit_steps=fit_steps):
+            picture = load_image(images, image, file=annotations)
+            whole = draw_instances(picture, [one.amodal for _, one in objects])
+            (folder / f"{image.id}_amodal.png").write_bytes(png_bytes(whole))
+            for instance, one in objects:
+                stem = f"{image.id}_{instance.id}"
+                over = mesh_over_image(picture, one.verts, one.faces, one.viewpoint, one.window)
+                strip = turntable(one.verts, one.faces, views=views)
+                (folder / f"{stem}_projection.png").write_bytes(png_bytes(over))
+                (folder / f"{stem}_turntable.png").write_bytes(png_bytes(strip))
+                write_glb(folder / f"{stem}.glb", one.verts, one.faces, name=one.category)
+                count += 1
+        move_all(folder, out)
     print(f"{count} objects of {len(dataset.images)} images in {out}")

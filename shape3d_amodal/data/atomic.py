@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,10 @@ def write_json_atomic(path: str | Path, value: Any) -> None:
         ValueError: a number is NaN or infinite, which JSON cannot hold.
     """
     write_atomic(path, (json.dumps(value, allow_nan=False) + "\n").encode("utf-8"))
+
+
+def move_all(source: Path, target: Path) -> None:
+    """Move the files of folder ``source`` into folder ``target``, which is made if it is missing."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        shutil.move(path, target / path.name)

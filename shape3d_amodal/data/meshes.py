@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,11 @@ class FileMeshes:
 
     def category(self, name: str) -> str:
         return self._entries[name][0]
+
+    def fingerprint(self) -> str:
+        """Changes when a mesh is added, removed, renamed or written anew: a SHA-256 over names, sizes and times."""
+        rows = [f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}" for name, (_, path) in self._entries.items()]
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
     def load(self, name: str) -> Mesh:
         if name not in self._loaded:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data import masks
@@ -32,7 +34,7 @@ class SceneSetConfig:
     """How the scenes are made."""
     seed: int = 0
     """Seed of the scenes."""
-    per_category: int = 20
+    per_category: Annotated[int, Field(ge=1)] = 20
     """Targets of each category of the source."""
     targets_only: bool = True
     """Score the targets alone; the other objects stay in the annotations, marked to be ignored."""
@@ -59,7 +61,10 @@ def write_scene_set(config: SceneSetConfig, folder: Path) -> AmodalDataset:
     Raises:
         DataError: the mesh source cannot be used.
     """
-    names = (*category_names(mesh_source(config.meshes)), OCCLUDER)
+    meshes = mesh_source(config.meshes)
+    for name in meshes.names:  # a mesh that cannot be used is found before anything is written
+        meshes.load(name)
+    names = (*category_names(meshes), OCCLUDER)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images = []
     next_id = 1

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data import scene_shading as shading
@@ -43,13 +44,13 @@ class SceneConfig:
 
     kind: Literal["composed", "bars"] = "composed"
     """Objects hiding each other on a ground plane, or one object on white erased by bars."""
-    image_size: int = 256
+    image_size: Annotated[int, Field(ge=32)] = 256
     """Side of the square image in pixels."""
-    min_hidden: float = 0.10
+    min_hidden: Annotated[float, Field(ge=0, le=1)] = 0.10
     """Least hidden share of the target's area."""
-    max_hidden: float = 0.70
+    max_hidden: Annotated[float, Field(ge=0, le=1)] = 0.70
     """Largest hidden share of the target's area."""
-    deform: float = 0.0
+    deform: Annotated[float, Field(ge=0)] = 0.0
     """Largest strength of the random deformation of each mesh (0: none), an augmentation for training."""
     balance: bool = True
     """Draw the category first, then a mesh of it, so that rare categories are as frequent as common ones."""

@@ -15,7 +15,11 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCrops, SceneCropsConfig
+
+SCENES_VERSION = 1
+"""To be raised when the same configuration gives other crops."""
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +38,15 @@ def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
     """The pool of this configuration, made if it is not in ``cache`` yet.
 
     Args:
-        config: what the pool holds; its hash names the folder.
+        config: what the pool holds; its hash, with that of the mesh files, names the folder.
         cache: folder of all pools.
         workers: processes that make scenes; the result does not depend on it.
 
     Returns:
         Memory-mapped arrays.
     """
-    name = hashlib.sha256(dump_config(config).encode()).hexdigest()[:16]
+    content = f"{dump_config(config)}{mesh_source(config.crops.meshes).fingerprint()} {SCENES_VERSION}"
+    name = hashlib.sha256(content.encode()).hexdigest()[:16]
     folder = cache / f"crops-{name}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{folder.name}.lock").open("w") as lock:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from shape3d_amodal.config import dump_config
-from shape3d_amodal.errors import WeightsError
+from shape3d_amodal.data.meshes import CATEGORIES
+from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.refinement.stage import AmodalModel
 from shape3d_amodal.training.distributed import is_first_rank
 from shape3d_amodal.training.loop import TrainResult, train
-from shape3d_amodal.training.pool import open_pool
+from shape3d_amodal.training.pool import PoolConfig, open_pool
 from shape3d_amodal.training.tasks import StageConfig, build_task
 from shape3d_amodal.weights import load_weights, save_weights
 
@@ -27,20 +30,38 @@ def run_stage(
         output: folder of checkpoints, logs and weights.
         cache: folder where training crops are kept between trainings.
         resume: go on from the newest checkpoint in ``output``.
-        dry_run: one batch through everything; nothing but the crops is written.
+        dry_run: one batch through everything, of a few scenes made for it; nothing is written.
+
+    Raises:
+        UsageError: the model's categories are not those of the training crops.
     """
+    if config.model.categories != CATEGORIES:
+        raise UsageError(
+            f"model.categories: expected the categories of the crops in their order: {', '.join(CATEGORIES)}"
+        )
+    if dry_run:
+        config = replace(config, pool=_small(config.pool), validation=_small(config.validation))
+        with tempfile.TemporaryDirectory() as temporary:
+            return _run(config, output, Path(temporary), resume=resume, dry_run=True, workers=0)
+    result = _run(config, output, cache, resume=resume, dry_run=False, workers=os.cpu_count() or 1)
+    if is_first_rank():
+        save_weights(output / "weights", dump_config(config.model), result.weights)
+    return result
+
+
+def _small(pool: PoolConfig) -> PoolConfig:
+    return replace(pool, scenes=min(pool.scenes, 16))
+
+
+def _run(config: StageConfig, output: Path, cache: Path, *, resume: bool, dry_run: bool, workers: int) -> TrainResult:
     torch.manual_seed(config.loop.seed)
     model = AmodalModel(config.model)
     for part, folder in config.init.items():
         load_part(model, part, Path(folder))
-    workers = os.cpu_count() or 1
     pool = open_pool(config.pool, cache, workers=workers)
     validation = open_pool(config.validation, cache, workers=workers)
     task = build_task(config, model, pool, validation)
-    result = train(task, config.loop, output, resume=resume, dry_run=dry_run, experiment=config)
-    if not dry_run and is_first_rank():
-        save_weights(output / "weights", dump_config(config.model), result.weights)
-    return result
+    return train(task, config.loop, output, resume=resume, dry_run=dry_run, experiment=config)
 
 
 def load_part(model: AmodalModel, part: str, folder: Path) -> None:
@@ -49,6 +70,9 @@ def load_part(model: AmodalModel, part: str, folder: Path) -> None:
     Raises:
         WeightsError: the weights are missing, damaged, or of a model of other sizes.
     """
+    if not folder.is_dir():
+        problem = f"no such folder of weights; train that stage first, or set init.{part}=assets/checkpoints/open13"
+        raise WeightsError(problem, file=folder)
     _, state = load_weights(folder)
     own = getattr(model, part)
     found = {name.removeprefix(f"{part}."): tensor for name, tensor in state.items() if name.startswith(f"{part}.")}

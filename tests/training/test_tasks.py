@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from boxes import CHAIR, box_mesh, write_obj
 from tiny import tiny_config, tiny_model
 
+from shape3d_amodal.config import parse_config
+from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
-from shape3d_amodal.errors import WeightsError
+from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.refinement.stage import AmodalModel
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
 from shape3d_amodal.training.interface import LoopConfig
@@ -144,3 +147,40 @@ def test_augmentation_mirrors_picture_and_masks_together() -> None:
         # Every plane rises along a row unless the row was mirrored, whatever the colours became.
         rises = result.crops.rgb[i, :, 0].diff(dim=-1)
         assert ((rises <= 0) if flipped[i] else (rises >= 0)).all()
+
+
+def test_a_validation_override_stays_on_the_validation_meshes() -> None:
+    config = parse_config("stage: prior", StageConfig, overrides=["validation.scenes=16"])
+    assert config.validation.crops.meshes == "open13:val"
+    assert config.validation.scenes == 16
+    assert config.pool.crops.scenes.deform > 0
+
+
+def test_categories_must_be_those_of_the_crops(tmp_path: Path) -> None:
+    model = replace(tiny_config(), categories=("car", "chair"))
+    with pytest.raises(UsageError, match=r"model\.categories"):
+        run_stage(stage("prior", model=model), tmp_path / "out", cache=tmp_path, dry_run=True)
+
+
+def test_weights_that_are_not_there_yet(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="train that stage first"):
+        load_part(AmodalModel(tiny_config()), "prior", tmp_path / "weights")
+
+
+def test_a_changed_mesh_makes_another_pool(tmp_path: Path) -> None:
+    path = tmp_path / "chair" / "one.obj"
+    write_obj(path, box_mesh(CHAIR))
+    before = mesh_source(str(tmp_path)).fingerprint()
+    assert mesh_source(str(tmp_path)).fingerprint() == before
+    path.with_name("two.obj").write_bytes(path.read_bytes())
+    assert mesh_source(str(tmp_path)).fingerprint() != before
+
+
+def test_the_viewpoint_stage_leaves_the_encoder_as_it_is(pool: CropArrays) -> None:
+    model = tiny_model().train()
+    task = build_task(stage("viewpoint"), model, pool, pool)
+    before = {name: tensor.clone() for name, tensor in model.prior.encoder.state_dict().items()}
+    batch, _ = task.batch(0, np.random.default_rng(0), 8)
+    task.losses(batch, 0, 0.6)
+    for name, tensor in model.prior.encoder.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
