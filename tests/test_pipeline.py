@@ -154,7 +154,7 @@ def test_bad_arguments(pipeline: ShapePriorPipeline, image, visible, categories,
 
 
 def test_gaps_between_predicted_masks_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the refinement says yes everywhere, the mask fills the gap, and background that is near one mask alone not."""
+    """Where the refinement says yes everywhere, the mask fills the gap, but no background near one mask alone."""
     left, right = rectangle(slice(20, 40), slice(10, 30)), rectangle(slice(20, 40), slice(32, 60))
     gap = rectangle(slice(22, 38), slice(30, 32))
     for gap_px, filled in ((0, 0.0), (2, 1.0)):
