@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from boxes import BoxMeshes
+from pydantic import ValidationError
 
 from shape3d_amodal.data import scene_shading as shading
 from shape3d_amodal.data import scenes
@@ -194,13 +195,21 @@ def test_balance(boxes: BoxMeshes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["composed", "bars"])
-@pytest.mark.parametrize("limits", [{"min_hidden": 0.8, "max_hidden": 0.2}, {"image_size": 2}])
+@pytest.mark.parametrize("limits", [{"min_hidden": 0.8, "max_hidden": 0.2}, {"min_hidden": 0.7, "max_hidden": 0.69}])
 def test_impossible_scenes_end_in_an_error(
     kind: str, limits: dict[str, float], boxes: BoxMeshes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scenes, "_TRIES", 20)
     with pytest.raises(UsageError, match=r"none of 20 random scenes .* widen"):
         make_scene(boxes, SceneConfig(kind=kind, **{"image_size": 32, **limits}), 0, 0)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"image_size": 2}, {"min_hidden": -0.1}, {"max_hidden": 1.1}, {"deform": -1.0}, {"kind": "cubes"}]
+)
+def test_scenes_that_make_no_sense_are_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        SceneConfig(**limits)
 
 
 INF = np.inf
