@@ -8,10 +8,11 @@ from pathlib import Path
 
 from shape3d_amodal.baselines.interface import make_result, without_ground_truth
 from shape3d_amodal.data import masks
+from shape3d_amodal.data.crops import OCCLUDER
 from shape3d_amodal.data.formats.coco_amodal import load_image
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.pipeline import OCCLUDER, CompletedObject, ShapePriorPipeline
+from shape3d_amodal.pipeline import CompletedObject, ShapePriorPipeline
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
 Completed = tuple[AmodalImage, list[tuple[AmodalInstance, CompletedObject]]]

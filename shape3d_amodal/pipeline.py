@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shape3d_amodal.config import dump_config, parse_config
-from shape3d_amodal.data.crops import instance_crops, occluders
+from shape3d_amodal.data.crops import OCCLUDER, instance_crops, occluders
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.geometry.crops import paste
 from shape3d_amodal.refinement.fit import FitConfig, fit
@@ -31,8 +31,6 @@ Mask = NDArray[np.bool_]
 Refine = Literal["none", "visible-union", "2d", "full"]
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "assets" / "checkpoints"
-OCCLUDER = "occluder"
-"""Category of things that only hide others (an erased region, an unknown object): they are not completed themselves."""
 _BATCH = 32
 
 
@@ -151,7 +149,7 @@ class ShapePriorPipeline:
         """Stages 2 to 5 on N crops, in batches."""
         crops = crops.to(next(self.model.parameters()).device)
         parts = [self._predict(crops[i : i + _BATCH], fit_steps) for i in range(0, len(crops), _BATCH)]
-        return _join(parts)
+        return AmodalPrediction.join(parts)
 
     def _predict(self, crops: InstanceCrops, fit_steps: int | None) -> AmodalPrediction:
         steps = self.fit.steps if fit_steps is None else fit_steps
@@ -273,27 +271,6 @@ def _composed(probability: Tensor, crop: InstanceCrops, visible: Mask, hiding: M
     share = paste(probability, crop.window[0], *visible.shape) > 0.5 * paste(possible, crop.window[0], *visible.shape)
     result: Mask = visible | (share.numpy() & hiding)
     return result
-
-
-def _join(parts: Sequence[AmodalPrediction]) -> AmodalPrediction:
-    def join(tensors: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(tensors))
-
-    views = [part.viewpoint for part in parts]
-    viewpoint = Viewpoint(
-        azimuth=join([view.azimuth for view in views]),
-        elevation=join([view.elevation for view in views]),
-        roll=join([view.roll for view in views]),
-        scale=join([view.scale for view in views]),
-        offset=join([view.offset for view in views]),
-    )
-    return AmodalPrediction(
-        probability=join([part.probability for part in parts]),
-        silhouette=join([part.silhouette for part in parts]),
-        verts=join([part.verts for part in parts]),
-        viewpoint=viewpoint,
-        score=join([part.score for part in parts]),
-    )
 
 
 def _viewpoint_dict(viewpoint: Viewpoint, row: int) -> dict[str, float | list[float]]:

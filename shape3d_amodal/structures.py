@@ -8,6 +8,7 @@ its diagonal about 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,6 +33,18 @@ class _TensorBatch:
     def __getitem__(self: Batch, index: Tensor | slice | list[int]) -> Batch:
         """The rows ``index`` (a slice, a list or a tensor of indices or booleans) of every tensor."""
         return self._map(lambda tensor: tensor[index])
+
+    @classmethod
+    def join(cls: type[Batch], parts: Sequence[Batch]) -> Batch:
+        """The rows of all parts (at least one) one after another."""
+        import torch
+
+        joined = {}
+        for field in fields(cls):  # type: ignore[arg-type]
+            values = [getattr(part, field.name) for part in parts]
+            kind = type(values[0])
+            joined[field.name] = kind.join(values) if issubclass(kind, _TensorBatch) else torch.cat(values)
+        return cls(**joined)
 
     def to(self: Batch, device: torch.device | str) -> Batch:
         return self._map(lambda tensor: tensor.to(device))
