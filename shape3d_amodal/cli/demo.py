@@ -122,9 +122,8 @@ def _report(
     figures = [
         Figure(
             label=label,
-            value=f"{100 * getattr(ours.score, field):.1f}",
-            note=f"visible only {100 * getattr(visible.score, field):.1f}, "
-            f"convex hull {100 * getattr(hull.score, field):.1f}",
+            value=f"{100 * ours.score[field]:.1f}",
+            note=f"visible only {100 * visible.score[field]:.1f}, convex hull {100 * hull.score[field]:.1f}",
         )
         for label, field in (("mIoU", "miou"), ("occluded mIoU", "occluded_miou"))
     ]
@@ -133,7 +132,7 @@ def _report(
         series = tuple(
             Series(
                 name=name,
-                values=tuple(100 * float(getattr(score, field)) for score in table.by_category().values()),
+                values=tuple(100 * score[field] for score in table.by_category().values()),
             )
             for name, table in comparison.tables.items()
         )

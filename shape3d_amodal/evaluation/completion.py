@@ -4,13 +4,14 @@ What is kept of an instance are integer pixel counts, so any number of workers g
 
     evaluator = CompletionEvaluator(dataset)
     evaluator.process(results_of_this_worker)
-    evaluator.merge(counts_of_another_worker)
+    evaluator.merge(records_of_another_worker)
     table = evaluator.evaluate()
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import faster_coco_eval.core.mask as coco_mask
@@ -22,10 +23,11 @@ from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation import metrics
 from shape3d_amodal.evaluation.completion_table import COUNTS, CompletionTable
+from shape3d_amodal.evaluation.interface import Evaluator
 from shape3d_amodal.structures import AmodalDataset, AmodalInstance, Rle
 
 
-class CompletionEvaluator:
+class CompletionEvaluator(Evaluator):
     """Scores amodal masks of given instances (``reset``, ``process``, ``evaluate``, as detectron2's evaluators).
 
     Scored are the instances with a known amodal mask that are not marked ``ignore``; results for others are accepted
@@ -47,14 +49,20 @@ class CompletionEvaluator:
         self._seen: set[int] = set()
         self._rows: dict[int, list[int]] = {}
 
-    def process(self, results: Iterable[AmodalResult], *, file: str | Path | None = None) -> None:
+    def process(
+        self,
+        results: Iterable[AmodalResult],
+        *,
+        file: str | Path | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
         """Count the pixels of ``results``, which came from ``file`` (for messages).
 
         Raises:
             DataError: a result without an annotation id, with an unknown one or one that came before, or one whose
                 image, category or size is not its annotation's.
         """
-        for number, result in enumerate(results):
+        for number, result in zip(itertools.count() if numbers is None else numbers, results, strict=False):
             try:
                 instance = self._match(result)
                 self._mark(instance.id)
@@ -63,17 +71,17 @@ class CompletionEvaluator:
             if _is_scored(instance):
                 self._rows[instance.id] = _count(instance, result.segmentation, self._boundary)
 
-    def counts(self) -> NDArray[np.int64]:
+    def records(self) -> NDArray[np.int64]:
         """The counts [M,len(COUNTS)] of the scored results so far, by annotation id: what a worker hands on."""
         return _array([self._rows[key] for key in sorted(self._rows)])
 
-    def merge(self, counts: NDArray[np.int64]) -> None:
-        """Add the ``counts()`` of another worker's evaluator of the same data set.
+    def merge(self, records: NDArray[np.int64]) -> None:
+        """Add the ``records()`` of another worker's evaluator of the same data set.
 
         Raises:
             DataError: an annotation id that is unknown or was counted before.
         """
-        for row in counts.tolist():
+        for row in records.tolist():
             if row[0] not in self._known:
                 raise DataError(
                     f"annotation id {row[0]} of a shard is not in the annotations; shards need one data set"

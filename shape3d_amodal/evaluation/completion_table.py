@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.evaluation.bootstrap import interval, stratified_means
-from shape3d_amodal.evaluation.metrics import BOUNDARY_MIOU, COMPLETION, METRICS, iou_of_counts, micro_iou
+from shape3d_amodal.evaluation.interface import Interval, Score, ScoreTable
+from shape3d_amodal.evaluation.metrics import (
+    BOUNDARY_MIOU,
+    COMPLETION,
+    INSTANCE_MIOU,
+    INSTANCE_OCCLUDED_MIOU,
+    METRICS,
+    MICRO_MIOU,
+    MIOU,
+    OCCLUDED_MIOU,
+    iou_of_counts,
+    micro_iou,
+)
 
 COUNTS = (
     "annotation_id",
@@ -39,36 +49,7 @@ pixels of two differently rasterised masks do not make an object occluded.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """Means over a set of instances, each in 0..1 and defined in ``metrics.METRICS``; NaN where none is defined.
-
-    Attributes:
-        instances: how many are scored.
-        missing: how many of them have no prediction; they count 0.
-        hidden_instances: how many have hidden pixels; the occluded means are over these.
-    """
-
-    instances: int
-    missing: int
-    hidden_instances: int
-    miou: float
-    occluded_miou: float
-    instance_miou: float
-    instance_occluded_miou: float
-    micro_miou: float
-    boundary_miou: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A confidence interval of one metric, in 0..1."""
-
-    low: float
-    high: float
-
-
-class CompletionTable:
+class CompletionTable(ScoreTable):
     """The scores of one method on one data set.
 
     Args:
@@ -77,9 +58,12 @@ class CompletionTable:
         boundary: whether boundary bands were counted.
     """
 
+    protocol = COMPLETION
+
     def __init__(self, names: Mapping[int, str], counts: NDArray[np.int64], *, boundary: bool = False) -> None:
         self.counts = counts
         self.boundary = boundary
+        self.metrics = tuple(metric for metric in METRICS.values() if boundary or metric is not BOUNDARY_MIOU)
         present = set(self.column("category_id").tolist())
         self.names = {key: name for key, name in names.items() if key in present}
 
@@ -112,17 +96,22 @@ class CompletionTable:
     @cached_property
     def score(self) -> Score:
         """The means over all instances."""
-        return Score(
-            instances=len(self.counts),
-            missing=int((self.column("predicted") == 0).sum()),
-            hidden_instances=int((self.column("hidden") > 0).sum()),
-            miou=self._category_mean(self.iou),
-            occluded_miou=self._category_mean(self.occluded_iou),
-            instance_miou=_mean(self.iou),
-            instance_occluded_miou=_mean(self.occluded_iou),
-            micro_miou=micro_iou(self.column("shared"), self.column("prediction"), self.column("amodal")),
-            boundary_miou=self._category_mean(self.boundary_iou),
-        )
+        hidden = self.column("hidden") > 0
+        counts = {
+            "instances": len(self.counts),
+            "missing": int((self.column("predicted") == 0).sum()),
+            "hidden_instances": int(hidden.sum()),
+        }
+        values = {
+            MIOU.name: self._category_mean(self.iou),
+            OCCLUDED_MIOU.name: self._category_mean(self.occluded_iou),
+            INSTANCE_MIOU.name: _mean(self.iou),
+            INSTANCE_OCCLUDED_MIOU.name: _mean(self.occluded_iou),
+            MICRO_MIOU.name: micro_iou(self.column("shared"), self.column("prediction"), self.column("amodal")),
+        }
+        if self.boundary:
+            values[BOUNDARY_MIOU.name] = self._category_mean(self.boundary_iou)
+        return Score(counts=counts, values=values)
 
     def by_category(self) -> dict[str, Score]:
         """The scores of every category that has instances, in the data set's order."""
@@ -169,28 +158,8 @@ class CompletionTable:
             result[metric] = {name: _interval(row) for name, row in rows.items()}
         return result
 
-    def to_dict(self, *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
-        """Everything as JSON values, with each metric's formula and protocol; undefined numbers are None."""
-        shown = [metric for metric in METRICS.values() if self.boundary or metric is not BOUNDARY_MIOU]
-        content = {
-            "protocol": COMPLETION,
-            "metrics": [asdict(metric) for metric in shown],
-            "overall": asdict(self.score),
-            "by_category": {name: asdict(score) for name, score in self.by_category().items()},
-            "by_level": {name: asdict(score) for name, score in self.by_level().items()},
-            "levels": {name: f"hidden share > {low:g} and <= {high:g}" for name, (low, high) in LEVELS.items()},
-            "intervals": {
-                "level": 0.95,
-                "samples": samples,
-                "seed": seed,
-                **{
-                    metric: {name: asdict(row) for name, row in rows.items()}
-                    for metric, rows in self.intervals(samples=samples, seed=seed).items()
-                },
-            },
-        }
-        plain: dict[str, Any] = _without_nan(content)
-        return plain
+    def levels(self) -> dict[str, str]:
+        return {name: f"hidden share > {low:g} and <= {high:g}" for name, (low, high) in LEVELS.items()}
 
     def _select(self, rows: NDArray[np.bool_]) -> CompletionTable:
         return CompletionTable(self.names, self.counts[rows], boundary=self.boundary)
@@ -213,11 +182,3 @@ def _mean(values: NDArray[np.float64]) -> float:
 def _interval(means: NDArray[np.float64]) -> Interval:
     low, high = interval(means)
     return Interval(low=low, high=high)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

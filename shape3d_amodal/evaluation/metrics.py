@@ -36,6 +36,8 @@ class Metric:
         formula: P is the predicted amodal mask, A the true amodal mask, V the true visible mask.
         protocol: under which conditions numbers may share a table.
         source: where the definition comes from, and what was changed.
+        unit: "share" is a number in 0..1, shown in percent; anything else is shown as it is.
+        higher_is_better: whether the highest number of a comparison is the best.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Metric:
     formula: str
     protocol: str
     source: str
+    unit: str = "share"
+    higher_is_better: bool = True
 
 
 MIOU = Metric(

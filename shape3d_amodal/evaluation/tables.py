@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from shape3d_amodal.evaluation.completion_table import CompletionTable, Score
+from shape3d_amodal.evaluation.interface import Score, ScoreTable
+from shape3d_amodal.evaluation.metrics import Metric
 
 MISSING = "–"
 """What stands for an undefined number."""
@@ -23,9 +24,10 @@ class Table:
         title: caption.
         corner: what the row names are, e.g. "method".
         columns: column names.
-        rows: row names, each with one value a column, in percent; NaN is undefined.
+        rows: row names, each with one value a column, in percent or in the metric's unit; NaN is undefined.
         compare: whether the numbers of a column or those of a row compete for the best mark; None marks nothing.
         summary: names of the rows or columns that sum up the others, for a rule before them.
+        lower: names of the columns (of the rows, where those compete) of which the lowest number is the best.
     """
 
     title: str
@@ -34,6 +36,7 @@ class Table:
     rows: tuple[tuple[str, tuple[float, ...]], ...]
     compare: Literal["columns", "rows"] | None = "columns"
     summary: tuple[str, ...] = ()
+    lower: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert all(len(values) == len(self.columns) for _, values in self.rows), "one value a column"
@@ -52,16 +55,17 @@ class Table:
         return [[format_percent(value) for value in values] for _, values in self.rows]
 
     def best(self) -> list[list[bool]]:
-        """Which numbers are the highest of their column (or row) as printed, so that printed ties are marked alike.
+        """Which numbers are the best of their column (or row) as printed, so that printed ties are marked alike.
 
         Where fewer than two numbers are defined none is marked.
         """
         if self.compare is None:
             return [[False] * len(self.columns) for _ in self.rows]
-        if self.compare == "columns":
-            marks = [_highest(list(column)) for column in zip(*(values for _, values in self.rows), strict=True)]
-            return [list(row) for row in zip(*marks, strict=True)]
-        return [_highest(list(values)) for _, values in self.rows]
+        if self.compare == "rows":
+            return [_best(values, name in self.lower) for name, values in self.rows]
+        columns = zip(*(values for _, values in self.rows), strict=True)
+        marks = [_best(column, name in self.lower) for name, column in zip(self.columns, columns, strict=False)]
+        return [list(row) for row in zip(*marks, strict=True)]
 
     def to_markdown(self) -> str:
         """GitHub's Markdown, the best numbers bold; ends with a newline."""
@@ -82,51 +86,50 @@ class Table:
 
 
 def category_table(
-    methods: Mapping[str, CompletionTable], metric: str = "miou", *, title: str = "", without: tuple[str, ...] = ()
+    methods: Mapping[str, ScoreTable], metric: str = "miou", *, title: str = "", without: tuple[str, ...] = ()
 ) -> Table:
     """Rows are methods, columns the categories and their mean.
 
     Args:
         methods: the scores of each method by its name, all of one data set.
-        metric: "miou", "occluded_miou" or "boundary_miou".
+        metric: name of one of the track's metrics.
         title: caption.
         without: adds a column with the mean over all categories but these (each must be present).
     """
+    shown = _metrics(methods)[metric]
     categories = tuple(dict.fromkeys(name for table in methods.values() for name in table.names.values()))
     summary = ("mean", f"mean without {', '.join(without)}") if without else ("mean",)
+    columns = categories + summary
     rows = []
     for method, table in methods.items():
         own = table.by_category()
-        values = [_value(own.get(name), metric) for name in categories]
-        values.append(_value(table.score, metric))
+        values = [_value(own.get(name), shown) for name in categories]
+        values.append(_value(table.score, shown))
         if without:
-            values.append(_value(table.without(*without).score, metric))
+            values.append(_value(table.without(*without).score, shown))
         rows.append((method, tuple(values)))
-    return Table(title=title, corner="method", columns=categories + summary, rows=tuple(rows), summary=summary)
+    lower = () if shown.higher_is_better else columns
+    return Table(title=title, corner="method", columns=columns, rows=tuple(rows), summary=summary, lower=lower)
 
 
-def summary_table(methods: Mapping[str, CompletionTable], *, title: str = "") -> Table:
-    """Rows are methods, columns the means over everything: by category, by instance, by pixel."""
-    fields = {
-        "miou": "mIoU",
-        "occluded_miou": "occluded mIoU",
-        "instance_miou": "mIoU_full",
-        "instance_occluded_miou": "mIoU_occ",
-        "micro_miou": "micro mIoU",
-    }
-    if any(table.boundary for table in methods.values()):
-        fields["boundary_miou"] = "boundary mIoU"
-    rows = tuple((name, tuple(_value(table.score, field) for field in fields)) for name, table in methods.items())
-    return Table(title=title, corner="method", columns=tuple(fields.values()), rows=rows)
+def summary_table(methods: Mapping[str, ScoreTable], *, title: str = "") -> Table:
+    """Rows are methods, columns the track's metrics over everything."""
+    shown = _metrics(methods).values()
+    rows = tuple((name, tuple(_value(table.score, metric) for metric in shown)) for name, table in methods.items())
+    columns = tuple(metric.title for metric in shown)
+    lower = tuple(metric.title for metric in shown if not metric.higher_is_better)
+    return Table(title=title, corner="method", columns=columns, rows=rows, lower=lower)
 
 
-def level_table(methods: Mapping[str, CompletionTable], metric: str = "instance_miou", *, title: str = "") -> Table:
-    """Rows are methods, columns the occlusion levels (``completion_table.LEVELS``) with their numbers of instances."""
+def level_table(methods: Mapping[str, ScoreTable], metric: str = "instance_miou", *, title: str = "") -> Table:
+    """Rows are methods, columns the track's occlusion levels with their numbers of instances."""
+    shown = _metrics(methods)[metric]
     levels = {name: table.by_level() for name, table in methods.items()}
     first = next(iter(levels.values()))
-    rows = tuple((name, tuple(_value(score, metric) for score in own.values())) for name, own in levels.items())
-    columns = tuple(f"{level} ({score.instances})" for level, score in first.items())
-    return Table(title=title, corner="method", columns=columns, rows=rows)
+    rows = tuple((name, tuple(_value(score, shown) for score in own.values())) for name, own in levels.items())
+    columns = tuple(f"{level} ({score.counts['instances']})" for level, score in first.items())
+    lower = () if shown.higher_is_better else columns
+    return Table(title=title, corner="method", columns=columns, rows=rows, lower=lower)
 
 
 def format_percent(value: float) -> str:
@@ -137,10 +140,18 @@ def format_percent(value: float) -> str:
 _AXES = {"method": "category", "category": "method"}
 
 
-def _value(score: Score | None, metric: str) -> float:
-    return float("nan") if score is None else 100 * float(getattr(score, metric))
+def _metrics(methods: Mapping[str, ScoreTable]) -> dict[str, Metric]:
+    return {metric.name: metric for table in methods.values() for metric in table.metrics}
 
 
-def _highest(values: list[float]) -> list[bool]:
+def _value(score: Score | None, metric: Metric) -> float:
+    value = float("nan") if score is None else score.values.get(metric.name, float("nan"))
+    return 100 * value if metric.unit == "share" else value
+
+
+def _best(values: Sequence[float], lower: bool) -> list[bool]:
     rounded = [round(value, 1) for value in values if not math.isnan(value)]
-    return [len(rounded) > 1 and not math.isnan(value) and round(value, 1) == max(rounded) for value in values]
+    if len(rounded) < 2:
+        return [False] * len(values)
+    best = min(rounded) if lower else max(rounded)
+    return [not math.isnan(value) and round(value, 1) == best for value in values]
