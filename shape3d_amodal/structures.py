@@ -53,7 +53,7 @@ class _TensorBatch:
         return self._map(lambda tensor: tensor.detach())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rle:
     """A binary mask as a COCO compressed run-length code (column-major, LEB-like text)."""
 
@@ -65,7 +65,7 @@ class Rle:
         return {"size": [self.height, self.width], "counts": self.counts}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AmodalInstance:
     """One annotated object.
 
@@ -75,8 +75,11 @@ class AmodalInstance:
         visible: visible mask, never empty unless the object is fully hidden.
         amodal: whole mask, or None where only visible masks are known.
         occlude_rate: hidden area / amodal area in 0..1, or None where ``amodal`` is None.
-        depth_order: 0 is the nearest object of the image; None where unknown.
+        depth_order: rank from near (0) to far among the objects of ``cluster``, or of the image where that is None; of
+            two that overlap, the smaller is in front. None where unknown.
+        cluster: which of the image's groups of overlapping objects it belongs to; None where the image is not divided.
         ignore: present in the image but not scored.
+        is_stuff: an amorphous region such as sky, no countable thing.
         mesh: name of the source mesh, for scenes made from meshes; never given to a model.
     """
 
@@ -86,26 +89,35 @@ class AmodalInstance:
     amodal: Rle | None = None
     occlude_rate: float | None = None
     depth_order: int | None = None
+    cluster: int | None = None
     ignore: bool = False
+    is_stuff: bool = False
     mesh: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AmodalImage:
-    """One image with its instances. ``camera`` is kept for inspection and never given to a model."""
+    """One image with its instances.
+
+    Attributes:
+        depth_constraint: pairs of instance ids (in front, behind): an order that says nothing of other pairs.
+        camera: kept for inspection and never given to a model.
+    """
 
     id: int
     file_name: str
     width: int
     height: int
     instances: tuple[AmodalInstance, ...]
+    depth_constraint: tuple[tuple[int, int], ...] = ()
     camera: dict[str, float] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Category:
     id: int
     name: str
+    supercategory: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

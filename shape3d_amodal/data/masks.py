@@ -14,8 +14,8 @@ from typing import Any, TypeGuard
 
 import faster_coco_eval.core.mask as coco_mask
 import numpy as np
-from numba import njit
 
+from shape3d_amodal.data import mask_runs
 from shape3d_amodal.data.safe_io import MAX_IMAGE_PIXELS
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import Rle
@@ -54,7 +54,7 @@ def decode(rle: Rle) -> np.ndarray:
 
 def area(rle: Rle) -> int:
     """Number of pixels inside."""
-    return int(_area(_letters(rle.counts), rle.height * rle.width))
+    return int(mask_runs.area(_letters(rle.counts), rle.height * rle.width))
 
 
 def bbox(rle: Rle) -> tuple[float, float, float, float]:
@@ -84,13 +84,32 @@ def subtract(first: Rle, second: Rle) -> Rle:
         raise ValueError(
             f"expected masks of one size, got {first.height} x {first.width} and {second.height} x {second.width}"
         )
-    runs = _subtract(_letters(first.counts), _letters(second.counts), first.height * first.width)
+    runs = mask_runs.subtract(_letters(first.counts), _letters(second.counts), first.height * first.width)
     return _from_runs(runs.tolist(), first.height, first.width)
+
+
+def overlap(first: Rle, second: Rle) -> int:
+    """Number of pixels inside both of two masks of one size."""
+    return int(mask_runs.shared(_letters(first.counts), _letters(second.counts), first.height * first.width))
+
+
+def crop(rle: Rle) -> tuple[np.ndarray, int, int]:
+    """What lies in the mask's tight box: the mask [h,w] bool, and the column and the row of its corner.
+
+    An empty mask gives [0,0].
+    """
+    left, top, width, height = map(int, bbox(rle))
+    mask = np.zeros((height, width), dtype=bool)
+    if mask.size:
+        mask_runs.fill(_letters(rle.counts), rle.height * rle.width, rle.height, top, left, mask)
+    return mask, left, top
 
 
 def occlude_rate(visible: Rle, amodal: Rle) -> float:
     """Hidden area / amodal area, in 0..1, of two masks of one size; ``amodal`` must not be empty."""
-    return float(_hidden_share(_letters(amodal.counts), _letters(visible.counts), amodal.height * amodal.width))
+    return float(
+        mask_runs.hidden_share(_letters(amodal.counts), _letters(visible.counts), amodal.height * amodal.width)
+    )
 
 
 def check_size(height: Any, width: Any, *, file: str | Path | None, field: str | None) -> None:
@@ -161,11 +180,11 @@ def from_rle(value: Any, *, file: str | Path | None, field: str | None) -> Rle:
         counts = counts.decode("latin-1")
     if not counts.isascii():
         raise _bad_code(2, file, field)
-    runs, fault, plain = _runs(_letters(counts), height * width)
+    runs, fault, plain = mask_runs.runs(_letters(counts), height * width)
     if fault:
         raise _bad_code(fault, file, field)
     if not plain:  # empty runs inside confuse the box; write the same mask without them
-        return _from_runs(_subtract_runs(runs, np.array([height * width])).tolist(), height, width)
+        return _from_runs(mask_runs.subtract_runs(runs, np.array([height * width])).tolist(), height, width)
     return Rle(height, width, counts)
 
 
@@ -178,7 +197,7 @@ def _from_run_list(counts: list[Any], height: int, width: int, *, file: str | Pa
             file=file,
             field=field,
         )
-    runs = _subtract_runs(np.array(counts, dtype=np.int64), np.array([height * width]))
+    runs = mask_runs.subtract_runs(np.array(counts, dtype=np.int64), np.array([height * width]))
     return _from_runs(runs.tolist(), height, width)
 
 
@@ -240,85 +259,3 @@ def _from_runs(runs: list[int], height: int, width: int) -> Rle:
 
 def _letters(counts: str) -> np.ndarray:
     return np.frombuffer(counts.encode("ascii"), dtype=np.uint8)
-
-
-@njit(cache=True)
-def _runs(letters, pixels):  # type: ignore[no-untyped-def]
-    """Compressed text uint8 [L] for an image of ``pixels`` to runs int64 [R], a key of ``_FAULTS`` or 0, and whether no
-    run but perhaps the first is empty."""
-    runs = np.zeros(len(letters), dtype=np.int64)
-    count = 0
-    total = 0
-    position = 0
-    plain = True
-    while position < len(letters):
-        value = 0
-        shift = 0
-        group = 32
-        while group & 32:  # the sixth bit says that the number goes on
-            if position == len(letters):
-                return runs[:count], 1, plain
-            group = np.int64(letters[position]) - 48
-            position += 1
-            if group < 0 or group > 63:
-                return runs[:count], 2, plain
-            if shift > 30:
-                return runs[:count], 3, plain
-            value |= (group & 31) << shift
-            shift += 5
-        if group & 16:  # the fifth bit of the last group is the sign
-            value -= 1 << shift
-        if count > 2:
-            value += runs[count - 2]
-        if value < 0:
-            return runs[:count], 4, plain
-        total += value
-        if total > pixels:
-            return runs[:count], 5, plain
-        plain = plain and (value > 0 or count == 0)
-        runs[count] = value
-        count += 1
-    return runs[:count], 0 if total == pixels else 6, plain
-
-
-@njit(cache=True)
-def _subtract_runs(first, second):  # type: ignore[no-untyped-def]
-    """Runs of ``first`` and not ``second`` (int64, same sum), none of them empty but perhaps the first."""
-    result = np.zeros(len(first) + len(second) + 1, dtype=np.int64)
-    last = 0
-    i = 0
-    j = 0
-    left_first = first[0]
-    left_second = second[0]
-    while True:
-        step = min(left_first, left_second)
-        inside = (i & 1) & ~(j & 1)
-        if step > 0:
-            if inside != last & 1:
-                last += 1
-            result[last] += step
-        left_first -= step
-        left_second -= step
-        while left_second == 0 and j + 1 < len(second):
-            j += 1
-            left_second = second[j]
-        while left_first == 0:
-            i += 1
-            if i == len(first):
-                return result[: last + 1]
-            left_first = first[i]
-
-
-@njit(cache=True)
-def _subtract(first, second, pixels):  # type: ignore[no-untyped-def]
-    return _subtract_runs(_runs(first, pixels)[0], _runs(second, pixels)[0])
-
-
-@njit(cache=True)
-def _area(letters, pixels):  # type: ignore[no-untyped-def]
-    return _runs(letters, pixels)[0][1::2].sum()
-
-
-@njit(cache=True)
-def _hidden_share(amodal, visible, pixels):  # type: ignore[no-untyped-def]
-    return _subtract(amodal, visible, pixels)[1::2].sum() / _area(amodal, pixels)

@@ -1,0 +1,95 @@
+"""Order, clusters and visible masks: what follows of one from the others, by the rules of KINS.
+
+Qi et al., Amodal Instance Segmentation with KINS Dataset, CVPR 2019, sections 3.1 and 3.2: objects are divided into
+clusters, inside a cluster the nearer has the smaller order, and where two overlap the pixels are the nearer one's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from shape3d_amodal.data import masks
+from shape3d_amodal.structures import AmodalImage, AmodalInstance, Rle
+
+
+def overlapping(regions: Sequence[Rle]) -> Iterator[tuple[int, int]]:
+    """The pairs i < j of masks of one image that share a pixel."""
+    boxes = np.array([masks.bbox(region) for region in regions]).reshape(-1, 4)
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    for i in range(len(regions) - 1):
+        near = ((low[i + 1 :] < high[i]) & (low[i] < high[i + 1 :])).all(axis=1)
+        for j in (np.flatnonzero(near) + i + 1).tolist():
+            if masks.overlap(regions[i], regions[j]):
+                yield i, j
+
+
+def clusters(regions: Sequence[Rle]) -> list[int]:
+    """The cluster of each mask, counted from 0 in the order of the masks: two that overlap share theirs."""
+    labels = list(range(len(regions)))
+    for i, j in overlapping(regions):
+        joined, other = sorted((labels[i], labels[j]))
+        labels = [joined if label == other else label for label in labels]
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    return [numbers[label] for label in labels]
+
+
+def visible_by_order(instances: Sequence[AmodalInstance], index: int) -> Rle:
+    """The visible mask of instance ``index``: its amodal mask without those of its cluster that are nearer.
+
+    Args:
+        instances: those of one image, with amodal masks; those without an order hide nothing.
+    """
+    whole = instances[index]
+    nearer = [one.amodal for one in instances if one.amodal is not None and is_in_front(one, whole)]
+    assert whole.amodal is not None
+    return masks.subtract(whole.amodal, masks.union(nearer)) if nearer else whole.amodal
+
+
+def is_in_front(first: AmodalInstance, second: AmodalInstance) -> bool:
+    """Whether the orders say that ``first`` hides ``second`` where they overlap."""
+    if first.depth_order is None or second.depth_order is None or first.cluster != second.cluster:
+        return False
+    return first.depth_order < second.depth_order
+
+
+def kins_orders(image: AmodalImage) -> list[tuple[int, int | None]]:
+    """Cluster and order of each instance as KINS counts them: 0 for an object that overlaps no other, else from 1 on.
+
+    Orders stay as they are where the image is divided into clusters already. Otherwise its clusters are those of its
+    amodal masks, in each the ranks of ``depth_order``; None where an order in the cluster is unknown.
+    """
+    instances = image.instances
+    if instances and all(one.cluster is not None for one in instances):
+        return [(one.cluster or 0, one.depth_order) for one in instances]
+    labels = clusters([one.visible if one.amodal is None else one.amodal for one in instances])
+    members: dict[int, list[int | None]] = defaultdict(list)
+    for label, one in zip(labels, instances, strict=True):
+        members[label].append(one.depth_order)
+    return [(label, _rank(one.depth_order, members[label])) for label, one in zip(labels, instances, strict=True)]
+
+
+def image_orders(image: AmodalImage) -> list[int | None]:
+    """One order for the whole image, 0 nearest: that of the clusters, where there are some, with ties undone.
+
+    Clusters do not overlap, so that any order between them is right.
+    """
+    orders = [one.depth_order for one in image.instances]
+    if all(one.cluster is None for one in image.instances):
+        return orders
+    ranked = sorted((order, index) for index, order in enumerate(orders) if order is not None)
+    ranks: list[int | None] = [None] * len(orders)
+    for rank, (_, index) in enumerate(ranked):
+        ranks[index] = rank
+    return ranks
+
+
+def _rank(order: int | None, orders: Sequence[int | None]) -> int | None:
+    known = [one for one in orders if one is not None]
+    if len(orders) == 1:
+        return 0
+    if order is None or len(known) < len(orders):
+        return None
+    return sorted(set(known)).index(order) + 1
