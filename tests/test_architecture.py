@@ -37,6 +37,7 @@ READERS = {
 """Calls that open or parse files; data/safe_io.py makes them with caps and typed errors."""
 
 OWN_FILES = {
+    "data/archives.py": "reads what safe_io has opened",
     "data/mesh_files.py": "parses the bytes that safe_io has read",
     "training/checkpoints.py": "its own checkpoints, checked by their SHA-256",
     "training/logging.py": "its own log",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-import zlib
 from array import array
 from collections.abc import Callable
 from itertools import pairwise
@@ -19,6 +18,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 import trimesh
 
+from shape3d_amodal.data.archives import ZIP_ERRORS, ArraySpec, check_zip, read_npy_header
 from shape3d_amodal.data.safe_io import MeshData, parse_json, reason
 from shape3d_amodal.errors import DataError
 
@@ -27,8 +27,12 @@ MAX_FACES = 8_000_000
 MAX_GLB_DEPTH = 64
 
 OPEN13_SCALE = 32767.0
-OPEN13 = {"v": (("i2",), MAX_VERTICES), "f": (("u1", "u2", "u4"), MAX_FACES), "rgb": (("u1",), MAX_FACES)}
-"""Arrays [N,3] of an open13 .npz, their dtypes and most rows: coordinates x 32767, triangles, optional face colours."""
+OPEN13 = {
+    "v": ArraySpec(("i2",), (None, 3), MAX_VERTICES),
+    "f": ArraySpec(("u1", "u2", "u4"), (None, 3), MAX_FACES),
+    "rgb": ArraySpec(("u1",), (None, 3), MAX_FACES),
+}
+"""Arrays of an open13 .npz: coordinates x 32767, triangles, optional face colours."""
 
 _ITEM_BYTES = {"SCALAR": 4, "VEC2": 8, "VEC3": 12, "VEC4": 16, "MAT2": 16, "MAT3": 36, "MAT4": 64}
 
@@ -105,12 +109,13 @@ def parse_glb(data: bytes) -> Triangles:
 def parse_npz(data: bytes) -> Triangles:
     """The open13 layout (see ``OPEN13``); pickled arrays are refused."""
     arrays: dict[str, np.ndarray] = {}
+    check_zip(io.BytesIO(data))
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for key in OPEN13.keys() & {name.removesuffix(".npy") for name in archive.namelist()}:
                 with archive.open(f"{key}.npy") as entry:
                     arrays[key] = _npy(entry, key)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, KeyError) as error:
+    except ZIP_ERRORS as error:
         raise DataError(f"damaged .npz file ({reason(error)}); replace it") from error
     if missing := {"v", "f"} - set(arrays):
         raise DataError(f"expected arrays v and f, {' and '.join(sorted(missing))} is missing; see the open13 layout")
@@ -138,19 +143,14 @@ def _obj_corners(values: list[str], verts: int) -> list[int]:
 
 
 def _npy(entry: IO[bytes], key: str) -> np.ndarray:
-    """The array [N,3] of an archive's ``entry``, not read beyond its cap, with the dtype that ``OPEN13`` says."""
-    kinds, rows = OPEN13[key]
-    limit = rows * 3 * 4 + 4096
+    """The array [N,3] of an archive's ``entry``, not read beyond its cap, as ``OPEN13`` says."""
+    spec = OPEN13[key]
+    limit = spec.max_rows * 3 * 4 + 4096
     content = entry.read(limit + 1)
     if len(content) > limit:
-        raise DataError(f"expected at most {rows} rows, got more; simplify the mesh", field=key)
+        raise DataError(f"expected at most {spec.max_rows} rows, got more; simplify the mesh", field=key)
     stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, column_major, dtype = read_header(stream)
-    if dtype.str.lstrip("<|") not in kinds or len(shape) != 2 or shape[1] != 3 or column_major:
-        problem = f"expected {' or '.join(kinds)} of shape [N,3], got {dtype.str[:20]} of shape {list(shape)[:4]}"
-        raise DataError(problem, field=key)
+    shape, dtype = read_npy_header(stream, spec, key)
     body = content[stream.tell() :]
     if len(body) != shape[0] * 3 * dtype.itemsize:
         raise DataError(f"expected {shape[0]} rows as its header says, got {len(body)} bytes; replace it", field=key)

@@ -1,4 +1,4 @@
-"""The only module that opens foreign files: images, JSON and meshes, each bounded before it is read.
+"""The only module that opens foreign files: images, JSON, meshes and archives, each bounded before it is read.
 
 Whatever is wrong with a file ends in a ``DataError`` that names it. Only regular files are opened, so that a pipe or a
 device under a file's name cannot stall a job. Names that come from inside a file are resolved by ``resolve_inside``.
@@ -9,11 +9,14 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from PIL import JpegImagePlugin, PngImagePlugin
@@ -43,23 +46,38 @@ class MeshData:
     colors: np.ndarray | None = None
 
 
+@contextmanager
+def open_regular(path: str | Path) -> Iterator[BinaryIO]:
+    """The regular file ``path``, open for reading.
+
+    Raises:
+        DataError: it cannot be opened, or is no regular file.
+    """
+    path = Path(path)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError("expected a regular file, got a folder, pipe or device; check the path", file=path)
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"cannot read the file ({error.strerror}); check the path", file=path) from error
+    except ValueError as error:  # a name with a NUL or a lone surrogate
+        raise DataError("cannot read the file (no valid file name); check the path", file=repr(str(path))) from error
+    with file:
+        yield file
+
+
 def read_bytes(path: str | Path, limit: int) -> bytes:
     """The content of the regular file ``path``.
 
     Raises:
         DataError: it cannot be read, is no regular file, or has more than ``limit`` bytes.
     """
-    path = Path(path)
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError("expected a regular file, got a folder, pipe or device; check the path", file=path)
-        with path.open("rb") as file:
-            data = file.read(min(status.st_size, limit) + 1)  # read() takes memory for all that it is asked for
-    except OSError as error:
-        raise DataError(f"cannot read the file ({error.strerror}); check the path", file=path) from error
-    except ValueError as error:  # a name with a NUL or a lone surrogate
-        raise DataError("cannot read the file (no valid file name); check the path", file=repr(str(path))) from error
+    with open_regular(path) as file:
+        try:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, limit) + 1)  # read() takes memory for all that it is asked for
+        except OSError as error:
+            raise DataError(f"cannot read the file ({error.strerror}); check the disk", file=path) from error
     if len(data) > limit:
         raise DataError(f"expected at most {limit} bytes, got more; use a smaller file", file=path)
     return data
