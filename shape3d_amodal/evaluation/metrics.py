@@ -118,10 +118,15 @@ def boundary(mask: Mask, dilation: float = BOUNDARY_DILATION) -> Mask:
         mask: [H,W] bool.
         dilation: width of the band as a share of the image's diagonal; at least one pixel.
     """
-    width = max(1, round(dilation * float(np.hypot(*mask.shape))))
+    width = boundary_width(mask.shape[0], mask.shape[1], dilation)
     # Eroding `width` times by 3 x 3 is one erosion by a square, whose rows and columns are independent.
     eroded = ndimage.minimum_filter(mask.astype(np.uint8), 2 * width + 1, mode="constant", cval=0)
     return mask & (eroded == 0)
+
+
+def boundary_width(height: int, width: int, dilation: float = BOUNDARY_DILATION) -> int:
+    """Pixels of the boundary band of an image of that size, at least 1."""
+    return max(1, round(dilation * float(np.hypot(height, width))))
 
 
 def boundary_iou(prediction: Mask, target: Mask, dilation: float = BOUNDARY_DILATION) -> float:
