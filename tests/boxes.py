@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shape3d_amodal.data.meshes import Mesh
+from shape3d_amodal.data.mesh import Mesh
 
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 _CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])

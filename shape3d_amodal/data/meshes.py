@@ -1,19 +1,15 @@
-"""Mesh sources: where scenes, the shape bank and the renderers get their meshes from."""
+"""Mesh sources: where scenes, renders and the shape bank get their meshes from. ``mesh_source`` says what is known."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from urllib.parse import parse_qsl
 
-import numpy as np
-from numpy.typing import NDArray
-
-from shape3d_amodal.data import safe_io
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.data import safe_io, shapenet
+from shape3d_amodal.data.mesh import FileMeshes, MeshFile
+from shape3d_amodal.data.mesh_frames import OBJECT_FRAME, Frame
+from shape3d_amodal.errors import DataError, UsageError
 
 CATEGORIES = (
     "airplane",
@@ -57,84 +53,10 @@ SYNSETS = dict(
 _SYNSET_NAMES = {synset: name for name, synset in SYNSETS.items()}
 
 MESH_SUFFIXES = (".obj", ".ply", ".off", ".glb", ".npz")
-_KEPT = 1024
-"""Meshes that a source keeps in memory; the oldest goes first."""
 OPEN13 = Path(__file__).resolve().parents[2] / "assets" / "open13"
 
 
-@dataclass(frozen=True)
-class Mesh:
-    """A triangle mesh in the object frame: y up, bounding box centred at the origin, its diagonal 1.
-
-    Attributes:
-        name: unique in its source.
-        category: category name.
-        verts: [V,3] float32.
-        faces: [F,3] int32.
-        colors: [F,3] uint8, flat colour of each face.
-    """
-
-    name: str
-    category: str
-    verts: NDArray[np.float32]
-    faces: NDArray[np.int32]
-    colors: NDArray[np.uint8]
-
-
-class MeshSource(Protocol):
-    """Meshes by name; ``load`` may cache. The order of the names is fixed."""
-
-    @property
-    def names(self) -> Sequence[str]: ...
-
-    def category(self, name: str) -> str: ...
-
-    def load(self, name: str) -> Mesh: ...
-
-
-class FileMeshes:
-    """Meshes that lie in files: ``entries`` maps each mesh name to its category and path."""
-
-    def __init__(self, entries: dict[str, tuple[str, Path]]) -> None:
-        self._entries = entries
-        self.names = tuple(entries)
-        self._loaded: dict[str, Mesh] = {}
-
-    def category(self, name: str) -> str:
-        return self._entries[name][0]
-
-    def fingerprint(self) -> str:
-        """Changes when a mesh is added, removed, renamed or written anew: a SHA-256 over names, sizes and times."""
-        rows = [f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}" for name, (_, path) in self._entries.items()]
-        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-    def load(self, name: str) -> Mesh:
-        if name not in self._loaded:
-            if len(self._loaded) >= _KEPT:
-                self._loaded.pop(next(iter(self._loaded)))
-            category, path = self._entries[name]
-            self._loaded[name] = read_mesh(path, name=name, category=category)
-        return self._loaded[name]
-
-
-def read_mesh(path: Path, *, name: str, category: str) -> Mesh:
-    """Read a mesh file (y up) and bring it into the object frame.
-
-    Raises:
-        DataError: the file cannot be used, or all its vertices coincide.
-    """
-    data = safe_io.read_mesh(path)
-    used = np.unique(data.faces)
-    low, high = data.verts[used].min(axis=0), data.verts[used].max(axis=0)
-    diagonal = float(np.linalg.norm(high - low))
-    if not diagonal > 0:
-        raise DataError("expected a mesh with an extent, all its vertices coincide", file=path, field="vertices")
-    verts = (data.verts - (low + high) / 2) / diagonal
-    colors = np.full((len(data.faces), 3), 180, np.uint8) if data.colors is None else data.colors
-    return Mesh(name, category, verts.astype(np.float32), data.faces.astype(np.int32), colors)
-
-
-def open13(split: str, folder: Path = OPEN13) -> FileMeshes:
+def open13(split: str, folder: Path = OPEN13, *, strict: bool = False) -> FileMeshes:
     """The meshes of Open13's ``split``: train, val, test, or several joined by ``+``.
 
     Raises:
@@ -143,15 +65,14 @@ def open13(split: str, folder: Path = OPEN13) -> FileMeshes:
     index = folder / "index.tsv"
     if not index.is_file():
         raise DataError("no such file; open13 lies in assets/open13 of a clone of the repository", file=index)
-    wanted = set(split.split("+"))
-    if not wanted <= {"train", "val", "test"}:
-        raise DataError(f"expected train, val, test or a sum of them, got {split!r}", file=index, field="split")
+    wanted = _splits(split, index)
     with index.open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines, delimiter="\t") if row["split"] in wanted]
-    return FileMeshes({f"{row['category']}/{row['name']}": (row["category"], folder / row["path"]) for row in rows})
+    entries = {f"{row['category']}/{row['name']}": MeshFile(row["category"], folder / row["path"]) for row in rows}
+    return FileMeshes(entries, spec=f"open13:{split}", strict=strict)
 
 
-def mesh_folder(folder: Path) -> FileMeshes:
+def mesh_folder(folder: Path, *, frame: Frame = OBJECT_FRAME, strict: bool = False, spec: str = "") -> FileMeshes:
     """Any folder of meshes, ``<category>/.../<file>``; files directly in it have the folder's own name as category.
 
     Folders named by one of ``SYNSETS`` (ShapeNet) have its category's name.
@@ -161,18 +82,102 @@ def mesh_folder(folder: Path) -> FileMeshes:
     """
     if not folder.is_dir():
         raise DataError("expected a folder of meshes, there is none", file=folder)
-    entries: dict[str, tuple[str, Path]] = {}
+    entries: dict[str, MeshFile] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in MESH_SUFFIXES and path.is_file():
             parts = path.relative_to(folder).parts
             category = parts[0] if len(parts) > 1 else folder.resolve().name
-            entries["/".join(parts)] = (_SYNSET_NAMES.get(category, category), path)
+            entries["/".join(parts)] = MeshFile(_SYNSET_NAMES.get(category, category), path, frame)
     if not entries:
         raise DataError(f"expected mesh files ({', '.join(MESH_SUFFIXES)}), found none", file=folder)
-    return FileMeshes(entries)
+    return FileMeshes(entries, spec=spec or str(folder), strict=strict)
 
 
-def mesh_source(spec: str) -> FileMeshes:
-    """``open13:train`` (or val, test, train+val), or the path of a folder of meshes."""
+def shapenet_core(
+    root: Path, split: str | None = None, *, only_13: bool = False, strict: bool = False, spec: str = ""
+) -> FileMeshes:
+    """ShapeNetCore of either version (see ``data.shapenet``), turned from its own frame into the object frame.
+
+    Args:
+        root: its folder.
+        split: train, val, test or several joined by ``+``, by the official all.csv; None is all that is on disk.
+        only_13: leave out what is none of ``CATEGORIES``.
+
+    Raises:
+        DataError: the folder, its taxonomy or its split cannot be used, or nothing is left.
+    """
+    names = {**shapenet.synset_names(root), **_SYNSET_NAMES}
+    wanted = None if split is None else _splits(split, root / "all.csv")
+    splits = {} if wanted is None else shapenet.official_split(root)
+    entries: dict[str, MeshFile] = {}
+    skipped: dict[str, str] = {}
+    for model in shapenet.models(root, _SYNSET_NAMES if only_13 else None):
+        name, place = f"{model.synset}/{model.model}", splits.get((model.synset, model.model))
+        if wanted is not None and place is None:
+            skipped[name] = "all.csv gives it no split"
+        elif wanted is not None and place not in wanted:
+            continue
+        elif model.path is None:
+            skipped[name] = "its folder has neither models/model_normalized.obj nor model.obj"
+        else:
+            entries[name] = MeshFile(names.get(model.synset, model.synset), model.path, model.frame)
+    if not entries:
+        raise DataError(f"expected models of the split {split or 'all'}, found none", file=root)
+    return FileMeshes(entries, spec=spec or f"shapenet:{root}", strict=strict, skipped=skipped)
+
+
+def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
+    """The source that ``spec`` names.
+
+    - ``open13:train`` (val, test, train+val): the meshes that come with the repository;
+    - ``shapenet:FOLDER`` or ``shapenet:FOLDER:train``: ShapeNetCore v1 or v2, all or one official split;
+      ``shapenet13:...`` its 13 published categories alone;
+    - ``FILE.json``: a source that ``shape3d-amodal meshes`` has checked, less what it could not use;
+    - ``FOLDER``: any folder of meshes by category, y up and front +z; ``FOLDER?up=+z&front=-y`` says otherwise. With
+      ShapeNet's taxonomy.json in it, it is ShapeNet.
+
+    Raises:
+        DataError, UsageError: there is no such source.
+    """
     kind, _, rest = spec.partition(":")
-    return open13(rest) if kind == "open13" else mesh_folder(Path(spec))
+    if kind == "open13":
+        return open13(rest, strict=strict)
+    if kind in ("shapenet", "shapenet13"):
+        folder, _, last = rest.rpartition(":")
+        split = last if folder and set(last.split("+")) <= set(shapenet.SPLITS) else None
+        root = Path(folder if split else rest)
+        return shapenet_core(root, split, only_13=kind == "shapenet13", strict=strict, spec=spec)
+    if spec.endswith(".json"):
+        return _checked_source(Path(spec), strict=strict)
+    name, _, options = spec.partition("?")
+    if not options and (Path(name) / "taxonomy.json").is_file() and shapenet.is_shapenet(Path(name)):
+        return shapenet_core(Path(name), strict=strict, spec=f"shapenet:{name}")
+    return mesh_folder(Path(name), frame=_frame(options), strict=strict, spec=spec)
+
+
+def _checked_source(path: Path, *, strict: bool) -> FileMeshes:
+    """The source of a manifest that ``data.mesh_check`` wrote."""
+    manifest = safe_io.read_json(path, limit=256 * 1024**2)
+    spec, skipped, listing = (
+        manifest.get(key) if type(manifest) is dict else None for key in ("source", "skipped", "listing_sha256")
+    )
+    if not isinstance(spec, str) or spec.endswith(".json") or type(skipped) is not dict:
+        raise DataError("expected what `shape3d-amodal meshes` writes, got other JSON", file=path)
+    source = mesh_source(spec, strict=strict)
+    if source.listing_sha256() != listing:
+        raise DataError(f"{spec} has changed since it was checked; run `shape3d-amodal meshes` again", file=path)
+    return source.without({str(name): str(why) for name, why in skipped.items()})
+
+
+def _frame(options: str) -> Frame:
+    values = dict(parse_qsl(options.replace("+", "%2B"), keep_blank_values=True))
+    if unknown := set(values) - {"up", "front"}:
+        raise UsageError(f"meshes: unknown option {min(unknown)!r}; expected FOLDER?up=+z&front=-y")
+    return Frame(**{name: axis if axis[:1] in ("+", "-") else f"+{axis}" for name, axis in values.items()})
+
+
+def _splits(split: str, file: Path) -> set[str]:
+    wanted = set(split.split("+"))
+    if not wanted <= set(shapenet.SPLITS):
+        raise DataError(f"expected train, val, test or a sum of them, got {split!r}", file=file, field="split")
+    return wanted

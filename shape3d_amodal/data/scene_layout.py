@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.data.meshes import Mesh
+from shape3d_amodal.data.mesh import Mesh
 
 NEAREST_DEPTH = 0.3
 """Nothing stands nearer to the camera than this (world units; an object's diagonal is about 1)."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.data.meshes import Mesh
+from shape3d_amodal.data.mesh import Mesh
 from shape3d_amodal.data.scene_layout import Camera, PlacedObject
 
 Colors = NDArray[np.float32]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data import scene_shading as shading
-from shape3d_amodal.data.meshes import MeshSource
+from shape3d_amodal.data.mesh import Mesh, MeshSource, UnusableMeshError
 from shape3d_amodal.data.scene_layout import (
     NEAREST_DEPTH,
     Camera,
@@ -28,12 +29,14 @@ from shape3d_amodal.data.scene_layout import (
     place_in_front,
     stand,
 )
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.rendering.zbuffer import rasterize
 
 Mask = NDArray[np.bool_]
 _PURPOSE = 1_001
 """Keeps the scenes' generators apart from those of other uses of the same seed."""
+_DRAWS = 100
+"""Meshes that are drawn for an object until one can be used."""
 _TRIES = 500
 """Random arrangements that are tried for a scene; with ordinary meshes and limits more than half of them serve."""
 
@@ -121,18 +124,43 @@ class _MeshPicker:
 
     def __init__(self, meshes: MeshSource, config: SceneConfig, rng: np.random.Generator) -> None:
         self._meshes, self._config, self._rng = meshes, config, rng
-        self._by_category: dict[str, list[str]] = {}
-        for name in meshes.names:
-            self._by_category.setdefault(meshes.category(name), []).append(name)
+        self._by_category = _names_by_category(meshes)
 
     def __call__(self, category: str | None = None) -> PlacedObject:
         rng = self._rng
-        if category is None and self._config.balance:
-            category = str(rng.choice(sorted(self._by_category)))
-        names: Sequence[str] = self._meshes.names if category is None else self._by_category[category]
-        mesh = self._meshes.load(names[int(rng.integers(len(names)))])
+        mesh = self._draw(category)
         verts = deform(mesh.verts, self._config.deform * rng.random(), rng)
         return stand(mesh, verts, size=rng.uniform(0.75, 1.3), yaw=rng.uniform(0, 2 * np.pi))
+
+    def _draw(self, category: str | None) -> Mesh:
+        """A mesh of ``category``, or of any; those that cannot be used are passed over.
+
+        Raises:
+            DataError: there seems to be none.
+        """
+        for _ in range(_DRAWS):
+            drawn = category
+            if drawn is None and self._config.balance:
+                drawn = str(self._rng.choice(list(self._by_category)))
+            names: Sequence[str] = self._meshes.names if drawn is None else self._by_category[drawn]
+            try:
+                return self._meshes.load(names[int(self._rng.integers(len(names)))])
+            except UnusableMeshError as error:
+                last = error
+        raise DataError(f"{last.problem} (none of {_DRAWS} meshes drawn can be used)", file=last.file, field=last.field)
+
+
+_CATEGORIES: WeakKeyDictionary[MeshSource, dict[str, list[str]]] = WeakKeyDictionary()
+
+
+def _names_by_category(meshes: MeshSource) -> dict[str, list[str]]:
+    """The source's names by category, sorted; made once for each source, which may have tens of thousands."""
+    if meshes not in _CATEGORIES:
+        found: dict[str, list[str]] = {}
+        for name in meshes.names:
+            found.setdefault(meshes.category(name), []).append(name)
+        _CATEGORIES[meshes] = dict(sorted(found.items()))
+    return _CATEGORIES[meshes]
 
 
 def _draw(placed: PlacedObject, camera: Camera) -> _Drawn | None:
