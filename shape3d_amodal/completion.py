@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from shape3d_amodal.baselines.interface import make_result, without_ground_truth
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal.baselines.interface import without_ground_truth
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.crops import OCCLUDER
 from shape3d_amodal.data.formats.coco_amodal import load_image
 from shape3d_amodal.data.formats.results import AmodalResult
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.pipeline import CompletedObject, ShapePriorPipeline
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
-Completed = tuple[AmodalImage, list[tuple[AmodalInstance, CompletedObject]]]
+Objects = list[tuple[AmodalInstance, CompletedObject]]
+Completed = tuple[AmodalImage, Objects]
 
 
 def complete_dataset(
@@ -40,19 +44,64 @@ def complete_dataset(
         DataError: a category that the weights do not know (before anything is done), or an image that cannot be read.
     """
     check_categories(pipeline, dataset, annotations)
-    names = dataset.category_names
     for image in dataset.images:
         picture = load_image(images, image, file=annotations)
-        seen = without_ground_truth(image).instances
-        objects = pipeline.complete(
-            picture,
-            [masks.decode(instance.visible) for instance in seen],
-            [names[instance.category_id] for instance in seen],
-            depth_order=[instance.depth_order for instance in seen],
-            fit_steps=fit_steps,
-        )
-        completed = [instance for instance in image.instances if names[instance.category_id] != OCCLUDER]
-        yield image, list(zip(completed, objects, strict=True))
+        yield image, complete_image(pipeline, picture, image, dataset.category_names, fit_steps)
+
+
+def complete_image(
+    pipeline: ShapePriorPipeline,
+    picture: NDArray[np.uint8],
+    image: AmodalImage,
+    names: Mapping[int, str],
+    fit_steps: int | None = None,
+) -> Objects:
+    """The instances of one image whose category is not ``occluder``, each with its completion.
+
+    Args:
+        picture: [H,W,3] uint8, RGB.
+        image: its instances; no ground truth is looked at.
+        names: category names by id.
+    """
+    seen = without_ground_truth(image).instances
+    objects = pipeline.complete(
+        picture,
+        [masks.decode(instance.visible) for instance in seen],
+        [names[instance.category_id] for instance in seen],
+        depth_order=[instance.depth_order for instance in seen],
+        fit_steps=fit_steps,
+    )
+    completed = [instance for instance in image.instances if names[instance.category_id] != OCCLUDER]
+    return list(zip(completed, objects, strict=True))
+
+
+class PipelineMethod:
+    """The pipeline as a method beside others (``baselines.interface.CompletionMethod``).
+
+    Args:
+        pipeline: the stages, as they shall run.
+        names: category names by id.
+
+    Raises:
+        UsageError: a name that the weights do not know.
+    """
+
+    def __init__(self, pipeline: ShapePriorPipeline, names: Mapping[int, str], *, name: str = "ours") -> None:
+        unknown = set(names.values()) - {*pipeline.categories, OCCLUDER}
+        if unknown:
+            known = ", ".join(pipeline.categories)
+            raise UsageError(f"unknown category {min(unknown)!r}; these weights know {known}")
+        self.name = name
+        self._pipeline = pipeline
+        self._names = names
+        model = pipeline.model
+        parts = {"full": (model,), "2d": (model.refinement,)}.get(pipeline.refine, (model.prior,))
+        self.parameters = sum(parameter.numel() for part in parts for parameter in part.parameters())
+
+    def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
+        """See ``interface.CompletionMethod``; instances of category ``occluder`` have no result."""
+        objects = complete_image(self._pipeline, image, record, self._names)
+        return [to_result(record, instance, one) for instance, one in objects]
 
 
 def check_categories(pipeline: ShapePriorPipeline, dataset: AmodalDataset, annotations: Path) -> None:
@@ -68,14 +117,26 @@ def check_categories(pipeline: ShapePriorPipeline, dataset: AmodalDataset, annot
 
 def without_depth_order(dataset: AmodalDataset) -> AmodalDataset:
     """The data set as if no depth order were known: every object may hide every other."""
-    images = tuple(
-        replace(image, instances=tuple(replace(one, depth_order=None) for one in image.instances))
-        for image in dataset.images
+    return replace(dataset, images=tuple(map(hide_depth_order, dataset.images)))
+
+
+def hide_depth_order(image: AmodalImage) -> AmodalImage:
+    """The image as if no depth order were known."""
+    return replace(image, instances=tuple(replace(one, depth_order=None) for one in image.instances))
+
+
+def to_result(
+    image: AmodalImage, instance: AmodalInstance, one: CompletedObject, mesh: str | None = None
+) -> AmodalResult:
+    """An object in the results format. Its mask is taken as it is: a bare silhouette need not hold the visible mask."""
+    return AmodalResult(
+        image_id=image.id,
+        category_id=instance.category_id,
+        score=one.score,
+        segmentation=masks.encode(one.amodal),
+        annotation_id=instance.id,
+        visible=instance.visible,
+        occluded=masks.encode(one.amodal & ~one.visible),
+        viewpoint=one.viewpoint,
+        mesh=mesh,
     )
-    return replace(dataset, images=images)
-
-
-def to_result(image: AmodalImage, instance: AmodalInstance, one: CompletedObject, mesh: str | None) -> AmodalResult:
-    """An object in the results format."""
-    result = make_result(image, instance, one.amodal, one.score)
-    return replace(result, viewpoint=one.viewpoint, mesh=mesh)

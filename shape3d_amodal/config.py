@@ -58,6 +58,15 @@ def parse_config(text: str, cls: type[T], *, source: str = "configuration", over
         raise UsageError(f"{source}: expected a mapping of options, got {type(raw).__name__}")
     for override in overrides:
         _put(raw, override)
+    return from_mapping(raw, cls, source=source)
+
+
+def from_mapping(raw: dict[str, Any], cls: type[T], *, source: str) -> T:
+    """Check ``raw`` (as YAML gives it) as a ``cls``; ``source`` names it in errors.
+
+    Raises:
+        UsageError: an unknown key or a wrong value.
+    """
     raw = _over(_group_defaults(cls), raw)
     try:
         return TypeAdapter(cls).validate_python(raw)

@@ -27,6 +27,8 @@ class ConvexHull:
             False keeps the plain hull.
     """
 
+    parameters = 0
+
     def __init__(self, *, background: bool = True) -> None:
         self._background = background
         self.name = "convex hull" if background else "convex hull, plain"

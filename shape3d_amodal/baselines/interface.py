@@ -1,12 +1,12 @@
 """What a completion method is: image and visible masks in, amodal masks out.
 
-A method is any object with ``name`` and ``complete``; the pipeline and the learned baselines fit as they are. ``run``
-shows a method only what the protocol allows, so a method cannot score by looking at the ground truth.
+A method is any object with ``name``, ``parameters`` and ``complete``. Whoever runs one shows it only what the protocol
+allows (``without_ground_truth``), so a method cannot score by looking at the ground truth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import AmodalResult
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
+from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 
 class CompletionMethod(Protocol):
@@ -23,6 +23,8 @@ class CompletionMethod(Protocol):
 
     name: str
     """Name in tables."""
+    parameters: int
+    """Numbers that were learned; 0 where nothing is."""
 
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> Sequence[AmodalResult]:
         """One result for each instance of ``record``, in its order (``make_result`` makes them).
@@ -39,18 +41,6 @@ def without_ground_truth(record: AmodalImage) -> AmodalImage:
         replace(instance, amodal=None, occlude_rate=None, mesh=None, ignore=False) for instance in record.instances
     )
     return replace(record, instances=instances, camera=None)
-
-
-def run(
-    method: CompletionMethod, dataset: AmodalDataset, read_image: Callable[[AmodalImage], NDArray[np.uint8]]
-) -> Iterator[AmodalResult]:
-    """The results of ``method`` on every image, in the order of ``dataset``.
-
-    Args:
-        read_image: gives the pixels [H,W,3] uint8 of an image.
-    """
-    for record in dataset.images:
-        yield from method.complete(read_image(record), without_ground_truth(record))
 
 
 def make_result(

@@ -15,6 +15,7 @@ class VisibleOnly:
     """Completes nothing. Its occluded IoU is 0 by definition."""
 
     name = "visible only"
+    parameters = 0
 
     def complete(self, _image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.CompletionMethod``; the image is not looked at."""

@@ -31,7 +31,7 @@ from typing import Any
 import tyro
 
 from shape3d_amodal import __version__
-from shape3d_amodal.cli import complete, demo, doctor, evaluate, render, scenes, train
+from shape3d_amodal.cli import benchmark, complete, demo, doctor, evaluate, render, scenes, train
 from shape3d_amodal.errors import AmodalError, MissingBackendError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -42,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "complete": complete.complete,
     "render": render.render,
     "evaluate": evaluate.evaluate,
+    "benchmark": benchmark.benchmark,
 }
 DESCRIPTION = """Amodal instance segmentation with a 3D shape prior.
 

@@ -1,9 +1,9 @@
-"""The pictures of one completed object: image, visible mask, silhouette, final mask and ground truth side by side."""
+"""The pictures of one completed object: image, visible mask, predicted masks and ground truth side by side."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,42 +18,52 @@ LEGEND = "Blue is the visible part, orange the hidden part; numbers are IoUs wit
 """What the colours and numbers of the panels say."""
 
 _SIDE = 256
-"""Pictures that are smaller are enlarged by a whole factor to about this side, so that contours stay thin."""
+"""Enough pixels for thin contours."""
 
 
 def completion_case(
-    title: str, image: Image, *, visible: Mask, silhouette: Mask, final: Mask, truth: Mask, margin: float = 0.25
+    title: str,
+    image: Image,
+    *,
+    visible: Mask,
+    masks: Mapping[str, Mask],
+    focus: str,
+    truth: Mask,
+    margin: float = 0.25,
+    side: int = _SIDE,
 ) -> ReportCase:
-    """Five panels, cropped around the object, with IoUs in percent; the case's score is the final mask's IoU.
+    """Panels cropped around the object, with IoUs in percent; the case's score is the IoU of the mask ``focus``.
 
     Args:
         title: e.g. the category.
         image: [H,W,3] uint8.
-        visible, silhouette, final, truth: [H,W] bool: given visible mask, rendered coarse mask, refined amodal mask,
-            true amodal mask.
+        visible: [H,W] bool, given visible mask.
+        masks: [H,W] bool each, predicted masks by label, a panel each.
+        focus: the label that the caption is about.
+        truth: [H,W] bool, true amodal mask.
         margin: shown around the object, as a share of its longer side.
+        side: of the panels, about; smaller crops are enlarged by a whole factor, larger ones made smaller.
     """
-    hidden = (truth & ~visible).sum() / max(int(truth.sum()), 1)
+    final = masks[focus]
     part = crop_around(truth | final | visible, margin)
-    factor = max(1, math.ceil(_SIDE / max(part[0].stop - part[0].start, part[1].stop - part[1].start)))
-    picture = _enlarge(image[part], factor)
+    shape = truth[part].shape
+    factor = max(1, math.ceil(side / max(shape)))
 
-    def cut(mask: Mask) -> Mask:
-        enlarged: Mask = mask[part].repeat(factor, axis=0).repeat(factor, axis=1)
-        return enlarged
+    def panel(label: str, mask: Mask | None = None, *, value: bool = True) -> Panel:
+        picture = _enlarge(image[part], factor)
+        if mask is not None:
+            seen, whole = (_enlarge_mask(one[part], factor) for one in (visible & mask, mask))
+            picture = draw_amodal(picture, seen, whole)
+        number = "" if mask is None or not value else _percent(iou(mask, truth))
+        return Panel(label=label, image=_bounded(picture, 2 * side), value=number)
 
-    seen = cut(visible)
     panels = (
-        Panel(label="image", image=picture),
-        Panel(label="visible mask", image=draw_amodal(picture, seen, seen), value=_percent(iou(visible, truth))),
-        Panel(
-            label="silhouette",
-            image=draw_amodal(picture, cut(silhouette & visible), cut(silhouette)),
-            value=_percent(iou(silhouette, truth)),
-        ),
-        Panel(label="final mask", image=draw_amodal(picture, seen, cut(final)), value=_percent(iou(final, truth))),
-        Panel(label="ground truth", image=draw_amodal(picture, cut(visible & truth), cut(truth))),
+        panel("image"),
+        panel("visible mask", visible),
+        *(panel(label, mask) for label, mask in masks.items()),
+        panel("ground truth", truth, value=False),
     )
+    hidden = (truth & ~visible).sum() / max(int(truth.sum()), 1)
     caption = (
         f"{100 * hidden:.0f} % hidden · IoU {_percent(iou(final, truth))} · "
         f"occluded IoU {_percent(occluded_iou(final, truth, visible))}"
@@ -70,6 +80,19 @@ def _enlarge(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
         return image
     size = (image.shape[1] * factor, image.shape[0] * factor)
     return np.asarray(PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BICUBIC))
+
+
+def _enlarge_mask(mask: Mask, factor: int) -> Mask:
+    enlarged: Mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)
+    return enlarged
+
+
+def _bounded(image: Image, side: int) -> Image:
+    if max(image.shape[:2]) <= side:
+        return image
+    picture = PillowImage.fromarray(image)
+    picture.thumbnail((side, side), PillowImage.Resampling.LANCZOS)
+    return np.asarray(picture)
 
 
 def gallery(cases: Sequence[ReportCase], side: int = 144, gap: int = 4) -> Image:

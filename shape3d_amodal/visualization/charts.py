@@ -1,4 +1,4 @@
-"""Bar charts as SVG text, coloured by the page's style sheet, without scripts."""
+"""Charts as SVG text, coloured by the page's style sheet, without scripts: bars by group, and what they share."""
 
 from __future__ import annotations
 
@@ -6,28 +6,60 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Protocol
 
 from shape3d_amodal.evaluation.tables import MISSING, format_percent
 
 SERIES_COLORS = 8
 """Colours in the style sheet; further series begin again."""
 
-_WIDTH, _TOP, _BOTTOM, _LEFT, _RIGHT = 1080, 12, 300, 40, 4
+WIDTH, _TOP, _BOTTOM, _LEFT, _RIGHT = 1080, 12, 300, 40, 4
+
+
+class Chart(Protocol):
+    """What a report can show."""
+
+    @property
+    def title(self) -> str:
+        """Heading."""
+
+    @property
+    def note(self) -> str:
+        """One sentence below it, may be empty."""
+
+    def svg(self) -> str:
+        """The chart as an ``<svg>`` element."""
+
+    def legend(self) -> str:
+        """What its colours mean, as HTML; may be empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One colour of bars.
+    """One method in a chart.
 
     Attributes:
         name: in the legend.
         values: percent, one a group; NaN leaves a gap.
         intervals: low and high in percent, one a group, drawn as whiskers; NaN draws none.
+        color: number of its colour; None is the accent, for what the chart is about.
     """
 
     name: str
     values: tuple[float, ...]
     intervals: tuple[tuple[float, float], ...] | None = None
+    color: int | None = None
+
+    @property
+    def style(self) -> str:
+        """Its class in the style sheet."""
+        return "s-main" if self.color is None else f"s{self.color % SERIES_COLORS}"
+
+    def interval(self, index: int) -> tuple[float, float] | None:
+        """Low and high of one group, where they are defined."""
+        if self.intervals is None or math.isnan(sum(self.intervals[index])):
+            return None
+        return self.intervals[index]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +70,7 @@ class BarChart:
         title: heading.
         note: one sentence below it, may be empty.
         groups: names along the axis.
-        series: in the order of the bars of a group. The last one is emphasised, as the one that it is about.
+        series: in the order of the bars of a group.
     """
 
     title: str
@@ -49,38 +81,39 @@ class BarChart:
     def __post_init__(self) -> None:
         assert all(len(one.values) == len(self.groups) for one in self.series), "one value a group"
 
+    def svg(self) -> str:
+        """The chart as an ``<svg>`` element; each bar tells its number when pointed at."""
+        slanted = max((len(name) for name in self.groups), default=0) * 7 > _step(self)
+        height = _BOTTOM + (84 if slanted else 28)
+        parts = [open_svg(self.title, self.series, height), *_grid()]
+        for index, group in enumerate(self.groups):
+            parts += _bars(self, index)
+            parts.append(_label(group, _LEFT + (index + 0.5) * _step(self), slanted))
+        return "\n".join([*parts, "</svg>"])
 
-def series_class(number: int, count: int) -> str:
-    """The style class of series ``number`` of ``count``; the last one has the accent."""
-    return "s-main" if number == count - 1 else f"s{number % SERIES_COLORS}"
-
-
-def svg(chart: BarChart) -> str:
-    """The chart as an ``<svg>`` element; each bar tells its number when pointed at."""
-    slanted = max((len(name) for name in chart.groups), default=0) * 7 > _step(chart)
-    height = _BOTTOM + (84 if slanted else 28)
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(_summary(chart))}">',
-        *_grid(),
-    ]
-    for index, group in enumerate(chart.groups):
-        parts += _bars(chart, index)
-        parts.append(_label(group, _LEFT + (index + 0.5) * _step(chart), slanted))
-    return "\n".join([*parts, "</svg>"])
+    def legend(self) -> str:
+        return legend(self.series)
 
 
-def legend(chart: BarChart) -> str:
+def legend(series: Sequence[Series]) -> str:
     """The names of the series with their colours, as an HTML list."""
-    count = len(chart.series)
-    items = (
-        f'<li><span class="swatch {series_class(number, count)}"></span>{escape(one.name)}</li>'
-        for number, one in enumerate(chart.series)
-    )
+    items = (f'<li><span class="swatch {one.style}"></span>{escape(one.name)}</li>' for one in series)
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
+def open_svg(title: str, series: Sequence[Series], height: float) -> str:
+    """The opening tag, with the means for those who do not see the chart; all numbers are in the tables."""
+
+    def mean(values: Sequence[float]) -> str:
+        defined = [value for value in values if not math.isnan(value)]
+        return format_percent(sum(defined) / len(defined)) if defined else MISSING
+
+    summary = f"{title}. " + "; ".join(f"{one.name}: mean {mean(one.values)}" for one in series)
+    return f'<svg class="chart" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(summary)}">'
+
+
 def _step(chart: BarChart) -> float:
-    return (_WIDTH - _LEFT - _RIGHT) / max(len(chart.groups), 1)
+    return (WIDTH - _LEFT - _RIGHT) / max(len(chart.groups), 1)
 
 
 def _y(value: float) -> float:
@@ -92,7 +125,7 @@ def _grid() -> list[str]:
     for value in range(0, 101, 20):
         y = _y(value)
         kind = "axis" if value == 0 else "grid"
-        lines.append(f'<line class="{kind}" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        lines.append(f'<line class="{kind}" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         lines.append(f'<text class="tick" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value}</text>')
     return lines
 
@@ -111,15 +144,13 @@ def _bars(chart: BarChart, index: int) -> list[str]:
         y = _y(value)
         gap = min(1.0, width * 0.1)
         parts.append(
-            f'<rect class="{series_class(number, count)}" x="{left + gap / 2:.2f}" y="{y:.1f}" '
+            f'<rect class="{one.style}" x="{left + gap / 2:.2f}" y="{y:.1f}" '
             f'width="{width - gap:.2f}" height="{_BOTTOM - y:.1f}" rx="1.5"><title>{escape(name)}</title></rect>'
         )
-        low, high = one.intervals[index] if one.intervals is not None else (math.nan, math.nan)
-        if not (math.isnan(low) or math.isnan(high)):
-            middle = left + width / 2
-            parts.append(
-                f'<line class="whisker" x1="{middle:.2f}" x2="{middle:.2f}" y1="{_y(low):.1f}" y2="{_y(high):.1f}"/>'
-            )
+        interval = one.interval(index)
+        if interval is not None:
+            middle, (low, high) = left + width / 2, map(_y, interval)
+            parts.append(f'<line class="whisker" x1="{middle:.2f}" x2="{middle:.2f}" y1="{low:.1f}" y2="{high:.1f}"/>')
     return parts
 
 
@@ -127,13 +158,3 @@ def _label(text: str, x: float, slanted: bool) -> str:
     y = _BOTTOM + 18
     turn = f' transform="rotate(-35 {x:.1f} {y})" text-anchor="end"' if slanted else ' text-anchor="middle"'
     return f'<text class="name" x="{x:.1f}" y="{y}"{turn}>{escape(text)}</text>'
-
-
-def _summary(chart: BarChart) -> str:
-    """What somebody hears who does not see the chart: each series' mean; the numbers are in the tables."""
-
-    def mean(values: Sequence[float]) -> str:
-        defined = [value for value in values if not math.isnan(value)]
-        return format_percent(sum(defined) / len(defined)) if defined else MISSING
-
-    return f"{chart.title}. " + "; ".join(f"{one.name}: mean {mean(one.values)}" for one in chart.series)

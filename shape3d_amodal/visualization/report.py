@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +18,14 @@ from PIL import Image as PillowImage
 from shape3d_amodal.data.atomic import write_atomic
 from shape3d_amodal.evaluation.metrics import Metric
 from shape3d_amodal.evaluation.tables import Table
-from shape3d_amodal.visualization.charts import BarChart, legend, svg
+from shape3d_amodal.visualization.charts import Chart
 from shape3d_amodal.visualization.report_style import STYLE
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """Browsers refuse whatever the page would load from elsewhere."""
 _WIDE_TABLE = 7
 """Tables with more columns get a row of the page to themselves."""
+_PANELS_A_ROW = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,21 +71,17 @@ class CaseGroup:
     note: str = ""
 
 
-def best_and_worst(cases: Sequence[ReportCase], count: int = 4, *, note: str = "") -> tuple[CaseGroup, ...]:
-    """The best ``count`` cases first, then the worst (worst first), then the others in their given order.
+Block = Table | Chart | CaseGroup
+"""What a section is made of."""
 
-    ``note`` stands below the first heading.
-    """
-    order = sorted(range(len(cases)), key=lambda index: -cases[index].score)
-    count = min(count, len(cases) // 2)
-    best, worst = order[:count], order[len(order) - count :][::-1]
-    shown = {*best, *worst}
-    groups = (
-        CaseGroup(title="Best", note=note, cases=tuple(cases[index] for index in best)),
-        CaseGroup(title="Worst", cases=tuple(cases[index] for index in worst)),
-        CaseGroup(title="All others", cases=tuple(case for index, case in enumerate(cases) if index not in shown)),
-    )
-    return tuple(group for group in groups if group.cases)
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page: tables that follow each other stand side by side where they fit."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    note: str = ""
 
 
 def write_report(
@@ -91,9 +90,7 @@ def write_report(
     title: str,
     intro: str,
     figures: Sequence[Figure] = (),
-    tables: Sequence[Table] = (),
-    charts: Sequence[BarChart] = (),
-    groups: Sequence[CaseGroup] = (),
+    sections: Sequence[Section] = (),
     metrics: Sequence[Metric] = (),
     facts: Sequence[tuple[str, str]] = (),
 ) -> None:
@@ -102,38 +99,33 @@ def write_report(
     Args:
         title, intro: plain text.
         figures: the numbers to begin with.
-        tables: shown as they are; transpose those that are too wide.
-        charts: bars by category.
-        groups: pictures (``best_and_worst`` orders them).
+        sections: in their order.
         metrics: definitions of the numbers.
         facts: what the numbers hang on, e.g. ("command", "..."), ("seed", "0").
 
     Raises:
         DataError: the file cannot be written.
     """
-    write_atomic(path, render_report(title, intro, figures, tables, charts, groups, metrics, facts).encode("utf-8"))
+    write_atomic(path, render_report(title, intro, figures, sections, metrics, facts).encode("utf-8"))
 
 
 def render_report(
     title: str,
     intro: str,
     figures: Sequence[Figure],
-    tables: Sequence[Table],
-    charts: Sequence[BarChart],
-    groups: Sequence[CaseGroup],
+    sections: Sequence[Section],
     metrics: Sequence[Metric],
     facts: Sequence[tuple[str, str]],
 ) -> str:
     """The HTML text that ``write_report`` writes."""
-    sections = [
-        ("results", "Results", _tables(tables) if tables else ""),
-        ("categories", "By category", "".join(map(_chart, charts))),
-        ("cases", "Cases", "".join(map(_group, groups))),
-        ("method", "How it was measured", _measured(metrics, facts)),
-    ]
-    shown = [section for section in sections if section[2]]
-    links = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in shown)
-    body = "".join(f'<section id="{name}"><h2>{heading}</h2>{content}</section>\n' for name, heading, content in shown)
+    parts = [(section.title, _section(section)) for section in sections if section.blocks]
+    if metrics or facts:
+        parts.append(("How it was measured", _measured(metrics, facts)))
+    links = "".join(f'<a href="#part-{i}">{escape(heading)}</a>' for i, (heading, _) in enumerate(parts))
+    body = "".join(
+        f'<section id="part-{i}"><h2>{escape(heading)}</h2>{content}</section>\n'
+        for i, (heading, content) in enumerate(parts)
+    )
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -143,6 +135,20 @@ def render_report(
         f'<p class="intro">{escape(intro)}</p>\n{_figures(figures)}'
         f'<nav aria-label="Sections">{links}</nav></header>\n<main>\n{body}</main>\n</div>\n</body>\n</html>\n'
     )
+
+
+def _section(section: Section) -> str:
+    content = [f'<p class="note">{escape(section.note)}</p>'] if section.note else []
+    for are_tables, blocks in groupby(section.blocks, lambda block: isinstance(block, Table)):
+        shown = "".join(map(_block, blocks))
+        content.append(f'<div class="tables">{shown}</div>' if are_tables else shown)
+    return "".join(content)
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, Table):
+        return _table(block)
+    return _group(block) if isinstance(block, CaseGroup) else _chart(block)
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:
@@ -165,10 +171,6 @@ def _figures(figures: Sequence[Figure]) -> str:
         for one in figures
     )
     return f'<dl class="figures">{items}</dl>\n'
-
-
-def _tables(tables: Sequence[Table]) -> str:
-    return f'<div class="tables">{"".join(map(_table, tables))}</div>'
 
 
 def _table(table: Table) -> str:
@@ -197,11 +199,12 @@ def _class(**names: bool) -> str:
     return f' class="{chosen}"' if chosen else ""
 
 
-def _chart(chart: BarChart) -> str:
+def _chart(chart: Chart) -> str:
     note = f'<p class="note">{escape(chart.note)}</p>' if chart.note else ""
+    title = escape(chart.title)
     return (
-        f'<figure class="figure"><figcaption><h3>{escape(chart.title)}</h3>{note}{legend(chart)}</figcaption>'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(chart.title)}">{svg(chart)}</div></figure>'
+        f'<figure class="figure"><figcaption><h3>{title}</h3>{note}{chart.legend()}</figcaption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">{chart.svg()}</div></figure>'
     )
 
 
@@ -213,8 +216,14 @@ def _group(group: CaseGroup) -> str:
 def _case(case: ReportCase) -> str:
     return (
         f'<article class="case"><div class="head"><h4>{escape(case.title)}</h4><p>{escape(case.caption)}</p></div>'
-        f'<div class="panels" style="--panels:{len(case.panels)}">{"".join(_panels(case))}</div></article>'
+        f'<div class="panels" style="--panels:{_columns(len(case.panels))}">{"".join(_panels(case))}</div></article>'
     )
+
+
+def _columns(panels: int) -> int:
+    """Columns that give about equally full rows of at most ``_PANELS_A_ROW``."""
+    rows = math.ceil(panels / _PANELS_A_ROW)
+    return math.ceil(panels / max(rows, 1))
 
 
 def _panels(case: ReportCase) -> Iterator[str]:

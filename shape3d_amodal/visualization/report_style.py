@@ -84,16 +84,18 @@ th.sum, td.sum { background: var(--wash); }
 .chart .grid { stroke: var(--line); }
 .chart .axis { stroke: var(--strong); stroke-width: 1.2; }
 .chart .whisker { stroke: var(--ink); stroke-opacity: .75; stroke-width: 1.3; }
-.s0 { fill: var(--s0); background: var(--s0); } .s1 { fill: var(--s1); background: var(--s1); }
-.s2 { fill: var(--s2); background: var(--s2); } .s3 { fill: var(--s3); background: var(--s3); }
-.s4 { fill: var(--s4); background: var(--s4); } .s5 { fill: var(--s5); background: var(--s5); }
-.s6 { fill: var(--s6); background: var(--s6); } .s7 { fill: var(--s7); background: var(--s7); }
-.s-main { fill: var(--accent); background: var(--accent); }
+.s0 { --c: var(--s0); } .s1 { --c: var(--s1); } .s2 { --c: var(--s2); } .s3 { --c: var(--s3); }
+.s4 { --c: var(--s4); } .s5 { --c: var(--s5); } .s6 { --c: var(--s6); } .s7 { --c: var(--s7); }
+.s-main { --c: var(--accent); }
+.chart rect, .chart circle { fill: var(--c); }
+.chart .line { fill: none; stroke: var(--c); stroke-width: 2.2; stroke-linejoin: round; }
+.chart .line.s-main { stroke-width: 3.2; }
 .legend {
   display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 8px 0 0; padding: 0; list-style: none; font-size:
   13.5px; color: var(--soft);
 }
 .swatch { display: inline-block; width: 11px; height: 11px; margin-right: 7px; border-radius: 2px; }
+.swatch { background: var(--c); }
 
 .group { margin-top: 36px; }
 .case { margin-top: 14px; padding: 18px 0 22px; border-top: 1px solid var(--line); }

@@ -25,38 +25,40 @@ def test_demo_evaluate_and_render(weights: str, tmp_path: Path, capsys: pytest.C
     for _ in range(2):  # the second replaces the first
         assert main(["demo", "--per-category", "1", "--weights", weights, "--out", str(out)]) == 0
     assert "None of these meshes was seen in training" in (out / "report.html").read_text()
-    annotations = out / "scenes" / "annotations.json"
+    annotations = out / "data" / "scenes" / "annotations.json"
     content = json.loads(annotations.read_text())
     assert len(content["images"]) == 13
     assert sum(not one.get("ignore", 0) for one in content["annotations"]) == 13
     assert Image.open(out / "gallery.png").width > 600
     capsys.readouterr()
 
-    results = [str(out / f"{name}.json") for name in ("visible_only", "convex_hull", "silhouette", "ours")]
+    folder = out / "results" / "scenes-completion"
+    results = [str(folder / f"{name}.json") for name in ("visible_only", "convex_hull", "silhouette", "ours")]
     status = main(["evaluate", *results, "--annotations", str(annotations), "--out", str(tmp_path / "scores")])
     assert status == 0
     assert (tmp_path / "scores" / "completion.md").read_text().strip() in capsys.readouterr().out
     assert json.loads((tmp_path / "scores" / "completion.json").read_text())["visible_only"]["overall"]["missing"] == 0
 
-    pictures = ["--images", str(out / "scenes" / "images"), "--annotations", str(annotations)]
+    pictures = ["--images", str(out / "data" / "scenes" / "images"), "--annotations", str(annotations)]
     command = ["render", *pictures, "--weights", weights, "--out", str(tmp_path / "render")]
     assert main([*command, "--limit", "1"]) == 0
     first = content["annotations"][0]["id"]
     for name in ("1_amodal.png", f"1_{first}_projection.png", f"1_{first}_turntable.png", f"1_{first}.glb"):
         assert (tmp_path / "render" / name).stat().st_size > 0
 
-    (out / "scenes" / "images" / "000001.png").write_bytes(b"no picture")
+    (out / "data" / "scenes" / "images" / "000001.png").write_bytes(b"no picture")
     broken = ["render", *pictures, "--weights", weights, "--out", str(tmp_path / "broken")]
     assert main(broken) == 3
     assert not (tmp_path / "broken").exists()
 
 
 def test_demo_removes_nobodys_files(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "scenes").mkdir()
-    (tmp_path / "scenes" / "mine").write_text("dear to me")
-    assert main(["demo", "--per-category", "1", "--weights", weights, "--out", str(tmp_path)]) == 2
-    assert (tmp_path / "scenes" / "mine").exists()
-    assert "not of an earlier demo" in capsys.readouterr().err
+    mine = tmp_path / "data" / "scenes" / "mine"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("dear to me")
+    assert main(["demo", "--per-category", "1", "--weights", weights, "--out", str(tmp_path)]) == 3
+    assert mine.exists()
+    assert "expected scenes that a benchmark made" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["composed", "bars"])

@@ -14,13 +14,16 @@ from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.metrics import METRICS
 from shape3d_amodal.evaluation.tables import Table
 from shape3d_amodal.visualization.cases import completion_case, gallery
-from shape3d_amodal.visualization.charts import BarChart, Series, svg
+from shape3d_amodal.visualization.charts import BarChart, Series
+from shape3d_amodal.visualization.line_chart import LineChart
+from shape3d_amodal.visualization.mean_chart import MeanChart
 from shape3d_amodal.visualization.report import (
     CaseGroup,
     Figure,
     Panel,
     ReportCase,
-    best_and_worst,
+    Section,
+    _columns,
     data_uri,
     write_report,
 )
@@ -78,7 +81,7 @@ def page(tmp_path) -> tuple[str, Page]:
         title="bars",
         groups=("chair", EVIL),
         series=(
-            Series(name=EVIL, values=(50.0, math.nan), intervals=((40.0, 60.0), (math.nan, math.nan))),
+            Series(name=EVIL, values=(50.0, math.nan), intervals=((40.0, 60.0), (math.nan, math.nan)), color=8),
             Series(name="final", values=(120.0, 0.0)),
         ),
         note="whiskers",
@@ -88,9 +91,11 @@ def page(tmp_path) -> tuple[str, Page]:
         title=EVIL,
         intro="intro",
         figures=[Figure(label="mIoU", value="93.9", note="of 26")],
-        tables=[table],
-        charts=[chart],
-        groups=[CaseGroup(title="Best", cases=(case("chair", 0.9),), note="legend")],
+        sections=[
+            Section(title=EVIL, note="protocol", blocks=(table, table, chart)),
+            Section(title="Cases", blocks=(CaseGroup(title="Best", cases=(case("chair", 0.9),), note="legend"),)),
+            Section(title="Empty", blocks=()),
+        ],
         metrics=list(METRICS.values()),
         facts=[("command", EVIL)],
     )
@@ -125,7 +130,8 @@ def test_texts_are_shown_as_they_are(page):
     assert "alert(" in text and "<script" not in text
     words = "".join(parsed.words)
     assert words.count(EVIL) >= 8
-    assert "93.9" in words and "whiskers" in words and "legend" in words and "12.3" in words
+    assert all(word in words for word in ("93.9", "whiskers", "legend", "12.3", "protocol"))
+    assert "Empty" not in words
 
 
 def test_table_marks_best_and_summary(page):
@@ -145,8 +151,8 @@ def test_bars_stay_in_the_chart(page):
 
 def test_long_names_are_slanted():
     names = tuple(f"a long category name {i}" for i in range(12))
-    assert "rotate(-35" in svg(BarChart(title="", groups=names, series=()))
-    assert "rotate" not in svg(BarChart(title="", groups=("chair",), series=()))
+    assert "rotate(-35" in BarChart(title="", groups=names, series=()).svg()
+    assert "rotate" not in BarChart(title="", groups=("chair",), series=()).svg()
 
 
 def test_empty_report_and_missing_folder(tmp_path):
@@ -166,17 +172,43 @@ def test_images_keep_their_content():
         assert np.abs(back.astype(int) - image).max() <= tolerance
 
 
-def test_best_and_worst_come_first():
-    scores = [0.5, 0.9, 0.1, 0.7, 0.3]
-    groups = best_and_worst([case(str(score), score) for score in scores], 2, note="n")
-    assert [(group.title, [one.score for one in group.cases]) for group in groups] == [
-        ("Best", [0.9, 0.7]),
-        ("Worst", [0.1, 0.3]),
-        ("All others", [0.5]),
-    ]
-    assert groups[0].note == "n"
-    assert [group.title for group in best_and_worst([case("a", 1.0)])] == ["All others"]
-    assert best_and_worst([]) == ()
+def test_panels_fill_rows_evenly(page):
+    text, _ = page
+    assert 'style="--panels:2"' in text
+    assert [_columns(panels) for panels in (1, 6, 7, 12, 13, 15)] == [1, 6, 4, 6, 5, 5]
+
+
+def test_bars_of_means():
+    series = (
+        Series(name="a", values=(50.0,), intervals=((40.0, 60.0),), color=0),
+        Series(name="b", values=(math.nan,), color=1),
+        Series(name="c", values=(100.0,)),
+    )
+    parsed = Page(MeanChart(title="means", series=series).svg())
+    bars = [attributes for tag, attributes in parsed.elements if tag == "rect"]
+    assert [bar["class"] for bar in bars] == ["s0", "s-main"]
+    first, last = (float(bar["width"]) for bar in bars)
+    assert last == pytest.approx(2 * first, abs=0.2)
+    (whisker,) = (attributes for _, attributes in parsed.elements if attributes.get("class") == "whisker")
+    assert float(whisker["x2"]) - float(whisker["x1"]) == pytest.approx(0.2 * last, abs=0.2)
+    assert [word for word in parsed.words if word in ("50.0", "100.0", "–")] == ["50.0", "–", "100.0"]
+
+
+def test_curves_go_through_what_is_defined():
+    series = (
+        Series(name="a", values=(0.0, math.nan, 100.0)),
+        Series(name="b", values=(math.nan, 50.0, math.nan), color=3),
+    )
+    parsed = Page(LineChart(title="curve", axis="hidden", ticks=("0–10", "10–20", "20–30"), series=series).svg())
+    (line,) = (attributes for tag, attributes in parsed.elements if tag == "polyline")
+    points = [tuple(map(float, point.split(","))) for point in line["points"].split()]
+    circles = [attributes for tag, attributes in parsed.elements if tag == "circle"]
+    assert [circle["class"] for circle in circles] == ["s-main", "s-main", "s3"]
+    places = [(float(circle["cx"]), float(circle["cy"])) for circle in circles]
+    assert points == places[:2]
+    assert places[2][0] == pytest.approx((places[0][0] + places[1][0]) / 2)
+    assert places[2][1] == pytest.approx((places[0][1] + places[1][1]) / 2)
+    assert places[0][1] > places[1][1], "0 is below 100"
 
 
 def test_completion_case():
@@ -186,7 +218,8 @@ def test_completion_case():
     visible[:, 40:] = False
     final = np.roll(truth, 2, axis=0) & truth | visible
     image = np.zeros((64, 80, 3), np.uint8)
-    one = completion_case("chair", image, visible=visible, silhouette=truth, final=final, truth=truth)
+    found = {"silhouette": truth, "final mask": final}
+    one = completion_case("chair", image, visible=visible, masks=found, focus="final mask", truth=truth)
     # Of 400 pixels 200 are hidden; the final mask lacks two rows of the hidden part, 20 pixels.
     assert one.caption == "50 % hidden · IoU 95.0 · occluded IoU 90.0"
     assert [(panel.label, panel.value) for panel in one.panels] == [
@@ -204,9 +237,17 @@ def test_completion_case():
 def test_completion_case_of_an_unhidden_object_and_an_empty_prediction():
     truth = np.ones((40, 40), bool)
     image = np.zeros((40, 40, 3), np.uint8)
-    one = completion_case("a", image, visible=truth, silhouette=~truth, final=truth, truth=truth)
+    found = {"silhouette": ~truth, "final mask": truth}
+    one = completion_case("a", image, visible=truth, masks=found, focus="final mask", truth=truth)
     assert one.caption == "0 % hidden · IoU 100.0 · occluded IoU –"
     assert one.panels[2].value == "0.0"
+
+
+def test_large_crops_are_made_smaller():
+    truth = np.ones((500, 400), bool)
+    image = np.zeros((500, 400, 3), np.uint8)
+    one = completion_case("a", image, visible=truth, masks={"m": truth}, focus="m", truth=truth, side=100)
+    assert {panel.image.shape for panel in one.panels} == {(200, 160, 3)}
 
 
 def test_gallery_fits_panels_into_a_grid():

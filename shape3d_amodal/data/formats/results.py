@@ -1,7 +1,7 @@
 """The results file: a JSON list with one record a predicted instance, in the way of COCO's results.
 
     [{"image_id", "category_id", "score", "segmentation", "annotation_id"?, "visible_mask"?, "occluded_mask"?,
-      "viewpoint"?: {"azimuth_deg", "elevation_deg", "roll_deg", "scale", "offset"}, "mesh"?}]
+      "viewpoint"?: {"azimuth_deg", "elevation_deg", "roll_deg", "scale", "offset"}, "mesh"?, "depth_order"?}]
 
 ``segmentation`` is the amodal mask. Masks are written as compressed run-length codes and read of either kind.
 """
@@ -31,6 +31,7 @@ class AmodalResult:
         visible, occluded: visible mask, and amodal minus visible.
         viewpoint: numbers, or lists of numbers, by name (degrees for names in ``_deg``).
         mesh: file name of the reconstructed mesh.
+        depth_order: rank of the object in its image, 0 nearest.
     """
 
     image_id: int
@@ -42,6 +43,7 @@ class AmodalResult:
     occluded: Rle | None = None
     viewpoint: dict[str, float | list[float]] | None = None
     mesh: str | None = None
+    depth_order: int | None = None
 
 
 def write_results(path: str | Path, results: Iterable[AmodalResult]) -> None:
@@ -51,7 +53,7 @@ def write_results(path: str | Path, results: Iterable[AmodalResult]) -> None:
         DataError: the file cannot be written.
         ValueError: a score or a viewpoint is NaN or infinite.
     """
-    write_json_atomic(path, [_entry(result) for result in results])
+    write_json_atomic(path, [to_json(result) for result in results])
 
 
 def read_results(path: str | Path) -> list[AmodalResult]:
@@ -61,10 +63,11 @@ def read_results(path: str | Path) -> list[AmodalResult]:
         DataError: naming the file and the field, e.g. ``[3].segmentation.counts``.
     """
     root = Record({"results": safe_io.read_json(path)}, path, "")
-    return [_read(Record(value, path, f"[{index}]")) for index, value in enumerate(root.get("results", list))]
+    return [from_json(value, path, f"[{index}]") for index, value in enumerate(root.get("results", list))]
 
 
-def _entry(result: AmodalResult) -> dict[str, Any]:
+def to_json(result: AmodalResult) -> dict[str, Any]:
+    """One record of a results file."""
     values = {
         "image_id": result.image_id,
         "annotation_id": result.annotation_id,
@@ -75,11 +78,18 @@ def _entry(result: AmodalResult) -> dict[str, Any]:
         "occluded_mask": None if result.occluded is None else result.occluded.to_coco(),
         "viewpoint": result.viewpoint,
         "mesh": result.mesh,
+        "depth_order": result.depth_order,
     }
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _read(record: Record) -> AmodalResult:
+def from_json(value: Any, file: str | Path, field: str) -> AmodalResult:
+    """The result that one record ``value`` of ``file`` says; ``field`` names it in errors.
+
+    Raises:
+        DataError: naming the file and the field.
+    """
+    record = Record(value, file, field)
     segmentation = masks.from_rle(
         record.get("segmentation", dict), file=record.file, field=record.place("segmentation")
     )
@@ -96,6 +106,7 @@ def _read(record: Record) -> AmodalResult:
         occluded=_read_mask(record, "occluded_mask", segmentation),
         viewpoint=viewpoint,
         mesh=record.optional("mesh", str),
+        depth_order=record.optional("depth_order", int),
     )
 
 

@@ -1,0 +1,157 @@
+"""What a benchmark is: data, methods, and which of them meet in which table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from shape3d_amodal.benchmarking.methods import MethodOptions, method_options
+from shape3d_amodal.config import configuration, load_config
+from shape3d_amodal.data.scene_sets import SceneSetConfig
+from shape3d_amodal.errors import UsageError
+
+Track = Literal["completion", "instance"]
+
+
+@configuration
+class DataConfig:
+    """Annotated images: either ``scenes``, which are made, or ``annotations`` with ``images``."""
+
+    scenes: Path | None = None
+    """YAML file of a scene set, such as configs/open13/test.yaml."""
+    set: tuple[str, ...] = ()
+    """Options of the scene set to change, such as per_category=2."""
+    annotations: Path | None = None
+    """COCO JSON with visible and amodal masks."""
+    images: Path | None = None
+    """Folder that the annotations' file names are relative to."""
+
+
+@configuration
+class RunConfig:
+    """One data set, one track, some methods: what shares a table."""
+
+    data: str
+    """Name of the data."""
+    track: Track = "completion"
+    """completion: visible masks are given; instance: the image alone is given."""
+    methods: tuple[str, ...] = ()
+    """Names of the methods in the order of the table; none names all."""
+    title: str = ""
+    """Heading; by default the name of the data."""
+    focus: str = ""
+    """The method that charts emphasise and whose cases are shown; by default the last."""
+    without: tuple[str, ...] = ()
+    """Categories that a second mean leaves out."""
+
+
+@configuration
+class BenchmarkConfig:
+    """A benchmark as its YAML file says it."""
+
+    title: str = "Benchmark"
+    """Heading of the report."""
+    intro: str = ""
+    """What a reader should know first, in plain text."""
+    data: dict[str, DataConfig]
+    """Data by name."""
+    methods: dict[str, dict[str, Any]]
+    """Methods by name: ``kind`` and that kind's options (``methods.KINDS``)."""
+    runs: Annotated[tuple[RunConfig, ...], Field(min_length=1)]
+    """The tables."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    threads: Annotated[int, Field(ge=0)] = 1
+    """Threads of each process, for comparable times; 0 is torch's own choice."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark whose names are resolved: everything that runs, run by run."""
+
+    config: BenchmarkConfig
+    scenes: dict[str, SceneSetConfig]
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One table: methods by their names, in its order."""
+
+    data: str
+    track: Track
+    title: str
+    focus: str
+    without: tuple[str, ...]
+    methods: dict[str, MethodOptions]
+
+
+def load_benchmark(path: Path, *, overrides: Sequence[str] = ()) -> Benchmark:
+    """Read and check the YAML file ``path``, with ``overrides`` such as ``threads=2`` put over it.
+
+    Raises:
+        UsageError: as for ``load_config`` and ``resolve``.
+    """
+    return resolve(load_config(path, BenchmarkConfig, overrides=overrides), source=str(path))
+
+
+def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
+    """Look up all names; ``source`` names the configuration in errors.
+
+    Raises:
+        UsageError: an unknown kind, option or name, or a method in a track that it cannot take part in.
+    """
+    for name, data in config.data.items():
+        if (data.scenes is None) == (data.annotations is None) or (data.annotations is None) != (data.images is None):
+            raise UsageError(f"{source}: data.{name}: expected either scenes, or annotations and images")
+    scenes = {
+        name: load_config(data.scenes, SceneSetConfig, overrides=data.set)
+        for name, data in config.data.items()
+        if data.scenes is not None
+    }
+    methods = {name: method_options(raw, source=f"{source}: methods.{name}") for name, raw in config.methods.items()}
+    for names in (config.data, config.methods):
+        _check_file_names(list(names), source)
+    runs = tuple(_run(run, config, methods, f"{source}: runs[{i}]") for i, run in enumerate(config.runs))
+    if len({(run.data, run.track) for run in runs}) < len(runs):
+        raise UsageError(f"{source}: runs: two of them have the same data and track; put their methods into one")
+    return Benchmark(config, scenes, runs)
+
+
+def file_stem(name: str) -> str:
+    """A name as a part of file names."""
+    return re.sub(r"\W+", "_", name.lower()).strip("_")
+
+
+def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptions], place: str) -> Run:
+    _known(run.data, config.data, f"{place}.data")
+    chosen = run.methods or tuple(methods)
+    for name in chosen:
+        _known(name, methods, f"{place}.methods")
+        if run.track not in methods[name].tracks:
+            problem = f"{name!r} takes no part in the {run.track} track, only in {', '.join(methods[name].tracks)}"
+            raise UsageError(f"{place}.methods: {problem}")
+    focus = run.focus or chosen[-1]
+    _known(focus, chosen, f"{place}.focus")
+    return Run(run.data, run.track, run.title or run.data, focus, run.without, {name: methods[name] for name in chosen})
+
+
+def _known(name: str, names: Sequence[str] | dict[str, Any], place: str) -> None:
+    if name not in names:
+        raise UsageError(f"{place}: expected one of {', '.join(names)}, got {name!r}")
+
+
+def _check_file_names(names: list[str], source: str) -> None:
+    """Each name becomes a file name."""
+    stems: dict[str, str] = {}
+    for name in names:
+        stem = file_stem(name)
+        if not stem or stem in stems:
+            other = f", which is too much like {stems[stem]!r}" if stem in stems else ""
+            raise UsageError(f"{source}: expected names of letters and digits that differ in them, got {name!r}{other}")
+        stems[stem] = name

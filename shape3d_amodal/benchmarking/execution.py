@@ -1,0 +1,137 @@
+"""Showing images to methods, in this process or in several; the answers do not depend on how many."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from shape3d_amodal.baselines.interface import CompletionMethod, without_ground_truth
+from shape3d_amodal.benchmarking.config import Track
+from shape3d_amodal.benchmarking.methods import BuiltOptions
+from shape3d_amodal.benchmarking.store import Answer
+from shape3d_amodal.completion import hide_depth_order
+from shape3d_amodal.data.formats.coco_amodal import load_image
+from shape3d_amodal.structures import AmodalImage
+
+_CHUNK = 4
+"""Images that a worker process is given at once; those that it holds are lost with it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A method on a data set, as it is sent to worker processes.
+
+    Attributes:
+        options: the method.
+        names: (id, name) of the categories.
+        device: where it runs.
+        images, annotations: as for ``load_image``.
+    """
+
+    options: BuiltOptions
+    names: tuple[tuple[int, str], ...]
+    device: str
+    images: Path
+    annotations: Path
+
+
+class Workers:
+    """Where methods run: ``count`` processes with ``threads`` threads each; of one process it is this one."""
+
+    def __init__(self, count: int, threads: int, pool: ProcessPoolExecutor | None) -> None:
+        self.count = count
+        self.threads = threads
+        self._pool = pool
+
+    def answers(self, job: Job, records: Sequence[AmodalImage]) -> Iterator[Answer]:
+        """The answers for ``records`` (as ``shown`` gives them), in the order in which they are ready."""
+        if self._pool is None:
+            yield from (_answer(job, record) for record in records)
+            return
+        chunks = [records[i : i + _CHUNK] for i in range(0, len(records), _CHUNK)]
+        futures = [self._pool.submit(_answer_all, job, chunk) for chunk in chunks]
+        try:
+            for future in as_completed(futures):
+                yield from future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def parameters(self, job: Job) -> int:
+        """The learned parameters of the method, counted where it runs."""
+        return _parameters(job) if self._pool is None else self._pool.submit(_parameters, job).result()
+
+
+@contextmanager
+def workers(count: int, threads: int) -> Iterator[Workers]:
+    """Start ``count`` processes (or take this one, for 1) with ``threads`` threads of torch each; 0 leaves them."""
+    if count == 1:
+        before = torch.get_num_threads()
+        _use_threads(threads)
+        try:
+            yield Workers(1, torch.get_num_threads(), None)
+        finally:
+            torch.set_num_threads(before)
+        return
+    threads = threads or max(1, torch.get_num_threads() // count)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker, initargs=(threads,)) as pool:
+        yield Workers(count, threads, pool)
+
+
+def shown(image: AmodalImage, track: Track, *, depth_order: bool) -> AmodalImage:
+    """What a method may see of an annotated image: in the instance track nothing but its size."""
+    if track == "instance":
+        return replace(image, instances=(), camera=None)
+    record = without_ground_truth(image)
+    return record if depth_order else hide_depth_order(record)
+
+
+@lru_cache(maxsize=1)
+def _build(job: Job) -> CompletionMethod:
+    """The method of ``job``; the last one is kept."""
+    return job.options.build(dict(job.names), job.device)
+
+
+def _parameters(job: Job) -> int:
+    return _build(job).parameters
+
+
+def _answer(job: Job, record: AmodalImage) -> Answer:
+    method = _build(job)
+    picture = load_image(job.images, record, file=job.annotations)
+    begin = time.perf_counter()
+    results = tuple(method.complete(picture, record))
+    return Answer(record.id, time.perf_counter() - begin, results)
+
+
+def _answer_all(job: Job, records: Sequence[AmodalImage]) -> list[Answer]:
+    return [_answer(job, record) for record in records]
+
+
+def _use_threads(threads: int) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _begin_worker(threads: int) -> None:
+    _use_threads(threads)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """Workers wait for work for ever, also of a parent that was killed: end with it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,142 @@
+"""The kinds of methods that a benchmark knows.
+
+A method of a benchmark is a name, a kind and that kind's options. A new kind is a class of options with ``build``,
+entered into ``KINDS``; nothing else knows it by name::
+
+    @configuration
+    class UNetOptions(BuiltOptions):
+        weights: str
+        \"\"\"Folder of weights.\"\"\"
+
+        def build(self, names, device):
+            return UNet.from_pretrained(self.weights, device, names)
+
+        def files(self):
+            return (weights_folder(self.weights) / MANIFEST,)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from shape3d_amodal.baselines.convex_hull import ConvexHull
+from shape3d_amodal.baselines.interface import CompletionMethod
+from shape3d_amodal.baselines.visible_only import VisibleOnly
+from shape3d_amodal.completion import PipelineMethod
+from shape3d_amodal.config import configuration, from_mapping
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.pipeline import CHECKPOINTS, Refine, ShapePriorPipeline
+from shape3d_amodal.refinement.fit import FitConfig
+from shape3d_amodal.weights import MANIFEST
+
+
+@configuration
+class MethodOptions:
+    """What every kind has."""
+
+    tracks: ClassVar[tuple[str, ...]] = ("completion",)
+    """Where methods of this kind can take part."""
+
+    depth_order: bool = False
+    """Whether the method is told which object is in front of which, where that is known."""
+    note: str = ""
+    """What a reader of the tables should know of it, such as what it was trained with."""
+
+
+@configuration
+class BuiltOptions(MethodOptions, ABC):
+    """A method that is run here."""
+
+    @abstractmethod
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
+        """The method, ready to run, for data with these category names by id."""
+
+    def files(self) -> tuple[Path, ...]:
+        """Files that the results depend on: where one changes, the method is run again."""
+        return ()
+
+
+@configuration
+class VisibleOnlyOptions(BuiltOptions):
+    """The visible mask as it is."""
+
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:  # noqa: ARG002
+        return VisibleOnly()
+
+
+@configuration
+class ConvexHullOptions(BuiltOptions):
+    """The convex hull of the visible mask."""
+
+    background: bool = True
+    """Leave out known background."""
+
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:  # noqa: ARG002
+        return ConvexHull(background=self.background)
+
+
+@configuration
+class PipelineOptions(BuiltOptions):
+    """Stages 2 to 5."""
+
+    weights: str = "open13"
+    """Name of shipped weights, or a folder of weights."""
+    refine: Refine = "full"
+    """full, 2d, visible-union or none (the bare silhouette)."""
+    fit: FitConfig = FitConfig(steps=0)
+    """The fit at test time."""
+    gap_px: int = 0
+    """Gaps between masks that are closed; 0 for exact masks."""
+
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
+        pipeline = ShapePriorPipeline.from_pretrained(
+            self.weights, device=device, refine=self.refine, gap_px=self.gap_px
+        )
+        pipeline.fit = self.fit
+        return PipelineMethod(pipeline, names)
+
+    def files(self) -> tuple[Path, ...]:
+        return (weights_folder(self.weights) / MANIFEST,)
+
+
+@configuration
+class ResultsOptions(MethodOptions):
+    """Results that were made elsewhere."""
+
+    tracks: ClassVar[tuple[str, ...]] = ("completion", "instance")
+
+    file: dict[str, Path]
+    """Results file by name of the data."""
+    seconds: float | None = None
+    """Seconds an instance, as told by who made them."""
+    parameters: int | None = None
+    """Learned parameters, as told by who made them."""
+
+
+KINDS: dict[str, type[MethodOptions]] = {
+    "visible_only": VisibleOnlyOptions,
+    "convex_hull": ConvexHullOptions,
+    "pipeline": PipelineOptions,
+    "results": ResultsOptions,
+}
+
+
+def method_options(raw: Mapping[str, Any], *, source: str) -> MethodOptions:
+    """The options of one method, as YAML gives them; ``source`` names it in errors.
+
+    Raises:
+        UsageError: an unknown kind or key, or a wrong value.
+    """
+    kind = raw.get("kind")
+    if kind not in KINDS:
+        raise UsageError(f"{source}: kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    return from_mapping({key: value for key, value in raw.items() if key != "kind"}, KINDS[kind], source=source)
+
+
+def weights_folder(name: str) -> Path:
+    """The folder of weights that ``name`` (of shipped weights, or a path) stands for."""
+    folder, shipped = Path(name), CHECKPOINTS / name
+    return shipped if not (folder / MANIFEST).is_file() and shipped.is_dir() else folder

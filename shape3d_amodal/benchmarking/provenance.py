@@ -1,0 +1,85 @@
+"""Where numbers come from: code, versions, machine and command."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from shape3d_amodal import __version__
+from shape3d_amodal.errors import DataError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+_LIBRARIES = ("torch", "numpy", "numba", "kornia", "faster-coco-eval")
+_TELLING = ("cli", "visualization", "benchmarking", "evaluation", "training")
+"""Rooms that do not decide what a method answers."""
+
+
+@cache
+def code_hash(*rooms: str) -> str:
+    """SHA-256 of the package's source files, of these rooms alone where some are named."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        if not rooms or name.partition("/")[0] in rooms:
+            digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def methods_hash() -> str:
+    """SHA-256 of the source files that decide what a method answers."""
+    rooms = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py")}
+    return code_hash(*sorted(rooms - set(_TELLING)))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of one file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read the file ({error.strerror}); check the path", file=path) from error
+
+
+@cache
+def commit() -> str:
+    """The commit of the checkout that the package lies in, marked where files were changed; else "unknown"."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def versions() -> str:
+    """Versions of the package, of Python and of the libraries that numbers hang on."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    return f"shape3d-amodal {__version__}, Python {platform.python_version()}, {libraries}"
+
+
+def machine() -> str:
+    """Processor and cores."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def command() -> str:
+    """The command line of this process, as a shell takes it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

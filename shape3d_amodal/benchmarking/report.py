@@ -1,0 +1,194 @@
+"""The report of a benchmark: report.html, tables.md, tables.tex, scores.csv and scores.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from shape3d_amodal.benchmarking import provenance
+from shape3d_amodal.benchmarking.latex import escape, to_latex
+from shape3d_amodal.benchmarking.pictures import MOST_PANELS, case_groups
+from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
+from shape3d_amodal.benchmarking.views import RunViews
+from shape3d_amodal.data.atomic import write_atomic
+from shape3d_amodal.evaluation.metrics import Metric
+from shape3d_amodal.visualization.report import Figure, Section, write_report
+
+Facts = list[tuple[str, str]]
+
+
+def write_reports(out: Path, scores: Sequence[RunScores], *, title: str, intro: str, command: str) -> None:
+    """Write all forms of the report into the folder ``out``.
+
+    Args:
+        scores: the runs; each has tables of its own, for numbers of two tracks or of two data sets do not compare.
+        title, intro: plain text.
+        command: the command line that makes the report again.
+
+    Raises:
+        DataError: a file cannot be written, or a picture not be read.
+    """
+    views = [RunViews(one) for one in scores]
+    facts = _facts(scores, command)
+    metrics = list({metric.name: metric for view in views for metric in view.metrics}.values())
+    write_report(
+        out / "report.html",
+        title=title,
+        intro=intro,
+        figures=_figures(views[0]),
+        sections=[
+            section
+            for one, view in zip(scores, views, strict=True)
+            for section in _sections(one, view, MOST_PANELS // len(scores))
+        ],
+        metrics=metrics,
+        facts=facts,
+    )
+    write_atomic(out / "tables.md", markdown(title, views, scores, metrics, facts).encode())
+    write_atomic(out / "tables.tex", latex(views, facts).encode())
+    write_atomic(out / "scores.csv", tidy_csv(views, scores).encode())
+    content = {"facts": dict(facts), "runs": [_json(one) for one in scores]}
+    write_atomic(out / "scores.json", json.dumps(content, indent=1, allow_nan=False).encode())
+
+
+def markdown(
+    title: str, views: Sequence[RunViews], scores: Sequence[RunScores], metrics: Sequence[Metric], facts: Facts
+) -> str:
+    """All tables, definitions and facts as Markdown."""
+    parts = [f"# {title}\n"]
+    for one, view in zip(scores, views, strict=True):
+        parts.append(f"## {view.run.title}\n\n{_protocol(one)}\n")
+        parts += [f"{table.title}\n\n{table.to_markdown()}" for table in view.printed()]
+    parts.append("## How it was measured\n")
+    parts.append("".join(f"- {metric.title}: {metric.formula} ({metric.source})\n" for metric in metrics))
+    parts.append("".join(f"- {name}: {value}\n" for name, value in facts))
+    return "\n".join(parts)
+
+
+def latex(views: Sequence[RunViews], facts: Facts) -> str:
+    """All tables for a LaTeX document that uses booktabs; the facts are comments."""
+    lines = [f"% {name}: {value}\n" for name, value in facts]
+    lines.append("% needs \\usepackage{booktabs}\n")
+    for view in views:
+        lines.append(f"\n% {escape(view.run.title)}\n\n")
+        lines.append("\n".join(to_latex(table) for table in view.printed()))
+    return "".join(lines)
+
+
+def tidy_csv(views: Sequence[RunViews], scores: Sequence[RunScores]) -> str:
+    """Every number on a line of its own, in percent for shares; low and high are the 95 % interval."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["data", "track", "method", "metric", "category", "value", "low", "high"])
+    for one, view in zip(scores, views, strict=True):
+        for name, method in one.methods.items():
+            for metric, category, value in _numbers(method):
+                interval = view.interval(name, metric, category)
+                cells = ["" if math.isnan(number) else f"{number:.4f}" for number in (value, *interval)]
+                writer.writerow([one.run.data, one.run.track, name, metric, category, *cells])
+            for metric, cost in (("seconds", method.seconds), ("parameters", method.parameters)):
+                writer.writerow(
+                    [one.run.data, one.run.track, name, metric, "mean", "" if cost is None else cost, "", ""]
+                )
+    return text.getvalue()
+
+
+def _numbers(method: MethodScore) -> Iterator[tuple[str, str, float]]:
+    """Metric, category and value, in percent for shares."""
+    scores = {"mean": method.table.score, **method.table.by_category()}
+    for metric in method.table.metrics:
+        factor = 100 if metric.unit == "share" else 1
+        for category, score in scores.items():
+            if metric.name in score.values:
+                yield metric.name, category, factor * score[metric.name]
+
+
+def _figures(view: RunViews) -> list[Figure]:
+    """The focused method's main numbers beside the best of the others."""
+    figures = []
+    for metric in view.main:
+
+        def value(name: str, metric: Metric = metric) -> float:
+            return (100 if metric.unit == "share" else 1) * view.tables[name].score[metric.name]
+
+        low, high = view.interval(view.run.focus, metric.name)
+        others = [name for name in view.tables if name != view.run.focus and not math.isnan(value(name))]
+        best = (max if metric.higher_is_better else min)(others, key=value, default=None)
+        beside = "" if best is None else f"; {best} {value(best):.1f}"
+        figures.append(
+            Figure(
+                label=f"{metric.title}, {view.run.focus}",
+                value=f"{value(view.run.focus):.1f}",
+                note=f"{low:.1f} to {high:.1f}{beside}",
+            )
+        )
+    return figures
+
+
+def _sections(one: RunScores, view: RunViews, panels: int) -> list[Section]:
+    title = view.run.title
+    return [
+        Section(title=title, note=_protocol(one), blocks=tuple(view.printed())),
+        Section(title=f"{title}: charts", blocks=tuple(view.charts())),
+        Section(
+            title=f"{title}: cases",
+            note=f"Ordered by the IoU of {view.run.focus}.",
+            blocks=tuple(case_groups(one, panels)),
+        ),
+    ]
+
+
+def _protocol(one: RunScores) -> str:
+    table, images = one.tables[one.run.focus], len(one.data.dataset.images)
+    return f"Protocol: {table.protocol}. {table.score.counts['instances']} objects in {images} images."
+
+
+def _facts(scores: Sequence[RunScores], command: str) -> Facts:
+    facts = [
+        ("command", command),
+        ("commit", provenance.commit()),
+        ("versions", provenance.versions()),
+        ("machine", provenance.machine()),
+    ]
+    facts += {f"data: {one.run.data}": f"{one.data.origin}; SHA-256 {one.data.sha256[:16]}" for one in scores}.items()
+    for one in scores:
+        facts += [(f"{one.run.title}: {name}", _told(method)) for name, method in one.methods.items()]
+    facts.append(("ms an object", "median over images of the time of an image by the number of its objects"))
+    return facts
+
+
+def _told(method: MethodScore) -> str:
+    """What a method is, what it was told and how it ran."""
+    parts = [method.options.note] if method.options.note else []
+    options = to_jsonable_python(method.options).items()
+    parts += [f"{key} {json.dumps(value)}" for key, value in options if key not in ("note", "depth_order")]
+    parts.append("depth order given" if method.options.depth_order else "depth order not given")
+    if method.record is not None:
+        run = method.record
+        parts.append(f"{run.threads} thread(s) in {run.processes} process(es) on {run.device}, commit {run.commit}")
+    return "; ".join(parts)
+
+
+def _json(one: RunScores) -> dict[str, Any]:
+    return {
+        "data": one.run.data,
+        "track": one.run.track,
+        "title": one.run.title,
+        "data_sha256": one.data.sha256,
+        "methods": {
+            name: {
+                "options": to_jsonable_python(method.options),
+                "run": None if method.record is None else asdict(method.record),
+                "scores": method.table.to_dict(),
+            }
+            for name, method in one.methods.items()
+        },
+    }

@@ -1,0 +1,221 @@
+"""Running what is missing of a benchmark, and scoring all of it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+from rich.console import Console
+from rich.progress import track as progress
+
+from shape3d_amodal.benchmarking import provenance
+from shape3d_amodal.benchmarking.config import Benchmark, Run, file_stem
+from shape3d_amodal.benchmarking.data import BenchmarkData, open_data
+from shape3d_amodal.benchmarking.execution import Job, Workers, shown, workers
+from shape3d_amodal.benchmarking.methods import BuiltOptions, MethodOptions, ResultsOptions
+from shape3d_amodal.benchmarking.store import Answer, ResultFiles, RunRecord
+from shape3d_amodal.data.formats.results import AmodalResult, read_results
+from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.evaluation.completion import CompletionEvaluator
+from shape3d_amodal.evaluation.interface import Evaluator, ScoreTable
+from shape3d_amodal.structures import AmodalDataset
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MethodScore:
+    """One method in one table.
+
+    Attributes:
+        options: what it is.
+        record: how its results were made; None for a results file of somebody else.
+        results: what it answered.
+        table: how that scores.
+    """
+
+    options: MethodOptions
+    record: RunRecord | None
+    results: list[AmodalResult]
+    table: ScoreTable
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds an instance; of others' results what they told."""
+        if isinstance(self.options, ResultsOptions):
+            return self.options.seconds
+        return None if self.record is None else self.record.seconds
+
+    @property
+    def parameters(self) -> int | None:
+        """Learned parameters; of others' results what they told."""
+        if isinstance(self.options, ResultsOptions):
+            return self.options.parameters
+        return None if self.record is None else self.record.parameters
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """One table: a run with its data and the scores of its methods, in order."""
+
+    run: Run
+    data: BenchmarkData
+    methods: dict[str, MethodScore]
+
+    @property
+    def tables(self) -> dict[str, ScoreTable]:
+        return {name: method.table for name, method in self.methods.items()}
+
+
+def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> list[RunScores]:
+    """Run the methods whose results are not in ``out`` yet, and score all.
+
+    Whatever is broken off goes on where it stopped; whatever depends on something that changed (options, weights, data,
+    the code of the methods) is made again. The results do not depend on ``processes``.
+
+    Raises:
+        UsageError: another process works in ``out``, or a category that a method does not know.
+        DataError: data or results that cannot be used.
+    """
+    with _alone(out), workers(processes, benchmark.config.threads) as pool:
+        data = {
+            name: open_data(benchmark, name, out / "data" / file_stem(name))
+            for name in dict.fromkeys(run.data for run in benchmark.runs)
+        }
+        # What is missing of any method is found before hours are spent on others.
+        sources = [_sources(benchmark, run, data[run.data], out) for run in benchmark.runs]
+        return [_score_run(run, data[run.data], own, pool) for run, own in zip(benchmark.runs, sources, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """Results that are made here."""
+
+    job: Job
+    files: ResultFiles
+
+
+def _sources(benchmark: Benchmark, run: Run, data: BenchmarkData, out: Path) -> dict[str, _Computed | Path]:
+    """Where the results of each method come from: a run, or somebody's file."""
+    folder = out / "results" / f"{file_stem(run.data)}-{run.track}"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = tuple(_present(data.dataset).items())
+    sources: dict[str, _Computed | Path] = {}
+    for name, options in run.methods.items():
+        if isinstance(options, ResultsOptions):
+            sources[name] = _foreign_file(options, name, run)
+        else:
+            assert isinstance(options, BuiltOptions), "what is not read is run"
+            job = Job(options, names, benchmark.config.device, data.images, data.annotations)
+            sources[name] = _Computed(job, ResultFiles(folder, file_stem(name), fingerprint(job, run, data)))
+    return sources
+
+
+def _score_run(run: Run, data: BenchmarkData, sources: dict[str, _Computed | Path], pool: Workers) -> RunScores:
+    methods = {}
+    for name, source in sources.items():
+        record = None
+        if isinstance(source, Path):
+            file = source
+        else:
+            file = source.files.results
+            try:
+                record = source.files.finished() or _make(source, run, data, pool, name)
+            except UsageError as error:
+                raise UsageError(f"{name} on {run.data}: {error}") from error
+        results = read_results(file)
+        evaluator = _evaluator(run, data.dataset)
+        evaluator.process(results, file=file)
+        methods[name] = MethodScore(run.methods[name], record, results, evaluator.evaluate())
+    return RunScores(run, data, methods)
+
+
+def fingerprint(job: Job, run: Run, data: BenchmarkData) -> dict[str, Any]:
+    """All that the results of a method depend on."""
+    options = to_jsonable_python(job.options)
+    return {
+        "kind": type(job.options).__name__,
+        "options": {key: value for key, value in options.items() if key != "note"},
+        "files": [provenance.file_hash(path) for path in job.options.files()],
+        "track": run.track,
+        "data": data.sha256,
+        "device": job.device,
+        "code": provenance.methods_hash(),
+    }
+
+
+def _make(source: _Computed, run: Run, data: BenchmarkData, pool: Workers, name: str) -> RunRecord:
+    """Ask the method for every image that it has not answered yet."""
+    job, files = source.job, source.files
+    known = files.answers()
+    missing = [image for image in data.dataset.images if image.id not in known]
+    logger.info(
+        "%s on %s: %d images, %d of them answered before", name, data.name, len(data.dataset.images), len(known)
+    )
+    records = [shown(image, run.track, depth_order=job.options.depth_order) for image in missing]
+    with files.recording(known.values()) as recorder:
+        answers = pool.answers(job, records)
+        for answer in progress(
+            answers, description=name, total=len(records), transient=True, console=Console(stderr=True)
+        ):
+            recorder.add(answer)
+            known[answer.image_id] = answer
+    ordered = [known[image.id] for image in data.dataset.images]
+    record = RunRecord(
+        seconds=_seconds(ordered),
+        parameters=pool.parameters(job),
+        instances=sum(len(answer.results) for answer in ordered),
+        commit=provenance.commit(),
+        versions=provenance.versions(),
+        machine=provenance.machine(),
+        threads=pool.threads,
+        device=job.device,
+        processes=pool.count,
+    )
+    files.finish(ordered, record)
+    return record
+
+
+def _seconds(answers: list[Answer]) -> float | None:
+    """Median over images of the seconds an instance, which the first image and a busy machine do not move."""
+    times = [answer.seconds / len(answer.results) for answer in answers if answer.results]
+    return statistics.median(times) if times else None
+
+
+def _present(dataset: AmodalDataset) -> dict[int, str]:
+    """The categories that have instances."""
+    present = {instance.category_id for image in dataset.images for instance in image.instances}
+    return {key: name for key, name in dataset.category_names.items() if key in present}
+
+
+def _foreign_file(options: ResultsOptions, name: str, run: Run) -> Path:
+    if run.data not in options.file:
+        raise UsageError(f"methods.{name}.file: expected a results file for the data {run.data!r}, got none")
+    file = options.file[run.data]
+    if not file.is_file():
+        raise DataError("no such results file; check the path", file=file)
+    return file
+
+
+def _evaluator(run: Run, dataset: AmodalDataset) -> Evaluator:
+    assert run.track == "completion"
+    return CompletionEvaluator(dataset)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Two processes in one folder would take each other's work away."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{out}: another benchmark works in this folder; wait for it or choose another") from None
+        yield

@@ -1,0 +1,52 @@
+"""``shape3d-amodal benchmark``: methods x data x track in one report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+def benchmark(
+    config: tyro.conf.Positional[Path],
+    /,
+    *,
+    out: Path | None = None,
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = (),
+    workers: int = 1,
+    print_config: bool = False,
+) -> None:
+    """Run the methods of a benchmark that have no results yet, score all, and write one report.
+
+    A benchmark that was stopped goes on where it stood, and what did not change is not run again. The report comes as
+    report.html, tables.md, tables.tex (LaTeX), scores.csv and scores.json.
+
+    Args:
+        config: YAML file of the benchmark, such as configs/open13/benchmark.yaml.
+        out: folder for data, results and report; by default outputs/<folder of the config>/<name of the config>.
+        overrides: options of the config to change, such as device=cuda data.test.set=[per_category=2].
+        workers: processes that run the methods; the results do not depend on it, measured times may.
+        print_config: print the whole configuration, defaults included, and stop.
+    """
+    import logging
+
+    from shape3d_amodal.benchmarking.config import load_benchmark
+    from shape3d_amodal.benchmarking.provenance import command
+    from shape3d_amodal.benchmarking.report import write_reports
+    from shape3d_amodal.benchmarking.runner import run_benchmark
+    from shape3d_amodal.config import dump_config
+    from shape3d_amodal.errors import UsageError
+
+    if workers < 1:
+        raise UsageError(f"--workers: expected at least 1, got {workers}")
+    chosen = load_benchmark(config, overrides=overrides)
+    if print_config:
+        print(dump_config(chosen.config), end="")
+        return
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    folder = out or Path("outputs") / config.resolve().parent.name / config.stem
+    scores = run_benchmark(chosen, folder, processes=workers)
+    write_reports(folder, scores, title=chosen.config.title, intro=chosen.config.intro, command=command())
+    print((folder / "tables.md").read_text(encoding="utf-8"))
+    print(f"report: {folder / 'report.html'}")

@@ -1,0 +1,44 @@
+"""A method that says when it was asked, for tests of what is run again; usable from worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from shape3d_amodal.baselines.visible_only import VisibleOnly
+from shape3d_amodal.benchmarking.methods import BuiltOptions
+from shape3d_amodal.config import configuration
+
+
+@configuration
+class CountedOptions(BuiltOptions):
+    """The visible mask, with a line in ``log`` for every picture."""
+
+    log: Path
+    weights: Path | None = None
+    die_at: int = 0
+
+    def build(self, names: Mapping[int, str], device: str) -> Counted:  # noqa: ARG002
+        return Counted(self.log, self.die_at)
+
+    def files(self) -> tuple[Path, ...]:
+        return () if self.weights is None else (self.weights,)
+
+
+class Counted(VisibleOnly):
+    parameters = 12
+
+    def __init__(self, log: Path, die_at: int) -> None:
+        self.log, self.die_at = log, die_at
+
+    def complete(self, image, record, /):
+        if self.die_at == record.id and not self.log.with_suffix(".died").exists():
+            self.log.with_suffix(".died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        orders = {instance.depth_order for instance in record.instances}
+        assert all(instance.amodal is None for instance in record.instances)
+        with self.log.open("a") as stream:
+            stream.write(f"{record.id} {sorted(map(str, orders))} {image[0, 0, 0]}\n")
+        return super().complete(image, record)

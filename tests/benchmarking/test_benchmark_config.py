@@ -1,0 +1,75 @@
+"""What a benchmark's YAML may say, and what is said of what it may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from drawn_data import benchmark, draw_data, write_config
+
+from shape3d_amodal.benchmarking.config import file_stem, load_benchmark
+from shape3d_amodal.benchmarking.methods import KINDS, ConvexHullOptions, PipelineOptions
+from shape3d_amodal.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_names_are_resolved_in_order(tmp_path):
+    draw_data(tmp_path)
+    (run,) = benchmark(tmp_path).runs
+    assert (run.data, run.track, run.title, run.focus) == ("squares", "completion", "squares", "hull")
+    assert list(run.methods) == ["visible", "hull"]
+    assert run.methods["hull"] == ConvexHullOptions(background=False)
+
+
+def test_methods_may_be_chosen_and_options_overridden(tmp_path):
+    path = write_config(
+        tmp_path,
+        methods={"a": {"kind": "visible_only"}, "b": {"kind": "pipeline", "fit": {"steps": 3}}},
+        runs=[{"data": "squares", "methods": ["b", "a"], "focus": "b"}],
+    )
+    (run,) = load_benchmark(path, overrides=["methods.b.refine=none"]).runs
+    assert (list(run.methods), run.focus) == (["b", "a"], "b")
+    options = run.methods["b"]
+    assert isinstance(options, PipelineOptions)
+    assert (options.refine, options.fit.steps, options.fit.starts) == ("none", 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nothing": 1}, "nothing: "),
+        ({"runs": []}, "runs: tuple should have at least 1 item"),
+        ({"runs": [{"data": "circles"}]}, r"runs\[0\].data: expected one of squares, got 'circles'"),
+        ({"runs": [{"data": "squares", "methods": ["x"]}]}, r"runs\[0\].methods: expected one of visible, hull, got"),
+        ({"runs": [{"data": "squares", "focus": "x"}]}, r"runs\[0\].focus: expected one of visible, hull"),
+        ({"runs": [{"data": "squares", "track": "instance"}]}, "'visible' takes no part in the instance track"),
+        ({"runs": [{"data": "squares"}] * 2}, "same data and track"),
+        ({"methods": {"a": {"kind": "magic"}}}, r"methods.a: kind: expected one of visible_only, .*, got 'magic'"),
+        ({"methods": {"a": {"kind": "convex_hull", "depth": 1}}}, "methods.a: depth: .*this key is not known"),
+        ({"methods": {"a b": {}, "a-b": {}}}, r"methods.a b: kind: expected one of visible_only, .*, got None"),
+        ({"methods": {name: {"kind": "convex_hull"} for name in ("a b", "a-b")}}, "got 'a-b', which is too much like"),
+        ({"data": {"squares": {}}}, "data.squares: expected either scenes, or annotations and images"),
+        ({"data": {"squares": {"annotations": "a.json"}}}, "data.squares: expected either"),
+        ({"data": {"squares": {"scenes": "none.yaml"}}}, "none.yaml: cannot read the configuration"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(tmp_path, changes, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        benchmark(tmp_path, **changes)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "stem"), [("Convex hull, plain", "convex_hull_plain"), ("K = 1", "k_1"), ("...", "")])
+def test_file_stem(name, stem):
+    assert file_stem(name) == stem
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/**/*benchmark*.yaml")), ids=lambda path: path.stem)
+def test_shipped_benchmarks_can_be_read(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert load_benchmark(path).runs
+
+
+def test_every_kind_says_what_it_is():
+    assert all(options.__doc__ for options in KINDS.values())

@@ -1,0 +1,199 @@
+"""What is run, what is not run again, and that neither processes nor kills change a table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from counted import CountedOptions
+from drawn_data import benchmark, draw_data, write_config
+
+from shape3d_amodal.benchmarking import provenance
+from shape3d_amodal.benchmarking.execution import shown
+from shape3d_amodal.benchmarking.methods import KINDS
+from shape3d_amodal.benchmarking.runner import run_benchmark
+from shape3d_amodal.data.formats.results import read_results, write_results
+from shape3d_amodal.errors import DataError, UsageError
+
+SIX = [1, 2, 3, 4, 5, 6]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setitem(KINDS, "counted", CountedOptions)
+    draw_data(tmp_path / "drawn")
+    return tmp_path / "drawn"
+
+
+def asked(log: Path) -> list[int]:
+    return [int(line.split()[0]) for line in log.read_text().splitlines()]
+
+
+def counted(folder: Path, **options: object) -> dict[str, object]:
+    return {"counted": {"kind": "counted", "log": str(folder / "log"), **options}}
+
+
+def test_scores_are_those_of_the_drawing(folder, tmp_path):
+    (scores,) = run_benchmark(benchmark(folder), tmp_path / "out")
+    # IoUs of the visible masks: 0.95, 0.90 ... 0.70; chairs are the pictures 0, 2, 4.
+    by_category = scores.tables["visible"].by_category()
+    assert by_category["chair"]["miou"] == pytest.approx((0.95 + 0.85 + 0.75) / 3)
+    assert by_category["car"]["miou"] == pytest.approx((0.90 + 0.80 + 0.70) / 3)
+    assert scores.tables["hull"].score["miou"] > scores.tables["visible"].score["miou"]
+    record = scores.methods["visible"].record
+    assert record is not None and record.seconds is not None and 0 < record.seconds < 1
+    assert (record.parameters, record.instances, record.threads, record.processes) == (0, 12, 1, 1)
+
+
+def test_nothing_is_run_twice(folder, tmp_path):
+    for _ in range(2):
+        run_benchmark(benchmark(folder, methods=counted(folder)), tmp_path / "out")
+    assert asked(folder / "log") == SIX
+
+
+def test_what_changed_is_run_again(folder, tmp_path, monkeypatch):
+    weights = folder / "weights"
+    weights.write_text("1")
+    config = {"methods": counted(folder, weights=str(weights))}
+
+    def times() -> int:
+        run_benchmark(benchmark(folder, **config), tmp_path / "out")
+        return len(asked(folder / "log")) // 6
+
+    assert times() == 1
+    config["methods"]["counted"]["note"] = "another word about it"
+    assert times() == 1
+    config["methods"]["counted"]["depth_order"] = True
+    assert times() == 2
+    weights.write_text("2")
+    assert times() == 3
+    picture = folder / "images" / "3.png"
+    picture.write_bytes((folder / "images" / "4.png").read_bytes())
+    assert times() == 4
+    monkeypatch.setattr(provenance, "methods_hash", lambda: "other code")
+    assert times() == 5
+    (tmp_path / "out" / "results" / "squares-completion" / "counted.json").write_text("[]")
+    assert times() == 6
+
+
+def test_depth_order_is_told_to_those_who_ask(folder, tmp_path):
+    for name, options, orders in (("a", {}, "['None']"), ("b", {"depth_order": True}, "['0', '1']")):
+        run_benchmark(benchmark(folder, methods=counted(folder, **options)), tmp_path / name)
+        lines = (folder / "log").read_text().splitlines()
+        assert all(orders in line for line in lines)
+        (folder / "log").unlink()
+
+
+@pytest.mark.parametrize("at", [1, 4, 6])
+def test_a_killed_run_goes_on_where_it_stood(folder, tmp_path, at):
+    """Killed as by a machine that loses its power, while the picture ``at`` is worked on."""
+    path = write_config(folder, methods=counted(folder, die_at=at))
+    code = (
+        "import sys; from pathlib import Path; from counted import CountedOptions\n"
+        "from shape3d_amodal.benchmarking.methods import KINDS; KINDS['counted'] = CountedOptions\n"
+        "from shape3d_amodal.benchmarking.config import load_benchmark\n"
+        "from shape3d_amodal.benchmarking.runner import run_benchmark\n"
+        "run_benchmark(load_benchmark(Path(sys.argv[1])), Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "out")]
+    here = Path(__file__).resolve().parent
+    environment = {"PYTHONPATH": f"{here}:{here.parents[1]}", "PATH": "", "OMP_NUM_THREADS": "1"}
+    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == -9
+    assert not (tmp_path / "out" / "results" / "squares-completion" / "counted.json").exists()
+    run_benchmark(benchmark(folder, methods=counted(folder, die_at=at)), tmp_path / "out")
+    run_benchmark(benchmark(folder, methods=counted(folder, die_at=0)), tmp_path / "straight")
+    killed, straight = (
+        read_results(tmp_path / name / "results/squares-completion/counted.json") for name in ("out", "straight")
+    )
+    assert killed == straight
+    assert asked(folder / "log") == SIX + SIX
+
+
+@pytest.mark.slow
+def test_results_do_not_depend_on_the_processes(folder, tmp_path):
+    for processes in (1, 2, 3):
+        run_benchmark(benchmark(folder), tmp_path / str(processes), processes=processes)
+    for name in ("visible.json", "hull.json"):
+        contents = {(tmp_path / str(n) / "results/squares-completion" / name).read_bytes() for n in (1, 2, 3)}
+        assert len(contents) == 1
+
+
+def test_results_of_others_take_part(folder, tmp_path):
+    run_benchmark(benchmark(folder), tmp_path / "out")
+    theirs = tmp_path / "theirs.json"
+    write_results(theirs, read_results(tmp_path / "out/results/squares-completion/hull.json"))
+    methods = {
+        "visible": {"kind": "visible_only"},
+        "peer": {"kind": "results", "file": {"squares": str(theirs)}, "seconds": 0.5, "parameters": 1000},
+    }
+    (scores,) = run_benchmark(benchmark(folder, methods=methods), tmp_path / "second")
+    (own,) = run_benchmark(benchmark(folder), tmp_path / "out")
+    assert scores.tables["peer"].score == own.tables["hull"].score
+    peer = scores.methods["peer"]
+    assert (peer.record, peer.seconds, peer.parameters) == (None, 0.5, 1000)
+
+
+@pytest.mark.parametrize(
+    ("methods", "error", "message"),
+    [
+        ({"p": {"kind": "results", "file": {}}}, UsageError, "methods.p.file: expected a results file for"),
+        ({"p": {"kind": "results", "file": {"squares": "no.json"}}}, DataError, "no.json: no such results file"),
+        ({"p": {"kind": "pipeline", "weights": "none"}}, DataError, "none/sha256: cannot read the file"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_found_before_anything_is_run(folder, tmp_path, methods, error, message):
+    with pytest.raises(error, match=message):
+        run_benchmark(benchmark(folder, methods={**counted(folder), **methods}), tmp_path / "out")
+    assert not (folder / "log").exists()
+
+
+def test_a_peers_mistake_names_their_file(folder, tmp_path):
+    run_benchmark(benchmark(folder), tmp_path / "out")
+    results = read_results(tmp_path / "out/results/squares-completion/hull.json")
+    write_results(tmp_path / "twice.json", [*results, results[0]])
+    methods = {"peer": {"kind": "results", "file": {"squares": str(tmp_path / "twice.json")}}}
+    with pytest.raises(DataError, match=r"twice.json: \[12\].annotation_id: annotation id 10 came before"):
+        run_benchmark(benchmark(folder, methods=methods), tmp_path / "out")
+
+
+def test_unknown_categories_name_the_method(folder, tmp_path):
+    text = (folder / "annotations.json").read_text().replace('"car"', '"robot"')
+    (folder / "annotations.json").write_text(text)
+    with pytest.raises(UsageError, match="ours on squares: unknown category 'robot'; these weights know airplane"):
+        run_benchmark(benchmark(folder, methods={"ours": {"kind": "pipeline"}}), tmp_path / "out")
+
+
+def test_two_benchmarks_do_not_share_a_folder(folder, tmp_path):
+    import fcntl
+
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another benchmark works in this folder"):
+            run_benchmark(benchmark(folder), tmp_path / "out")
+    run_benchmark(benchmark(folder), tmp_path / "out")
+
+
+def test_made_scenes_are_kept_until_their_configuration_changes(tmp_path):
+    (tmp_path / "scenes.yaml").write_text("meshes: open13:test\nscenes: {image_size: 64}\nper_category: 1\n")
+
+    def changed(*options: str) -> float:
+        data = {"scenes": {"scenes": str(tmp_path / "scenes.yaml"), "set": list(options)}}
+        methods = {"visible": {"kind": "visible_only"}}
+        run_benchmark(benchmark(tmp_path, data=data, methods=methods, runs=[{"data": "scenes"}]), tmp_path / "out")
+        return (tmp_path / "out" / "data" / "scenes" / "annotations.json").stat().st_mtime_ns
+
+    first = changed()
+    assert changed() == first
+    assert changed("seed=1") != first
+
+
+def test_the_instance_track_shows_the_image_alone(folder, tmp_path):
+    (scores,) = run_benchmark(benchmark(folder), tmp_path / "out")
+    image = scores.data.dataset.images[0]
+    assert shown(image, "instance", depth_order=True).instances == ()
+    seen = shown(image, "completion", depth_order=False).instances
+    assert [one.id for one in seen] == [10, 100]
+    assert {(one.amodal, one.depth_order) for one in seen} == {(None, None)}
