@@ -1,0 +1,140 @@
+"""The order track: of two objects that hide each other, which one is in front?"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal.data.occlusion import is_in_front
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.evaluation.matched import MatchedEvaluator, is_scored
+from shape3d_amodal.evaluation.means import MeanTable
+from shape3d_amodal.evaluation.metrics import Metric
+from shape3d_amodal.structures import AmodalImage, AmodalInstance, Rle
+
+ORDER = "order: visible masks given, matched by annotation id, pairs without two predictions count as wrong"
+"""The protocol tag of the order track."""
+
+ORDER_ACCURACY = Metric(
+    "order_accuracy",
+    "order accuracy",
+    "share of the pairs whose predicted order is the true one, over pairs i, j of an image whose visible masks touch "
+    "(4-neighbours) and with |Vi ∩ Aj| + |Vj ∩ Ai| > 0; i is truly in front if the annotations order the two so, else "
+    "if |Vi ∩ Aj| > |Vj ∩ Ai|; it is predicted so by the results' depth_order, else if |Vi ∩ Pj| > |Vj ∩ Pi|",
+    ORDER,
+    "order accuracy over occluded pairs of PCNet-M (Zhan et al., CVPR 2020), whose order is that of the masks alone "
+    "and whose ties count as 'in front'; here a true tie is no pair and a predicted one is wrong",
+)
+METRICS = {ORDER_ACCURACY.name: ORDER_ACCURACY}
+"""Every metric of the order track by its name."""
+
+COLUMNS = ("image_id", "first", "second", "category_id", "truth", "prediction", "missing")
+"""A pair: ids of the two instances, the category of the one that is truly behind, and who is in front: 1 the first, -1
+the second, 0 undecided; ``missing`` is 1 where one of the two has no prediction."""
+
+
+class OrderEvaluator(MatchedEvaluator):
+    """Accuracy of the pairwise order. Instances marked ``ignore`` are no part of a pair."""
+
+    def reset(self) -> None:
+        super().reset()
+        self._results: dict[int, AmodalResult] = {}
+        self._images: dict[int, NDArray[np.int64]] = {}
+
+    def records(self) -> NDArray[np.int64]:
+        """Rows [M,len(COLUMNS)] of the images with results; a worker gets all results of an image."""
+        touched = {self._results[key].image_id for key in self._results}
+        own = [_pairs(image, self._results) for image in self._dataset.images if image.id in touched]
+        return np.concatenate([np.zeros((0, len(COLUMNS)), np.int64), *self._images.values(), *own])
+
+    def merge(self, records: NDArray[np.int64]) -> None:
+        known = {image.id for image in self._dataset.images}
+        done = {result.image_id for result in self._results.values()} | set(self._images)
+        for key in np.unique(records[:, 0]).tolist():
+            if key not in known:
+                raise DataError(f"image id {key} of a shard is not in the annotations; shards need one data set")
+            if key in done:
+                raise DataError(f"image id {key} came before; give all results of an image to one worker")
+            self._images[key] = records[records[:, 0] == key]
+
+    def evaluate(self) -> MeanTable:
+        self._scored()
+        rows = np.concatenate(
+            [
+                self._images[image.id] if image.id in self._images else _pairs(image, self._results)
+                for image in self._dataset.images
+            ]
+        )
+        if len(rows) == 0:
+            raise DataError("no order can be scored: expected objects that hide each other in the annotations")
+        right = (rows[:, 4] == rows[:, 5]).astype(np.float64)
+        return MeanTable(
+            ORDER,
+            tuple(METRICS.values()),
+            self._dataset.category_names,
+            rows[:, 3],
+            {ORDER_ACCURACY.name: right},
+            rows[:, 6] > 0,
+            by_row=True,
+        )
+
+    def _take(self, instance: AmodalInstance, result: AmodalResult) -> None:
+        self._results[instance.id] = result
+
+
+def order_of_masks(visible: tuple[Rle, Rle], amodal: tuple[Rle, Rle]) -> int:
+    """Who is in front: the one seen where the other is, too; 1 the first, -1 the second, 0 undecided."""
+    return int(np.sign(masks.overlap(visible[0], amodal[1]) - masks.overlap(visible[1], amodal[0])))
+
+
+def true_order(image: AmodalImage, first: AmodalInstance, second: AmodalInstance) -> int:
+    """Which of two instances with amodal masks is in front, by the annotations' order or else by ``order_of_masks``."""
+    for one, other, sign in ((first, second, 1), (second, first, -1)):
+        if (one.id, other.id) in image.depth_constraint or is_in_front(one, other):
+            return sign
+    assert first.amodal is not None and second.amodal is not None
+    return order_of_masks((first.visible, second.visible), (first.amodal, second.amodal))
+
+
+def touch(first: Rle, second: Rle) -> bool:
+    """Whether a pixel of one mask is, or is beside or above, one of the other."""
+    mask, left, top = masks.crop(first)
+    if not mask.size:
+        return False
+    grown = np.zeros((first.height + 2, first.width + 2), bool)
+    grown[top + 1 : top + 1 + mask.shape[0], left + 1 : left + 1 + mask.shape[1]] = mask
+    window = np.s_[top : top + mask.shape[0] + 2, left : left + mask.shape[1] + 2]
+    near = ndimage.binary_dilation(grown[window])
+    return bool((near & np.pad(masks.decode(second), 1)[window]).any())
+
+
+def _pairs(image: AmodalImage, results: dict[int, AmodalResult]) -> NDArray[np.int64]:
+    """The rows of an image's pairs."""
+    rows = []
+    for first, second in combinations([one for one in image.instances if is_scored(one)], 2):
+        assert first.amodal is not None and second.amodal is not None
+        if not masks.overlap(first.visible, second.amodal) + masks.overlap(second.visible, first.amodal):
+            continue
+        truth = true_order(image, first, second)
+        if truth == 0 or not touch(first.visible, second.visible):
+            continue
+        found = results.get(first.id), results.get(second.id)
+        behind = second if truth > 0 else first
+        prediction = _predicted(first, second, *found)
+        rows.append([image.id, first.id, second.id, behind.category_id, truth, prediction, int(None in found)])
+    return np.array(rows, np.int64).reshape(-1, len(COLUMNS))
+
+
+def _predicted(
+    first: AmodalInstance, second: AmodalInstance, one: AmodalResult | None, other: AmodalResult | None
+) -> int:
+    if one is None or other is None:
+        return 0
+    if one.depth_order is not None and other.depth_order is not None:
+        return int(np.sign(other.depth_order - one.depth_order))
+    return order_of_masks((first.visible, second.visible), (one.segmentation, other.segmentation))
