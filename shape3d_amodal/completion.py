@@ -34,7 +34,7 @@ def complete_dataset(
 
     Args:
         pipeline: the stages.
-        dataset: what ``read_coco_amodal`` gave; of its annotations only category, visible mask and, where known, depth
+        dataset: what ``read_dataset`` gave; of its annotations only category, visible mask and, where known, depth
             order are looked at.
         images: folder that file names are relative to.
         annotations: the file that ``dataset`` was read from, for messages.

@@ -11,8 +11,9 @@ from shape3d_amodal.benchmarking.config import Benchmark
 from shape3d_amodal.benchmarking.provenance import code_hash
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.data.atomic import write_atomic
-from shape3d_amodal.data.formats.coco_amodal import read_coco_amodal
+from shape3d_amodal.data.formats.detect import read_dataset
 from shape3d_amodal.data.meshes import mesh_source
+from shape3d_amodal.data.occlusion import without_hidden
 from shape3d_amodal.data.safe_io import resolve_inside
 from shape3d_amodal.data.scene_sets import SceneSetConfig, write_scene_set
 from shape3d_amodal.errors import DataError
@@ -79,7 +80,7 @@ def make_scenes(config: SceneSetConfig, folder: Path) -> None:
 
 def read_data(name: str, annotations: Path, images: Path, *, origin: str) -> BenchmarkData:
     """Read an annotation file and hash it with its pictures."""
-    dataset = read_coco_amodal(annotations)
+    dataset = without_hidden(read_dataset(annotations))
     digest = hashlib.sha256(annotations.read_bytes())
     for image in dataset.images:
         place = f"images[id={image.id}].file_name"

@@ -19,12 +19,13 @@ def complete(
     meshes: Path | None = None,
     device: str = "cpu",
 ) -> None:
-    """Complete the visible masks of a COCO file.
+    """Complete the visible masks of an annotation file; objects of which nothing is visible are left out.
 
     Args:
         images: folder that the file names in the annotations are relative to.
-        annotations: COCO JSON; each annotation needs image_id, category_id and visible_mask (RLE or polygons). Give all
-            objects of an image, for they hide each other; category "occluder" marks what only hides others.
+        annotations: KINS, COCOA, COCOA-cls, D2SA, or any COCO JSON whose annotations have image_id, category_id and
+            visible_mask (RLE or polygons). Give all objects of an image, for they hide each other; category "occluder"
+            marks what only hides others.
         out: results file to write (JSON).
         weights: name of shipped weights, or a folder of weights.
         fit_steps: gradient steps that fit shape and viewpoint to each object; 30 is a good number, 0 is fastest.
@@ -42,13 +43,14 @@ def complete(
 
     from shape3d_amodal.completion import complete_dataset, to_result, without_depth_order
     from shape3d_amodal.data.atomic import move_all
-    from shape3d_amodal.data.formats.coco_amodal import read_coco_amodal
+    from shape3d_amodal.data.formats.detect import read_dataset
     from shape3d_amodal.data.formats.results import write_results
+    from shape3d_amodal.data.occlusion import without_hidden
     from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.visualization.export import write_glb
 
     pipeline = ShapePriorPipeline.from_pretrained(weights, device=device, refine=refine, gap_px=gap_px)
-    dataset = read_coco_amodal(annotations)
+    dataset = without_hidden(read_dataset(annotations))
     if not depth_order:
         dataset = without_depth_order(dataset)
     results = []

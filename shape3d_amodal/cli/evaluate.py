@@ -18,13 +18,13 @@ def evaluate(
 
     Args:
         results: one or more results files; each is a row of the tables, named by its file name.
-        annotations: COCO JSON with visible and amodal masks; instances marked ignore are not scored.
+        annotations: annotation file with visible and amodal masks; instances marked ignore are not scored.
         out: folder to write completion.md and completion.json to; with neither, the tables are only printed.
     """
     import json
 
     from shape3d_amodal.data.atomic import write_atomic
-    from shape3d_amodal.data.formats.coco_amodal import read_coco_amodal
+    from shape3d_amodal.data.formats.detect import read_dataset
     from shape3d_amodal.data.formats.results import read_results
     from shape3d_amodal.errors import UsageError
     from shape3d_amodal.evaluation.completion import evaluate_completion
@@ -33,7 +33,7 @@ def evaluate(
     names = [path.stem for path in results]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
-    dataset = read_coco_amodal(annotations, require_visible=False)
+    dataset = read_dataset(annotations)
     scores = {path.stem: evaluate_completion(dataset, read_results(path), file=path) for path in results}
     tables = [
         category_table(scores, "miou", title="mIoU, %").transposed(),

@@ -24,7 +24,7 @@ def render(
 
     Args:
         images: folder that the file names in the annotations are relative to.
-        annotations: COCO JSON as for complete.
+        annotations: annotation file as for complete.
         out: folder to write to.
         weights: name of shipped weights, or a folder of weights.
         fit_steps: gradient steps that fit shape and viewpoint to each object.
@@ -38,7 +38,9 @@ def render(
 
     from shape3d_amodal.completion import complete_dataset, without_depth_order
     from shape3d_amodal.data.atomic import move_all
-    from shape3d_amodal.data.formats.coco_amodal import load_image, read_coco_amodal
+    from shape3d_amodal.data.formats.coco_amodal import load_image
+    from shape3d_amodal.data.formats.detect import read_dataset
+    from shape3d_amodal.data.occlusion import without_hidden
     from shape3d_amodal.data.scene_sets import png_bytes
     from shape3d_amodal.errors import UsageError
     from shape3d_amodal.pipeline import ShapePriorPipeline
@@ -49,7 +51,7 @@ def render(
     if views < 1:
         raise UsageError(f"--views: expected at least 1, got {views}")
     pipeline = ShapePriorPipeline.from_pretrained(weights, device=device)
-    dataset = read_coco_amodal(annotations)
+    dataset = without_hidden(read_dataset(annotations))
     if limit > 0:
         dataset = replace(dataset, images=dataset.images[:limit])
     if not depth_order:

@@ -125,3 +125,20 @@ def fill(letters, pixels, height, top, left, mask):  # type: ignore[no-untyped-d
             for pixel in range(position, position + run):
                 mask[pixel % height - top, pixel // height - left] = True
         position += run
+
+
+@njit(cache=True)
+def measure(points):  # type: ignore[no-untyped-def]
+    """The largest coordinate without sign (NaN if any is), and the steps of one pixel along a closed outline.
+
+    ``points`` are float64 [2P]: x1, y1, x2, y2, ...; a step goes to one of the eight pixels around.
+    """
+    farthest = 0.0
+    length = 0.0
+    for i in range(0, len(points), 2):
+        x, y = points[i], points[i + 1]
+        if np.isnan(x) or np.isnan(y):
+            return np.nan, np.nan
+        farthest = max(farthest, abs(x), abs(y))
+        length += max(abs(x - points[i - 2]), abs(y - points[i - 1]))
+    return farthest, length

@@ -8,6 +8,7 @@ is taken.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -24,6 +25,8 @@ POLYGON_REACH = 10
 """Polygon coordinates may lie this many times the image's longer side away from its corner."""
 MAX_POLYGON_LENGTH = 1_000_000
 """Longest outline in pixels; the rasteriser walks it in steps of a fifth of a pixel."""
+
+Numbers = list[Any] | np.ndarray
 
 _FAULTS = {
     1: "its text ends in the middle of a number",
@@ -47,9 +50,20 @@ def encode(mask: np.ndarray) -> Rle:
     return _rle(coco_mask.encode(inside))
 
 
+def empty(height: int, width: int) -> Rle:
+    """The mask without any pixel inside."""
+    return _from_runs([height * width], height, width)
+
+
 def decode(rle: Rle) -> np.ndarray:
     """The mask [H,W] as bool, column-major in memory."""
     return coco_mask.decode(rle.to_coco()).view(np.bool_)
+
+
+def runs(rle: Rle) -> np.ndarray:
+    """The lengths of the runs of equal pixels, int64 [R], column by column; the first run is background."""
+    lengths: np.ndarray = mask_runs.runs(_letters(rle.counts), rle.height * rle.width)[0]
+    return lengths
 
 
 def area(rle: Rle) -> int:
@@ -135,7 +149,8 @@ def from_annotation(value: Any, height: int, width: int, *, file: str | Path | N
     Args:
         value: a dict with ``size`` and ``counts`` (compressed text or bytes, or a list of runs), a list of polygons
             ``[x1, y1, x2, y2, ...]`` in pixels (their union), or one flat polygon. Coordinates may leave the image by
-            ``POLYGON_REACH`` times its longer side; what lies outside is cut off.
+            ``POLYGON_REACH`` times its longer side; what lies outside is cut off. Runs and coordinates may also be
+            arrays, int64 and float64.
 
     Raises:
         DataError: naming ``file`` and ``field``.
@@ -152,7 +167,7 @@ def from_annotation(value: Any, height: int, width: int, *, file: str | Path | N
             )
         return from_rle(value, file=file, field=field)
     check_size(height, width, file=file, field=field)
-    if isinstance(value, list):
+    if isinstance(value, (list, np.ndarray)):
         return _from_polygons(value, height, width, file=file, field=field)
     raise DataError(
         f"expected a run-length code (object) or polygons (list), got {type(value).__name__}", file=file, field=field
@@ -170,7 +185,7 @@ def from_rle(value: Any, *, file: str | Path | None, field: str | None) -> Rle:
     height, width = value["size"]
     check_size(height, width, file=file, field=_join(field, "size"))
     counts = value["counts"]
-    if isinstance(counts, list):
+    if isinstance(counts, (list, np.ndarray)):
         return _from_run_list(counts, height, width, file=file, field=_join(field, "counts"))
     if not isinstance(counts, (str, bytes)):
         raise DataError(
@@ -188,46 +203,65 @@ def from_rle(value: Any, *, file: str | Path | None, field: str | None) -> Rle:
     return Rle(height, width, counts)
 
 
-def _from_run_list(counts: list[Any], height: int, width: int, *, file: str | Path | None, field: str | None) -> Rle:
-    if not all(type(count) is int and count >= 0 for count in counts):
+def _from_run_list(counts: Numbers, height: int, width: int, *, file: str | Path | None, field: str | None) -> Rle:
+    plain = counts if isinstance(counts, list) else counts.tolist()
+    if not all(type(count) is int and count >= 0 for count in plain):
         raise DataError("expected runs as integers of at least 0; export the mask anew", file=file, field=field)
-    if sum(counts) != height * width:
+    if sum(plain) != height * width:
         raise DataError(
-            f"expected runs that add up to {height} x {width} pixels, got {_short(sum(counts))}; export the mask anew",
+            f"expected runs that add up to {height} x {width} pixels, got {_short(sum(plain))}; export the mask anew",
             file=file,
             field=field,
         )
-    runs = mask_runs.subtract_runs(np.array(counts, dtype=np.int64), np.array([height * width]))
+    runs = mask_runs.subtract_runs(np.array(plain, dtype=np.int64), np.array([height * width]))
     return _from_runs(runs.tolist(), height, width)
 
 
-def _from_polygons(value: list[Any], height: int, width: int, *, file: str | Path | None, field: str | None) -> Rle:
-    if not value:
+def _from_polygons(value: Numbers, height: int, width: int, *, file: str | Path | None, field: str | None) -> Rle:
+    if len(value) == 0:
         raise DataError("expected at least one polygon, got an empty list", file=file, field=field)
-    polygons = value if isinstance(value[0], list) else [value]
-    reach = POLYGON_REACH * max(height, width)
+    several = isinstance(value[0], (list, np.ndarray))
+    polygons: list[list[float]] = []
+    short: DataError | None = None
     total = 0.0
-    for index, polygon in enumerate(polygons):
-        problem = None
-        try:
-            points = np.asarray(polygon)
-        except ValueError:
-            points = np.zeros(0, dtype=object)
-        if points.ndim != 1 or points.dtype.kind not in "iuf":
-            problem = "expected a flat list of numbers x1, y1, x2, y2, ..."
-        elif len(points) < 6 or len(points) % 2:
-            problem = f"expected an even count of at least 6 coordinates, got {len(points)}; drop or repair the polygon"
-        elif not np.abs(points).max() <= reach:  # also false for NaN
-            problem = f"expected finite coordinates from {-reach} to {reach} pixels; correct the polygon"
-        if problem is None:
-            corners = points.reshape(-1, 2).astype(np.float64)
-            total += float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
-            if total > MAX_POLYGON_LENGTH:
-                problem = f"expected an outline of at most {MAX_POLYGON_LENGTH} pixels; simplify the polygon"
-        if problem is not None:
-            raise DataError(problem, file=file, field=f"{field}[{index}]" if polygons is value else field)
+    for index, polygon in enumerate(value if several else [value]):
+        place = f"{field}[{index}]" if several else field
+        points = _points(polygon, file=file, field=place)
+        if len(points) >= 6:
+            total += _length(points, POLYGON_REACH * max(height, width), file=file, field=place)
+            polygons.append(points.tolist())
+        elif short is None:
+            problem = f"expected at least 6 coordinates, got {len(points)}; drop or repair the polygon"
+            short = DataError(problem, file=file, field=place)
+    if short is not None and not polygons:  # beside good polygons, the slips of an annotator's mouse are left out
+        raise short
+    if total > MAX_POLYGON_LENGTH:
+        problem = f"expected an outline of at most {MAX_POLYGON_LENGTH} pixels; simplify the polygon"
+        raise DataError(problem, file=file, field=field)
     codes = coco_mask.frPyObjects(polygons, height, width)
     return _rle(codes[0] if len(codes) == 1 else coco_mask.merge(codes))
+
+
+def _points(polygon: Any, *, file: str | Path | None, field: str | None) -> np.ndarray:
+    """An even count of coordinates as float64."""
+    try:
+        points = polygon if isinstance(polygon, np.ndarray) else np.frombuffer(array("d", polygon))
+    except (TypeError, OverflowError):
+        problem = "expected a flat list of numbers x1, y1, x2, y2, ..."
+        raise DataError(problem, file=file, field=field) from None
+    if len(points) % 2:
+        problem = f"expected an even count of coordinates, got {len(points)}; drop or repair the polygon"
+        raise DataError(problem, file=file, field=field)
+    return points
+
+
+def _length(points: np.ndarray, reach: int, *, file: str | Path | None, field: str | None) -> float:
+    """Steps of one pixel along the closed outline, none of whose coordinates may lie beyond ``reach``."""
+    farthest, length = mask_runs.measure(points)
+    if not farthest <= reach:  # also true for NaN
+        problem = f"expected finite coordinates from {-reach} to {reach} pixels; correct the polygon"
+        raise DataError(problem, file=file, field=field)
+    return float(length)
 
 
 def _bad_code(fault: int, file: str | Path | None, field: str | None) -> DataError:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from shape3d_amodal.data import masks
-from shape3d_amodal.structures import AmodalImage, AmodalInstance, Rle
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Rle
 
 
 def overlapping(regions: Sequence[Rle]) -> Iterator[tuple[int, int]]:
@@ -46,6 +47,15 @@ def visible_by_order(instances: Sequence[AmodalInstance], index: int) -> Rle:
     nearer = [one.amodal for one in instances if one.amodal is not None and is_in_front(one, whole)]
     assert whole.amodal is not None
     return masks.subtract(whole.amodal, masks.union(nearer)) if nearer else whole.amodal
+
+
+def without_hidden(dataset: AmodalDataset) -> AmodalDataset:
+    """The data set without the objects of which nothing is visible, for methods that start from visible masks."""
+    images = []
+    for image in dataset.images:
+        seen = tuple(one for one in image.instances if masks.area(one.visible) > 0)
+        images.append(replace(image, instances=seen))
+    return replace(dataset, images=tuple(images))
 
 
 def is_in_front(first: AmodalInstance, second: AmodalInstance) -> bool:

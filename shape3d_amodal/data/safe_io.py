@@ -12,7 +12,7 @@ import math
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,20 +112,28 @@ def resolve_inside(
     raise DataError(problem, file=file if file is not None else root, field=field)
 
 
-def read_json(path: str | Path, *, limit: int = MAX_JSON_BYTES) -> Any:
+def read_json(
+    path: str | Path, *, limit: int = MAX_JSON_BYTES, object_hook: Callable[[dict[str, Any]], Any] | None = None
+) -> Any:
     """The value of the JSON file ``path`` (UTF-8). Of a key given twice the last value counts.
+
+    Args:
+        object_hook: makes of each object, innermost first, what is to stand in its place.
 
     Raises:
         DataError: it cannot be read, has more than ``limit`` bytes, is not JSON, is nested too deeply (about a thousand
             levels), or holds NaN, Infinity or a number beyond float64.
     """
-    return parse_json(read_bytes(path, limit), file=path)
+    return parse_json(read_bytes(path, limit), file=path, object_hook=object_hook)
 
 
-def parse_json(data: bytes, *, file: str | Path | None) -> Any:
+def parse_json(
+    data: bytes, *, file: str | Path | None, object_hook: Callable[[dict[str, Any]], Any] | None = None
+) -> Any:
     """The value of the JSON text ``data``, with the checks of ``read_json``; ``file`` is named in errors."""
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_float=_finite, parse_constant=_refuse_constant)
+        text = data.decode("utf-8-sig")
+        return json.loads(text, object_hook=object_hook, parse_float=_finite, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         problem = f"expected UTF-8 text, got another byte at {error.start}; save the file as UTF-8"
     except json.JSONDecodeError as error:
@@ -151,22 +159,26 @@ def read_image(path: str | Path, *, root: str | Path | None = None) -> np.ndarra
     """
     if root is not None:
         path = resolve_inside(root, path)
-    data = read_bytes(path, MAX_IMAGE_BYTES)
+    return decode_image(read_bytes(path, MAX_IMAGE_BYTES), file=path)
+
+
+def decode_image(data: bytes, *, file: str | Path) -> np.ndarray:
+    """The PNG or JPEG image in ``data`` as RGB, [H,W,3] uint8, with the checks of ``read_image``."""
     reader = next((reader for magic, reader in _IMAGE_READERS.items() if data.startswith(magic)), None)
     if reader is None:
-        raise DataError("expected a PNG or JPEG image, got something else; convert it", file=path)
+        raise DataError("expected a PNG or JPEG image, got something else; convert it", file=file)
     try:
         image = reader(io.BytesIO(data))  # reads the header alone
         if image.width * image.height > MAX_IMAGE_PIXELS:
             problem = f"expected at most {MAX_IMAGE_PIXELS} pixels, got {image.width} x {image.height}; scale it down"
-            raise DataError(problem, file=path)
+            raise DataError(problem, file=file)
         image.load()
         if image.mode.startswith("I"):
             grey = (np.asarray(image) >> 8).astype(np.uint8)
             return np.repeat(grey[:, :, None], 3, axis=2)
         return np.array(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error) as error:
-        raise DataError(f"damaged image ({reason(error)}); replace the file", file=path) from error
+        raise DataError(f"damaged image ({reason(error)}); replace the file", file=file) from error
 
 
 def read_mesh(path: str | Path) -> MeshData:

@@ -21,7 +21,8 @@ import trimesh
 from PIL import Image
 
 from shape3d_amodal.data import masks, safe_io
-from shape3d_amodal.data.formats.coco_amodal import load_image, read_coco_amodal
+from shape3d_amodal.data.formats.coco_amodal import load_image
+from shape3d_amodal.data.formats.detect import read_dataset
 from shape3d_amodal.data.formats.results import read_results
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import AmodalImage
@@ -116,6 +117,7 @@ def doubling(tree: dict[str, Any]) -> None:
     tree["scenes"] = [{"nodes": [0]}]
 
 
+EMPTY = {"size": [4, 5], "counts": [20]}
 GOOD_RLE = {"size": [4, 5], "counts": [5, 3, 12]}
 GOOD = {
     "images": [{"id": 1, "file_name": "a.png", "width": 5, "height": 4}],
@@ -129,11 +131,15 @@ GOOD = {
 def annotations(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Any]:
     document = copy.deepcopy(GOOD)
     change(document)
-    return opened("bad.json", json.dumps(document).encode(), read_coco_amodal)
+    return opened("bad.json", json.dumps(document).encode(), read_dataset)
 
 
 def mask(value: Any) -> Callable[[Path], Any]:
     return annotations(lambda document: document["annotations"][0].update(visible_mask=value))
+
+
+def amodal(value: Any) -> Callable[[Path], Any]:
+    return annotations(lambda document: document["annotations"][0].update(segmentation=value))
 
 
 def code(counts: Any, size: Any = (4, 5)) -> Callable[[Path], Any]:
@@ -257,7 +263,7 @@ JSON: list[Attack] = [
 ]
 
 RECORDS: list[Attack] = [
-    ("list for the whole", opened("bad.json", b"[]", read_coco_amodal), "an object"),
+    ("list for the whole", opened("bad.json", b"[]", read_dataset), "an object"),
     ("no annotations", annotations(lambda d: d.pop("annotations")), "annotations: missing"),
     ("annotations as object", annotations(lambda d: d.update(annotations={})), "a list"),
     ("annotation as number", annotations(lambda d: d.update(annotations=[3])), "annotations[0]"),
@@ -319,7 +325,7 @@ MASKS: list[Attack] = [
     ("size of another image", code([20], (5, 4)), "4 x 5"),
     ("size as text", mask({"size": "4x5", "counts": [20]}), "visible_mask.size"),
     ("mask as text", mask("5300"), "got str"),
-    ("empty mask", code([20]), "at least one pixel"),
+    ("empty mask", amodal(EMPTY), "at least one pixel"),
     ("coordinate of 10^9", mask([[0, 0, 1e9, 0, 1e9, 1e9]]), "coordinates from"),
     ("coordinate of 10^300", mask([[0, 0, 1e300, 0, 0, 1]]), "coordinates from"),
     ("coordinate of 10^400", mask([[0, 0, 10**400, 0, 0, 1]]), "numbers"),
@@ -333,8 +339,8 @@ MASKS: list[Attack] = [
     ("odd count of coordinates", mask([[0, 0, 3, 3, 1, 2, 1]]), "even"),
     ("ragged polygon", mask([[0, 0, [3], 3, 1, 2]]), "numbers"),
     ("polygons too deep", mask([[[0, 0], [1, 1], [2, 0]]]), "numbers"),
-    ("no polygons", mask([]), "at least one polygon"),
-    ("polygon without area", mask([[9, 9, 9, 9, 9, 9]]), "at least one pixel"),
+    ("no polygons", amodal([]), "at least one polygon"),
+    ("polygon without area", amodal([[9, 9, 9, 9, 9, 9]]), "at least one pixel"),
     ("outline of 10^7 pixels", mask([[0, 0, 50, 50] * 100_000]), "outline"),
 ]
 

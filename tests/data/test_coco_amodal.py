@@ -15,7 +15,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.coco_amodal import load_image, read_coco_amodal, write_coco_amodal
+from shape3d_amodal.data.formats.coco_amodal import load_image, write_coco_amodal
+from shape3d_amodal.data.formats.detect import read_dataset
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category, Rle
 
@@ -35,9 +36,9 @@ def document(**annotation: Any) -> dict[str, Any]:
     }
 
 
-def read(folder: Path, value: dict[str, Any], **options: bool) -> AmodalDataset:
+def read(folder: Path, value: dict[str, Any]) -> AmodalDataset:
     (folder / "set.json").write_text(json.dumps(value))
-    return read_coco_amodal(folder / "set.json", **options)
+    return read_dataset(folder / "set.json")
 
 
 def only(dataset: AmodalDataset) -> AmodalInstance:
@@ -46,7 +47,7 @@ def only(dataset: AmodalDataset) -> AmodalInstance:
 
 def test_visible_masks_alone_are_enough(tmp_path: Path) -> None:
     dataset = read(tmp_path, document())
-    assert dataset.categories == (Category(7, "chair"),)
+    assert dataset.categories == (Category(7, "chair", "furniture"),)
     assert [(image.id, image.file_name, len(image.instances)) for image in dataset.images] == [
         (4, "a.png", 1),
         (2, "b.png", 0),
@@ -87,16 +88,18 @@ def test_null_means_unknown(tmp_path: Path) -> None:
     assert instance == AmodalInstance(id=9, category_id=7, visible=VISIBLE)
 
 
-def test_fully_hidden_objects_on_request(tmp_path: Path) -> None:
-    hidden = document(visible_mask={"size": [4, 5], "counts": [20]}, segmentation=AMODAL.to_coco())
-    assert only(read(tmp_path, hidden, require_visible=False)).occlude_rate == 1.0
+def test_fully_hidden_objects_are_kept(tmp_path: Path) -> None:
+    for nothing in ({"size": [4, 5], "counts": [20]}, []):
+        instance = only(read(tmp_path, document(visible_mask=nothing, segmentation=AMODAL.to_coco())))
+        assert instance.occlude_rate == 1.0
+        assert masks.area(instance.visible) == 0
+
+
+def test_an_object_without_any_pixel_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"annotations\[0\].visible_mask: expected a mask with at least one pixel"):
-        read(tmp_path, hidden)
-
-
-def test_an_empty_amodal_mask_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"annotations\[0\].segmentation"):
-        read(tmp_path, document(segmentation={"size": [4, 5], "counts": [20]}), require_visible=False)
+        read(tmp_path, document(visible_mask={"size": [4, 5], "counts": [20]}))
+    with pytest.raises(DataError, match=r"annotations\[0\].segmentation: expected a mask with at least one pixel"):
+        read(tmp_path, document(segmentation={"size": [4, 5], "counts": [20]}))
 
 
 def test_what_follows_from_the_masks_is_written(tmp_path: Path) -> None:
@@ -171,7 +174,7 @@ def check_round_trip(folder: Path, examples: int) -> None:
     @given(datasets())
     def check(dataset: AmodalDataset) -> None:
         write_coco_amodal(folder / "set.json", dataset)
-        assert read_coco_amodal(folder / "set.json") == dataset
+        assert read_dataset(folder / "set.json") == dataset
 
     check()
 
@@ -206,7 +209,7 @@ def test_a_file_as_large_as_kins_is_read_in_time(tmp_path: Path) -> None:
         )
     write_coco_amodal(tmp_path / "set.json", AmodalDataset(images=tuple(images), categories=(Category(1, "car"),)))
     start = time.process_time()
-    dataset = read_coco_amodal(tmp_path / "set.json")
+    dataset = read_dataset(tmp_path / "set.json")
     assert time.process_time() - start < 25
     assert sum(len(image.instances) for image in dataset.images) == count >= 187_000
 

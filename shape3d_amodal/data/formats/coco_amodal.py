@@ -1,18 +1,19 @@
-"""Our own annotation file: COCO JSON in the way of D2SA, one record an instance with visible and amodal mask.
+"""One COCO record an instance, with visible and amodal mask: our own annotation file, COCOA-cls and D2SA.
 
-    {"images": [{"id", "file_name", "width", "height", "camera"?}],
-     "categories": [{"id", "name"}],
+    {"images": [{"id", "file_name", "width", "height", "camera"?, "depth_constraint"?}],
+     "categories": [{"id", "name", "supercategory"?}],
      "annotations": [{"id", "image_id", "category_id", "visible_mask", "segmentation"?, "invisible_mask"?,
-                      "occlude_rate"?, "depth_order"?, "ignore"?, "iscrowd"?, "bbox"?, "area"?, "mesh"?}]}
+                      "occlude_rate"?, "iscrowd"?, "bbox"?, "area"?,
+                      "depth_order"?, "cluster"?, "ignore"?, "isStuff"?, "mesh"?, "viewpoint"?}]}
 
 Masks are run-length codes of either kind or polygons; ``segmentation`` is the amodal mask, and ``bbox`` (x, y, width,
 height) and ``area`` are its own. What follows from the masks (``bbox``, ``area``, ``occlude_rate``, ``invisible_mask``)
-is written, and on reading computed anew.
+is written, and on reading computed anew. ``depth_constraint`` and the annotations' last six fields are ours alone, as
+are records without ``segmentation``.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -20,57 +21,59 @@ import numpy as np
 
 from shape3d_amodal.data import masks, safe_io
 from shape3d_amodal.data.atomic import write_json_atomic
-from shape3d_amodal.data.formats.fields import Record, is_number
+from shape3d_amodal.data.formats.layout import Layout
+from shape3d_amodal.data.formats.writing import amodal_mask, category_entries, header, image_entry, write_document
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category, Rle
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
-
-def read_coco_amodal(path: str | Path, *, require_visible: bool = True) -> AmodalDataset:
-    """Read the annotation file ``path``; masks stay run-length codes.
-
-    Args:
-        require_visible: refuse empty visible masks. When False they are kept, for fully hidden objects. A missing
-            ``visible_mask`` is refused either way.
-
-    Raises:
-        DataError: naming the file and the field, e.g. ``annotations[3].visible_mask``.
-    """
-    root = Record(safe_io.read_json(path), path, "")
-    categories = tuple(
-        Category(id=record.get("id", int), name=record.get("name", str)) for record in _records(root, "categories")
-    )
-    known = {category.id for category in categories}
-    images = [_read_image(record) for record in _records(root, "images")]
-    sizes = {image["id"]: (image["height"], image["width"]) for image in images}
-    instances: dict[int, list[AmodalInstance]] = defaultdict(list)
-    for record in _records(root, "annotations"):
-        image_id = record.get("image_id", int)
-        if image_id not in sizes:
-            raise record.error("image_id", f"no image has the id {image_id}; add the image or drop the annotation")
-        instance = _read_instance(record, *sizes[image_id], require_visible=require_visible)
-        if instance.category_id not in known:
-            raise record.error("category_id", f"unknown category {instance.category_id}; add it to categories")
-        instances[image_id].append(instance)
-    return AmodalDataset(
-        images=tuple(AmodalImage(**image, instances=tuple(instances[image["id"]])) for image in images),
-        categories=categories,
-    )
+COCO_AMODAL = Layout(
+    name="coco_amodal",
+    amodal="segmentation",
+    visible="visible_mask",
+    invisible="invisible_mask",
+    amodal_box="bbox",
+    amodal_area="area",
+    rate="occlude_rate",
+    order="depth_order",
+    cluster="cluster",
+    needs_amodal=False,
+    more=("id", "image_id", "category_id", "iscrowd", "ignore", "isStuff", "mesh", "viewpoint"),
+    image_more=("camera", "depth_constraint"),
+)
 
 
 def write_coco_amodal(path: str | Path, dataset: AmodalDataset) -> None:
-    """Write ``dataset`` to ``path`` atomically. Without an amodal mask the fields that follow from it are left out.
+    """Write ``dataset`` to ``path`` atomically, all of it. Without amodal mask the fields that follow from it miss.
 
     Raises:
         DataError: the file cannot be written.
     """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    write_json_atomic(path, coco_document(dataset))
+
+
+def coco_document(dataset: AmodalDataset) -> dict[str, Any]:
+    """What ``write_coco_amodal`` writes, as plain values for JSON."""
+    return {
+        "images": [_image(image) for image in dataset.images],
+        "categories": category_entries(dataset),
+        "annotations": [_record(instance, image) for image in dataset.images for instance in image.instances],
+    }
+
+
+def write_d2sa(path: str | Path, dataset: AmodalDataset) -> None:
+    """Write ``dataset`` to ``path`` atomically in the published form of D2SA and COCOA-cls, which holds no order.
+
+    Ignored objects become crowds.
+
+    Raises:
+        DataError: an object without amodal mask, or the file cannot be written.
+    """
+    annotations = []
     for image in dataset.images:
-        entry = {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
-        images.append(entry if image.camera is None else {**entry, "camera": image.camera})
-        annotations += [_annotation(instance, image.id) for instance in image.instances]
-    categories = [{"id": category.id, "name": category.name} for category in dataset.categories]
-    write_json_atomic(path, {"images": images, "categories": categories, "annotations": annotations})
+        for instance in image.instances:
+            amodal_mask(instance, path)
+            annotations.append({**header(instance, image), **_masks(instance)})
+    write_document(path, dataset, annotations)
 
 
 def load_image(dataset_root: str | Path, image: AmodalImage, *, file: str | Path) -> np.ndarray:
@@ -96,87 +99,42 @@ def load_image(dataset_root: str | Path, image: AmodalImage, *, file: str | Path
     return pixels
 
 
-def _records(root: Record, key: str) -> list[Record]:
-    """The objects of the list ``key``, whose ``id`` must differ."""
-    records = [Record(value, root.file, f"{key}[{i}]") for i, value in enumerate(root.get(key, list))]
-    seen: set[int] = set()
-    for record in records:
-        identity = record.get("id", int)
-        if identity in seen:
-            raise record.error("id", f"duplicate id {identity}; give every entry of {key} its own")
-        seen.add(identity)
-    return records
+def _image(image: AmodalImage) -> dict[str, Any]:
+    entry = image_entry(image)
+    if image.depth_constraint:
+        entry["depth_constraint"] = [list(pair) for pair in image.depth_constraint]
+    if image.camera is not None:
+        entry["camera"] = image.camera
+    return entry
 
 
-def _read_image(record: Record) -> dict[str, Any]:
-    height, width = record.get("height", int), record.get("width", int)
-    masks.check_size(height, width, file=record.file, field=record.field)
-    camera = record.optional("camera", dict)
-    if camera is not None and not all(map(is_number, camera.values())):
-        raise record.error("camera", "expected an object of finite numbers")
-    return {
-        "id": record.get("id", int),
-        "file_name": record.get("file_name", str),
-        "height": height,
-        "width": width,
-        "camera": camera,
+def _record(instance: AmodalInstance, image: AmodalImage) -> dict[str, Any]:
+    own = {
+        "depth_order": instance.depth_order,
+        "cluster": instance.cluster,
+        "mesh": instance.mesh,
+        "viewpoint": instance.viewpoint,
     }
-
-
-def _read_instance(record: Record, height: int, width: int, *, require_visible: bool) -> AmodalInstance:
-    if "visible_mask" not in record.values:
-        raise record.error("visible_mask", "missing; expected a mask of the visible pixels")
-    visible = _read_mask(record, "visible_mask", height, width, required=require_visible)
-    amodal = None
-    if record.values.get("segmentation") is not None:
-        amodal = _read_mask(record, "segmentation", height, width, required=True)
-    if record.values.get("invisible_mask") is not None:
-        _read_mask(record, "invisible_mask", height, width, required=False)
-    depth_order = record.optional("depth_order", int)
-    if depth_order is not None and depth_order < 0:
-        raise record.error("depth_order", f"expected 0 (nearest) or more, got {depth_order}")
-    crowd = record.flag("iscrowd")  # a crowd is no single object, so it is never scored
-    return AmodalInstance(
-        id=record.get("id", int),
-        category_id=record.get("category_id", int),
-        visible=visible,
-        amodal=amodal,
-        occlude_rate=None if amodal is None else masks.occlude_rate(visible, amodal),
-        depth_order=depth_order,
-        ignore=record.flag("ignore") or crowd,
-        mesh=record.optional("mesh", str),
-    )
-
-
-def _read_mask(record: Record, key: str, height: int, width: int, *, required: bool) -> Rle:
-    rle = masks.from_annotation(record.values[key], height, width, file=record.file, field=record.place(key))
-    if required and masks.area(rle) == 0:
-        raise record.error(
-            key, "expected a mask with at least one pixel, got an empty one; drop or redo the annotation"
-        )
-    return rle
-
-
-def _annotation(instance: AmodalInstance, image_id: int) -> dict[str, Any]:
-    annotation: dict[str, Any] = {
-        "id": instance.id,
-        "image_id": image_id,
-        "category_id": instance.category_id,
-        "visible_mask": instance.visible.to_coco(),
+    record = {
+        **header(instance, image),
+        **_masks(instance),
+        **{key: value for key, value in own.items() if value is not None},
         "ignore": int(instance.ignore),
         "iscrowd": 0,
     }
-    if instance.amodal is not None:
-        hidden = masks.subtract(instance.amodal, instance.visible)
-        annotation |= {
-            "segmentation": instance.amodal.to_coco(),
-            "invisible_mask": hidden.to_coco(),
-            "bbox": list(masks.bbox(instance.amodal)),
-            "area": masks.area(instance.amodal),
-            "occlude_rate": masks.occlude_rate(instance.visible, instance.amodal),
-        }
-    if instance.depth_order is not None:
-        annotation["depth_order"] = instance.depth_order
-    if instance.mesh is not None:
-        annotation["mesh"] = instance.mesh
-    return annotation
+    return {**record, "isStuff": 1} if instance.is_stuff else record
+
+
+def _masks(instance: AmodalInstance) -> dict[str, Any]:
+    """The masks, and what follows from them."""
+    visible, amodal = instance.visible, instance.amodal
+    if amodal is None:
+        return {"visible_mask": visible.to_coco()}
+    return {
+        "visible_mask": visible.to_coco(),
+        "segmentation": amodal.to_coco(),
+        "invisible_mask": masks.subtract(amodal, visible).to_coco(),
+        "bbox": list(masks.bbox(amodal)),
+        "area": masks.area(amodal),
+        "occlude_rate": masks.occlude_rate(visible, amodal),
+    }

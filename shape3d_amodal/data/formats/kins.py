@@ -19,9 +19,33 @@ from pathlib import Path
 from typing import Any
 
 from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.layout import Layout
 from shape3d_amodal.data.formats.writing import MaskForm, amodal_mask, header, mask_value, write_document
 from shape3d_amodal.data.occlusion import kins_orders
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
+
+KINS_2019 = Layout(
+    name="kins2019",
+    amodal="segmentation",
+    visible="inmodal_seg",
+    invisible="invisible_mask",
+    amodal_box="bbox",
+    visible_box="inmodal_bbox",
+    amodal_area="area",
+    rate="occlude_rate",
+)
+"""Also what converters make of COCOA-cls and D2SA when they call the visible mask ``inmodal_seg``."""
+KINS_2020 = Layout(
+    name="kins2020",
+    amodal="a_segm",
+    visible="i_segm",
+    amodal_box="a_bbox",
+    visible_box="i_bbox",
+    amodal_area="a_area",
+    visible_area="i_area",
+    order="ico_id",
+    cluster="oco_id",
+)
 
 
 def write_kins2020(path: str | Path, dataset: AmodalDataset, *, form: MaskForm = "rle") -> None:

@@ -1,0 +1,198 @@
+"""COCOA (amodalAPI): one annotation an image, with regions from near to far.
+
+    {"images": [{"id", "file_name", "width", "height"}],
+     "annotations": [{"id", "image_id", "depth_constraint"? ("1-2,1-5": region 1 is in front of 2 and of 5),
+                      "regions": [{"segmentation" (one flat polygon, amodal), "name" (free text), "area", "isStuff",
+                                   "occlude_rate", "order" (1 is nearest),
+                                   "visible_mask"?, "invisible_mask"? (RLE, only where something hides it)}]}]}
+
+Names become categories, without blanks at their ends, numbered from 1 as they first come. Regions have no ids; they are
+numbered from 1 in the order of the file. Where several people annotated one image, every annotation after the first
+becomes an image of its own, with the same file and a new id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.atomic import write_json_atomic
+from shape3d_amodal.data.formats.fields import Record
+from shape3d_amodal.data.formats.layout import Layout, Listener, Reading
+from shape3d_amodal.data.formats.records import (
+    Found,
+    find_object,
+    image_of,
+    read_images,
+    settle,
+    unique_records,
+    unread_keys,
+)
+from shape3d_amodal.data.formats.writing import amodal_mask, image_entry
+from shape3d_amodal.data.occlusion import image_orders
+from shape3d_amodal.data.outlines import to_polygon
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
+
+COCOA = Layout(
+    name="cocoa",
+    amodal="segmentation",
+    visible="visible_mask",
+    invisible="invisible_mask",
+    amodal_area="area",
+    rate="occlude_rate",
+    order="order",
+    first_order=1,
+    whole_unless_visible=True,
+    more=("name", "isStuff"),
+)
+_ANNOTATION_KEYS = frozenset(("id", "image_id", "regions", "depth_constraint", "size"))
+
+
+def read_cocoa(root: Record, listener: Listener) -> Reading:
+    """Read the document ``root``; masks stay run-length codes.
+
+    Raises:
+        DataError: what ``listener`` does not let pass, naming the field, e.g. ``annotations[0].regions[3].name``.
+    """
+    images = read_images(root, listener)
+    fresh = count(max(images, default=0) + 1)
+    ids, names = count(1), dict[str, int]()
+    done: dict[int, AmodalImage] = {}
+    for record in unique_records(root, "annotations", listener):
+        with listener:
+            image = image_of(record, images)
+            if image.id in done:
+                image = replace(image, id=next(fresh))
+            found = _find_regions(record, image, ids, names, listener)
+            done[image.id] = replace(image, instances=settle(found, COCOA, listener))
+            with listener:
+                done[image.id] = replace(done[image.id], depth_constraint=_pairs(record, found))
+    categories = tuple(Category(identity, name) for name, identity in names.items())
+    ordered = [done.pop(identity, image) for identity, image in images.items()]
+    dataset = AmodalDataset(images=(*ordered, *done.values()), categories=categories)
+    return Reading(dataset, COCOA, _unread(root))
+
+
+def write_cocoa(path: str | Path, dataset: AmodalDataset) -> None:
+    """Write ``dataset`` to ``path`` atomically in the form of COCOA, an annotation for every image.
+
+    Orders of clusters become one order of the image. Names stand for categories; ids of categories and objects and what
+    is ignored cannot be held.
+
+    Raises:
+        DataError: an object without amodal mask, or the file cannot be written.
+    """
+    names = dataset.category_names
+    document = {
+        "images": [image_entry(image) for image in dataset.images],
+        "annotations": [_annotation(image, names, path) for image in dataset.images],
+    }
+    write_json_atomic(path, document)
+
+
+def as_document(annotation: Record) -> Record:
+    """A lone annotation, as amodalAPI hands out samples, as a document of one image.
+
+    The image's size is that of the masks and its name the end of ``url``.
+
+    Raises:
+        DataError: no region has a mask with a size.
+    """
+    regions = [value for value in annotation.get("regions", list) if isinstance(value, dict)]
+    sizes = [mask.get("size") for mask in map(_coded_mask, regions) if isinstance(mask, dict)]
+    if not sizes or type(sizes[0]) is not list or len(sizes[0]) != 2:
+        problem = "expected a visible_mask that tells the image's size; put the annotation into a file with images"
+        raise annotation.error("regions", problem)
+    height, width = sizes[0]
+    name = str(annotation.values.get("url", "image")).rpartition("/")[2]
+    image = {"id": annotation.values.get("image_id"), "file_name": name, "height": height, "width": width}
+    return Record({"images": [image], "annotations": [annotation.values]}, annotation.file, "")
+
+
+def _find_regions(
+    annotation: Record, image: AmodalImage, ids: Iterator[int], names: dict[str, int], listener: Listener
+) -> list[Found]:
+    """The objects of one annotation; ``names`` takes up the categories that are new."""
+    found = []
+    for index, value in enumerate(annotation.get("regions", list)):
+        with listener:
+            record = Record(value, annotation.file, f"{annotation.field}.regions[{index}]")
+            name = record.get("name", str).strip()
+            category = names.get(name, len(names) + 1)
+            found.append(find_object(record, COCOA, image, identity=next(ids), category=category))
+            names[name] = category
+    return found
+
+
+def _pairs(annotation: Record, found: list[Found]) -> tuple[tuple[int, int], ...]:
+    """``depth_constraint`` as pairs of instance ids."""
+    text = annotation.optional("depth_constraint", str) or ""
+    by_number = dict(zip(_numbers([one.instance.depth_order for one in found]), found, strict=True))
+    try:
+        pairs = [tuple(by_number[int(number)] for number in pair.split("-")) for pair in text.split(",") if pair]
+        return tuple((front.instance.id, behind.instance.id) for front, behind in pairs)
+    except (ValueError, KeyError):
+        problem = "expected pairs of regions such as 1-2,1-5; correct or remove it"
+        raise annotation.error("depth_constraint", problem) from None
+
+
+def _numbers(orders: Sequence[int | None]) -> list[int]:
+    """What ``depth_constraint`` calls the regions: their orders, or their places where those do not tell them apart."""
+    known = [order + 1 for order in orders if order is not None]
+    return known if len(set(known)) == len(orders) else list(range(1, len(orders) + 1))
+
+
+def _unread(root: Record) -> tuple[str, ...]:
+    listed = root.values.get("annotations")
+    annotations = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    regions = [region for one in annotations for region in _plain(one.get("regions"))]
+    return unread_keys(
+        root,
+        {
+            "images": (root.values.get("images"), COCOA.image_keys),
+            "annotations": (annotations, _ANNOTATION_KEYS),
+            "annotations[].regions": (regions, COCOA.keys),
+        },
+    )
+
+
+def _plain(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _coded_mask(region: dict[str, Any]) -> Any:
+    return region.get("visible_mask") or region.get("invisible_mask")
+
+
+def _annotation(image: AmodalImage, names: dict[int, str], path: str | Path) -> dict[str, Any]:
+    orders = image_orders(image)
+    regions = [
+        _region(one, order, names[one.category_id], path) for one, order in zip(image.instances, orders, strict=True)
+    ]
+    annotation: dict[str, Any] = {"id": image.id, "image_id": image.id, "size": len(regions), "regions": regions}
+    if image.depth_constraint:
+        numbers = dict(zip((one.id for one in image.instances), _numbers(orders), strict=True))
+        pairs = (f"{numbers[front]}-{numbers[behind]}" for front, behind in image.depth_constraint)
+        annotation["depth_constraint"] = ",".join(pairs)
+    return annotation
+
+
+def _region(instance: AmodalInstance, order: int | None, name: str, path: str | Path) -> dict[str, Any]:
+    amodal, visible = amodal_mask(instance, path), instance.visible
+    region: dict[str, Any] = {
+        "segmentation": to_polygon(amodal),
+        "name": name,
+        "area": masks.area(amodal),
+        "isStuff": int(instance.is_stuff),
+        "occlude_rate": masks.occlude_rate(visible, amodal),
+    }
+    if order is not None:
+        region["order"] = order + 1
+    if visible != amodal:
+        region["visible_mask"] = visible.to_coco()
+        region["invisible_mask"] = masks.subtract(amodal, visible).to_coco()
+    return region
