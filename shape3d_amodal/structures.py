@@ -81,6 +81,8 @@ class AmodalInstance:
         ignore: present in the image but not scored.
         is_stuff: an amorphous region such as sky, no countable thing.
         mesh: name of the source mesh, for scenes made from meshes; never given to a model.
+        viewpoint: azimuth_deg and elevation_deg of the camera as seen from the middle of the object, in the object's
+            frame (``Viewpoint``); likewise.
     """
 
     id: int
@@ -93,6 +95,7 @@ class AmodalInstance:
     ignore: bool = False
     is_stuff: bool = False
     mesh: str | None = None
+    viewpoint: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

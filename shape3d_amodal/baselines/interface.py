@@ -36,9 +36,10 @@ class CompletionMethod(Protocol):
 
 
 def without_ground_truth(record: AmodalImage) -> AmodalImage:
-    """``record`` as a completion method may see it: no amodal masks, occlusion rates, mesh names or camera."""
+    """``record`` as a completion method may see it: no amodal masks, occlusion rates, mesh names or cameras."""
     instances = tuple(
-        replace(instance, amodal=None, occlude_rate=None, mesh=None, ignore=False) for instance in record.instances
+        replace(instance, amodal=None, occlude_rate=None, mesh=None, viewpoint=None, ignore=False)
+        for instance in record.instances
     )
     return replace(record, instances=instances, camera=None)
 

@@ -73,6 +73,12 @@ class PlacedObject:
     def high(self) -> NDArray[np.float32]:
         return self.verts.max(axis=0)
 
+    def viewpoint(self, camera: Camera) -> dict[str, float]:
+        """Where the camera stands, seen from the middle of the object's box: azimuth_deg in 0..360, elevation_deg."""
+        x, y, z = camera.position - (self.low + self.high) / 2
+        azimuth = np.degrees(np.arctan2(x, z) - self.yaw) % 360
+        return {"azimuth_deg": float(azimuth), "elevation_deg": float(np.degrees(np.arctan2(y, np.hypot(x, z))))}
+
     def moved(self, x: float, z: float) -> PlacedObject:
         return PlacedObject(self.mesh, self.verts + np.array([x, 0, z], np.float32), self.yaw)
 

@@ -100,6 +100,7 @@ def annotate(scene: Scene, names: tuple[str, ...], *, first_id: int, targets_onl
             depth_order=one.depth_order + erased,
             ignore=targets_only and i > 0,
             mesh=one.mesh,
+            viewpoint=one.viewpoint,
         )
         for i, one in enumerate(scene.instances)
     ]

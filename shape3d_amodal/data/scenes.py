@@ -61,13 +61,17 @@ class SceneConfig:
 
 @dataclass(frozen=True)
 class SceneInstance:
-    """One object of a scene: masks [H,W] bool, exact at pixel centres; ``depth_order`` 0 is the nearest."""
+    """One object of a scene: masks [H,W] bool, exact at pixel centres; ``depth_order`` 0 is the nearest.
+
+    ``viewpoint`` says from where the camera sees it (``PlacedObject.viewpoint``).
+    """
 
     mesh: str
     category: str
     amodal: Mask
     visible: Mask
     depth_order: int
+    viewpoint: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -230,7 +234,9 @@ def _finish(drawn: list[_Drawn], camera: Camera, rng: np.random.Generator) -> Sc
             seen.append((one, visible))
     order = depth_order([one.depth for one, _ in seen])
     instances = tuple(
-        SceneInstance(one.placed.mesh.name, one.placed.mesh.category, one.mask, visible, place)
+        SceneInstance(
+            one.placed.mesh.name, one.placed.mesh.category, one.mask, visible, place, one.placed.viewpoint(camera)
+        )
         for (one, visible), place in zip(seen, order, strict=True)
     )
     return Scene(shading.expose(picture, rng), instances, camera.to_dict())
@@ -270,7 +276,8 @@ def _try_bars(pick: _MeshPicker, config: SceneConfig, rng: np.random.Generator, 
         picture, drawn.mask & ~erased, drawn.face, placed, shading.paint(placed.mesh, rng), shading.Light(rng)
     )
     image = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
-    instance = SceneInstance(placed.mesh.name, placed.mesh.category, drawn.mask, drawn.mask & ~erased, depth_order=0)
+    visible, viewpoint = drawn.mask & ~erased, placed.viewpoint(camera)
+    instance = SceneInstance(placed.mesh.name, placed.mesh.category, drawn.mask, visible, 0, viewpoint)
     return Scene(image, (instance,), camera.to_dict(), erased)
 
 

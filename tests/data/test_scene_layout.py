@@ -20,6 +20,7 @@ from shape3d_amodal.data.scene_layout import (
     place_in_front,
     stand,
 )
+from shape3d_amodal.geometry.cameras import rotation
 from shape3d_amodal.rendering.zbuffer import rasterize
 
 SIZE = 96
@@ -194,3 +195,26 @@ def test_deformation_keeps_frame_and_mirror_plane(seed: int) -> None:
     mirrored = changed * np.array([-1, 1, 1], np.float32)
     distance = np.linalg.norm(changed[:, None] - mirrored[None], axis=-1)
     assert distance.min(axis=1).max() < 1e-5
+
+
+@pytest.mark.parametrize(("yaw_deg", "azimuth"), [(0, 0), (90, 270), (-30, 30), (180, 180)])
+def test_viewpoint_of_a_camera_before_a_turned_object(yaw_deg, azimuth):
+    placed = armchair(np.radians(yaw_deg))
+    middle = (placed.low + placed.high) / 2
+    camera = Camera(middle + np.array([0.0, 3.0, 3.0]), 0.0, 100.0, 64)
+    assert placed.viewpoint(camera) == pytest.approx({"azimuth_deg": azimuth, "elevation_deg": 45}, abs=1e-3)
+
+
+def test_viewpoint_is_that_of_the_crop_camera():
+    """From far away, a scene's camera and a crop's camera at the viewpoint see the same but for scale and place."""
+    placed = armchair(np.radians(200.0))
+    elevation, far = np.radians(25.0), 400.0
+    middle = (placed.low + placed.high).astype(np.float64) / 2
+    camera = Camera(middle + far * np.array([0.0, np.sin(elevation), np.cos(elevation)]), elevation, 100.0, 64)
+    seen = camera.project(placed.verts)[:, :2].astype(np.float64) * [-1, -1]  # to left and up
+    angles = [torch.tensor([np.radians(placed.viewpoint(camera)[f"{name}_deg"])]) for name in ("azimuth", "elevation")]
+    view = rotation(angles[0], angles[1], torch.zeros(1, dtype=torch.float64))[0].numpy()
+    expected = (placed.mesh.verts @ view.T)[:, :2]
+    seen -= seen.mean(axis=0)
+    expected = expected - expected.mean(axis=0)
+    np.testing.assert_allclose(seen / np.abs(seen).max(), expected / np.abs(expected).max(), atol=5e-3)
