@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -20,10 +21,11 @@ from shape3d_amodal.training.interface import LoopConfig
 from shape3d_amodal.training.schedule import learning_rate
 
 LOG_FILE = "log.jsonl"
+SAMPLES = "samples"
 
 
 class TrainingLog:
-    """Writes ``log.jsonl`` (one JSON object a line) and TensorBoard events into ``folder``; nothing where it is None.
+    """Writes ``log.jsonl`` (one JSON object a line), pictures and TensorBoard events; nothing where ``folder`` is None.
 
     Records after ``step`` are dropped first: they are of a run that was lost, and will be written again.
     """
@@ -51,11 +53,13 @@ class TrainingLog:
                 self._board.add_scalar(name, value, step)
 
     def show(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Put ``pictures`` ([H,W,3] uint8) into TensorBoard."""
+        """Put ``pictures`` ([H,W,3] uint8) into ``samples/<step>-<name>.png`` and into TensorBoard."""
         if self.folder is None:
             return
         with self._failures():
             for name, picture in pictures.items():
+                (self.folder / SAMPLES).mkdir(exist_ok=True)
+                Image.fromarray(picture).save(self.folder / SAMPLES / f"{step:08d}-{name}.png")
                 self._board.add_image(name, picture, step, dataformats="HWC")
 
     def __enter__(self) -> TrainingLog:

@@ -19,6 +19,7 @@ from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
 from shape3d_amodal.training.interface import LoopConfig, Task
+from shape3d_amodal.training.pictures import crop_grid, spread_rows
 from shape3d_amodal.training.pool import PoolConfig
 from shape3d_amodal.viewpoint.criterion import PriorCriterion, PriorLossConfig
 
@@ -75,6 +76,18 @@ class CropTask(Task):
         batch = augment(self.pool.supervised(rows), generator)
         return batch, [f"scene {self.pool.scene[row]} crop {row}" for row in rows]
 
+    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:
+        """Validation crops: picture, given masks, what the model makes of them (``_masks``), and the true mask."""
+        rows = spread_rows(self.validation.hidden)
+        if not len(rows):
+            return {}
+        batch = self.validation.supervised(rows).to(next(self.model.parameters()).device)
+        return {"samples": crop_grid(batch.crops, {**self._masks(batch.crops), "truth": batch.amodal})}
+
+    def _masks(self, crops: InstanceCrops) -> dict[str, Tensor]:
+        """The silhouette before refinement."""
+        return {"silhouette": self.model.coarse(crops).silhouette}
+
 
 class PriorTask(CropTask):
     """Stages 2 and 3, together or one at a time, from visible masks alone."""
@@ -128,6 +141,13 @@ class RefinementTask(CropTask):
             silhouette, fit = self._drop(coarse.silhouette, coarse.fit)
         logits = self.model.refinement(batch.crops, silhouette, fit)
         return refinement_losses(logits, batch, self.config.refinement_loss)
+
+    def _masks(self, crops: InstanceCrops) -> dict[str, Tensor]:
+        """The silhouette where the stage has one, and the final mask."""
+        coarse = self.model.coarse(crops) if self.with_prior else None
+        logits = self.model.refinement(crops, coarse and coarse.silhouette, coarse and coarse.fit)
+        final = {"final": compose(logits.sigmoid(), crops.visible, crops.occluder)}
+        return final if coarse is None else {"silhouette": coarse.silhouette, **final}
 
     def _drop(self, silhouette: Tensor, fit: Tensor) -> tuple[Tensor, Tensor]:
         keep = (torch.rand(len(fit), device=fit.device) >= self.config.silhouette_dropout).to(fit.dtype)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from toy import ToyTask
 
 from shape3d_amodal.errors import TrainingError
@@ -78,6 +79,14 @@ def test_tensorboard_has_the_scalars_and_pictures(quick, tmp_path):
     assert {"validation/error", "learning_rate", "gradient_norm"} <= set(board.Tags()["scalars"])
     (picture,) = board.Images("grey")
     assert (picture.step, picture.width, picture.height) == (10, 8, 8)
+
+
+def test_pictures_are_files_too(quick, tmp_path):
+    train(ToyTask(), replace(quick, steps=10, sample_every=5), tmp_path)
+    names = [path.name for path in sorted((tmp_path / "samples").iterdir())]
+    assert names == ["00000005-grey.png", "00000010-grey.png"]
+    picture = np.asarray(Image.open(tmp_path / "samples" / names[0]))
+    assert picture.shape == (8, 8, 3) and (picture == 5).all()
 
 
 def test_records_of_a_lost_run_are_dropped(tmp_path):

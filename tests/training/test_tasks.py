@@ -108,6 +108,18 @@ def test_a_run_leaves_weights_that_the_next_stage_takes(cache: Path, tmp_path: P
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("name", "columns"), [("prior", 4), ("completion2d", 4), ("refinement", 5), ("end_to_end", 5)])
+def test_each_stage_shows_what_it_makes(name: str, columns: int, pool: CropArrays) -> None:
+    """Picture, given masks, what the stage makes of them, true mask."""
+    task = build_task(stage(name), tiny_model(), pool, pool)
+    with torch.no_grad():
+        picture = task.sample_pictures(5)["samples"]
+    rows = min(8, int((np.asarray(pool.hidden) > 0.1).sum()))
+    assert rows > 0
+    assert picture.shape == (rows * 68 - 4, columns * 68 - 4, 3) and picture.dtype == np.uint8
+    assert picture[:64, :64].std() > 5, "a picture, not a plain colour"
+
+
 def test_dry_run_writes_no_weights(cache: Path, tmp_path: Path) -> None:
     run_stage(stage("completion2d"), tmp_path / "out", cache=cache, dry_run=True)
     assert not (tmp_path / "out").exists()
