@@ -16,6 +16,8 @@ from torch.autograd.function import once_differentiable
 from shape3d_amodal.rendering import cpu_edge, cpu_product
 from shape3d_amodal.rendering.topology import topology_of
 
+DEVICE = "cpu"
+
 
 def product_silhouettes(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:
     """``verts`` [B,V,3] float32 NDC, ``faces`` [F,3] or [B,F,3] -> [B,H,W]; see ``render_silhouettes``."""

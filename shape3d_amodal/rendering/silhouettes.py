@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import importlib.util
 import math
+from types import ModuleType
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from shape3d_amodal.errors import MissingBackendError
+from shape3d_amodal.rendering.topology import check_indices, remembered
 
 Mode = Literal["product", "edge"]
-Backend = Literal["auto", "reference", "cpu", "pytorch3d"]
+Backend = Literal["auto", "reference", "cpu", "gpu", "pytorch3d"]
 
 
 def blur_sigma(pixels: float, image_size: int) -> float:
@@ -61,8 +66,8 @@ def render_silhouettes(
         image_size: height and width of the image in pixels.
         sigma: blur, NDC squared as in PyTorch3D; see ``blur_sigma``.
         mode: how the faces of a pixel are put together.
-        backend: ``cpu`` (numba; float32 on the CPU), ``reference`` (plain torch), ``pytorch3d`` (at most 100 faces a
-            pixel), or ``auto``: ``cpu`` where it applies and ``reference`` elsewhere.
+        backend: ``cpu`` (numba; float32 on the CPU), ``gpu`` (Triton; float32 on a CUDA device), ``reference`` (plain
+            torch), ``pytorch3d`` (at most 100 faces a pixel), or ``auto``: see ``automatic_backend``.
 
     Returns:
         [B,H,W] in 0..1, row 0 at the top (y = 1) and column 0 at the left of the picture (x = 1); float64 for float64
@@ -70,36 +75,47 @@ def render_silhouettes(
 
     Raises:
         ValueError: a wrong shape, type, device or value.
-        MissingBackendError: ``pytorch3d`` is asked for and not installed.
+        MissingBackendError: ``gpu`` or ``pytorch3d`` is asked for, and Triton or PyTorch3D is not installed.
     """
     _check(verts_ndc, faces, image_size, sigma, mode, backend)
     if verts_ndc.dtype in (torch.float16, torch.bfloat16):
         verts_ndc = verts_ndc.float()
-    fits_cpu = verts_ndc.device.type == "cpu" and verts_ndc.dtype == torch.float32
     if backend == "auto":
-        backend = "cpu" if fits_cpu else "reference"
-    if backend == "cpu":
-        if not fits_cpu:
-            raise ValueError(
-                f"backend 'cpu' takes float32 vertices on the CPU, got {verts_ndc.dtype} on {verts_ndc.device}; "
-                "use backend='reference'"
-            )
-        from shape3d_amodal.rendering import cpu
+        backend = automatic_backend(verts_ndc.device, verts_ndc.dtype)
+    silhouettes = _module(backend)
+    _check_backend(silhouettes, backend, verts_ndc, mode)
+    render = silhouettes.product_silhouettes if mode == "product" else silhouettes.edge_silhouettes
+    return render(verts_ndc, faces, image_size, sigma)
 
-        render = cpu.product_silhouettes if mode == "product" else cpu.edge_silhouettes
-        return render(verts_ndc, faces, image_size, sigma)
-    if backend == "reference":
-        from shape3d_amodal.rendering import reference
 
-        render = reference.product_silhouettes if mode == "product" else reference.edge_silhouettes
-        return render(verts_ndc, faces, image_size, sigma)
-    if mode != "product":
-        raise ValueError(f"backend 'pytorch3d' has mode 'product' only, got {mode!r}; use another backend")
+def automatic_backend(device: torch.device, dtype: torch.dtype = torch.float32) -> Backend:
+    """``cpu`` for float32 on the CPU, ``gpu`` for float32 on a CUDA device where Triton is installed, else
+    ``reference``."""
+    if dtype == torch.float32 and device.type == "cpu":
+        return "cpu"
+    return "gpu" if dtype == torch.float32 and device.type == "cuda" and has_triton() else "reference"
+
+
+@functools.cache
+def has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _module(backend: Backend) -> ModuleType:
     try:
-        from shape3d_amodal.rendering import pytorch3d
+        return importlib.import_module(f"shape3d_amodal.rendering.{backend}")
     except ImportError as error:
-        raise MissingBackendError(f"backend 'pytorch3d' needs the package pytorch3d: {error}") from error
-    return pytorch3d.product_silhouettes(verts_ndc, faces, image_size, sigma)
+        raise MissingBackendError(f"backend {backend!r} lacks a library: {error}") from error
+
+
+def _check_backend(silhouettes: ModuleType, backend: Backend, verts: Tensor, mode: Mode) -> None:
+    if backend in ("cpu", "gpu") and (verts.dtype != torch.float32 or verts.device.type != silhouettes.DEVICE):
+        raise ValueError(
+            f"backend {backend!r} takes float32 vertices on a {silhouettes.DEVICE} device, got {verts.dtype} on "
+            f"{verts.device}; use backend='reference'"
+        )
+    if backend == "pytorch3d" and mode != "product":
+        raise ValueError(f"backend 'pytorch3d' has mode 'product' only, got {mode!r}; use another backend")
 
 
 def _check(verts: Tensor, faces: Tensor, image_size: int, sigma: float, mode: str, backend: str) -> None:
@@ -119,8 +135,10 @@ def _check(verts: Tensor, faces: Tensor, image_size: int, sigma: float, mode: st
         raise ValueError(f"image_size: expected a positive number of pixels (int), got {image_size!r}")
     if not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"sigma: expected a positive, finite blur in NDC squared, got {sigma!r}")
-    # A GPU checks indices itself; asking here would wait for it.
-    if faces.device.type == "cpu" and faces.numel():
-        low, high = (int(bound) for bound in torch.aminmax(faces))
-        if low < 0 or high >= verts.shape[1]:
-            raise ValueError(f"faces: expected vertex indices in 0..{verts.shape[1] - 1}, got {low}..{high}")
+    if faces.device.type == "cpu":
+        check_indices(faces, verts.shape[1])
+    else:  # looking at the indices waits for the device, so it is done once for each tensor of faces
+        _check_indices_once(faces, verts.shape[1])
+
+
+_check_indices_once = remembered(check_indices)

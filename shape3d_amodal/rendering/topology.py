@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,17 +36,33 @@ class Topology:
     edge: Tensor
 
 
-_known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+def remembered(find: Callable[Concatenate[Tensor, P], T]) -> Callable[Concatenate[Tensor, P], T]:
+    """``find(faces, ...)`` whose last answer for each tensor of faces is remembered as long as that lives unchanged."""
+    known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+    @functools.wraps(find)
+    def answer(faces: Tensor, *arguments: P.args, **options: P.kwargs) -> T:
+        key = (0 if faces.is_inference() else faces._version, arguments, options)
+        last = known.get(faces)
+        if last is None or last[0] != key:
+            last = known[faces] = key, find(faces, *arguments, **options)
+        return last[1]
+
+    return answer
 
 
+@remembered
 def topology_of(faces: Tensor) -> Topology:
     """The topology of ``faces`` ([F,3] or [B,F,3] int64), remembered as long as the tensor lives unchanged."""
-    version = 0 if faces.is_inference() else faces._version
-    known = _known.get(faces)
-    if known is None or known[0] != version:
-        known = version, _find(faces if faces.ndim == 3 else faces[None])
-        _known[faces] = known
-    return known[1]
+    return _find(faces if faces.ndim == 3 else faces[None])
+
+
+def check_indices(faces: Tensor, vertices: int) -> None:
+    """Raise a ValueError if ``faces`` name a vertex that is not one of ``vertices``; waits for the device."""
+    if faces.numel():
+        low, high = (int(bound) for bound in torch.aminmax(faces))
+        if low < 0 or high >= vertices:
+            raise ValueError(f"faces: expected vertex indices in 0..{vertices - 1}, got {low}..{high}")
 
 
 def _find(faces: Tensor) -> Topology:
