@@ -11,7 +11,7 @@ import torch
 
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.data.meshes import CATEGORIES
-from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.errors import TrainingError, UsageError, WeightsError
 from shape3d_amodal.refinement.stage import AmodalModel
 from shape3d_amodal.training.distributed import is_first_rank
 from shape3d_amodal.training.loop import TrainResult, train
@@ -45,8 +45,16 @@ def run_stage(
             return _run(config, output, Path(temporary), resume=resume, dry_run=True, workers=0)
     result = _run(config, output, cache, resume=resume, dry_run=False, workers=os.cpu_count() or 1)
     if is_first_rank():
-        save_weights(output / "weights", dump_config(config.model), result.weights)
+        _save(output / "weights", config, result)
     return result
+
+
+def _save(folder: Path, config: StageConfig, result: TrainResult) -> None:
+    try:
+        save_weights(folder, dump_config(config.model), result.weights)
+    except OSError as error:
+        problem = f"{folder}: cannot save the weights: {error.strerror}; free some space and run the same command again"
+        raise TrainingError(f"{problem} (the checkpoint is kept)") from error
 
 
 def _small(pool: PoolConfig) -> PoolConfig:

@@ -14,7 +14,7 @@ from tiny import tiny_config, tiny_model
 from shape3d_amodal.config import parse_config
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
-from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.errors import TrainingError, UsageError, WeightsError
 from shape3d_amodal.refinement.stage import AmodalModel
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
 from shape3d_amodal.training.interface import LoopConfig
@@ -106,6 +106,19 @@ def test_a_run_leaves_weights_that_the_next_stage_takes(cache: Path, tmp_path: P
     load_part(second, "prior", tmp_path / "refinement" / "weights")
     for a, b in zip(first.prior.parameters(), second.prior.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_weights_that_do_not_fit_on_the_disk(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")  # as a write says it, without a file name
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr("shape3d_amodal.training.run.save_weights", full)
+        with pytest.raises(TrainingError, match=r"weights: cannot save the weights: No space left on device; free"):
+            run_stage(stage("prior"), out, cache=cache)
+    assert run_stage(stage("prior"), out, cache=cache).step == 2
+    assert (out / "weights" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(("name", "columns"), [("prior", 4), ("completion2d", 4), ("refinement", 5), ("end_to_end", 5)])
