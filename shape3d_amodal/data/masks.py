@@ -150,7 +150,7 @@ def from_annotation(value: Any, height: int, width: int, *, file: str | Path | N
         value: a dict with ``size`` and ``counts`` (compressed text or bytes, or a list of runs), a list of polygons
             ``[x1, y1, x2, y2, ...]`` in pixels (their union), or one flat polygon. Coordinates may leave the image by
             ``POLYGON_REACH`` times its longer side; what lies outside is cut off. Runs and coordinates may also be
-            arrays, int64 and float64.
+            arrays.
 
     Raises:
         DataError: naming ``file`` and ``field``.
@@ -245,7 +245,8 @@ def _from_polygons(value: Numbers, height: int, width: int, *, file: str | Path 
 def _points(polygon: Any, *, file: str | Path | None, field: str | None) -> np.ndarray:
     """An even count of coordinates as float64."""
     try:
-        points = polygon if isinstance(polygon, np.ndarray) else np.frombuffer(array("d", polygon))
+        known = isinstance(polygon, np.ndarray)
+        points = polygon.astype(np.float64) if known else np.frombuffer(array("d", polygon))
     except (TypeError, OverflowError):
         problem = "expected a flat list of numbers x1, y1, x2, y2, ..."
         raise DataError(problem, file=file, field=field) from None

@@ -7,7 +7,7 @@ clusters, inside a cluster the nearer has the smaller order, and where two overl
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,8 +29,13 @@ def overlapping(regions: Sequence[Rle]) -> Iterator[tuple[int, int]]:
 
 def clusters(regions: Sequence[Rle]) -> list[int]:
     """The cluster of each mask, counted from 0 in the order of the masks: two that overlap share theirs."""
-    labels = list(range(len(regions)))
-    for i, j in overlapping(regions):
+    return connected(len(regions), overlapping(regions))
+
+
+def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """The group of each of ``count`` things, counted from 0 in their order, where pairs connect them."""
+    labels = list(range(count))
+    for i, j in pairs:
         joined, other = sorted((labels[i], labels[j]))
         labels = [joined if label == other else label for label in labels]
     numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}

@@ -133,6 +133,7 @@ def parse_json(
     """The value of the JSON text ``data``, with the checks of ``read_json``; ``file`` is named in errors."""
     try:
         text = data.decode("utf-8-sig")
+        del data  # a large file is held once
         return json.loads(text, object_hook=object_hook, parse_float=_finite, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         problem = f"expected UTF-8 text, got another byte at {error.start}; save the file as UTF-8"

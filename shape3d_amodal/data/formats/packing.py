@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ MASK_KEYS = ("segmentation", "visible_mask", "invisible_mask", "inmodal_seg", "a
 
 
 def pack_masks(record: dict[str, Any]) -> dict[str, Any]:
-    """``record`` with the polygons of its masks as float64 and its runs as int64; what is no list of numbers stays.
+    """``record`` with its polygons as int16 or float64 and its runs as int64; what is no list of numbers stays.
 
     Made for ``json``'s ``object_hook``, so that no more than one object's lists exist at a time.
     """
@@ -19,22 +20,15 @@ def pack_masks(record: dict[str, Any]) -> dict[str, Any]:
         value = record.get(key)
         if type(value) is list and value:
             several = type(value[0]) is list
-            record[key] = [_floats(polygon) for polygon in value] if several else _floats(value)
+            record[key] = [_packed(polygon, "hd") for polygon in value] if several else _packed(value, "hd")
     counts = record.get("counts")
     if type(counts) is list:
-        record["counts"] = _integers(counts)
+        record["counts"] = _packed(counts, "q")
     return record
 
 
-def _floats(numbers: Any) -> Any:
-    try:
-        return np.frombuffer(array("d", numbers))
-    except (TypeError, OverflowError):
-        return numbers
-
-
-def _integers(numbers: Any) -> Any:
-    try:
-        return np.frombuffer(array("q", numbers), dtype=np.int64)
-    except (TypeError, OverflowError):
-        return numbers
+def _packed(numbers: Any, types: str) -> Any:
+    """``numbers`` as an array of the first of ``types`` that holds them all, or as they are."""
+    with suppress(TypeError, OverflowError):
+        return np.frombuffer(array(types[0], numbers), dtype=types[0])
+    return _packed(numbers, types[1:]) if types[1:] else numbers

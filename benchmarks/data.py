@@ -1,0 +1,121 @@
+"""Time and memory of reading, validating and indexing annotations as many as KINS has, on one core.
+
+    python benchmarks/data.py [--images 15000] [--instances 190000] [--write]
+
+makes outputs/benchmarks/kins2020-{rle,polygons}.json and measures, for each, what GNU time says of
+
+    taskset -c 0 python benchmarks/data.py --check FILE
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from report import write_section
+
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.kins import write_kins2020
+from shape3d_amodal.data.formats.writing import MaskForm
+from shape3d_amodal.data.occlusion import visible_by_order
+from shape3d_amodal.data.validation import validate
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
+
+FOLDER = Path("outputs/benchmarks")
+HEIGHT, WIDTH = 375, 1242
+NAMES = ("cyclist", "pedestrian", "rider", "car", "tram", "truck", "van", "misc")
+POINTS = 34
+"""Corners of an outline; those of KINS have 33.70 on average (section 3.2 of its paper)."""
+
+
+def street(index: int, count: int, first_id: int) -> AmodalImage:
+    """An image of KINS' size with ``count`` star-shaped objects along a horizon, the larger the nearer."""
+    generator = np.random.default_rng((1, index))
+    whole = []
+    for order, radius in enumerate(np.sort(generator.lognormal(3.2, 0.6, count).clip(4, 160))[::-1]):
+        mask = masks.from_annotation([_outline(generator, radius)], HEIGHT, WIDTH, file=None, field=None)
+        category = int(generator.integers(len(NAMES))) + 1
+        one = AmodalInstance(id=first_id + order, category_id=category, visible=mask, amodal=mask, depth_order=order)
+        whole.append(one)
+    instances = tuple(
+        AmodalInstance(
+            id=one.id,
+            category_id=one.category_id,
+            visible=visible_by_order(whole, order),
+            amodal=one.amodal,
+            depth_order=order,
+        )
+        for order, one in enumerate(whole)
+    )
+    return AmodalImage(id=index + 1, file_name=f"{index:06d}.png", width=WIDTH, height=HEIGHT, instances=instances)
+
+
+def _outline(generator: np.random.Generator, radius: float) -> np.ndarray:
+    angles = np.linspace(0, 2 * np.pi, POINTS, endpoint=False)
+    reach = radius * generator.uniform(0.8, 1.1, POINTS)
+    x = generator.uniform(0.05, 0.95) * WIDTH + reach * np.cos(angles)
+    y = HEIGHT / 2 + 0.6 * radius + 0.6 * reach * np.sin(angles)
+    return np.stack([x, y], axis=1).ravel()
+
+
+def streets(images: int, instances: int) -> AmodalDataset:
+    ends = np.linspace(0, instances, images + 1).round().astype(int).tolist()
+    pictures = (street(i, ends[i + 1] - ends[i], ends[i] + 1) for i in range(images))
+    return AmodalDataset(
+        images=tuple(pictures), categories=tuple(Category(i, name) for i, name in enumerate(NAMES, start=1))
+    )
+
+
+def check(path: Path) -> None:
+    """Parse, validate and index ``path``."""
+    start = time.process_time()
+    report, dataset = validate(path)
+    index = {one.id: (image, one) for image in dataset.images for one in image.instances}
+    seconds = time.process_time() - start
+    print(f"{report.format}: {report.counts}, {report.errors} errors, {len(index)} indexed in {seconds:.1f} s")
+
+
+def measure(path: Path) -> tuple[float, float]:
+    """Seconds of wall clock and GB of resident memory of a process of its own on one core, by GNU time."""
+    command = ["/usr/bin/time", "-v", "taskset", "-c", "0", sys.executable, __file__, "--check", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    print(done.stdout, end="")
+    said = dict(line.strip().rpartition(": ")[::2] for line in done.stderr.splitlines())
+    clock = said["Elapsed (wall clock) time (h:mm:ss or m:ss)"].split(":")
+    seconds = sum(float(part) * 60**place for place, part in enumerate(reversed(clock)))
+    return seconds, int(said["Maximum resident set size (kbytes)"]) * 1024 / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=15_000)
+    parser.add_argument("--instances", type=int, default=190_000)
+    parser.add_argument("--check", type=Path, help="only parse, validate and index this file")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    arguments = parser.parse_args()
+    if arguments.check:
+        check(arguments.check)
+        return
+    dataset = streets(arguments.images, arguments.instances)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    rows = ["| masks | file MB | images | instances | seconds | resident GB |", "|---|---|---|---|---|---|"]
+    forms: tuple[MaskForm, ...] = ("rle", "polygons")
+    for form in forms:
+        path = FOLDER / f"kins2020-{form}.json"
+        write_kins2020(path, dataset, form=form)
+        seconds, memory = measure(path)
+        size = path.stat().st_size / 1e6
+        rows.append(
+            f"| {form} | {size:.0f} | {arguments.images:,} | {arguments.instances:,} | {seconds:.1f} | {memory:.2f} |"
+        )
+        print(rows[-1], flush=True)
+    if arguments.write:
+        write_section("data", "Annotations", "python benchmarks/data.py --write", "\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()

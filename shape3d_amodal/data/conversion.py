@@ -1,0 +1,128 @@
+"""From one annotation format to another, and what of it the other cannot hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal, write_d2sa
+from shape3d_amodal.data.formats.cocoa import write_cocoa
+from shape3d_amodal.data.formats.detect import read_annotations, read_dataset
+from shape3d_amodal.data.formats.kins import write_kins2019, write_kins2020
+from shape3d_amodal.data.formats.layout import Listener
+from shape3d_amodal.data.formats.writing import MaskForm
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
+
+FormatName = Literal["coco_amodal", "kins2020", "kins2019", "cocoa", "d2sa"]
+"""d2sa is also the form of COCOA-cls."""
+FORMATS: tuple[FormatName, ...] = get_args(FormatName)
+
+_WRITERS: dict[FormatName, Callable[[str | Path, AmodalDataset], None]] = {
+    "coco_amodal": write_coco_amodal,
+    "kins2020": write_kins2020,
+    "kins2019": write_kins2019,
+    "cocoa": write_cocoa,
+    "d2sa": write_d2sa,
+}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        dataset: what was read.
+        source: the format that the file's keys have shown.
+        left_out: the errors of records that were left out.
+        losses: what differs when the new file is read again, and what was never read, a line each.
+    """
+
+    dataset: AmodalDataset
+    source: str
+    left_out: tuple[DataError, ...]
+    losses: tuple[str, ...]
+
+
+def convert(
+    source: str | Path, target: str | Path, to: FormatName, *, form: MaskForm = "rle", drop_invalid: bool = False
+) -> Conversion:
+    """Write the annotations of ``source`` to ``target`` in the format ``to``, then read them again and compare.
+
+    Args:
+        form: how KINS 2020 holds its masks; the other formats have one form.
+        drop_invalid: leave out records with errors instead of refusing the file.
+
+    Raises:
+        DataError: ``source`` cannot be read, an object lacks an amodal mask that ``to`` needs, or ``target`` cannot be
+            written.
+    """
+    listener = _Dropper() if drop_invalid else Listener()
+    reading = read_annotations(source, listener)
+    if to == "kins2020":
+        write_kins2020(target, reading.dataset, form=form)
+    else:
+        _WRITERS[to](target, reading.dataset)
+    unread = [f"{key} is not read" for key in reading.unread]
+    losses = (*unread, *differences(reading.dataset, read_dataset(target)))
+    left_out = tuple(listener.errors) if isinstance(listener, _Dropper) else ()
+    return Conversion(reading.dataset, reading.layout.name, left_out, losses)
+
+
+def differences(before: AmodalDataset, after: AmodalDataset) -> list[str]:
+    """A line for each thing that differs in two data sets of the same images and objects, in the same order."""
+    images = list(zip(before.images, after.images, strict=True))
+    objects = [pair for a, b in images for pair in zip(a.instances, b.instances, strict=True)]
+    names = before.category_names, after.category_names
+    lines = [
+        *_counted("images", images, _IMAGE_FACTS),
+        *_counted("objects", objects, _OBJECT_FACTS),
+        *_counted("objects", [(names[0][a.category_id], names[1][b.category_id]) for a, b in objects], _NAME),
+    ]
+    if set(before.categories) != set(after.categories):
+        lines.append(f"ids or supercategories of {len(before.categories)} categories, or those without objects")
+    return lines
+
+
+class _Dropper(Listener):
+    """Leaves out records with errors, and keeps the errors."""
+
+    def __init__(self) -> None:
+        self.errors: list[DataError] = []
+
+    def passes(self, error: DataError) -> bool:
+        self.errors.append(error)
+        return True
+
+
+Facts = dict[str, Callable[[Any], Any]]
+
+
+def _places(image: AmodalImage) -> list[tuple[int, int]]:
+    """The image's pairs as places among its objects, which stay when ids do not."""
+    place = {one.id: index for index, one in enumerate(image.instances)}
+    return [(place.get(front, -1), place.get(behind, -1)) for front, behind in image.depth_constraint]
+
+
+def _field(name: str) -> Callable[[AmodalInstance | AmodalImage], Any]:
+    return lambda one: getattr(one, name)
+
+
+_IMAGE_FACTS: Facts = {
+    **{name: _field(name) for name in ("id", "file_name", "width", "height", "camera")},
+    "depth_constraint": _places,
+}
+_OBJECT_FACTS: Facts = {
+    name: _field(name)
+    for name in AmodalInstance.__dataclass_fields__
+    if name not in ("category_id", "occlude_rate")  # compared by name; follows from the masks
+}
+_NAME: Facts = {"category name": lambda name: name}
+
+
+def _counted(what: str, pairs: list[tuple[Any, Any]], facts: Facts) -> list[str]:
+    """How many of ``pairs`` differ in each of ``facts``."""
+    counts = {name: sum(fact(a) != fact(b) for a, b in pairs) for name, fact in facts.items()}
+    return [f"{name} of {count} of {len(pairs)} {what}" for name, count in counts.items() if count]

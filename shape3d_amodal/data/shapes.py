@@ -1,0 +1,38 @@
+"""Convexity and simplicity of masks (KINS paper, equation 1; both are 1 for a disc).
+
+The paper measures outlines drawn by hand. Here the outline runs through the middles of the pixels' outer edges. Its
+length is taken after a moving average over three of them, without which a slanted line counts up to 8 % too long; for
+discs and boxes of 16 pixels or more at any angle the length is then within 4 %.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
+
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.outlines import loops
+from shape3d_amodal.structures import Rle
+
+
+def shape_of(rle: Rle) -> tuple[float, float]:
+    """Convexity, area / area of the convex hull, and simplicity, sqrt(4 pi area) / perimeter, each in 0..1.
+
+    The mask must not be empty. Outlines of all its parts and holes count.
+    """
+    outlines = [(loop + np.roll(loop, -1, axis=0)) / 2 for loop in loops(masks.crop(rle)[0])]
+    area = sum(map(_area, outlines))
+    hull = ConvexHull(np.concatenate(outlines)).volume
+    perimeter = sum(map(_smooth_length, outlines))
+    return min(area / hull, 1.0), min(float(np.sqrt(4 * np.pi * area)) / perimeter, 1.0)
+
+
+def _area(outline: NDArray[np.float64]) -> float:
+    x, y = outline.T
+    return float(x @ np.roll(y, -1) - np.roll(x, -1) @ y) / 2
+
+
+def _smooth_length(outline: NDArray[np.float64]) -> float:
+    smooth = (np.roll(outline, 1, axis=0) + outline + np.roll(outline, -1, axis=0)) / 3
+    return float(np.linalg.norm(np.roll(smooth, -1, axis=0) - smooth, axis=1).sum())
