@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from shape3d_amodal.data.formats.results import AmodalResult
+    from shape3d_amodal.evaluation.interface import ScoreTable
+    from shape3d_amodal.evaluation.tables import Table
+    from shape3d_amodal.evaluation.tracks import Track
+    from shape3d_amodal.structures import AmodalDataset
 
 
 def evaluate(
@@ -12,38 +21,108 @@ def evaluate(
     /,
     *,
     annotations: Path,
+    track: Literal["completion", "instance", "multimodal", "order", "shape"] = "completion",
     out: Path | None = None,
+    boundary: bool = False,
+    without: tuple[str, ...] = (),
+    by_level: bool = False,
+    allow_missing: bool = False,
+    meshes: str | None = None,
+    mesh_folder: Path | None = None,
+    workers: int = 1,
 ) -> None:
-    """Score results files in the completion track: mIoU and occluded mIoU by category.
+    """Score results files; docs/metrics.md defines all numbers.
 
     Args:
-        results: one or more results files; each is a row of the tables, named by its file name.
+        results: one or more results files; each is a column of the tables, named by its file name.
         annotations: annotation file with visible and amodal masks; instances marked ignore are not scored.
-        out: folder to write completion.md and completion.json to; with neither, the tables are only printed.
+        track: completion (visible masks given: mIoU), instance (image alone: AP and AR of amodal, visible and occluded
+            masks), multimodal (several masks an annotation id), order (who hides whom), shape (viewpoint and mesh).
+        out: folder to write <track>.md and <track>.json to; without it, the tables are only printed.
+        boundary: completion: also boundary IoU.
+        without: categories to leave out of a second mean.
+        by_level: also by occlusion level.
+        allow_missing: annotated instances without a result count 0 instead of being an error.
+        meshes: shape: meshes that the scenes were made from, such as open13:test or a folder; compares meshes, too.
+        mesh_folder: shape: folder of the results' meshes; without it, the folder of the results file.
+        workers: processes; the numbers are the same for any number of them.
     """
     import json
 
     from shape3d_amodal.data.atomic import write_atomic
     from shape3d_amodal.data.formats.detect import read_dataset
     from shape3d_amodal.data.formats.results import read_results
+    from shape3d_amodal.data.meshes import mesh_source
     from shape3d_amodal.errors import UsageError
-    from shape3d_amodal.evaluation.completion import evaluate_completion
-    from shape3d_amodal.evaluation.tables import category_table, summary_table
+    from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
+    from shape3d_amodal.evaluation.workers import score
 
     names = [path.stem for path in results]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
-    dataset = read_dataset(annotations)
-    scores = {path.stem: evaluate_completion(dataset, read_results(path), file=path) for path in results}
-    tables = [
-        category_table(scores, "miou", title="mIoU, %").transposed(),
-        category_table(scores, "occluded_miou", title="occluded mIoU, %").transposed(),
-        summary_table(scores, title="means, %"),
-    ]
-    text = "\n".join(f"{table.title}\n\n{table.to_markdown()}" for table in tables)
+    if workers < 1:
+        raise UsageError(f"workers: expected 1 or more, got {workers}")
+    chosen, dataset = TRACKS[track], read_dataset(annotations)
+    source = None if meshes is None else mesh_source(meshes)
+    scores: dict[str, ScoreTable] = {}
+    for path in results:
+        found = read_results(path)
+        if chosen.matched and not allow_missing:
+            _refuse_missing(dataset, found, path)
+        options = TrackOptions(boundary=boundary, meshes=source, folder=mesh_folder or path.parent)
+        scores[path.stem] = score(chosen.make(dataset, options), found, file=path, workers=workers)
+    text = "\n".join(
+        f"{table.title}\n\n{table.to_markdown()}" for table in _tables(scores, chosen, without, by_level, boundary)
+    )
     print(text)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        content = {name: table.to_dict() for name, table in scores.items()}
-        write_atomic(out / "completion.json", json.dumps(content, indent=1).encode())
-        write_atomic(out / "completion.md", text.encode())
+        content = {name: _content(table, without) for name, table in scores.items()}
+        write_atomic(out / f"{track}.json", json.dumps(content, indent=1, allow_nan=False).encode())
+        write_atomic(out / f"{track}.md", text.encode())
+
+
+def _refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], file: Path) -> None:
+    from shape3d_amodal.errors import DataError
+    from shape3d_amodal.evaluation.matched import is_scored
+
+    scored = {one.id for image in dataset.images for one in image.instances if is_scored(one)}
+    missing = sorted(scored - {result.annotation_id for result in results})
+    if missing:
+        ids = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        raise DataError(
+            f"expected a result for each of {len(scored)} annotations, {len(missing)} have none (id {ids}); add them, "
+            "or count them as 0 with --allow-missing",
+            file=file,
+            field="annotation_id",
+        )
+
+
+def _tables(
+    scores: Mapping[str, ScoreTable], track: Track, without: tuple[str, ...], by_level: bool, boundary: bool
+) -> list[Table]:
+    from dataclasses import replace
+
+    from shape3d_amodal.evaluation.tables import category_table, level_table, summary_table
+
+    def title(name: str) -> str:
+        metric = track.metrics[name]
+        return f"{metric.title}, %" if metric.unit == "share" else metric.title
+
+    shown = (
+        (*track.by_category, "boundary_miou") if boundary and "boundary_miou" in track.metrics else track.by_category
+    )
+    tables = [category_table(scores, name, title=title(name), without=without).transposed() for name in shown]
+    if by_level:
+        tables += [
+            level_table(scores, name, title=f"{title(name)}, by occlusion level (instances)") for name in track.by_level
+        ]
+    summary = summary_table(scores, title="over everything; shares in %").transposed()
+    return [*tables, replace(summary, corner="metric")]
+
+
+def _content(table: ScoreTable, without: tuple[str, ...]) -> dict[str, Any]:
+    content = table.to_dict()
+    if without:
+        content["without"] = {"categories": list(without), **table.without(*without).to_dict()}
+    return content

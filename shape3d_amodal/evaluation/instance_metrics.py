@@ -77,7 +77,7 @@ OVER15_AP = Metric(
     f"AP over instances with |A \\ V| / |A| > 0.15, P against A; {_IGNORED}; a detection's share is that of its own "
     "masks, and one that states no visible mask is inside",
     INSTANCE,
-    "'Occluded AP' of ARCNN (Table 1); the evaluator of VRSP reads COCO's `area` as this share, here `area` stays",
+    "'Occluded AP' of ARCNN (Table 1); the evaluator of VRSP writes this share into COCO's area field, which stays as it is here",
 )
 OCCLUSION_ACCURACY = Metric(
     "occlusion_accuracy",

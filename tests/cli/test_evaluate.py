@@ -1,0 +1,107 @@
+"""``evaluate`` from files, in every track."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shape3d_amodal.cli import main
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
+from shape3d_amodal.data.formats.results import AmodalResult, write_results
+from shape3d_amodal.evaluation.tracks import TRACKS
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
+
+
+def square(x: int, width: int) -> np.ndarray:
+    mask = np.zeros((8, 16), bool)
+    mask[2:6, x : x + width] = True
+    return mask
+
+
+def write(folder: Path, count: int = 2) -> tuple[Path, Path]:
+    """A chair before a sofa of which half is hidden, and results that are right."""
+    chair, sofa = square(2, 4), square(4, 8)
+    instances = (
+        AmodalInstance(id=1, category_id=1, visible=masks.encode(chair), amodal=masks.encode(chair)),
+        AmodalInstance(id=2, category_id=2, visible=masks.encode(sofa & ~chair), amodal=masks.encode(sofa)),
+    )
+    instances = tuple(replace(one, viewpoint={"azimuth_deg": 30.0, "elevation_deg": 0.0}) for one in instances)
+    image = AmodalImage(id=1, file_name="a.png", width=16, height=8, instances=instances)
+    annotations, results = folder / "annotations.json", folder / "right.json"
+    write_coco_amodal(
+        annotations, AmodalDataset(images=(image,), categories=(Category(1, "chair"), Category(2, "sofa")))
+    )
+    found = [
+        AmodalResult(
+            image_id=1,
+            category_id=one.category_id,
+            score=0.5,
+            segmentation=one.amodal or one.visible,
+            annotation_id=one.id,
+            visible=one.visible,
+            viewpoint={"azimuth_deg": 75.0},
+        )
+        for one in instances
+    ]
+    write_results(results, found[:count])
+    return annotations, results
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_every_track(tmp_path, capsys, track):
+    annotations, results = write(tmp_path)
+    options = ["--track", track, "--out", str(tmp_path / "scores"), "--by-level", "--workers", "2"]
+    assert main(["evaluate", str(results), "--annotations", str(annotations), *options]) == 0
+    text = (tmp_path / "scores" / f"{track}.md").read_text()
+    assert text in capsys.readouterr().out and "| metric | right |" in text
+    content = json.loads((tmp_path / "scores" / f"{track}.json").read_text())["right"]
+    assert content["protocol"].startswith(f"{track}: ")
+    headline = TRACKS[track].by_category[0]
+    assert content["overall"][headline] == 1
+    assert headline in {metric["name"] for metric in content["metrics"]}
+
+
+def test_without_a_category_and_with_boundaries(tmp_path, capsys):
+    annotations, results = write(tmp_path)
+    options = ["--without", "sofa", "--boundary", "--out", str(tmp_path / "scores")]
+    assert main(["evaluate", str(results), "--annotations", str(annotations), *options]) == 0
+    assert "mean without sofa" in capsys.readouterr().out
+    content = json.loads((tmp_path / "scores" / "completion.json").read_text())["right"]
+    assert content["without"]["categories"] == ["sofa"] and list(content["without"]["by_category"]) == ["chair"]
+    assert content["overall"]["boundary_miou"] == 1
+
+
+def test_missing_results_are_an_error_unless_allowed(tmp_path, capsys):
+    annotations, results = write(tmp_path, count=1)
+    arguments = ["evaluate", str(results), "--annotations", str(annotations)]
+    assert main(arguments) == 3
+    assert "1 have none (id 2); add them" in capsys.readouterr().err
+    assert main([*arguments, "--allow-missing"]) == 0
+    assert "| mean | 50.0 |" in capsys.readouterr().out
+    assert main([*arguments, "--track", "instance"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "message"),
+    [
+        (["--without", "lamp"], 2, "category 'lamp' is not scored; choose from chair, sofa"),
+        (["--workers", "0"], 2, "workers: expected 1 or more"),
+        (["--track", "shape", "--meshes", "nowhere"], 3, "nowhere"),
+    ],
+)
+def test_wrong_options_are_one_line(tmp_path, capsys, more, status, message):
+    annotations, results = write(tmp_path)
+    assert main(["evaluate", str(results), "--annotations", str(annotations), *more]) == status
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_two_files_of_one_name_are_an_error(tmp_path, capsys):
+    annotations, results = write(tmp_path)
+    assert main(["evaluate", str(results), str(results), "--annotations", str(annotations)]) == 2
+    assert "different names" in capsys.readouterr().err

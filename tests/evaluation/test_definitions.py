@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shape3d_amodal.evaluation.definitions import definitions
+from shape3d_amodal.evaluation.tracks import TRACKS
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+
+
+def test_the_document_holds_the_definitions():
+    """``python scripts/write_metrics.py`` writes them anew."""
+    section = DOCUMENT.read_text(encoding="utf-8").partition("<!-- definitions:begin -->\n")[2]
+    assert section.partition("<!-- definitions:end -->")[0] == definitions()
+
+
+@pytest.mark.parametrize("name", TRACKS)
+def test_every_metric_has_a_name_a_formula_and_a_protocol(name):
+    track = TRACKS[name]
+    assert set(track.by_category + track.by_level) <= set(track.metrics)
+    assert track.protocol.startswith(f"{name}: ")
+    for key, metric in track.metrics.items():
+        assert metric.name == key and metric.protocol == track.protocol
+        assert metric.title and metric.formula and metric.source
+
+
+def test_no_two_tracks_share_a_name():
+    names = [metric for track in TRACKS.values() for metric in track.metrics]
+    assert len(set(names)) == len(names)
