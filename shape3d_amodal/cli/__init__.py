@@ -31,12 +31,14 @@ from typing import Any
 import tyro
 
 from shape3d_amodal import __version__
-from shape3d_amodal.cli import benchmark, complete, demo, doctor, evaluate, render, scenes, train
+from shape3d_amodal.cli import benchmark, complete, data, demo, doctor, evaluate, meshes, render, scenes, train
 from shape3d_amodal.errors import AmodalError, MissingBackendError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": doctor.doctor,
     "demo": demo.demo,
+    "data": data.data,
+    "meshes": meshes.meshes,
     "scenes": scenes.scenes,
     "train": train.train,
     "complete": complete.complete,

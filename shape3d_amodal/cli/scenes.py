@@ -1,37 +1,140 @@
-"""``shape3d-amodal scenes``: an occlusion benchmark from any meshes."""
+"""``shape3d-amodal scenes``: occlusion benchmarks from any meshes, from a few pictures to millions in shards."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
 import tyro
+
+T = TypeVar("T")
+Layout = Literal["folder", "shards", "kins"]
 
 
 def scenes(
     *,
     out: Path,
+    meshes: str | None = None,
+    count: int | None = None,
+    seed: int | None = None,
+    layout: Layout | None = None,
+    shard: str | None = None,
+    shard_size: int | None = None,
+    workers: int = 1,
+    strict: bool = False,
     config: Path | None = None,
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = (),
 ) -> None:
-    """Make occlusion scenes with exact ground truth: images/*.png and annotations.json (COCO).
+    """Make occlusion scenes with exact ground truth.
+
+    Without --count, a benchmark set: images/*.png and annotations.json (COCO), with --set per_category=20 targets of
+    each category. With --count, that many scenes of random targets in shards: tar files in WebDataset's layout, each
+    with a manifest. What is finished is kept, so that the same command goes on after a crash, on as many machines as
+    there are:
+
+        shape3d-amodal scenes --meshes shapenet13:/data/ShapeNetCore.v2:train --count 1000000 --shard 3/32 --out scenes
 
     Args:
-        out: folder to write to; it must not hold scenes already.
-        config: YAML file such as configs/open13/test.yaml; without it, the defaults of --set's options.
-        overrides: options to change: meshes=open13:train (or val, test, or a folder of your meshes), per_category=20,
-            seed=0, scenes.kind=composed (or bars), scenes.image_size=256, targets_only=true.
+        out: folder to write to.
+        meshes: mesh source: open13:train (val, test, train+val); shapenet:FOLDER or shapenet:FOLDER:train (ShapeNetCore
+            v1 or v2; shapenet13: its 13 published categories); any FOLDER of meshes by category, FOLDER?up=+z&front=-y
+            where y is not up; or the meshes.json of `shape3d-amodal meshes`.
+        count: number of scenes.
+        seed: seed of the scenes; scene k depends on the options, the seed and k alone.
+        layout: folder (a benchmark set; the default without --count), shards (the default with it), or kins (--count
+            wide pictures of vehicles, and annotations in the form of KINS 2020, for testing what reads KINS).
+        shard: i/n, i from 0: make the shards i, i + n, i + 2 n, ...; by default what torchrun or a SLURM array says.
+        shard_size: scenes in a shard, 1000 by default.
+        workers: processes on this machine; the result does not depend on it.
+        strict: stop at a mesh that cannot be used; otherwise another one is drawn, and the manifest lists it.
+        config: YAML file such as configs/open13/test.yaml; without it, the defaults.
+        overrides: options to change: per_category=20, targets_only=true, scenes.kind=composed (or bars),
+            scenes.image_size=256, scenes.min_hidden=0.1, ...
     """
+    from shape3d_amodal.errors import UsageError
+
+    layout = layout or ("folder" if count is None else "shards")
+    given: dict[str, object] = {
+        "meshes": meshes,
+        "count": count,
+        "seed": seed,
+        "shard_size": shard_size,
+        "strict": strict or None,
+    }
+    if layout == "shards":
+        _shards(out, config, _options(given, overrides), shard, workers)
+        return
+    if misplaced := [name for name in ("shard", "shard_size") if (shard, shard_size)[name == "shard_size"] is not None]:
+        raise UsageError(f"--{misplaced[0].replace('_', '-')}: shards are made with --layout shards")
+    if layout == "kins":
+        _kins(out, config, _options(given, overrides))
+    else:
+        if count is not None:
+            raise UsageError("--count: a benchmark set has per_category targets; set that, or use --layout shards")
+        _folder(out, config, _options(given, overrides))
+
+
+def _options(given: dict[str, object], overrides: tuple[str, ...]) -> list[str]:
+    """The options that have a name of their own after those of --set, as overrides."""
+    import yaml
+
+    def text(value: object) -> str:
+        return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
+
+    return [*overrides, *(f"{name}={text(value)}" for name, value in given.items() if value is not None)]
+
+
+def _load(config: Path | None, kind: type[T], options: list[str]) -> T:
     from shape3d_amodal.config import load_config, parse_config
+
+    if config is None:
+        return parse_config("{}", kind, overrides=options)
+    return load_config(config, kind, overrides=options)
+
+
+def _folder(out: Path, config: Path | None, options: list[str]) -> None:
     from shape3d_amodal.data.scene_sets import SceneSetConfig, write_scene_set
     from shape3d_amodal.errors import UsageError
 
-    if config is None:
-        chosen = parse_config("{}", SceneSetConfig, overrides=overrides)
-    else:
-        chosen = load_config(config, SceneSetConfig, overrides=overrides)
+    chosen = _load(config, SceneSetConfig, options)
     if (out / "annotations.json").exists():
         raise UsageError(f"{out}: holds scenes already; choose another folder or remove it")
     dataset = write_scene_set(chosen, out)
     scored = sum(not instance.ignore for image in dataset.images for instance in image.instances)
     print(f"{len(dataset.images)} scenes with {scored} scored objects in {out}")
+
+
+def _kins(out: Path, config: Path | None, options: list[str]) -> None:
+    from shape3d_amodal.data.kins_scenes import ANNOTATIONS, KinsScenesConfig, write_kins_scenes
+    from shape3d_amodal.errors import UsageError
+
+    chosen = _load(config, KinsScenesConfig, options)
+    if (out / ANNOTATIONS).exists():
+        raise UsageError(f"{out}: holds scenes already; choose another folder or remove it")
+    dataset = write_kins_scenes(chosen, out)
+    objects = sum(len(image.instances) for image in dataset.images)
+    print(f"{len(dataset.images)} frames with {objects} vehicles: {out / ANNOTATIONS}")
+
+
+def _shards(out: Path, config: Path | None, options: list[str], shard: str | None, workers: int) -> None:
+    import os
+    import time
+
+    from shape3d_amodal.data.shard_making import ShardsConfig, make_shards, share_of
+    from shape3d_amodal.data.shards import Shard
+    from shape3d_amodal.errors import UsageError
+
+    if workers < 1:
+        raise UsageError(f"--workers: expected 1 or more, got {workers}")
+    chosen = _load(config, ShardsConfig, options)
+    share = share_of(shard, os.environ)
+    start = time.monotonic()
+
+    def progress(shard: Shard, made: bool) -> None:
+        print(f"{shard.tar.name}: {'made' if made else 'kept'}, {time.monotonic() - start:.1f} s", flush=True)
+
+    done = make_shards(chosen, out, share=share, workers=workers, progress=progress)
+    scenes = sum(one.count for one in done.made)
+    rate = scenes / max(time.monotonic() - start, 1e-3)
+    print(f"share {share[0]}/{share[1]}: {len(done.made)} shards made ({scenes} scenes, {rate:.0f} a second), "
+          f"{len(done.kept)} kept, in {out}")  # fmt: skip

@@ -6,14 +6,21 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from shape3d_amodal.errors import DataError
 
 
-def write_atomic(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, whose folder must exist. A crash leaves the old file, or none, and never a part.
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write to, which appears under ``path`` when the block ends; the folder must exist.
+
+    A crash leaves the old file, or none, and never a part; a killed process may leave a temporary file beside it, which
+    ``remove_leftovers`` removes.
 
     Raises:
         DataError: the file cannot be written.
@@ -22,7 +29,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -31,6 +38,23 @@ def write_atomic(path: str | Path, data: bytes) -> None:
         if isinstance(error, OSError):
             raise DataError(f"cannot write the file ({error.strerror}); check folder and space", file=path) from error
         raise
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove the temporary files that killed writers of ``path`` have left."""
+    path = Path(path)
+    for leftover in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def write_atomic(path: str | Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, whose folder must exist. A crash leaves the old file, or none, and never a part.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def write_json_atomic(path: str | Path, value: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -158,6 +158,35 @@ class FileMeshes:
         """The source less the meshes ``skipped``, which are listed with the reason."""
         left = {name: file for name, file in self._entries.items() if name not in skipped}
         return FileMeshes(left, spec=self.spec, strict=self._strict, skipped={**self.skipped, **skipped})
+
+    def only(self, categories: Container[str]) -> FileMeshes:
+        """The meshes of ``categories``."""
+        left = {name: file for name, file in self._entries.items() if file.category in categories}
+        return FileMeshes(left, spec=self.spec, strict=self._strict, skipped=self.skipped)
+
+
+class RecordedMeshes:
+    """A mesh source that remembers in ``skipped`` which of the meshes asked for could not be used, and why."""
+
+    def __init__(self, source: FileMeshes) -> None:
+        self._source = source
+        self.names = source.names
+        self.skipped: dict[str, str] = {}
+
+    def category(self, name: str) -> str:
+        return self._source.category(name)
+
+    def load(self, name: str) -> Mesh:
+        try:
+            return self._source.load(name)
+        except UnusableMeshError as error:
+            self.skipped[name] = f"{error.field}: {error.problem}" if error.field else error.problem
+            raise
+
+    def manifest(self) -> dict[str, Any]:
+        """The source's, with what could not be used so far."""
+        manifest = self._source.manifest()
+        return {**manifest, "skipped": dict(sorted({**manifest["skipped"], **self.skipped}.items()))}
 
 
 def _size(path: Path) -> int:

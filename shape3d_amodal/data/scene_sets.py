@@ -14,10 +14,10 @@ from pydantic import Field
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data import masks
-from shape3d_amodal.data.atomic import write_atomic
+from shape3d_amodal.data.atomic import write_atomic, write_json_atomic
 from shape3d_amodal.data.crops import OCCLUDER
 from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
-from shape3d_amodal.data.mesh import MeshSource
+from shape3d_amodal.data.mesh import MeshSource, RecordedMeshes
 from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
 from shape3d_amodal.data.scenes import Scene, SceneConfig, make_scene
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
@@ -28,7 +28,7 @@ class SceneSetConfig:
     """A set of scenes, each with a target that is scored."""
 
     meshes: str = "open13:test"
-    """Mesh source: open13:SPLIT, or a folder of meshes by category."""
+    """Mesh source: open13:SPLIT, shapenet:FOLDER[:SPLIT], a folder of meshes by category, or a checked list (.json)."""
     scenes: SceneConfig = SceneConfig()
     """How the scenes are made."""
     seed: int = 0
@@ -37,6 +37,8 @@ class SceneSetConfig:
     """Targets of each category of the source."""
     targets_only: bool = True
     """Score the targets alone; the other objects stay in the annotations, marked to be ignored."""
+    strict: bool = False
+    """Read every mesh first and stop at one that cannot be used, instead of drawing another one and listing it."""
 
 
 def category_names(meshes: MeshSource) -> tuple[str, ...]:
@@ -45,9 +47,8 @@ def category_names(meshes: MeshSource) -> tuple[str, ...]:
     return tuple(name for name in CATEGORIES if name in present) + tuple(sorted(present - set(CATEGORIES)))
 
 
-def scene_set(config: SceneSetConfig) -> Iterator[tuple[str, Scene]]:
+def scene_set(config: SceneSetConfig, meshes: MeshSource) -> Iterator[tuple[str, Scene]]:
     """The scenes one by one, each with its target's category; categories take turns."""
-    meshes = mesh_source(config.meshes)
     names = category_names(meshes)
     for index in range(config.per_category * len(names)):
         category = names[index % len(names)]
@@ -55,33 +56,41 @@ def scene_set(config: SceneSetConfig) -> Iterator[tuple[str, Scene]]:
 
 
 def write_scene_set(config: SceneSetConfig, folder: Path) -> AmodalDataset:
-    """Write ``images/*.png`` and, last, ``annotations.json`` to ``folder``; returns what was written.
+    """Write ``images/*.png``, ``meshes.json`` and, last, ``annotations.json`` to ``folder``; returns the annotations.
+
+    ``meshes.json`` is the manifest of the mesh source, with the meshes that were drawn and could not be used.
 
     Raises:
         DataError: the mesh source cannot be used.
     """
-    meshes = mesh_source(config.meshes)
-    for name in meshes.names:  # a mesh that cannot be used is found before anything is written
-        meshes.load(name)
+    source = mesh_source(config.meshes, strict=config.strict)
+    if config.strict:
+        for name in source.names:  # found before anything is written
+            source.load(name)
+    meshes = RecordedMeshes(source)
     names = (*category_names(meshes), OCCLUDER)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images = []
     next_id = 1
-    for index, (_, scene) in enumerate(scene_set(config)):
+    for index, (_, scene) in enumerate(scene_set(config, meshes)):
         file_name = f"{index:06d}.png"
         write_atomic(folder / "images" / file_name, png_bytes(scene.image))
         instances = annotate(scene, names, first_id=next_id, targets_only=config.targets_only)
         next_id += len(instances)
-        height, width = scene.image.shape[:2]
-        images.append(
-            AmodalImage(
-                id=index + 1, file_name=file_name, width=width, height=height, instances=instances, camera=scene.camera
-            )
-        )
+        images.append(scene_image(scene, index, file_name, instances))
     categories = tuple(Category(i + 1, name) for i, name in enumerate(names))
     dataset = AmodalDataset(images=tuple(images), categories=categories)
+    write_json_atomic(folder / "meshes.json", meshes.manifest())
     write_coco_amodal(folder / "annotations.json", dataset)
     return dataset
+
+
+def scene_image(scene: Scene, index: int, file_name: str, instances: tuple[AmodalInstance, ...]) -> AmodalImage:
+    """Scene ``index`` as an image of a data set."""
+    height, width = scene.image.shape[:2]
+    return AmodalImage(
+        id=index + 1, file_name=file_name, width=width, height=height, instances=instances, camera=scene.camera
+    )
 
 
 def annotate(scene: Scene, names: tuple[str, ...], *, first_id: int, targets_only: bool) -> tuple[AmodalInstance, ...]:

@@ -1,0 +1,42 @@
+"""``shape3d-amodal meshes``: which meshes of a source can be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, strict: bool = False) -> None:
+    """Read every mesh of a source once, and list what can be used and why the rest cannot.
+
+    The list is a mesh source itself: `--meshes meshes.json` is the source without what cannot be used.
+
+    Args:
+        meshes: mesh source: shapenet:FOLDER, shapenet13:FOLDER:train, any FOLDER of meshes by category, open13:train.
+        out: file for the list.
+        workers: processes that read.
+        strict: end with status 3 where a mesh cannot be used; the list is written all the same.
+    """
+    import sys
+
+    from shape3d_amodal.data.atomic import write_json_atomic
+    from shape3d_amodal.data.mesh_check import check_meshes
+    from shape3d_amodal.errors import DataError, UsageError
+
+    if workers < 1:
+        raise UsageError(f"--workers: expected 1 or more, got {workers}")
+
+    def progress(done: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done} meshes read", end="", file=sys.stderr, flush=True)
+
+    manifest = check_meshes(meshes, workers=workers, progress=progress)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    write_json_atomic(out, manifest)
+    skipped = manifest["skipped"]
+    print(
+        f"{manifest['usable']} meshes in {len(manifest['categories'])} categories; {len(skipped)} cannot be used: {out}"
+    )
+    if strict and skipped:
+        name = min(skipped)
+        raise DataError(f"{skipped[name]} ({len(skipped)} meshes cannot be used, see {out})", file=name)

@@ -1,0 +1,95 @@
+"""Scenes read back from shards: annotations as one data set, and the pictures one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shape3d_amodal.data import safe_io, shards
+from shape3d_amodal.data.archives import TarMember, tar_members
+from shape3d_amodal.data.formats.coco_amodal import COCO_AMODAL
+from shape3d_amodal.data.formats.fields import Record
+from shape3d_amodal.data.formats.layout import Listener
+from shape3d_amodal.data.formats.records import read_records
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.structures import AmodalDataset, AmodalImage
+
+MAX_SAMPLE_JSON_BYTES = 64 * 1024**2
+
+
+class SceneShards:
+    """The shards of a folder.
+
+    Args:
+        folder: holds tar files with their manifests.
+        verify: compare every tar's SHA-256 with its manifest's first.
+
+    Attributes:
+        dataset: all scenes in order; the names of its images are those inside the shards.
+
+    Raises:
+        DataError: there are no shards, one is unfinished or damaged, or they are of different sets.
+    """
+
+    def __init__(self, folder: str | Path, *, verify: bool = True) -> None:
+        folder = Path(folder)
+        manifests = [folder / f"{tar.stem}.json" for tar in sorted(folder.glob("scenes-*.tar"))]
+        if not manifests:
+            raise DataError("expected shards, such as scenes-000000.tar, found none", file=folder)
+        self._pictures: dict[int, tuple[Path, TarMember]] = {}
+        identity = categories = None
+        images: list[AmodalImage] = []
+        for path in manifests:
+            if not path.exists():
+                raise DataError("the shard is unfinished; run `scenes` again to finish it", file=path)
+            manifest = shards.read_manifest(path)
+            if identity not in (None, manifest["identity"]):
+                raise DataError("is of another set than the shards before it; keep one set a folder", file=path)
+            identity = manifest["identity"]
+            tar = safe_io.resolve_inside(folder, manifest["tar"], file=path, field="tar")
+            if verify:
+                shards.verify(tar, manifest, path)
+            part = self._read(tar, manifest)
+            categories = part.categories
+            images += part.images
+        assert categories is not None
+        self.dataset = AmodalDataset(images=tuple(images), categories=categories)
+
+    def image(self, image: AmodalImage) -> np.ndarray:
+        """The picture [H,W,3] uint8 of one of the data set's images.
+
+        Raises:
+            DataError: it is damaged, or not of the annotated size.
+        """
+        tar, member = self._pictures[image.id]
+        with safe_io.open_regular(tar) as file:
+            pixels = safe_io.decode_image(member.read(file), file=f"{tar}/{member.name}")
+        if pixels.shape[:2] != (image.height, image.width):
+            expected, got = f"{image.width} x {image.height}", f"{pixels.shape[1]} x {pixels.shape[0]}"
+            raise DataError(f"expected {expected} pixels, got {got}; make it anew", file=f"{tar}/{member.name}")
+        return pixels
+
+    def _read(self, tar: Path, manifest: dict[str, Any]) -> AmodalDataset:
+        document: dict[str, list[Any]] = {"images": [], "annotations": []}
+        pictures: dict[str, TarMember] = {}
+        with safe_io.open_regular(tar) as file:
+            for member in tar_members(file, tar):
+                if not member.name.endswith(".json"):
+                    pictures[member.name] = member
+                    continue
+                if member.size > MAX_SAMPLE_JSON_BYTES:
+                    raise DataError(f"expected at most {MAX_SAMPLE_JSON_BYTES} bytes", file=tar, field=member.name)
+                sample = Record(safe_io.parse_json(member.read(file), file=f"{tar}/{member.name}"), tar, member.name)
+                for key, values in document.items():
+                    values += sample.get(key, list)
+        entries = [{"id": i + 1, "name": name} for i, name in enumerate(manifest["categories"])]
+        dataset = read_records(Record({**document, "categories": entries}, tar, ""), COCO_AMODAL, Listener()).dataset
+        if len(dataset.images) != manifest["count"]:
+            raise DataError(f"expected {manifest['count']} scenes, got {len(dataset.images)}; make it anew", file=tar)
+        for image in dataset.images:
+            if image.file_name not in pictures:
+                raise DataError(f"has no picture {image.file_name!r}; make it anew", file=tar)
+            self._pictures[image.id] = tar, pictures[image.file_name]
+        return dataset
