@@ -66,7 +66,7 @@ def convert(
     else:
         _WRITERS[to](target, reading.dataset)
     unread = [f"{key} is not read" for key in reading.unread]
-    losses = (*unread, *differences(reading.dataset, read_dataset(target)))
+    losses = (*unread, *(_explained(loss, to) for loss in differences(reading.dataset, read_dataset(target))))
     left_out = tuple(listener.errors) if isinstance(listener, _Dropper) else ()
     return Conversion(reading.dataset, reading.layout.name, left_out, losses)
 
@@ -82,8 +82,22 @@ def differences(before: AmodalDataset, after: AmodalDataset) -> list[str]:
         *_counted("objects", [(names[0][a.category_id], names[1][b.category_id]) for a, b in objects], _NAME),
     ]
     if set(before.categories) != set(after.categories):
-        lines.append(f"ids or supercategories of {len(before.categories)} categories, or those without objects")
+        lines.append("categories that no object has, ids or supercategories of categories")
     return lines
+
+
+def _explained(loss: str, to: FormatName) -> str:
+    return f"{loss}: {_NOTES.get((to, loss.split()[0]), 'the format has no place for it')}"
+
+
+_NOTES: dict[tuple[FormatName, str], str] = {
+    ("kins2020", "depth_order"): "counted anew in each cluster, from 1 on, 0 for what overlaps no other",
+    ("kins2020", "cluster"): "the overlaps of the amodal masks decide",
+    ("cocoa", "depth_order"): "counted anew in the whole image",
+    ("cocoa", "id"): "counted anew",
+    ("cocoa", "category"): "without blanks at the ends",
+    ("cocoa", "categories"): "the format has names alone",
+}
 
 
 class _Dropper(Listener):

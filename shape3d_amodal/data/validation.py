@@ -61,15 +61,12 @@ class ValidationReport:
     def add(self, severity: Severity, check: str, place: str, problem: str) -> None:
         self.problems.append(Problem(severity, check, place, problem))
 
-    def groups(self) -> list[tuple[Problem, int]]:
-        """The problems of one kind as their first and their number, errors first, the most frequent first."""
+    def groups(self) -> list[list[Problem]]:
+        """The problems by kind, errors first, the most frequent first; of one kind are those that differ in numbers."""
         kinds: dict[tuple[str, ...], list[Problem]] = defaultdict(list)
         for one in self.problems:
-            kinds[one.severity, one.check, re.sub(r"\[[^\]]*\]", "", one.field), _NUMBER.sub("", one.problem)].append(
-                one
-            )
-        ranked = sorted(kinds.values(), key=lambda group: (group[0].severity, -len(group)))
-        return [(group[0], len(group)) for group in ranked]
+            kinds[one.severity, one.check, _INDEX.sub("", one.field), _NUMBER.sub("", one.problem)].append(one)
+        return sorted(kinds.values(), key=lambda group: (group[0].severity, -len(group)))
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "errors": self.errors, "warnings": len(self.problems) - self.errors}

@@ -32,9 +32,8 @@ from shape3d_amodal.data.formats.records import (
     unique_records,
     unread_keys,
 )
-from shape3d_amodal.data.formats.writing import amodal_mask, image_entry
+from shape3d_amodal.data.formats.writing import amodal_mask, image_entry, polygon_of
 from shape3d_amodal.data.occlusion import image_orders
-from shape3d_amodal.data.outlines import to_polygon
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 COCOA = Layout(
@@ -184,7 +183,7 @@ def _annotation(image: AmodalImage, names: dict[int, str], path: str | Path) -> 
 def _region(instance: AmodalInstance, order: int | None, name: str, path: str | Path) -> dict[str, Any]:
     amodal, visible = amodal_mask(instance, path), instance.visible
     region: dict[str, Any] = {
-        "segmentation": to_polygon(amodal),
+        "segmentation": polygon_of(amodal, path),
         "name": name,
         "area": masks.area(amodal),
         "isStuff": int(instance.is_stuff),

@@ -82,10 +82,10 @@ def _record_2020(
     amodal, visible = amodal_mask(instance, path), instance.visible
     record = {
         **header(instance, image),
-        "a_segm": mask_value(amodal, form),
+        "a_segm": mask_value(amodal, form, path),
         "a_bbox": list(masks.bbox(amodal)),
         "a_area": masks.area(amodal),
-        "i_segm": mask_value(visible, form),
+        "i_segm": mask_value(visible, form, path),
         "i_bbox": list(masks.bbox(visible)),
         "i_area": masks.area(visible),
         "oco_id": cluster,
@@ -97,7 +97,7 @@ def _record_2019(instance: AmodalInstance, image: AmodalImage, path: str | Path)
     amodal = amodal_mask(instance, path)
     return {
         **header(instance, image),
-        "segmentation": mask_value(amodal, "polygons"),
+        "segmentation": mask_value(amodal, "polygons", path),
         "area": masks.area(amodal),
         "bbox": list(masks.bbox(amodal)),
         "inmodal_seg": instance.visible.to_coco(),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from shape3d_amodal.data import masks
 from shape3d_amodal.data.atomic import write_json_atomic
 from shape3d_amodal.data.outlines import to_polygon
 from shape3d_amodal.errors import DataError
@@ -56,9 +59,19 @@ def amodal_mask(instance: AmodalInstance, path: str | Path) -> Rle:
     return instance.amodal
 
 
-def mask_value(rle: Rle, form: MaskForm) -> Any:
+def mask_value(rle: Rle, form: MaskForm, path: str | Path) -> Any:
     """The mask as a run-length code, or as a list of one polygon, of none where it is empty."""
     if form == "rle":
         return rle.to_coco()
-    polygon = to_polygon(rle)
+    polygon = polygon_of(rle, path)
     return [polygon] if polygon else []
+
+
+def polygon_of(rle: Rle, path: str | Path) -> list[int]:
+    """The mask as one flat polygon (``to_polygon``)."""
+    polygon = to_polygon(rle)
+    corners = np.array(polygon).reshape(-1, 2)
+    if np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum() > masks.MAX_POLYGON_LENGTH:
+        problem = "cannot write a mask of so many scattered pixels as a polygon; write kins2020 with run-length codes"
+        raise DataError(problem, file=path)
+    return polygon

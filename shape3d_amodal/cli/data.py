@@ -1,0 +1,146 @@
+"""``shape3d-amodal data``: annotation files checked, converted and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from shape3d_amodal.data.validation import ValidationReport
+    from shape3d_amodal.structures import AmodalImage
+
+# Those of data.conversion.FormatName and data.validation.PUBLISHED, whose modules are too slow to import for --help.
+Format = Literal["coco_amodal", "kins2020", "kins2019", "cocoa", "d2sa"]
+Published = Literal["kins-train", "kins-test", "kins2019", "kins2020", "cocoa-cls-train", "cocoa-cls-val", "d2sa"]
+
+
+def validate(
+    annotations: tyro.conf.Positional[Path],
+    /,
+    *,
+    images: Path | None = None,
+    published: tuple[Published, ...] = (),
+    out: Path | None = None,
+    examples: int = 3,
+) -> None:
+    """List all that is wrong with an annotation file, and with its images; exit status 3 where there are errors.
+
+    Args:
+        annotations: KINS 2019 or 2020, COCOA, COCOA-cls, D2SA or our own form, told by its keys.
+        images: folder that file names are relative to; every image is then decoded and its size compared.
+        published: published sets whose counts of images and classes the file must have.
+        out: JSON file to write all problems to.
+        examples: places shown for each kind of problem.
+    """
+    from shape3d_amodal.data.atomic import write_json_atomic
+    from shape3d_amodal.data.validation import validate
+    from shape3d_amodal.errors import DataError
+
+    report, _ = validate(annotations, images=images, published=published, progress=_progress("images"))
+    _print_report(report, examples)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(out, report.to_dict())
+    if report.errors:
+        raise DataError(f"{report.errors} errors; correct them, or convert with --drop-invalid", file=annotations)
+
+
+def convert(
+    annotations: tyro.conf.Positional[Path],
+    /,
+    *,
+    to: Format,
+    out: Path,
+    masks: Literal["rle", "polygons"] = "rle",
+    drop_invalid: bool = False,
+) -> None:
+    """Write an annotation file in another format and tell, a line each, what that cannot hold.
+
+    Args:
+        annotations: file in any format that validate reads.
+        to: format to write; d2sa is also that of COCOA-cls.
+        out: file to write.
+        masks: how KINS 2020 holds its masks; polygons give the same pixels back, and more bytes.
+        drop_invalid: leave out records with errors, and tell which.
+    """
+    from shape3d_amodal.data.conversion import convert
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    done = convert(annotations, out, to, form=masks, drop_invalid=drop_invalid)
+    for error in done.left_out:
+        print(f"left out: {error.field}: {error.problem}")
+    for loss in done.losses:
+        print(f"not held: {loss}")
+    objects = sum(len(image.instances) for image in done.dataset.images)
+    print(f"{len(done.dataset.images)} images with {objects} objects from {done.source} to {to} in {out}")
+
+
+def stats(
+    annotations: tyro.conf.Positional[Path],
+    /,
+    *,
+    out: Path | None = None,
+) -> None:
+    """Count and measure as the KINS paper does: classes, occlusion levels, shapes, occlusion orders.
+
+    Args:
+        annotations: file in any format that validate reads.
+        out: folder to write statistics.md, statistics.json and statistics.png to.
+    """
+    from shape3d_amodal.data.atomic import write_atomic, write_json_atomic
+    from shape3d_amodal.data.formats.detect import read_dataset
+    from shape3d_amodal.data.statistics import statistics
+    from shape3d_amodal.visualization.statistics import draw_statistics, to_markdown
+
+    found = statistics(read_dataset(annotations), progress=_progress("images"))
+    text = to_markdown(found, title=annotations.name)
+    print(text, end="")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(out / "statistics.json", found.to_dict())
+        write_atomic(out / "statistics.png", draw_statistics(found, title=annotations.name))
+        write_atomic(out / "statistics.md", text.encode())
+
+
+Command = (
+    Annotated[Any, tyro.conf.subcommand("validate", constructor=validate)]
+    | Annotated[Any, tyro.conf.subcommand("convert", constructor=convert)]
+    | Annotated[Any, tyro.conf.subcommand("stats", constructor=stats)]
+)
+
+
+@tyro.conf.configure(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
+def data(command: Command) -> None:
+    """Check, convert or count annotation files: validate, convert, stats."""
+
+
+def _progress(description: str) -> Any:
+    from rich.progress import track
+
+    def show(images: Iterable[AmodalImage]) -> Iterable[AmodalImage]:
+        return track(images, description=description, transient=True)
+
+    return show
+
+
+def _print_report(report: ValidationReport, examples: int) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    counts = ", ".join(f"{number} {name}" for name, number in report.counts.items())
+    print(f"{report.file}: {report.format}, {counts or 'nothing could be read'}")
+    table = Table("severity", "check", "number", "problem", "places", box=SIMPLE)
+    for group in report.groups():
+        first, rest = group[0], len(group) - examples
+        places = [one.field for one in group[:examples]] + ([f"and {rest} more"] if rest > 0 else [])
+        cells = (first.severity, first.check, str(len(group)), first.problem, "\n".join(places))
+        table.add_row(*map(Text, cells))
+    console = Console()
+    if report.problems:
+        Console(width=max(console.width, 120)).print(table)
+    print(f"{report.errors} errors, {len(report.problems) - report.errors} warnings")
