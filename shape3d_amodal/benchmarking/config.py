@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from shape3d_amodal.benchmarking.methods import MethodOptions, method_options
+from shape3d_amodal.benchmarking.methods import Given, MethodOptions, method_options
 from shape3d_amodal.config import configuration, load_config
 from shape3d_amodal.data.scene_sets import SceneSetConfig
 from shape3d_amodal.errors import UsageError
-
-Track = Literal["completion", "instance"]
+from shape3d_amodal.evaluation.tracks import TRACKS
 
 
 @configuration
@@ -38,8 +37,8 @@ class RunConfig:
 
     data: str
     """Name of the data."""
-    track: Track = "completion"
-    """completion: visible masks are given; instance: the image alone is given."""
+    track: str = "completion"
+    """completion, order, multimodal or shape: visible masks are given; instance: the image alone is given."""
     methods: tuple[str, ...] = ()
     """Names of the methods in the order of the table; none names all."""
     title: str = ""
@@ -84,7 +83,7 @@ class Run:
     """One table: methods by their names, in its order."""
 
     data: str
-    track: Track
+    track: str
     title: str
     focus: str
     without: tuple[str, ...]
@@ -123,6 +122,11 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
     return Benchmark(config, scenes, runs)
 
 
+def given(track: str) -> Given:
+    """What methods are given in ``track``."""
+    return "masks" if TRACKS[track].matched else "image"
+
+
 def file_stem(name: str) -> str:
     """A name as a part of file names."""
     return re.sub(r"\W+", "_", name.lower()).strip("_")
@@ -130,18 +134,21 @@ def file_stem(name: str) -> str:
 
 def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptions], place: str) -> Run:
     _known(run.data, config.data, f"{place}.data")
+    _known(run.track, TRACKS, f"{place}.track")
     chosen = run.methods or tuple(methods)
     for name in chosen:
         _known(name, methods, f"{place}.methods")
-        if run.track not in methods[name].tracks:
-            problem = f"{name!r} takes no part in the {run.track} track, only in {', '.join(methods[name].tracks)}"
+        if given(run.track) not in methods[name].takes:
+            problem = (
+                f"{name!r} takes no part in the {run.track} track, for it takes {' or '.join(methods[name].takes)}"
+            )
             raise UsageError(f"{place}.methods: {problem}")
     focus = run.focus or chosen[-1]
     _known(focus, chosen, f"{place}.focus")
     return Run(run.data, run.track, run.title or run.data, focus, run.without, {name: methods[name] for name in chosen})
 
 
-def _known(name: str, names: Sequence[str] | dict[str, Any], place: str) -> None:
+def _known(name: str, names: Sequence[str] | Mapping[str, object], place: str) -> None:
     if name not in names:
         raise UsageError(f"{place}: expected one of {', '.join(names)}, got {name!r}")
 

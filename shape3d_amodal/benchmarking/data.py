@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shape3d_amodal.benchmarking.config import Benchmark
@@ -13,7 +13,6 @@ from shape3d_amodal.config import dump_config
 from shape3d_amodal.data.atomic import write_atomic
 from shape3d_amodal.data.formats.detect import read_dataset
 from shape3d_amodal.data.meshes import mesh_source
-from shape3d_amodal.data.occlusion import without_hidden
 from shape3d_amodal.data.safe_io import resolve_inside
 from shape3d_amodal.data.scene_sets import SceneSetConfig, write_scene_set
 from shape3d_amodal.errors import DataError
@@ -35,6 +34,7 @@ class BenchmarkData:
         images: folder that file names are relative to.
         annotations: the file that was read.
         sha256: of annotations and pictures.
+        meshes: the source of the scenes' meshes; None of data that were not made here.
         origin: one line for people.
     """
 
@@ -44,6 +44,7 @@ class BenchmarkData:
     annotations: Path
     sha256: str
     origin: str
+    meshes: str | None = None
 
 
 def open_data(benchmark: Benchmark, name: str, folder: Path) -> BenchmarkData:
@@ -58,7 +59,8 @@ def open_data(benchmark: Benchmark, name: str, folder: Path) -> BenchmarkData:
     scenes = benchmark.scenes[name]
     make_scenes(scenes, folder)
     origin = f"scenes of {scenes.meshes} ({given.scenes}), seed {scenes.seed}, {scenes.per_category} targets a category"
-    return read_data(name, folder / "annotations.json", folder / "images", origin=origin)
+    data = read_data(name, folder / "annotations.json", folder / "images", origin=origin)
+    return replace(data, meshes=scenes.meshes)
 
 
 def make_scenes(config: SceneSetConfig, folder: Path) -> None:
@@ -80,7 +82,7 @@ def make_scenes(config: SceneSetConfig, folder: Path) -> None:
 
 def read_data(name: str, annotations: Path, images: Path, *, origin: str) -> BenchmarkData:
     """Read an annotation file and hash it with its pictures."""
-    dataset = without_hidden(read_dataset(annotations))
+    dataset = read_dataset(annotations)
     digest = hashlib.sha256(annotations.read_bytes())
     for image in dataset.images:
         place = f"images[id={image.id}].file_name"

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from shape3d_amodal.baselines.interface import CompletionMethod, without_ground_truth
-from shape3d_amodal.benchmarking.config import Track
-from shape3d_amodal.benchmarking.methods import BuiltOptions
+from shape3d_amodal.benchmarking.methods import BuiltOptions, Given
 from shape3d_amodal.benchmarking.store import Answer
 from shape3d_amodal.completion import hide_depth_order
+from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.coco_amodal import load_image
 from shape3d_amodal.structures import AmodalImage
 
@@ -89,11 +89,15 @@ def workers(count: int, threads: int) -> Iterator[Workers]:
         yield Workers(count, threads, pool)
 
 
-def shown(image: AmodalImage, track: Track, *, depth_order: bool) -> AmodalImage:
-    """What a method may see of an annotated image: in the instance track nothing but its size."""
-    if track == "instance":
+def shown(image: AmodalImage, given: Given, *, depth_order: bool) -> AmodalImage:
+    """What a method may see of an annotated image: where it is given the image alone, nothing but its size.
+
+    Objects of which nothing is visible are not shown: nobody can ask for them.
+    """
+    if given == "image":
         return replace(image, instances=(), camera=None)
     record = without_ground_truth(image)
+    record = replace(record, instances=tuple(one for one in record.instances if masks.area(one.visible) > 0))
     return record if depth_order else hide_depth_order(record)
 
 

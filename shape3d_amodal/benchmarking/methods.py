@@ -20,7 +20,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from shape3d_amodal.baselines.convex_hull import ConvexHull
 from shape3d_amodal.baselines.interface import CompletionMethod
@@ -32,13 +32,15 @@ from shape3d_amodal.pipeline import CHECKPOINTS, Refine, ShapePriorPipeline
 from shape3d_amodal.refinement.fit import FitConfig
 from shape3d_amodal.weights import MANIFEST
 
+Given = Literal["masks", "image"]
+
 
 @configuration
 class MethodOptions:
     """What every kind has."""
 
-    tracks: ClassVar[tuple[str, ...]] = ("completion",)
-    """Where methods of this kind can take part."""
+    takes: ClassVar[tuple[Given, ...]] = ("masks",)
+    """What methods of this kind can start from: visible masks and categories, or the image alone."""
 
     depth_order: bool = False
     """Whether the method is told which object is in front of which, where that is known."""
@@ -106,7 +108,7 @@ class PipelineOptions(BuiltOptions):
 class ResultsOptions(MethodOptions):
     """Results that were made elsewhere."""
 
-    tracks: ClassVar[tuple[str, ...]] = ("completion", "instance")
+    takes: ClassVar[tuple[Given, ...]] = ("masks", "image")
 
     file: dict[str, Path]
     """Results file by name of the data."""

@@ -14,7 +14,7 @@ from shape3d_amodal.structures import AmodalImage, AmodalInstance
 from shape3d_amodal.visualization.cases import LEGEND, completion_case
 from shape3d_amodal.visualization.report import CaseGroup, ReportCase
 
-MOST_PANELS = 600
+MOST_PANELS = 1000
 """Pictures of a report, which bound its size."""
 _LARGE = 6
 """Methods up to which pictures are large."""
@@ -102,7 +102,7 @@ def cases(scores: RunScores, objects: Sequence[ScoredObject], methods: Sequence[
         }
         for name in methods
     }
-    side = 256 if len(methods) <= _LARGE else 128
+    side = 256 if len(methods) <= _LARGE else 112
     made = []
     for one in objects:
         assert one.instance.amodal is not None, "scored objects have a true mask"

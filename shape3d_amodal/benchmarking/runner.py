@@ -16,15 +16,16 @@ from rich.console import Console
 from rich.progress import track as progress
 
 from shape3d_amodal.benchmarking import provenance
-from shape3d_amodal.benchmarking.config import Benchmark, Run, file_stem
+from shape3d_amodal.benchmarking.config import Benchmark, Run, file_stem, given
 from shape3d_amodal.benchmarking.data import BenchmarkData, open_data
 from shape3d_amodal.benchmarking.execution import Job, Workers, shown, workers
 from shape3d_amodal.benchmarking.methods import BuiltOptions, MethodOptions, ResultsOptions
 from shape3d_amodal.benchmarking.store import Answer, ResultFiles, RunRecord
 from shape3d_amodal.data.formats.results import AmodalResult, read_results
+from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.evaluation.completion import CompletionEvaluator
 from shape3d_amodal.evaluation.interface import Evaluator, ScoreTable
+from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.structures import AmodalDataset
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class _Computed:
 
 def _sources(benchmark: Benchmark, run: Run, data: BenchmarkData, out: Path) -> dict[str, _Computed | Path]:
     """Where the results of each method come from: a run, or somebody's file."""
-    folder = out / "results" / f"{file_stem(run.data)}-{run.track}"
+    folder = out / "results" / f"{file_stem(run.data)}-{given(run.track)}"
     folder.mkdir(parents=True, exist_ok=True)
     names = tuple(_present(data.dataset).items())
     sources: dict[str, _Computed | Path] = {}
@@ -131,7 +132,7 @@ def _score_run(run: Run, data: BenchmarkData, sources: dict[str, _Computed | Pat
             except UsageError as error:
                 raise UsageError(f"{name} on {run.data}: {error}") from error
         results = read_results(file)
-        evaluator = _evaluator(run, data.dataset)
+        evaluator = _evaluator(run, data, file)
         evaluator.process(results, file=file)
         methods[name] = MethodScore(run.methods[name], record, results, evaluator.evaluate())
     return RunScores(run, data, methods)
@@ -144,7 +145,7 @@ def fingerprint(job: Job, run: Run, data: BenchmarkData) -> dict[str, Any]:
         "kind": type(job.options).__name__,
         "options": {key: value for key, value in options.items() if key != "note"},
         "files": [provenance.file_hash(path) for path in job.options.files()],
-        "track": run.track,
+        "given": given(run.track),
         "data": data.sha256,
         "device": job.device,
         "code": provenance.methods_hash(),
@@ -159,7 +160,7 @@ def _make(source: _Computed, run: Run, data: BenchmarkData, pool: Workers, name:
     logger.info(
         "%s on %s: %d images, %d of them answered before", name, data.name, len(data.dataset.images), len(known)
     )
-    records = [shown(image, run.track, depth_order=job.options.depth_order) for image in missing]
+    records = [shown(image, given(run.track), depth_order=job.options.depth_order) for image in missing]
     with files.recording(known.values()) as recorder:
         answers = pool.answers(job, records)
         for answer in progress(
@@ -204,9 +205,9 @@ def _foreign_file(options: ResultsOptions, name: str, run: Run) -> Path:
     return file
 
 
-def _evaluator(run: Run, dataset: AmodalDataset) -> Evaluator:
-    assert run.track == "completion"
-    return CompletionEvaluator(dataset)
+def _evaluator(run: Run, data: BenchmarkData, file: Path) -> Evaluator:
+    meshes = None if data.meshes is None else mesh_source(data.meshes)
+    return TRACKS[run.track].make(data.dataset, TrackOptions(meshes=meshes, folder=file.parent))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from shape3d_amodal.evaluation.completion_table import CompletionTable
 from shape3d_amodal.evaluation.interface import Interval, ScoreTable
 from shape3d_amodal.evaluation.metrics import Metric
 from shape3d_amodal.evaluation.tables import Table, category_table, level_table, summary_table
+from shape3d_amodal.evaluation.tracks import TRACKS
 from shape3d_amodal.visualization.charts import BarChart, Chart, Series
 from shape3d_amodal.visualization.line_chart import LineChart
 from shape3d_amodal.visualization.mean_chart import MeanChart
@@ -39,9 +40,10 @@ class RunViews:
         self.intervals: dict[str, Intervals] = {name: table.intervals() for name, table in self.tables.items()}
         metrics = {metric.name: metric for table in self.tables.values() for metric in table.metrics}
         self.metrics = tuple(metrics.values())
-        main = {name for intervals in self.intervals.values() for name in intervals}
-        self.main = tuple(metric for metric in self.metrics if metric.name in main)
-        """The metrics with intervals, the headline first."""
+        self.track = TRACKS[scores.run.track]
+        known = {name for table in self.tables.values() for name in table.score.values}
+        self.main = tuple(self.track.metrics[name] for name in self.track.by_category if name in known)
+        """The metrics that are shown by category, the headline first."""
 
     def printed(self) -> list[Table]:
         """The tables, most telling first."""
@@ -67,15 +69,11 @@ class RunViews:
         return (NAN, NAN) if one is None else (_shown(one.low, share), _shown(one.high, share))
 
     def _summary(self) -> Table:
-        return summary_table(self.tables, title="over everything, %")
+        return summary_table(self.tables, title="Overall, %")
 
     def _levels(self) -> list[Table]:
-        levels = next(iter(self.tables.values())).by_level()
-        if not levels:
-            return []
-        known = next(iter(levels.values())).values
-        metric = next(one for one in self.metrics if one.name == "instance_miou" or "instance_miou" not in known)
-        return [level_table(self.tables, metric.name, title=f"{metric.title} by occlusion, %")]
+        metrics = (self.track.metrics[name] for name in self.track.by_level)
+        return [level_table(self.tables, one.name, title=f"{one.title} by occlusion, %") for one in metrics]
 
     def _costs(self) -> Table:
         """Intervals of the means, speed and size."""
@@ -89,7 +87,7 @@ class RunViews:
             ]
             rows.append((name, (*values, *_cost(method))))
         return Table(
-            title="means with 95 % bootstrap intervals over instances, speed and size",
+            title="Means with 95 % bootstrap intervals over instances, speed and size",
             corner="method",
             columns=(*columns, "ms an object", "parameters, million"),
             rows=tuple(rows),
@@ -123,7 +121,7 @@ class RunViews:
     def _curves(self) -> list[Chart]:
         tables = {name: table for name, table in self.tables.items() if isinstance(table, CompletionTable)}
         if not tables:
-            return []
+            return self._level_curves()
         names = [name for name in self._few() if name in tables]
         ticks = tuple(f"{100 * low:.0f}–{100 * high:.0f}" for low, high in pairwise(_BINS))
         charts: list[Chart] = []
@@ -141,6 +139,22 @@ class RunViews:
                     series=tuple(series),
                     note=f"Means over the objects of every tenth, where there are {_LEAST} or more. {self._left_out()}",
                 )
+            )
+        return charts
+
+    def _level_curves(self) -> list[Chart]:
+        """Curves over the track's own occlusion levels."""
+        charts: list[Chart] = []
+        for metric in (self.track.metrics[name] for name in self.track.by_level):
+            levels = {name: self.tables[name].by_level() for name in self._few()}
+            ticks = tuple(next(iter(levels.values())))
+            series = tuple(
+                self._series(name, [_percent(score.values.get(metric.name, NAN)) for score in own.values()])
+                for name, own in levels.items()
+            )
+            title = f"{metric.title} by occlusion"
+            charts.append(
+                LineChart(title=title, axis="occlusion level", ticks=ticks, series=series, note=self._left_out())
             )
         return charts
 

@@ -101,7 +101,7 @@ def legend(series: Sequence[Series]) -> str:
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def open_svg(title: str, series: Sequence[Series], height: float) -> str:
+def open_svg(title: str, series: Sequence[Series], height: float, width: float = WIDTH) -> str:
     """The opening tag, with the means for those who do not see the chart; all numbers are in the tables."""
 
     def mean(values: Sequence[float]) -> str:
@@ -109,7 +109,8 @@ def open_svg(title: str, series: Sequence[Series], height: float) -> str:
         return format_percent(sum(defined) / len(defined)) if defined else MISSING
 
     summary = f"{title}. " + "; ".join(f"{one.name}: mean {mean(one.values)}" for one in series)
-    return f'<svg class="chart" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(summary)}">'
+    kind = "chart" if width == WIDTH else "chart slim"
+    return f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(summary)}">'
 
 
 def _step(chart: BarChart) -> float:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from html import escape
 
 from shape3d_amodal.evaluation.tables import MISSING, format_percent
-from shape3d_amodal.visualization.charts import WIDTH, Series, open_svg
+from shape3d_amodal.visualization.charts import Series, open_svg
 
-_ROW, _TOP, _RIGHT, _LETTER = 30, 6, 90, 7.5
+_WIDTH, _ROW, _TOP, _RIGHT, _LETTER = 680, 26, 6, 76, 7.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,9 @@ class MeanChart:
 
     def svg(self) -> str:
         """The chart as an ``<svg>`` element."""
-        left = min(300.0, 20 + _LETTER * max((len(one.name) for one in self.series), default=0))
+        left = min(240.0, 20 + _LETTER * max((len(one.name) for one in self.series), default=0))
         bottom = _TOP + _ROW * len(self.series)
-        parts = [open_svg(self.title, self.series, bottom + 24)]
+        parts = [open_svg(self.title, self.series, bottom + 24, _WIDTH)]
         for value in range(0, 101, 20):
             x = _x(value, left)
             kind = "axis" if value == 0 else "grid"
@@ -49,7 +49,7 @@ class MeanChart:
 
 
 def _x(value: float, left: float) -> float:
-    return left + (WIDTH - _RIGHT - left) * min(max(value, 0.0), 100.0) / 100
+    return left + (_WIDTH - _RIGHT - left) * min(max(value, 0.0), 100.0) / 100
 
 
 def _bar(one: Series, left: float, top: float) -> list[str]:

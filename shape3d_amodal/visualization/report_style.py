@@ -79,6 +79,7 @@ th.sum, td.sum { background: var(--wash); }
 .figure { margin: 28px 0 0; }
 .figure figcaption { margin-bottom: 10px; }
 .chart { display: block; width: 100%; min-width: 700px; height: auto; font-family: var(--sans); }
+.slim { max-width: 860px; min-width: 420px; }
 .chart text { fill: var(--soft); font-size: 12.5px; }
 .chart .name { fill: var(--ink); font-size: 13px; }
 .chart .grid { stroke: var(--line); }

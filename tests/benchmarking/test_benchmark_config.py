@@ -44,6 +44,7 @@ def test_methods_may_be_chosen_and_options_overridden(tmp_path):
         ({"runs": [{"data": "squares", "methods": ["x"]}]}, r"runs\[0\].methods: expected one of visible, hull, got"),
         ({"runs": [{"data": "squares", "focus": "x"}]}, r"runs\[0\].focus: expected one of visible, hull"),
         ({"runs": [{"data": "squares", "track": "instance"}]}, "'visible' takes no part in the instance track"),
+        ({"runs": [{"data": "squares", "track": "x"}]}, r"runs\[0\].track: expected one of completion, .*, got 'x'"),
         ({"runs": [{"data": "squares"}] * 2}, "same data and track"),
         ({"methods": {"a": {"kind": "magic"}}}, r"methods.a: kind: expected one of visible_only, .*, got 'magic'"),
         ({"methods": {"a": {"kind": "convex_hull", "depth": 1}}}, "methods.a: depth: .*this key is not known"),

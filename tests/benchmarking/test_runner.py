@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from counted import CountedOptions
-from drawn_data import benchmark, draw_data, write_config
+from drawn_data import SIDE, benchmark, draw_data, write_config
 
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.execution import shown
 from shape3d_amodal.benchmarking.methods import KINDS
 from shape3d_amodal.benchmarking.runner import run_benchmark
+from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import read_results, write_results
 from shape3d_amodal.errors import DataError, UsageError
 
@@ -74,7 +77,7 @@ def test_what_changed_is_run_again(folder, tmp_path, monkeypatch):
     assert times() == 4
     monkeypatch.setattr(provenance, "methods_hash", lambda: "other code")
     assert times() == 5
-    (tmp_path / "out" / "results" / "squares-completion" / "counted.json").write_text("[]")
+    (tmp_path / "out" / "results" / "squares-masks" / "counted.json").write_text("[]")
     assert times() == 6
 
 
@@ -101,11 +104,11 @@ def test_a_killed_run_goes_on_where_it_stood(folder, tmp_path, at):
     here = Path(__file__).resolve().parent
     environment = {"PYTHONPATH": f"{here}:{here.parents[1]}", "PATH": "", "OMP_NUM_THREADS": "1"}
     assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == -9
-    assert not (tmp_path / "out" / "results" / "squares-completion" / "counted.json").exists()
+    assert not (tmp_path / "out" / "results" / "squares-masks" / "counted.json").exists()
     run_benchmark(benchmark(folder, methods=counted(folder, die_at=at)), tmp_path / "out")
     run_benchmark(benchmark(folder, methods=counted(folder, die_at=0)), tmp_path / "straight")
     killed, straight = (
-        read_results(tmp_path / name / "results/squares-completion/counted.json") for name in ("out", "straight")
+        read_results(tmp_path / name / "results/squares-masks/counted.json") for name in ("out", "straight")
     )
     assert killed == straight
     assert asked(folder / "log") == SIX + SIX
@@ -116,14 +119,14 @@ def test_results_do_not_depend_on_the_processes(folder, tmp_path):
     for processes in (1, 2, 3):
         run_benchmark(benchmark(folder), tmp_path / str(processes), processes=processes)
     for name in ("visible.json", "hull.json"):
-        contents = {(tmp_path / str(n) / "results/squares-completion" / name).read_bytes() for n in (1, 2, 3)}
+        contents = {(tmp_path / str(n) / "results/squares-masks" / name).read_bytes() for n in (1, 2, 3)}
         assert len(contents) == 1
 
 
 def test_results_of_others_take_part(folder, tmp_path):
     run_benchmark(benchmark(folder), tmp_path / "out")
     theirs = tmp_path / "theirs.json"
-    write_results(theirs, read_results(tmp_path / "out/results/squares-completion/hull.json"))
+    write_results(theirs, read_results(tmp_path / "out/results/squares-masks/hull.json"))
     methods = {
         "visible": {"kind": "visible_only"},
         "peer": {"kind": "results", "file": {"squares": str(theirs)}, "seconds": 0.5, "parameters": 1000},
@@ -151,7 +154,7 @@ def test_what_is_missing_is_found_before_anything_is_run(folder, tmp_path, metho
 
 def test_a_peers_mistake_names_their_file(folder, tmp_path):
     run_benchmark(benchmark(folder), tmp_path / "out")
-    results = read_results(tmp_path / "out/results/squares-completion/hull.json")
+    results = read_results(tmp_path / "out/results/squares-masks/hull.json")
     write_results(tmp_path / "twice.json", [*results, results[0]])
     methods = {"peer": {"kind": "results", "file": {"squares": str(tmp_path / "twice.json")}}}
     with pytest.raises(DataError, match=r"twice.json: \[12\].annotation_id: annotation id 10 came before"):
@@ -190,10 +193,34 @@ def test_made_scenes_are_kept_until_their_configuration_changes(tmp_path):
     assert changed("seed=1") != first
 
 
+def test_what_nobody_sees_is_not_shown_but_missed(folder, tmp_path):
+    content = json.loads((folder / "annotations.json").read_text())
+    hidden = next(one for one in content["annotations"] if one["id"] == 11)
+    hidden["visible_mask"] = masks.encode(np.zeros((SIDE, SIDE), bool)).to_coco()
+    (folder / "annotations.json").write_text(json.dumps(content))
+    (scores,) = run_benchmark(benchmark(folder), tmp_path / "out")
+    assert len(scores.methods["visible"].results) == 11
+    score = scores.tables["visible"].score
+    assert (score.counts["instances"], score.counts["missing"]) == (6, 1)
+    assert scores.tables["visible"].by_category()["car"]["miou"] == pytest.approx((0 + 0.80 + 0.70) / 3)
+
+
+def test_tracks_that_are_given_the_same_share_their_results(folder, tmp_path):
+    content = json.loads((folder / "annotations.json").read_text())
+    for one in content["annotations"]:  # the bars become objects, so that pairs have an order
+        one["ignore"], one["segmentation"] = 0, one.get("segmentation", one["visible_mask"])
+    (folder / "annotations.json").write_text(json.dumps(content))
+    runs = [{"data": "squares"}, {"data": "squares", "track": "order"}]
+    completion, order = run_benchmark(benchmark(folder, methods=counted(folder), runs=runs), tmp_path / "out")
+    assert asked(folder / "log") == SIX
+    assert "miou" in completion.tables["counted"].score.values
+    assert "order_accuracy" in order.tables["counted"].score.values
+
+
 def test_the_instance_track_shows_the_image_alone(folder, tmp_path):
     (scores,) = run_benchmark(benchmark(folder), tmp_path / "out")
     image = scores.data.dataset.images[0]
-    assert shown(image, "instance", depth_order=True).instances == ()
-    seen = shown(image, "completion", depth_order=False).instances
+    assert shown(image, "image", depth_order=True).instances == ()
+    seen = shown(image, "masks", depth_order=False).instances
     assert [one.id for one in seen] == [10, 100]
     assert {(one.amodal, one.depth_order) for one in seen} == {(None, None)}

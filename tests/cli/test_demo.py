@@ -32,7 +32,7 @@ def test_demo_evaluate_and_render(weights: str, tmp_path: Path, capsys: pytest.C
     assert Image.open(out / "gallery.png").width > 600
     capsys.readouterr()
 
-    folder = out / "results" / "scenes-completion"
+    folder = out / "results" / "scenes-masks"
     results = [str(folder / f"{name}.json") for name in ("visible_only", "convex_hull", "silhouette", "ours")]
     status = main(["evaluate", *results, "--annotations", str(annotations), "--out", str(tmp_path / "scores")])
     assert status == 0

@@ -1,0 +1,192 @@
+"""What a report says is what was scored, in every form; its size is bounded."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_data import benchmark, draw_data
+
+from shape3d_amodal.benchmarking.latex import to_latex
+from shape3d_amodal.benchmarking.pictures import case_groups
+from shape3d_amodal.benchmarking.report import write_reports
+from shape3d_amodal.benchmarking.runner import RunScores, run_benchmark
+from shape3d_amodal.benchmarking.views import RunViews, occlusion_curve
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.results import read_results, write_results
+from shape3d_amodal.evaluation.completion_table import COUNTS, CompletionTable
+from shape3d_amodal.evaluation.tables import Table
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[Path, list[RunScores]]:
+    """A report of two data sets, one of them with a peer whose name has signs of every format."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    draw_data(folder / "a")
+    draw_data(folder / "b", images=4)
+    peer = folder / "peer.json"
+    run_benchmark(benchmark(folder / "a"), folder / "first")
+    write_results(peer, read_results(folder / "first" / "results" / "squares-masks" / "hull.json"))
+    data = {
+        name: {"annotations": str(folder / name / "annotations.json"), "images": str(folder / name / "images")}
+        for name in ("a", "b")
+    }
+    methods = {
+        "visible": {"kind": "visible_only", "note": "a <note> & more"},
+        "A_1 & 50% <x>|y": {"kind": "results", "file": {"a": str(peer)}, "seconds": 0.25, "parameters": 1_500_000},
+        "hull": {"kind": "convex_hull", "background": False},
+    }
+    runs = [{"data": "a", "title": "First"}, {"data": "b", "methods": ["visible", "hull"], "without": ["car"]}]
+    scores = run_benchmark(benchmark(folder, data=data, methods=methods, runs=runs), folder / "out")
+    write_reports(folder / "out", scores, title="A title", intro="An intro.", command="shape3d-amodal benchmark x.yaml")
+    return folder / "out", scores
+
+
+def test_every_number_is_in_the_csv(written):
+    out, scores = written
+    rows = list(csv.DictReader(io.StringIO((out / "scores.csv").read_text())))
+    for run in scores:
+        for name, method in run.methods.items():
+            own = {
+                (row["metric"], row["category"]): row
+                for row in rows
+                if (row["data"], row["method"]) == (run.run.data, name)
+            }
+            row = own["miou", "mean"]
+            assert float(row["value"]) == pytest.approx(100 * method.table.score["miou"], abs=1e-4)
+            assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
+            car = method.table.by_category()["car"]
+            assert float(own["occluded_miou", "car"]["value"]) == pytest.approx(100 * car["occluded_miou"], abs=1e-4)
+    (peer,) = (row for row in rows if row["method"].startswith("A_1") and row["metric"] == "parameters")
+    assert float(peer["value"]) == 1_500_000
+
+
+def test_markdown_has_a_table_for_each_run_with_the_best_marked(written):
+    out, _ = written
+    text = (out / "tables.md").read_text()
+    first, second = text.split("## First")[1].split("## b\n")
+    # IoUs of the visible masks of chairs: 0.95, 0.85, 0.75, and 0.95, 0.85 in the smaller set; the hull is better.
+    assert "| chair | 85.0 |" in first and "| chair | 90.0 | **" in second
+    assert "A_1 & 50% <x>\\|y" in first and "A_1" not in second.split("## How")[0]
+    assert "mean without car" in second and "mean without car" not in first
+    assert "- command: shape3d-amodal benchmark x.yaml" in text and "- commit: " in text and "torch " in text
+
+
+def test_json_has_everything(written):
+    out, scores = written
+    content = json.loads((out / "scores.json").read_text())
+    assert [run["title"] for run in content["runs"]] == ["First", "b"]
+    visible = content["runs"][0]["methods"]["visible"]
+    assert visible["scores"]["overall"]["miou"] == scores[0].tables["visible"].score["miou"]
+    assert visible["run"]["parameters"] == 0 and visible["run"]["commit"]
+    assert content["runs"][0]["data_sha256"] == scores[0].data.sha256
+
+
+def test_page_needs_no_network_and_shows_all(written):
+    out, _ = written
+    text = (out / "report.html").read_text()
+    page = re.sub(r"data:image/jpeg;base64,[^\"]*", "", text)
+    assert not re.search(r"(https?:)?//[a-z]|url\(|@import|<script", page, re.IGNORECASE)
+    assert "A_1 &amp; 50% &lt;x&gt;|y" in text and "a &lt;note&gt; &amp; more" in text
+    assert text.count("<table") == 2 * 6, "mIoU, occluded mIoU, overall, two by level, costs; tables are not shared"
+    assert text.count("<article") == 6 + 4
+
+
+def test_latex_by_hand():
+    table = Table(
+        title="50 % & more_", corner="m", columns=("a#",), rows=(("x", (1.0,)), ("mean", (2.0,))), summary=("mean",)
+    )
+    assert to_latex(table).splitlines() == [
+        r"\begin{table}",
+        r"\centering",
+        r"\caption{50 \% \& more\_}",
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"m & a\# \\",
+        r"\midrule",
+        r"x & 1.0 \\",
+        r"\midrule",
+        r"mean & \textbf{2.0} \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+
+
+def test_curve_by_hand():
+    """Ten objects of 100 pixels, five 20 % and five 21 % hidden, and one that alone is wholly hidden."""
+    counts = np.zeros((11, len(COUNTS)), np.int64)
+    for i, hidden in enumerate([20] * 5 + [21] * 5 + [100]):
+        counts[i, [COUNTS.index(name) for name in ("annotation_id", "category_id", "amodal", "hidden")]] = (
+            i,
+            1,
+            100,
+            hidden,
+        )
+    table = CompletionTable({1: "a"}, counts)
+    curve = occlusion_curve(table, np.array([0.1] * 5 + [0.2, 0.4, 0.2, 0.4, 0.3] + [1.0]))
+    assert curve[1:3] == pytest.approx([10, 30])
+    assert np.isnan([curve[0], *curve[3:]]).all()
+
+
+def test_cases_are_bounded(written):
+    _, (scores, _) = written
+    every = case_groups(scores)
+    assert [(group.title, len(group.cases)) for group in every] == [("Best", 3), ("Worst", 3)]
+    few = case_groups(scores, panels=3 * 5)
+    assert [(group.title, len(group.cases)) for group in few] == [("Best", 1), ("Median", 1), ("Worst", 1)]
+    best, median, worst = (group.cases[0].score for group in few)
+    ious = sorted(scores.tables["hull"].iou)
+    assert (best, worst) == (ious[-1], ious[0]) and ious[1] <= median <= ious[-2]
+    # Two categories, three objects each: the best, the median and the worst of both are all six.
+    some = case_groups(scores, panels=5 * 6 - 1)
+    assert [len(group.cases) for group in some] == [1, 1, 1]
+
+
+def test_charts_show_few_methods_with_their_own_colours(written):
+    _, (scores, _) = written
+    methods = {f"m{i:02}": replace(scores.methods["visible"]) for i in range(12)} | {"hull": scores.methods["hull"]}
+    views = RunViews(replace(scores, methods=methods))
+    means, _, bars, *_ = views.charts()
+    assert [one.name for one in means.series] == list(methods)
+    assert len(bars.series) == 6 and bars.series[-1].name == "hull" and bars.series[-1].color is None
+    colors = {one.name: one.color for one in means.series}
+    assert all(colors[one.name] == one.color for one in bars.series)
+    assert "5 best others" in bars.note
+
+
+@pytest.mark.slow
+def test_thirteen_methods_on_the_test_split_fit_into_a_minute_and_15_mb(tmp_path, monkeypatch):
+    """Masks that are off by a few pixels each, so that every method's pictures differ."""
+    monkeypatch.chdir(ROOT)
+    runs = [{"data": "scenes"}]
+    data = {"scenes": {"scenes": "configs/open13/test.yaml"}}
+    first = benchmark(tmp_path, data=data, methods={"hull": {"kind": "convex_hull"}}, runs=runs)
+    (scores,) = run_benchmark(first, tmp_path / "first")
+    methods = {}
+    for shift in range(13):
+        moved = [
+            replace(one, segmentation=masks.encode(np.roll(masks.decode(one.segmentation), shift, axis=shift % 2)))
+            for one in scores.methods["hull"].results
+        ]
+        file = tmp_path / f"{shift}.json"
+        write_results(file, moved)
+        methods[f"method {shift}"] = {"kind": "results", "file": {"scenes": str(file)}}
+    thirteen = benchmark(tmp_path, data=data, methods=methods, runs=runs)
+    begin = time.process_time()
+    out = tmp_path / "first"
+    write_reports(out, run_benchmark(thirteen, out), title="t", intro="", command="c")
+    assert time.process_time() - begin < 60
+    assert 1e6 < (out / "report.html").stat().st_size < 15e6
+    text = (out / "report.html").read_text()
+    assert text.count("<article") == 3 * 13
+    assert text.count("<img") == 3 * 13 * (13 + 3)
