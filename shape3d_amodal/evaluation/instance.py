@@ -17,30 +17,36 @@ from numpy.typing import NDArray
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.evaluation.instance_metrics import KINDS, OCCLUDED_LABEL, SUBSETS
-from shape3d_amodal.evaluation.instance_table import COLUMNS, FOUND, RIGHT, UNKNOWN, WRONG, InstanceTable
+from shape3d_amodal.evaluation.instance_metrics import OCCLUDED_LABEL, SUBSETS
+from shape3d_amodal.evaluation.instance_table import COLUMNS, RIGHT, UNKNOWN, WRONG, InstanceTable
 from shape3d_amodal.evaluation.interface import Evaluator
 from shape3d_amodal.evaluation.matching import IOU_THRESHOLDS, MAX_DETECTIONS, match
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Rle
+from shape3d_amodal.structures import AmodalDataset, AmodalInstance
+
+_FIRST = COLUMNS.index("all")
+_BY_AREA = np.array([one.measure == "area" for one in SUBSETS.values()])
+_LOW, _HIGH = (np.array([getattr(one, end) for one in SUBSETS.values()]) for end in ("low", "high"))
 
 
-@dataclass(frozen=True)
-class _Truth:
-    """An instance of one kind: its mask, its hidden share (NaN if unknown), and whether it does not count."""
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """A mask of one kind, of an instance or of a detection.
+
+    Attributes:
+        id: of the instance; 0 for a detection.
+        code: the mask as COCO's dict.
+        area: its pixels.
+        hidden: share of the whole object that is hidden; NaN if unknown.
+        ignored: an instance that does not count, or a detection that says that there is nothing of this kind.
+        score: of a detection.
+    """
 
     id: int
-    mask: Rle
+    code: dict[str, object]
+    area: int
     hidden: float
     ignored: bool
-
-
-@dataclass(frozen=True)
-class _Detection:
-    """A result of one kind; its hidden share is NaN if it states no visible mask."""
-
-    mask: Rle
-    hidden: float
-    score: float
+    score: float = 0.0
 
 
 class InstanceEvaluator(Evaluator):
@@ -132,17 +138,14 @@ class InstanceEvaluator(Evaluator):
     def _image_rows(self, image_id: int) -> NDArray[np.int64]:
         if image_id in self._rows:
             return self._rows[image_id]
-        image, results = self._images[image_id], self._results.get(image_id, [])
-        categories = {one.category_id for one in image.instances} | {one.category_id for one in results}
-        return _stack(
-            [
-                _group_rows(
-                    (image_id, kind, category), _truths(image, category, kind), _detections(results, category, kind)
-                )
-                for kind in range(len(KINDS))
-                for category in sorted(categories)
-            ]
-        )
+        groups: dict[tuple[int, int], tuple[list[_Region], list[_Region]]] = {}
+        for one in self._images[image_id].instances:
+            for kind, region in _truths(one):
+                groups.setdefault((kind, one.category_id), ([], []))[0].append(region)
+        for result in self._results.get(image_id, []):
+            for kind, region in _detections(result):
+                groups.setdefault((kind, result.category_id), ([], []))[1].append(region)
+        return _stack([_group_rows((image_id, *key), *groups[key]) for key in sorted(groups)])
 
 
 def evaluate_instances(
@@ -154,90 +157,75 @@ def evaluate_instances(
     return evaluator.evaluate()
 
 
-def _truths(image: AmodalImage, category: int, kind: int) -> list[_Truth]:
-    return [truth for one in image.instances if one.category_id == category for truth in _truth(one, KINDS[kind])]
-
-
-def _truth(instance: AmodalInstance, kind: str) -> Iterator[_Truth]:
+def _truths(instance: AmodalInstance) -> Iterator[tuple[int, _Region]]:
+    """The masks of an instance by the place of their kind; of an empty visible or hidden part there is none."""
     amodal, visible = instance.amodal, instance.visible
-    hidden = float("nan") if amodal is None else _share(masks.subtract(amodal, visible), amodal)
-    if kind == "amodal":
-        yield _Truth(instance.id, amodal or visible, hidden, instance.ignore or amodal is None)
-    elif kind == "visible" and masks.area(visible) > 0:
-        yield _Truth(instance.id, visible, hidden, instance.ignore)
-    elif kind == "occluded" and amodal is not None and hidden > 0:
-        yield _Truth(instance.id, masks.subtract(amodal, visible), hidden, instance.ignore)
+    seen = masks.area(visible)
+    if amodal is None:
+        yield 0, _Region(instance.id, visible.to_coco(), seen, float("nan"), True)
+        yield 1, _Region(instance.id, visible.to_coco(), seen, float("nan"), instance.ignore)
+        return
+    hidden = masks.subtract(amodal, visible)
+    areas = masks.area(amodal), seen, masks.area(hidden)
+    share = areas[2] / max(areas[0], 1)
+    for kind, (mask, area) in enumerate(zip((amodal, visible, hidden), areas, strict=True)):
+        if kind == 0 or area > 0:
+            yield kind, _Region(instance.id, mask.to_coco(), area, share, instance.ignore)
 
 
-def _detections(results: Sequence[AmodalResult], category: int, kind: int) -> list[_Detection]:
-    """The detections by falling score, the first of equals first."""
-    own = [one for result in results if result.category_id == category for one in _detection(result, KINDS[kind])]
-    return sorted(own, key=lambda one: -one.score)[:MAX_DETECTIONS]
-
-
-def _detection(result: AmodalResult, kind: str) -> Iterator[_Detection]:
+def _detections(result: AmodalResult) -> Iterator[tuple[int, _Region]]:
+    """The masks of a result by the place of their kind."""
     occluded = result.occluded
     if occluded is None and result.visible is not None:
         occluded = masks.subtract(result.segmentation, result.visible)
-    hidden = float("nan") if occluded is None else _share(occluded, result.segmentation)
-    mask = {"amodal": result.segmentation, "visible": result.visible, "occluded": occluded}[kind]
-    if mask is not None:
-        yield _Detection(mask, hidden, result.score)
+    areas = [None if mask is None else masks.area(mask) for mask in (result.segmentation, result.visible, occluded)]
+    share = float("nan") if areas[2] is None else areas[2] / max(areas[0] or 0, 1)
+    for kind, (mask, area) in enumerate(zip((result.segmentation, result.visible, occluded), areas, strict=True)):
+        if mask is not None and area is not None:
+            yield kind, _Region(0, mask.to_coco(), area, share, kind > 0 and area == 0, result.score)
 
 
-def _share(part: Rle, whole: Rle) -> float:
-    return masks.area(part) / max(masks.area(whole), 1)
-
-
-def _group_rows(
-    key: tuple[int, int, int], truths: Sequence[_Truth], detections: Sequence[_Detection]
-) -> NDArray[np.int64]:
-    """The rows of one image, kind and category: first the instances, then the detections."""
-    areas = [np.array([masks.area(one.mask) for one in side], np.float64) for side in (truths, detections)]
-    shares = [np.array([one.hidden for one in side], np.float64) for side in (truths, detections)]
-    # An empty visible or occluded mask says that there is nothing to find, so it is no wrong detection.
-    nothing = (areas[1] == 0) & (key[1] > 0)
-    ignored = _outside(areas[0], shares[0]) | np.array([one.ignored for one in truths], bool)
-    outcomes, taken = match(_ious(truths, detections), ignored, _outside(areas[1], shares[1]) | nothing, IOU_THRESHOLDS)
+def _group_rows(key: tuple[int, int, int], truths: Sequence[_Region], found: Sequence[_Region]) -> NDArray[np.int64]:
+    """The rows of one image, kind and category: first the instances, then the detections by falling score."""
+    detections = sorted(found, key=lambda one: -one.score)[:MAX_DETECTIONS]  # the first of equals stays first
+    ignored, outside = (_outside(side) | np.array([one.ignored for one in side], bool) for side in (truths, detections))
+    outcomes, taken = match(_ious(truths, detections), ignored, outside, IOU_THRESHOLDS)
     rows = np.zeros((len(truths) + len(detections), len(COLUMNS)), np.int64)
     rows[:, :3] = key
     head, tail = rows[: len(truths)], rows[len(truths) :]
-    first = COLUMNS.index("all")
     head[:, 4] = [one.id for one in truths]
-    head[:, first : first + len(SUBSETS)] = ~ignored.T
-    head[:, COLUMNS.index(FOUND)] = [_found(shares[0][i], shares[1], by) for i, by in enumerate(taken.tolist())]
+    head[:, _FIRST : _FIRST + len(SUBSETS)] = ~ignored.T
+    head[:, -1] = [_found(one, detections, by) for one, by in zip(truths, taken.tolist(), strict=True)]
     tail[:, 3] = 1
     tail[:, 4] = np.arange(len(detections))
     tail[:, 5] = np.array([one.score for one in detections], np.float64).view(np.int64)
-    tail[:, first : first + len(SUBSETS)] = outcomes.T
+    tail[:, _FIRST : _FIRST + len(SUBSETS)] = outcomes.T
     return rows
 
 
-def _outside(areas: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _outside(side: Sequence[_Region]) -> NDArray[np.bool_]:
     """Which masks are no part of each subset [len(SUBSETS),N]; what is unknown is a part."""
-    return np.stack(
-        [
-            (areas < one.low) | (areas > one.high)
-            if one.measure == "area"
-            else (shares <= one.low) | (shares > one.high)
-            for one in SUBSETS.values()
-        ]
-    )
+    measures = np.array([[one.area for one in side], [one.hidden for one in side]], np.float64)
+    values = measures[np.where(_BY_AREA, 0, 1)]
+    below = np.where(_BY_AREA[:, None], values < _LOW[:, None], values <= _LOW[:, None])
+    result: NDArray[np.bool_] = below | (values > _HIGH[:, None])
+    return result
 
 
-def _ious(truths: Sequence[_Truth], detections: Sequence[_Detection]) -> NDArray[np.float64]:
+def _ious(truths: Sequence[_Region], detections: Sequence[_Region]) -> NDArray[np.float64]:
     if not truths or not detections:
         return np.zeros((len(detections), len(truths)))
-    codes = [[one.mask.to_coco() for one in side] for side in (detections, truths)]
+    codes = [[one.code for one in side] for side in (detections, truths)]
     return np.asarray(coco_mask.iou(codes[0], codes[1], [0] * len(truths)), np.float64)
 
 
-def _found(share: float, predicted: NDArray[np.float64], by: int) -> int:
+def _found(truth: _Region, detections: Sequence[_Region], by: int) -> int:
     if by < 0:
         return 0
-    if np.isnan(share) or np.isnan(predicted[by]):
+    predicted = detections[by].hidden
+    if np.isnan(truth.hidden) or np.isnan(predicted):
         return UNKNOWN
-    return RIGHT if (share > OCCLUDED_LABEL) == (predicted[by] > OCCLUDED_LABEL) else WRONG
+    return RIGHT if (truth.hidden > OCCLUDED_LABEL) == (predicted > OCCLUDED_LABEL) else WRONG
 
 
 def _stack(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

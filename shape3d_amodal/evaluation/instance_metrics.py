@@ -33,9 +33,6 @@ class Subset:
     low: float
     high: float
 
-    def __str__(self) -> str:
-        return f"hidden share > {self.low:g} and <= {self.high:g}"
-
 
 SUBSETS = {
     "all": Subset("area", 0, 1e10),
@@ -77,7 +74,7 @@ OVER15_AP = Metric(
     f"AP over instances with |A \\ V| / |A| > 0.15, P against A; {_IGNORED}; a detection's share is that of its own "
     "masks, and one that states no visible mask is inside",
     INSTANCE,
-    "'Occluded AP' of ARCNN (Table 1); the evaluator of VRSP writes this share into COCO's area field, which stays as it is here",
+    "'Occluded AP' of ARCNN (Table 1); VRSP's evaluator writes this share into COCO's area field, which here stays",
 )
 OCCLUSION_ACCURACY = Metric(
     "occlusion_accuracy",

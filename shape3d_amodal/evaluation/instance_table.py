@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -22,7 +21,12 @@ from shape3d_amodal.evaluation.instance_metrics import (
     SUBSETS,
 )
 from shape3d_amodal.evaluation.interface import Interval, Score, ScoreTable
-from shape3d_amodal.evaluation.matching import RECALL_THRESHOLDS, precision_and_recall
+from shape3d_amodal.evaluation.matching import (
+    IOU_THRESHOLDS,
+    MAX_DETECTIONS,
+    RECALL_THRESHOLDS,
+    precision_and_recall,
+)
 
 FOUND = "found"
 COLUMNS = (
@@ -38,51 +42,64 @@ COLUMNS = (
 """The columns of the rows that workers hand on."""
 WRONG, RIGHT, UNKNOWN = 1, 2, 3
 
-_ALL_PLACES = np.arange(10)
+_PLACES = np.arange(len(IOU_THRESHOLDS))
 _READINGS = {
-    "ap": ("all", _ALL_PLACES),
-    "ap50": ("all", _ALL_PLACES[:1]),
-    "ap75": ("all", _ALL_PLACES[5:6]),
-    "ap_small": ("small", _ALL_PLACES),
-    "ap_medium": ("medium", _ALL_PLACES),
-    "ap_large": ("large", _ALL_PLACES),
+    "ap": ("all", slice(None)),
+    "ap50": ("all", slice(0, 1)),
+    "ap75": ("all", slice(5, 6)),
+    "ap_small": ("small", slice(None)),
+    "ap_medium": ("medium", slice(None)),
+    "ap_large": ("large", slice(None)),
 }
+"""Average precisions: over which subset, at which thresholds."""
 _RECALLS = {"ar1": 1, "ar10": 10, "ar100": 100}
-_WITH_INTERVALS = ("amodal_ap", "amodal_ap50", "visible_ap", "occluded_ap", OVER15_AP.name)
+_WITH_INTERVALS = {
+    ("amodal", "all"): {"amodal_ap": slice(None), "amodal_ap50": slice(0, 1)},
+    ("amodal", "over15"): {OVER15_AP.name: slice(None)},
+    ("visible", "all"): {"visible_ap": slice(None)},
+    ("occluded", "all"): {"occluded_ap": slice(None)},
+}
+"""The main metrics by kind and subset: at which thresholds."""
 
 
-@dataclass(frozen=True)
 class _Ranking:
     """The detections of one kind and category by falling score, and its instances.
 
-    Attributes:
-        detections: rows [D,len(COLUMNS)].
-        instances: rows [G,len(COLUMNS)].
+    Args:
+        rows: [M,len(COLUMNS)] of one kind and category.
+        images: the ids [I] of all images, rising.
     """
 
-    detections: NDArray[np.int64]
-    instances: NDArray[np.int64]
+    def __init__(self, rows: NDArray[np.int64], images: NDArray[np.int64]) -> None:
+        detections, self.instances = rows[rows[:, 3] == 1], rows[rows[:, 3] == 0]
+        scores = detections[:, 5].copy().view(np.float64)
+        ranked = detections[np.lexsort((detections[:, 4], detections[:, 0], -scores))]
+        self._once = np.ones(len(images), np.int64)
+        self._columns = {name: np.ascontiguousarray(ranked[:, COLUMNS.index(name)]) for name in ("id", *SUBSETS)}
+        self._images = np.searchsorted(images, ranked[:, 0])
+        self._homes = np.searchsorted(images, self.instances[:, 0])
 
     def read(
-        self, subset: str, places: NDArray[np.int64], most: int = 100, times: NDArray[np.int64] | None = None
-    ) -> tuple[float, float]:
-        """Average precision and recall over the thresholds ``places``; NaN without an instance that counts.
+        self, subset: str, most: int = MAX_DETECTIONS, times: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Average precision and recall at each threshold [10]; NaN without an instance that counts.
 
         Args:
             most: detections of an image that are looked at.
-            times: how often each image counts, by its place in the table's images (``image_id`` replaced by it).
+            times: how often each image counts [I].
         """
-        column = COLUMNS.index(subset)
-        chosen = self.detections[self.detections[:, 4] < most]
-        weights = np.ones(len(chosen)) if times is None else times[chosen[:, 0]].astype(np.float64)
-        counts = self.instances[:, column]
-        positives = int(counts.sum() if times is None else (counts * times[self.instances[:, 0]]).sum())
+        times = self._once if times is None else times
+        positives = int((self.instances[:, COLUMNS.index(subset)] * times[self._homes]).sum())
         if positives == 0:
-            return float("nan"), float("nan")
-        averages, recalls = precision_and_recall(
-            np.ascontiguousarray(chosen[:, column]), weights, float(positives), places, RECALL_THRESHOLDS
+            return np.full(len(_PLACES), np.nan), np.full(len(_PLACES), np.nan)
+        outcomes, images = self._columns[subset], self._images
+        if most < MAX_DETECTIONS:
+            first = self._columns["id"] < most
+            outcomes, images = outcomes[first], images[first]
+        result: tuple[NDArray[np.float64], NDArray[np.float64]] = precision_and_recall(
+            outcomes, images, times, positives, _PLACES, RECALL_THRESHOLDS
         )
-        return float(averages.mean()), float(recalls.mean())
+        return result
 
 
 class InstanceTable(ScoreTable):
@@ -122,13 +139,13 @@ class InstanceTable(ScoreTable):
         """Average precision and recall of the amodal masks of each level; detections as in ``OVER15_AP``."""
         result = {}
         for level in LEVELS:
-            own = [self._values(self._rankings[0, key], "amodal", level) for key in self.names]
+            own = [self._values("amodal", key, level) for key in self.names]
             values = {name: _mean([one[name] for one in own]) for name in LEVEL_METRICS}
             result[level] = Score(counts=self._counts(self._instances(), level), values=values)
         return result
 
     def levels(self) -> dict[str, str]:
-        return {level: str(SUBSETS[level]) for level in LEVELS}
+        return {name: f"hidden share > {SUBSETS[name].low:g} and <= {SUBSETS[name].high:g}" for name in LEVELS}
 
     def without(self, *categories: str) -> InstanceTable:
         for name in categories:
@@ -140,14 +157,16 @@ class InstanceTable(ScoreTable):
 
     def intervals(self, *, samples: int = 1000, seed: int = 0) -> dict[str, dict[str, Interval]]:
         """95 % intervals of the main metrics, over images drawn with replacement."""
-        images, places = np.unique(self.column("image_id"), return_inverse=True)
-        table = InstanceTable(self.names, np.concatenate([places.reshape(-1, 1), self.rows[:, 1:]], axis=1))
         rng = np.random.default_rng(seed)
-        drawn: dict[str, list[list[float]]] = {metric: [] for metric in _WITH_INTERVALS if self._given(metric)}
+        count = len(self._images)
+        wanted = {key: own for key, own in _WITH_INTERVALS.items() if self._given(key[0])}
+        drawn: dict[str, list[list[float]]] = {metric: [] for own in wanted.values() for metric in own}
         for _ in range(samples):
-            times = np.bincount(rng.integers(0, len(images), len(images)), minlength=len(images))
-            for metric, rows in drawn.items():
-                rows.append([table._main(metric, key, times) for key in self.names])
+            times = np.bincount(rng.integers(0, count, count), minlength=count)
+            for (kind, subset), own in wanted.items():
+                read = [self._rankings[kind, key].read(subset, times=times)[0] for key in self.names]
+                for metric, places in own.items():
+                    drawn[metric].append([float(averages[places].mean()) for averages in read])
         result = {}
         for metric, rows in drawn.items():
             values = np.array(rows)  # [samples,categories]; a category may have no instance in a drawing
@@ -156,54 +175,48 @@ class InstanceTable(ScoreTable):
         return result
 
     @cached_property
-    def _rankings(self) -> dict[tuple[int, int], _Ranking]:
-        result = {}
-        detection = self.column("detection") == 1
-        for kind in range(len(KINDS)):
-            for key in self.names:
-                own = (self.column("kind") == kind) & (self.column("category_id") == key)
-                rows = self.rows[own & detection]
-                scores = rows[:, 5].copy().view(np.float64)
-                order = np.lexsort((rows[:, 4], rows[:, 0], -scores))
-                result[kind, key] = _Ranking(rows[order], self.rows[own & ~detection])
-        return result
+    def _images(self) -> NDArray[np.int64]:
+        return np.unique(self.column("image_id"))
+
+    @cached_property
+    def _rankings(self) -> dict[tuple[str, int], _Ranking]:
+        kinds, categories = self.column("kind"), self.column("category_id")
+        return {
+            (kind, key): _Ranking(self.rows[(kinds == number) & (categories == key)], self._images)
+            for number, kind in enumerate(KINDS)
+            for key in self.names
+        }
 
     @cached_property
     def _by_category(self) -> dict[str, Score]:
         result = {}
         for key, name in self.names.items():
             values: dict[str, float] = {}
-            for number, kind in enumerate(KINDS):
-                values |= self._values(self._rankings[number, key], kind, "all")
-            values[OVER15_AP.name] = self._main(OVER15_AP.name, key)
-            instances = self._rankings[0, key].instances
+            for kind in KINDS:
+                values |= self._values(kind, key)
+            values[OVER15_AP.name] = float(self._rankings["amodal", key].read("over15")[0].mean())
+            instances = self._rankings["amodal", key].instances
             values[OCCLUSION_ACCURACY.name] = _accuracy(instances)
             result[name] = Score(counts=self._counts(instances), values=values)
         return result
 
-    def _values(self, ranking: _Ranking, kind: str, subset: str) -> dict[str, float]:
-        """All metrics of a kind; ``subset`` takes the place of "all"."""
-        if not self._given(f"{kind}_ap"):
+    def _values(self, kind: str, key: int, subset: str = "all") -> dict[str, float]:
+        """All metrics of a kind and category; ``subset`` takes the place of "all"."""
+        if not self._given(kind):
             return {f"{kind}_{name}": float("nan") for name in (*_READINGS, *_RECALLS)}
+        ranking = self._rankings[kind, key]
         values = {}
         for name, (own, places) in _READINGS.items():
-            values[f"{kind}_{name}"] = ranking.read(subset if own == "all" else own, places)[0]
+            averages, _ = ranking.read(subset if own == "all" else own)
+            values[f"{kind}_{name}"] = float(averages[places].mean())
         for name, most in _RECALLS.items():
-            values[f"{kind}_{name}"] = ranking.read(subset, _ALL_PLACES, most)[1]
+            values[f"{kind}_{name}"] = float(ranking.read(subset, most)[1].mean())
         return values
 
-    def _main(self, metric: str, key: int, times: NDArray[np.int64] | None = None) -> float:
-        """One of the metrics with intervals, of one category."""
-        if metric == OVER15_AP.name:
-            return self._rankings[0, key].read("over15", _ALL_PLACES, times=times)[0]
-        kind, _, name = metric.partition("_")
-        return self._rankings[KINDS.index(kind), key].read(*_READINGS[name], times=times)[0]
-
-    def _given(self, metric: str) -> bool:
-        """Whether the method states masks of the metric's kind; one that finds nothing at all is scored in all."""
+    def _given(self, kind: str) -> bool:
+        """Whether the method states masks of this kind; one that finds nothing at all is scored in all."""
         detection = self.column("detection") == 1
-        kind = KINDS.index(metric.partition("_")[0])
-        return not detection.any() or bool((detection & (self.column("kind") == kind)).any())
+        return not detection.any() or bool((detection & (self.column("kind") == KINDS.index(kind))).any())
 
     def _instances(self) -> NDArray[np.int64]:
         return self.rows[(self.column("detection") == 0) & (self.column("kind") == 0)]

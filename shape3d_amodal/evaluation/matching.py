@@ -69,12 +69,13 @@ def _best(ious, taken, ignored, threshold):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def precision_and_recall(outcomes, weights, positives, places, recalls):  # type: ignore[no-untyped-def]
+def precision_and_recall(outcomes, images, times, positives, places, recalls):  # type: ignore[no-untyped-def]
     """Average precision (interpolated, over ``recalls``) and final recall at each threshold.
 
     Args:
         outcomes: [D] int64, by falling score.
-        weights: [D] float64, how often each detection counts.
+        images: [D] int64, place of each detection's image in ``times``.
+        times: [I] int64, how often each image counts.
         positives: number of instances that count, more than 0.
         places: [T] int64, which thresholds.
         recalls: [R] float64, rising.
@@ -82,19 +83,20 @@ def precision_and_recall(outcomes, weights, positives, places, recalls):  # type
     Returns:
         Two arrays [T] float64.
     """
-    count = len(outcomes)
     averages, finals = np.zeros(len(places)), np.zeros(len(places))
-    precision, recall = np.zeros(count), np.zeros(count)
+    precision, recall = np.zeros(len(outcomes)), np.zeros(len(outcomes))
     for row in range(len(places)):
-        found, wrong = 0.0, 0.0
-        for i in range(count):
+        found, wrong, count = 0, 0, 0
+        for i in range(len(outcomes)):
+            weight = times[images[i]]
             outcome = (outcomes[i] >> (2 * places[row])) & 3
-            if outcome == TRUE_POSITIVE:
-                found += weights[i]
+            if outcome == TRUE_POSITIVE and weight > 0:  # the only ones where the curve has a corner
+                found += weight
+                recall[count] = found / positives
+                precision[count] = found / (found + wrong)
+                count += 1
             elif outcome == FALSE_POSITIVE:
-                wrong += weights[i]
-            recall[i] = found / positives
-            precision[i] = found / (found + wrong) if found > 0 else 0.0
+                wrong += weight
         for i in range(count - 1, 0, -1):
             precision[i - 1] = max(precision[i - 1], precision[i])
         i = 0
