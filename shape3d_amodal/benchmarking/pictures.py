@@ -38,16 +38,14 @@ def case_groups(scores: RunScores, panels: int = MOST_PANELS) -> list[CaseGroup]
     Where all fit into ``panels`` pictures all are shown; else the best, the median and the worst of every category; and
     where these do not fit, either, the best, median and worst of all.
     """
-    table = scores.methods[scores.run.focus].table
-    if not isinstance(table, CompletionTable):
-        return []
     objects = sorted(scored_objects(scores), key=lambda one: -one.score)
     room = max(3, panels // (len(scores.methods) + 3))
     groups: dict[str, Sequence[ScoredObject]]
     if len(objects) <= room:
         groups = _all(objects)
     else:
-        own = [[one for one in objects if one.category == name] for name in table.names.values()]
+        names = scores.tables[scores.run.focus].names.values()
+        own = [[one for one in objects if one.category == name] for name in names]
         parts = own if 3 * len(own) <= room else [objects]
         groups = _best_median_worst([part for part in parts if part], 1 if parts is own else room // 3)
     shown = [(title, group) for title, group in groups.items() if group]

@@ -14,13 +14,14 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from shape3d_amodal.benchmarking import provenance
+from shape3d_amodal.benchmarking.image_pictures import image_groups
 from shape3d_amodal.benchmarking.latex import escape, to_latex
 from shape3d_amodal.benchmarking.pictures import MOST_PANELS, case_groups
 from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
 from shape3d_amodal.benchmarking.views import RunViews
 from shape3d_amodal.data.atomic import write_atomic
 from shape3d_amodal.evaluation.metrics import Metric
-from shape3d_amodal.visualization.report import Figure, Section, write_report
+from shape3d_amodal.visualization.report import CaseGroup, Figure, Section, write_report
 
 Facts = list[tuple[str, str]]
 
@@ -139,11 +140,14 @@ def _sections(one: RunScores, view: RunViews, panels: int) -> list[Section]:
         Section(title=title, note=_protocol(one), blocks=tuple(view.printed())),
         Section(title=f"{title}: charts", blocks=tuple(view.charts())),
         Section(
-            title=f"{title}: cases",
-            note=f"Ordered by the IoU of {view.run.focus}.",
-            blocks=tuple(case_groups(one, panels)),
+            title=f"{title}: cases", note=f"Ordered by the IoU of {view.run.focus}.", blocks=_pictures(one, panels)
         ),
     ]
+
+
+def _pictures(one: RunScores, panels: int) -> tuple[CaseGroup, ...]:
+    kinds = {"completion": case_groups, "instance": image_groups}
+    return tuple(kinds[one.run.track](one, panels)) if one.run.track in kinds else ()
 
 
 def _protocol(one: RunScores) -> str:

@@ -24,7 +24,7 @@ from shape3d_amodal.benchmarking.store import Answer, ResultFiles, RunRecord
 from shape3d_amodal.data.formats.results import AmodalResult, read_results
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.evaluation.interface import Evaluator, ScoreTable
+from shape3d_amodal.evaluation.interface import ScoreTable
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.structures import AmodalDataset
 
@@ -132,9 +132,7 @@ def _score_run(run: Run, data: BenchmarkData, sources: dict[str, _Computed | Pat
             except UsageError as error:
                 raise UsageError(f"{name} on {run.data}: {error}") from error
         results = read_results(file)
-        evaluator = _evaluator(run, data, file)
-        evaluator.process(results, file=file)
-        methods[name] = MethodScore(run.methods[name], record, results, evaluator.evaluate())
+        methods[name] = MethodScore(run.methods[name], record, results, _score(run, data, results, file))
     return RunScores(run, data, methods)
 
 
@@ -205,9 +203,14 @@ def _foreign_file(options: ResultsOptions, name: str, run: Run) -> Path:
     return file
 
 
-def _evaluator(run: Run, data: BenchmarkData, file: Path) -> Evaluator:
+def _score(run: Run, data: BenchmarkData, results: list[AmodalResult], file: Path) -> ScoreTable:
     meshes = None if data.meshes is None else mesh_source(data.meshes)
-    return TRACKS[run.track].make(data.dataset, TrackOptions(meshes=meshes, folder=file.parent))
+    evaluator = TRACKS[run.track].make(data.dataset, TrackOptions(meshes=meshes, folder=file.parent))
+    evaluator.process(results, file=file)
+    try:
+        return evaluator.evaluate()
+    except DataError as error:  # of the annotations, which the evaluator does not know by name
+        raise DataError(error.problem, file=data.annotations) from error
 
 
 @contextmanager

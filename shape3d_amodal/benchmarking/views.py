@@ -53,7 +53,7 @@ class RunViews:
         ]
         if len(self.tables) <= _FEW:
             tables = [table.transposed() for table in tables]
-        return [*tables, self._summary(), *self._levels(), self._costs()]
+        return [*tables, self._overall(), self._intervals(), *self._levels(), self._costs()]
 
     def charts(self) -> list[Chart]:
         """Means with intervals, categories, and curves over occlusion, of the metrics that are shares."""
@@ -68,31 +68,31 @@ class RunViews:
         share = any(known.name == metric and known.unit == "share" for known in self.metrics)
         return (NAN, NAN) if one is None else (_shown(one.low, share), _shown(one.high, share))
 
-    def _summary(self) -> Table:
-        return summary_table(self.tables, title="Overall, %")
+    def _overall(self) -> Table:
+        shares = all(metric.unit == "share" for metric in self.metrics)
+        return summary_table(self.tables, title="Overall, %" if shares else "Overall, shares in %")
 
     def _levels(self) -> list[Table]:
         metrics = (self.track.metrics[name] for name in self.track.by_level)
         return [level_table(self.tables, one.name, title=f"{one.title} by occlusion, %") for one in metrics]
 
-    def _costs(self) -> Table:
-        """Intervals of the means, speed and size."""
-        columns = [f"{metric.title}{end}" for metric in self.main for end in ("", ", low", ", high")]
+    def _intervals(self) -> Table:
+        """Means between the ends of their intervals."""
+        columns = tuple(f"{metric.title}{end}" for metric in self.main for end in (", low", "", ", high"))
         rows = []
-        for name, method in self.methods.items():
-            values = [
-                value
-                for metric in self.main
-                for value in (_value(method.table, metric), *self.interval(name, metric.name))
-            ]
-            rows.append((name, (*values, *_cost(method))))
-        return Table(
-            title="Means with 95 % bootstrap intervals over instances, speed and size",
-            corner="method",
-            columns=(*columns, "ms an object", "parameters, million"),
-            rows=tuple(rows),
-            compare=None,
-        )
+        for name, table in self.tables.items():
+            values: list[float] = []
+            for metric in self.main:
+                low, high = self.interval(name, metric.name)
+                values += (low, _value(table, metric), high)
+            rows.append((name, tuple(values)))
+        title = "Means with 95 % bootstrap intervals over instances"
+        return Table(title=title, corner="method", columns=columns, rows=tuple(rows), compare=None)
+
+    def _costs(self) -> Table:
+        rows = tuple((name, _cost(method)) for name, method in self.methods.items())
+        columns = ("ms an object", "parameters, million")
+        return Table(title="Speed and size", corner="method", columns=columns, rows=rows, compare=None)
 
     def _series(self, method: str, values: list[float], intervals: list[tuple[float, float]] | None = None) -> Series:
         focus = method == self.run.focus

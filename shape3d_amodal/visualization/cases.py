@@ -55,7 +55,7 @@ def completion_case(
             seen, whole = (_enlarge_mask(one[part], factor) for one in (visible & mask, mask))
             picture = draw_amodal(picture, seen, whole)
         number = "" if mask is None or not value else _percent(iou(mask, truth))
-        return Panel(label=label, image=_bounded(picture, 2 * side), value=number)
+        return Panel(label=label, image=bounded(picture, 2 * side), value=number)
 
     panels = (
         panel("image"),
@@ -87,7 +87,8 @@ def _enlarge_mask(mask: Mask, factor: int) -> Mask:
     return enlarged
 
 
-def _bounded(image: Image, side: int) -> Image:
+def bounded(image: Image, side: int) -> Image:
+    """``image``, made smaller where its longer side has more than ``side`` pixels."""
     if max(image.shape[:2]) <= side:
         return image
     picture = PillowImage.fromarray(image)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from drawn_data import benchmark, draw_data
 
+from shape3d_amodal.benchmarking.image_pictures import image_groups, mean_best_iou
 from shape3d_amodal.benchmarking.latex import to_latex
 from shape3d_amodal.benchmarking.pictures import case_groups
 from shape3d_amodal.benchmarking.report import write_reports
@@ -97,7 +98,9 @@ def test_page_needs_no_network_and_shows_all(written):
     page = re.sub(r"data:image/jpeg;base64,[^\"]*", "", text)
     assert not re.search(r"(https?:)?//[a-z]|url\(|@import|<script", page, re.IGNORECASE)
     assert "A_1 &amp; 50% &lt;x&gt;|y" in text and "a &lt;note&gt; &amp; more" in text
-    assert text.count("<table") == 2 * 6, "mIoU, occluded mIoU, overall, two by level, costs; tables are not shared"
+    assert text.count("<table") == 2 * 7, (
+        "mIoU, occluded mIoU, overall, intervals, two by level, costs; tables are not shared"
+    )
     assert text.count("<article") == 6 + 4
 
 
@@ -150,6 +153,34 @@ def test_cases_are_bounded(written):
     # Two categories, three objects each: the best, the median and the worst of both are all six.
     some = case_groups(scores, panels=5 * 6 - 1)
     assert [len(group.cases) for group in some] == [1, 1, 1]
+
+
+def test_images_of_the_instance_track(written, tmp_path):
+    """Each picture has one object; the surest of two masks of it is its visible part, the other one the whole."""
+    _, (scores, _) = written
+    visible = scores.methods["visible"].results
+    whole = [
+        replace(one, segmentation=truth, score=0.5) for one, truth in zip(visible, _true_masks(scores), strict=True)
+    ]
+    detections = [one for one in [*visible, *whole] if one.annotation_id < 100]
+    write_results(tmp_path / "detected.json", detections)
+    methods = {"detector": {"kind": "results", "file": {"squares": str(tmp_path / "detected.json")}}}
+    folder = scores.data.annotations.parent
+    runs = [{"data": "squares", "track": "instance"}]
+    (instance,) = run_benchmark(benchmark(folder, methods=methods, runs=runs), tmp_path / "out")
+    groups = image_groups(instance, panels=100)
+    assert [(group.title, len(group.cases)) for group in groups] == [("Best", 2), ("Median", 2), ("Worst", 2)]
+    assert {case.caption for group in groups for case in group.cases} == {"1 objects · mean best IoU 100.0"}
+    truth = scores.data.dataset.images[5].instances[:1]
+    assert mean_best_iou(truth, [one for one in visible if one.image_id == 6]) == pytest.approx(0.70)
+    assert mean_best_iou(truth, [one for one in visible if one.image_id == 5]) == 0, "another category"
+    write_reports(tmp_path, [instance], title="t", intro="", command="c")
+    assert "amodal AP" in (tmp_path / "report.html").read_text()
+
+
+def _true_masks(scores: RunScores):
+    known = {one.id: one for image in scores.data.dataset.images for one in image.instances}
+    return [known[one.annotation_id].amodal or one.visible for one in scores.methods["visible"].results]
 
 
 def test_charts_show_few_methods_with_their_own_colours(written):
