@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 
+import faster_coco_eval
 import numpy as np
 import pytest
 from drawn import CATEGORIES, dataset, drawn, instance
@@ -176,8 +177,8 @@ def random_case(seed: int, images: int, most: int = 6):
     return AmodalDataset(images=tuple(records), categories=CATEGORIES), [results[i] for i in order]
 
 
-def coco_numbers(data, results, kind, measure, ranges):
-    """pycocotools' AP, AP50, AP75 and AR at 1, 10, 100 by subset; its ``area`` holds whatever ``measure`` is."""
+def coco_numbers(data, results, kind, measure, ranges, engine=(COCO, COCOeval)):
+    """AP, AP50, AP75 and AR at 1, 10, 100 of pycocotools by subset; its ``area`` holds whatever ``measure`` is."""
 
     def area(part, whole):
         return masks.area(part) / max(masks.area(whole), 1)
@@ -205,14 +206,14 @@ def coco_numbers(data, results, kind, measure, ranges):
             value = -1.0
         detections.append((one, mask, value))
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
+        truth = engine[0]()
         truth.dataset = {
             "images": [{"id": image.id, "width": image.width, "height": image.height} for image in data.images],
             "categories": [{"id": category.id} for category in data.categories],
             "annotations": annotations,
         }
         truth.createIndex()
-        guesses = COCO()
+        guesses = engine[0]()
         guesses.dataset = {
             **truth.dataset,
             "annotations": [
@@ -224,7 +225,7 @@ def coco_numbers(data, results, kind, measure, ranges):
             ],
         }  # fmt: skip
         guesses.createIndex()
-        run = COCOeval(truth, guesses, "segm")
+        run = engine[1](truth, guesses, "segm")
         run.params.areaRng = list(ranges.values())
         run.params.areaRngLbl = list(ranges)
         run.evaluate()
@@ -267,6 +268,16 @@ def test_equals_pycocotools(seed, images):
     for level, score in table.by_level().items():
         for name in ("ap", "ap50", "ap75", "ar100"):
             assert score[f"amodal_{name}"] == pytest.approx(expected[level][name], abs=1e-6, nan_ok=True)
+
+
+def test_equals_faster_coco_eval():
+    data, results = random_case(11, 40)
+    table = evaluate_instances(data, results)
+    engine = faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster
+    for kind in ("amodal", "visible", "occluded"):
+        expected = coco_numbers(data, results, kind, "area", {"all": [0, 1e10]}, engine)["all"]
+        for name in ("ap", "ap50", "ap75", "ar1", "ar10", "ar100"):
+            assert table.score[f"{kind}_{name}"] == pytest.approx(expected[name], abs=1e-6)
 
 
 def test_more_than_a_hundred_detections_of_an_image_are_cut():

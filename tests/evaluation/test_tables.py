@@ -67,3 +67,11 @@ def test_summary_and_levels(methods):
     levels = level_table(methods)
     assert levels.columns == ("none (0)", "partial (0)", "heavy (2)")
     assert levels.rows[0][1][2] == 50
+
+
+def test_where_the_lowest_number_is_the_best():
+    table = Table(
+        title="", corner="", columns=("error", "share"), rows=(("x", (1.0, 2.0)), ("y", (3.0, 3.0))), lower=("error",)
+    )
+    assert table.best() == [[True, False], [False, True]]
+    assert table.transposed().best() == [[True, False], [False, True]]
