@@ -19,8 +19,8 @@ from shape3d_amodal.visualization.overlays import draw_instances
 from shape3d_amodal.visualization.report import CaseGroup, Panel, ReportCase
 
 LEGEND = (
-    "Shown are as many of a method's surest masks as there are objects; the number is the mean over objects of the best "
-    "IoU with one of its masks of the same category, in percent."
+    "Shown are as many of a method's surest masks as there are objects; the number is the mean over objects of the "
+    "best IoU with one of its masks of the same category, in percent."
 )
 _SIDE = 256
 
