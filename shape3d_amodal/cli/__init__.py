@@ -31,7 +31,7 @@ from typing import Any
 import tyro
 
 from shape3d_amodal import __version__
-from shape3d_amodal.cli import benchmark, complete, data, demo, doctor, evaluate, meshes, render, scenes, train
+from shape3d_amodal.cli import benchmark, complete, data, demo, doctor, evaluate, meshes, nmr, render, scenes, train
 from shape3d_amodal.errors import AmodalError, MissingBackendError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -40,6 +40,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "data": data.data,
     "meshes": meshes.meshes,
     "scenes": scenes.scenes,
+    "nmr": nmr.nmr,
     "train": train.train,
     "complete": complete.complete,
     "render": render.render,

@@ -11,13 +11,15 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
 import numpy as np
 
+from shape3d_amodal.data.atomic import atomic_file
 from shape3d_amodal.data.safe_io import open_regular, reason
 from shape3d_amodal.errors import DataError
 
@@ -99,6 +101,35 @@ def npz_blocks(path: str | Path, key: str, spec: ArraySpec, rows: int) -> Iterat
             yield np.frombuffer(content, dtype).reshape(block)
         if _read(entry, 1, path, key, short=True):
             raise DataError(f"expected {shape[0]} rows as its header says, got more; replace it", file=path, field=key)
+
+
+@contextmanager
+def npz_writer(path: Path, key: str, shape: tuple[int, ...], dtype: type) -> Iterator[Callable[[np.ndarray], None]]:
+    """An npz file of one array, written row by row: what is yielded takes the next row(s). Equal arrays, equal bytes.
+
+    Raises:
+        DataError: the file cannot be written.
+        ValueError: there were more or fewer rows than ``shape`` says.
+    """
+    entry = zipfile.ZipInfo(f"{key}.npy")  # without a date of its own it has that of 1980
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    left = math.prod(shape)
+    with (
+        atomic_file(path) as file,
+        zipfile.ZipFile(file, "w") as archive,
+        archive.open(entry, "w", force_zip64=True) as stream,
+    ):
+        np.lib.format.write_array_header_1_0(stream, header)
+
+        def write(rows: np.ndarray) -> None:
+            nonlocal left
+            left -= rows.size
+            stream.write(np.ascontiguousarray(rows, dtype).tobytes())
+
+        yield write
+        if left:
+            raise ValueError(f"expected the values of {shape}, {left} are missing")
 
 
 def check_zip(file: BinaryIO | io.BytesIO) -> None:

@@ -6,6 +6,7 @@ device under a file's name cannot stall a job. Names that come from inside a fil
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -81,6 +82,19 @@ def read_bytes(path: str | Path, limit: int) -> bytes:
     if len(data) > limit:
         raise DataError(f"expected at most {limit} bytes, got more; use a smaller file", file=path)
     return data
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of the regular file ``path``, in hexadecimal digits.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while chunk := file.read(1024**2):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def resolve_inside(

@@ -24,7 +24,6 @@ from shape3d_amodal.errors import DataError
 
 FORMAT = "shape3d-amodal scene shard 1"
 MAX_MANIFEST_BYTES = 64 * 1024**2
-_CHUNK = 1024**2
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def is_finished(shard: Shard, identity: str) -> bool:
         raise DataError(problem, file=shard.manifest, field="identity")
     if (manifest["first"], manifest["count"]) != (shard.first, shard.count) or not shard.tar.is_file():
         return False
-    return _sha256(shard.tar) == manifest["sha256"]
+    return safe_io.sha256(shard.tar) == manifest["sha256"]
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -134,7 +133,7 @@ def verify(tar: Path, manifest: dict[str, Any], file: Path) -> None:
     Raises:
         DataError: its SHA-256 differs.
     """
-    if _sha256(tar) != manifest["sha256"]:
+    if safe_io.sha256(tar) != manifest["sha256"]:
         problem = f"does not have the SHA-256 that {file.name} states; copy it anew, or make it anew with `scenes`"
         raise DataError(problem, file=tar)
 
@@ -148,11 +147,3 @@ def _member(name: str, content: bytes) -> bytes:
 def _write(file: BinaryIO, digest: Any, data: bytes) -> int:
     digest.update(data)
     return file.write(data)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with safe_io.open_regular(path) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
