@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from boxes import PARTS, BoxMeshes, write_obj
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Unless tests on a GPU are asked for (``-m gpu``) Triton's kernels run in its interpreter, on the CPU.
+
+    It must be chosen before Triton is imported.
+    """
+    if "gpu" not in config.option.markexpr.replace("not gpu", ""):
+        os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(scope="session")

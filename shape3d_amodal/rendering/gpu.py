@@ -6,14 +6,12 @@ from types import ModuleType
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from shape3d_amodal.rendering import gpu_edge, gpu_product
+from shape3d_amodal.rendering import gpu_edge, gpu_geometry, gpu_product
 
-DEVICE = "cuda" if isinstance(gpu_product.draw_kernel, triton.JITFunction) else "cpu"
-"""Where the kernels run: Triton's interpreter (TRITON_INTERPRET=1) takes tensors on the CPU."""
+DEVICE = gpu_geometry.DEVICE
 
 
 def product_silhouettes(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:

@@ -49,7 +49,7 @@ def bin_by_tile(boxes: Tensor, batch: int, width: int, height: int) -> Bins:
     """The items that touch each tile of ``batch`` images of ``width`` x ``height`` pixels.
 
     Args:
-        boxes: [4,B * items] int32, columns [x0, x1) and rows [y0, y1) of each item; empty where x0 >= x1.
+        boxes: [4,B * items] int32, columns [x0, x1) and rows [y0, y1) of each item; empty where x0 >= x1 or y0 >= y1.
     """
     items = boxes.shape[1] // batch
     across, down = triton.cdiv(width, TILE), triton.cdiv(height, TILE)
@@ -117,8 +117,9 @@ def _touches(boxes, b, item, items, all_items, tile, across, TILE: tl.constexpr)
     x0, x1 = tl.load(box, mask=valid, other=0), tl.load(box + stride, mask=valid, other=0)
     y0, y1 = tl.load(box + 2 * stride, mask=valid, other=0), tl.load(box + 3 * stride, mask=valid, other=0)
     left, top = (tile % across * TILE)[:, None], (tile // across * TILE)[:, None]
-    across_it = (x0[None, :] < left + TILE) & (x1[None, :] > left) & (x0 < x1)[None, :]
-    return across_it & (y0[None, :] < top + TILE) & (y1[None, :] > top)
+    in_columns = (x0[None, :] < left + TILE) & (x1[None, :] > left)
+    in_rows = (y0[None, :] < top + TILE) & (y1[None, :] > top)
+    return in_columns & in_rows & ((x0 < x1) & (y0 < y1))[None, :]
 
 
 @triton.jit
@@ -139,8 +140,8 @@ def item_at(listed, n, fits):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def tile_pixels(tile, across, size, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
+def tile_pixels(tile, across, width, height, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
     """Columns [1,TILE] and rows [TILE,1] of a tile of an image, and which of its pixels [TILE,TILE] there are."""
     column = (tile % across * TILE + tl.arange(0, TILE))[None, :]
     row = (tile // across * TILE + tl.arange(0, TILE))[:, None]
-    return column, row, (column < size) & (row < size)
+    return column, row, (column < width) & (row < height)

@@ -110,7 +110,7 @@ def draw_kernel(  # type: ignore[no-untyped-def]
     """
     tile = tl.program_id(0).to(tl.int64)
     b = tile // tiles
-    column, row, in_image = tile_pixels(tile % tiles, across, size, TILE)
+    column, row, in_image = tile_pixels(tile % tiles, across, size, size, TILE)
     px, py = centre(column, size), centre(row, size)
     corners, lines = corners + b * count * RECORD, lines + b * edges * RECORD
     covered = tl.zeros([TILE, TILE], tl.int1)

@@ -23,6 +23,20 @@ def reach(sigma: float) -> float:
 
 
 @triton.jit
+def least(a, b, c):  # type: ignore[no-untyped-def]
+    return tl.minimum(tl.minimum(a, b), c)
+
+
+@triton.jit
+def most(a, b, c):  # type: ignore[no-untyped-def]
+    return tl.maximum(tl.maximum(a, b), c)
+
+
+DEVICE = "cuda" if isinstance(least, triton.JITFunction) else "cpu"
+"""Where the kernels run: Triton's interpreter (TRITON_INTERPRET=1) takes tensors on the CPU."""
+
+
+@triton.jit
 def program_items(count, blocks, ITEMS: tl.constexpr):  # type: ignore[no-untyped-def]
     """The image of a program that works on a block of one image's items, the items, and which of them there are."""
     b = (tl.program_id(0) // blocks).to(tl.int64)
@@ -62,16 +76,6 @@ def load_triangle(verts, i, j, k, valid):  # type: ignore[no-untyped-def]
     ax, bx, cx = tl.where(drawn, ax, 0.0), tl.where(drawn, bx, 0.0), tl.where(drawn, cx, 0.0)
     ay, by, cy = tl.where(drawn, ay, 0.0), tl.where(drawn, by, 0.0), tl.where(drawn, cy, 0.0)
     return ax, ay, bx, by, cx, cy, tl.where(drawn, tl.where(area > 0, 1, -1), 0)
-
-
-@triton.jit
-def least(a, b, c):  # type: ignore[no-untyped-def]
-    return tl.minimum(tl.minimum(a, b), c)
-
-
-@triton.jit
-def most(a, b, c):  # type: ignore[no-untyped-def]
-    return tl.maximum(tl.maximum(a, b), c)
 
 
 @triton.jit

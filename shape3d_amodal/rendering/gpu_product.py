@@ -140,7 +140,7 @@ def draw_kernel(  # type: ignore[no-untyped-def]
     """Write alpha = 1 - prod_j (1 - sigmoid(+-d_j^2 / sigma)) of one tile."""
     tile = tl.program_id(0).to(tl.int64)
     b = tile // tiles
-    column, row, in_image = tile_pixels(tile % tiles, across, size, TILE)
+    column, row, in_image = tile_pixels(tile % tiles, across, size, size, TILE)
     px, py = centre(column, size), centre(row, size)
     n, end, fits = tile_items(ends, tile, chunks, capacity, count)
     clear = tl.where(in_image, 1.0, 0.0)

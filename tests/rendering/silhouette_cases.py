@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+
+import pytest
 import torch
 from pytorch3d.utils import ico_sphere
 from torch import Tensor
 
 from shape3d_amodal.rendering import render_silhouettes
 
+GPU = pytest.param("gpu", marks=pytest.mark.gpu)
+BACKENDS = ("reference", "cpu", GPU)
 VALUES = 2e-5
 CUT = 1.1e-4  # where d^2 meets the cut-off the formula itself has a step of 1e-4, on whose side rounding decides
 
@@ -29,16 +34,15 @@ def bumpy(batch: int = 2, level: int = 2, seed: int = 0) -> tuple[Tensor, Tensor
     return jittered(verts.repeat(batch, 1, 1), 0.02, seed), faces
 
 
-def overlapping() -> tuple[Tensor, Tensor]:
+def overlapping(level: int = 2) -> tuple[Tensor, Tensor]:
     """Two bumpy spheres, one partly in front of the other."""
-    a, faces = sphere(2, 0.4, (0.2, 0.1))
-    b, _ = sphere(2, 0.45, (-0.2, -0.15))
+    a, faces = sphere(level, 0.4, (0.2, 0.1))
+    b, _ = sphere(level, 0.45, (-0.2, -0.15))
     return jittered(torch.cat([a, b], dim=1), 0.01), torch.cat([faces, faces + a.shape[1]])
 
 
-def torus() -> tuple[Tensor, Tensor]:
-    """A ring seen aslant, with a hole: [1,384,3], [768,3]."""
-    n, m = 32, 12
+def torus(n: int = 32, m: int = 12) -> tuple[Tensor, Tensor]:
+    """A ring seen aslant, with a hole: [1,nm,3], [2nm,3]."""
     i, j = torch.meshgrid(torch.arange(n), torch.arange(m), indexing="ij")
     u, v = i * (2 * torch.pi / n), j * (2 * torch.pi / m)
     ring = 0.55 + 0.2 * torch.cos(v)
@@ -67,16 +71,30 @@ def triangle() -> tuple[Tensor, Tensor]:
     return torch.tensor([[[-0.61, -0.42, 1.0], [0.73, -0.31, 1.0], [0.11, 0.67, 1.0]]]), torch.tensor([[0, 1, 2]])
 
 
-def off_screen() -> tuple[Tensor, Tensor]:
+def off_screen(level: int = 2) -> tuple[Tensor, Tensor]:
     """A sphere cut by the image's corner, another far outside, and a triangle larger than the image."""
-    a, faces = sphere(2, 0.5, (0.9, -0.8))
-    b, _ = sphere(1, 0.3, (40.0, 3.0))
+    a, faces = sphere(level, 0.5, (0.9, -0.8))
+    b, more = sphere(1, 0.3, (40.0, 3.0))
     big = torch.tensor([[[-9.0, 1.2, 1.0], [9.0, 0.6, 1.0], [0.3, 30.0, 1.0]]])
     V, W = a.shape[1], b.shape[1]
-    more = sphere(1)[1] + V
-    return jittered(torch.cat([a, b, big], 1), 0.01), torch.cat(
-        [faces, more, torch.tensor([[V + W, V + W + 1, V + W + 2]])]
-    )
+    triangles = [faces, more + V, torch.tensor([[V + W, V + W + 1, V + W + 2]])]
+    return jittered(torch.cat([a, b, big], 1), 0.01), torch.cat(triangles)
+
+
+def with_bad_faces(verts: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """With faces before them that are behind the camera, not finite, edge-on, or of repeated vertices."""
+    V = verts.shape[1]
+    bad = torch.tensor(
+        [
+            [0.8, 0.8, -1.0], [0.9, 0.8, 2.0], [0.8, 0.9, 2.0],
+            [-0.8, 0.8, 0.0], [-0.9, 0.8, 2.0], [-0.8, 0.9, 2.0],
+            [0.8, -0.8, 2.0], [float("nan"), -0.8, 2.0], [0.8, -0.9, 2.0],
+            [-0.8, -0.8, 2.0], [-0.9, float("inf"), 2.0], [-0.8, -0.9, 2.0],
+            [-0.9, 0.0, 2.0], [0.0, 0.0, 2.0], [0.9, 0.0, 2.0],
+        ]
+    )  # fmt: skip
+    more = torch.cat([V + torch.arange(15).view(5, 3), torch.tensor([[V + 1, V + 1, V + 2]])])
+    return torch.cat([verts, bad.expand(len(verts), -1, -1)], 1), torch.cat([more, faces])
 
 
 CASES = {
@@ -89,12 +107,28 @@ CASES = {
 }
 
 
+SMALL = {
+    "bumpy": lambda: bumpy(2, level=0),
+    "book": book,
+    "triangle": triangle,
+    "off_screen": lambda: off_screen(0),
+}
+
+
+def render(
+    verts: Tensor, faces: Tensor, size: int, sigma: float, mode: str = "product", backend: str = "auto"
+) -> Tensor:
+    """``render_silhouettes`` on the backend's device, from and to the CPU."""
+    device = importlib.import_module("shape3d_amodal.rendering.gpu").DEVICE if backend == "gpu" else "cpu"
+    return render_silhouettes(verts.to(device), faces.to(device), size, sigma, mode, backend).cpu()
+
+
 def render_with_gradient(
     verts: Tensor, faces: Tensor, size: int, sigma: float, mode: str, backend: str, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
     """The silhouettes, and the gradient of their sum weighted by fixed random numbers."""
     verts = verts.detach().to(dtype).clone().requires_grad_()
-    alpha = render_silhouettes(verts, faces, size, sigma, mode, backend)
+    alpha = render(verts, faces, size, sigma, mode, backend)
     weights = torch.randn(alpha.shape, generator=torch.Generator().manual_seed(7))
     (alpha * weights.to(dtype)).sum().backward()
     return alpha.detach(), verts.grad

@@ -6,10 +6,12 @@ import math
 
 import pytest
 import torch
-from silhouette_cases import bumpy, overlapping, soup, sphere, torus
+from silhouette_cases import BACKENDS, bumpy, overlapping, render, soup, sphere, torus
 from torch import Tensor
 
 from shape3d_amodal.rendering import blur_sigma, render_silhouettes
+
+GPU_SIZES = [pytest.param("gpu", size, marks=pytest.mark.gpu) for size in (64, 128, 256)]
 
 
 def signed_distance(alpha: Tensor, sigma: float) -> Tensor:
@@ -23,7 +25,7 @@ def pixel_centres(size: int) -> Tensor:
     return torch.stack(torch.meshgrid(centre, centre, indexing="xy"), dim=-1)  # [H,W,2]
 
 
-@pytest.mark.parametrize(("backend", "size"), [("cpu", 64), ("cpu", 128), ("cpu", 256), ("reference", 64)])
+@pytest.mark.parametrize(("backend", "size"), [("cpu", 64), ("cpu", 128), ("cpu", 256), ("reference", 64), *GPU_SIZES])
 def test_contour_of_a_projected_sphere(backend, size):
     """A sphere of radius r at distance D, seen with focal length f, has the contour of radius f r / sqrt(D^2 - r^2).
 
@@ -34,7 +36,7 @@ def test_contour_of_a_projected_sphere(backend, size):
     world = (verts - torch.tensor([0, 0, 3.0])) * r + torch.tensor([0, 0, D])
     ndc = torch.cat([f * world[..., :2] / world[..., 2:], world[..., 2:]], dim=-1)
     sigma = blur_sigma(0.7, size)
-    alpha = render_silhouettes(ndc, faces, size, sigma, "edge", backend)[0]
+    alpha = render(ndc, faces, size, sigma, "edge", backend)[0]
     radius = f * r / math.sqrt(D * D - r * r)
     analytic = radius - pixel_centres(size).norm(dim=-1)
     near = analytic.abs() < 2.5 / size  # both pixels at each crossing of the contour
@@ -62,7 +64,7 @@ def test_inside_is_one(make):
     assert (alpha[far] == 0).all()
 
 
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_coverage_has_no_gaps_and_no_excess(backend):
     """alpha >= 0.5 exactly where a pixel's centre lies in the mesh: a disc of many thin faces around a pixel centre."""
     n, size = 360, 33
@@ -71,13 +73,13 @@ def test_coverage_has_no_gaps_and_no_excess(backend):
     verts = torch.cat([torch.tensor([[0.0, 0.0, 1.0]]), rim])[None]
     k = torch.arange(n)
     faces = torch.stack([torch.zeros_like(k), 1 + k, 1 + (k + 1) % n], dim=1)
-    alpha = render_silhouettes(verts, faces, size, 1e-6, "edge", backend)[0]
+    alpha = render(verts, faces, size, 1e-6, "edge", backend)[0]
     analytic = 0.7 - pixel_centres(size).norm(dim=-1)
     assert (alpha[analytic > 1e-4] >= 0.5).all()
     assert (alpha[analytic < 0] < 0.5).all()
 
 
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_hidden_edges_do_not_count(backend):
     """A sheet behind a larger one changes nothing where it is hidden, and its outline counts where it sticks out."""
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
@@ -88,16 +90,16 @@ def test_hidden_edges_do_not_count(backend):
 
     sigma = blur_sigma(1.0, 48)
     large = sheet(0.61, 0.0, 1.0)
-    alone = render_silhouettes(large[None], square, 48, sigma, "edge", backend)
+    alone = render(large[None], square, 48, sigma, "edge", backend)
     both = torch.cat([square, square + 4])
     hidden = torch.cat([large, sheet(0.563, 0.01, 2.0)])[None].requires_grad_()
-    alpha = render_silhouettes(hidden, both, 48, sigma, "edge", backend)
+    alpha = render(hidden, both, 48, sigma, "edge", backend)
     alpha.square().sum().backward()
     torch.testing.assert_close(alpha.detach(), alone, rtol=0, atol=1e-6)
     assert (hidden.grad[:, 4:] == 0).all()
     assert (hidden.grad[:, :4, :2].abs().sum() > 0).all()
     out = torch.cat([large, sheet(0.4, 0.5, 2.0)])[None].requires_grad_()
-    alpha = render_silhouettes(out, both, 48, sigma, "edge", backend)
+    alpha = render(out, both, 48, sigma, "edge", backend)
     alpha.square().sum().backward()
     assert (out.grad[0, [5, 6], 0].abs() > 0).all()  # its outer side shows
     assert (out.grad[0, [4, 7], 0].abs() < 1e-3 * out.grad[0, [5, 6], 0].abs().min()).all()

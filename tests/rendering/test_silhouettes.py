@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 import torch
 from silhouette_cases import (
+    BACKENDS,
     CASES,
+    GPU,
     assert_gradients_agree,
     assert_images_agree,
     bumpy,
+    render,
     render_with_gradient,
     soup,
     sphere,
     triangle,
+    with_bad_faces,
 )
 
 from shape3d_amodal.rendering import blur_sigma, render_silhouettes
@@ -34,26 +38,29 @@ def restored_threads():
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize(("size", "sigma"), [(32, 1e-3), (41, 4e-3)])
-def test_cpu_equals_float64_reference(name, mode, size, sigma):
+@pytest.mark.parametrize("backend", ["cpu", GPU])
+def test_equals_float64_reference(name, mode, size, sigma, backend):
     verts, faces = CASES[name]()
-    alpha, grad = render_with_gradient(verts, faces, size, sigma, mode, "cpu")
+    alpha, grad = render_with_gradient(verts, faces, size, sigma, mode, backend)
     expected, expected_grad = render_with_gradient(verts, faces, size, sigma, mode, "reference", torch.float64)
     assert_images_agree(alpha, expected)
     assert_gradients_agree(grad, expected_grad)
 
 
-def test_cpu_equals_reference_with_20k_faces():
+@pytest.mark.parametrize("backend", ["cpu", GPU])
+def test_equals_reference_with_20k_faces(backend):
     verts, faces = bumpy(1, level=5)
-    alpha, grad = render_with_gradient(verts, faces, 64, 1e-4, "product", "cpu")
+    alpha, grad = render_with_gradient(verts, faces, 64, 1e-4, "product", backend)
     expected, expected_grad = render_with_gradient(verts, faces, 64, 1e-4, "product", "reference")
     assert_images_agree(alpha, expected)
     assert_gradients_agree(grad, expected_grad)
 
 
-def test_edge_mode_with_20k_faces():
+@pytest.mark.parametrize("backend", ["cpu", GPU])
+def test_edge_mode_with_20k_faces(backend):
     verts, faces = sphere(5)
     verts[..., :2] += 0.01 * torch.sin(20 * verts[..., [1, 0]])
-    alpha, grad = render_with_gradient(verts, faces, 24, 1e-3, "edge", "cpu")
+    alpha, grad = render_with_gradient(verts, faces, 24, 1e-3, "edge", backend)
     expected, expected_grad = render_with_gradient(verts, faces, 24, 1e-3, "edge", "reference")
     assert_images_agree(alpha, expected)
     # A vertex of the rim lies behind another one of the symmetric sphere: compare what moves the whole.
@@ -61,7 +68,7 @@ def test_edge_mode_with_20k_faces():
 
 
 @pytest.mark.parametrize("size", [24, 32])
-@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_product_equals_pytorch3d(size, backend):
     verts, faces = bumpy(2, level=1)
     alpha, grad = render_with_gradient(verts, faces, size, 1e-3, "product", backend)
@@ -70,7 +77,8 @@ def test_product_equals_pytorch3d(size, backend):
     assert_gradients_agree(grad, expected_grad, relative=1e-3)
 
 
-def test_one_triangle_by_brute_force():
+@pytest.mark.parametrize("backend", [*BACKENDS, "pytorch3d"])
+def test_one_triangle_by_brute_force(backend):
     """Distance to the boundary by sampling it densely, inside by half planes: alpha = sigmoid(+-d^2 / sigma)."""
     verts, faces = triangle()
     size, sigma = 24, 5e-3
@@ -86,11 +94,11 @@ def test_one_triangle_by_brute_force():
     expected = 1 / (1 + np.exp(np.where(inside, -squared, squared) / sigma))
     expected[~inside & (squared >= math.log(9999) * sigma)] = 0
     expected = torch.from_numpy(expected.reshape(1, size, size))
-    for backend in ("cpu", "reference", "pytorch3d"):
-        torch.testing.assert_close(
-            render_silhouettes(verts, faces, size, sigma, backend=backend).double(), expected, rtol=0, atol=2e-5
-        )
-    edge = render_silhouettes(verts, faces, size, sigma, "edge").double()
+    product = render(verts, faces, size, sigma, "product", backend).double()
+    torch.testing.assert_close(product, expected, rtol=0, atol=2e-5)
+    if backend == "pytorch3d":
+        return
+    edge = render(verts, faces, size, sigma, "edge", backend).double()
     near = torch.from_numpy(squared.reshape(1, size, size)) < math.log(9999) * sigma
     torch.testing.assert_close(edge[near], expected[near], rtol=0, atol=2e-5)
     torch.testing.assert_close(edge[~near], expected[~near].round(), rtol=0, atol=0)
@@ -124,23 +132,13 @@ def test_dilation_of_product_mode(size, sigma):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_faces_that_do_not_count(mode, backend):
     """Behind the camera, not finite, edge-on, of repeated vertices: the image without them, and no gradient to them."""
     good, faces = bumpy(1)
     V = good.shape[1]
-    bad = torch.tensor(
-        [
-            [0.8, 0.8, -1.0], [0.9, 0.8, 2.0], [0.8, 0.9, 2.0],
-            [-0.8, 0.8, 0.0], [-0.9, 0.8, 2.0], [-0.8, 0.9, 2.0],
-            [0.8, -0.8, 2.0], [float("nan"), -0.8, 2.0], [0.8, -0.9, 2.0],
-            [-0.8, -0.8, 2.0], [-0.9, float("inf"), 2.0], [-0.8, -0.9, 2.0],
-            [-0.9, 0.0, 2.0], [0.0, 0.0, 2.0], [0.9, 0.0, 2.0],
-        ]
-    )  # fmt: skip
-    more = torch.cat([V + torch.arange(15).view(5, 3), torch.tensor([[V + 1, V + 1, V + 2]])])
-    verts = torch.cat([good, bad[None]], 1)
-    alpha, grad = render_with_gradient(verts, torch.cat([more, faces]), 32, 1e-3, mode, backend)
+    verts, more = with_bad_faces(good, faces)
+    alpha, grad = render_with_gradient(verts, more, 32, 1e-3, mode, backend)
     expected, expected_grad = render_with_gradient(good, faces, 32, 1e-3, mode, backend)
     torch.testing.assert_close(alpha, expected, rtol=0, atol=1e-6)
     assert grad.isfinite().all()
@@ -149,7 +147,7 @@ def test_faces_that_do_not_count(mode, backend):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("far", [1e4, 1e10, 1e17, 1e25, 3e38])
 def test_far_vertices_leave_no_nan(mode, backend, far):
     verts = torch.tensor([[[-far, -0.3, 1.0], [far, -0.2, 1.0], [0.1, 0.6, 1.0], [0.3, far, 1.0]]])
@@ -169,7 +167,7 @@ def test_pytorch3d_backend_ignores_vertices_that_are_not_finite():
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_ties(mode, backend):
     """Pixels on edges and on bisectors: finite, repeatable, and in the image without any jump between backends."""
     verts = torch.tensor([[[-0.5, -0.5, 1.0], [0.5, -0.5, 1.0], [0.5, 0.5, 1.0], [-0.5, 0.5, 1.0]]])
@@ -212,7 +210,7 @@ def test_forked_processes_have_threads_of_their_own():
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_faces_of_each_image(mode, backend):
     verts, faces = bumpy(2)
     each = torch.stack([faces, faces.flip(0)])
@@ -221,7 +219,7 @@ def test_faces_of_each_image(mode, backend):
     for b in range(2):
         weights = torch.randn(2, 32, 32, generator=torch.Generator().manual_seed(7))[b]
         single = verts[b : b + 1].clone().requires_grad_()
-        image = render_silhouettes(single, each[b], 32, 1e-3, mode, backend)
+        image = render(single, each[b], 32, 1e-3, mode, backend)
         (image[0] * weights).sum().backward()
         torch.testing.assert_close(alpha[b], image[0], rtol=0, atol=1e-6)
         torch.testing.assert_close(grad[b], single.grad[0], rtol=1e-4, atol=1e-4)
@@ -231,18 +229,18 @@ def test_faces_of_each_image(mode, backend):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_nothing_to_draw(mode, backend):
     verts, faces = bumpy(3)
-    assert render_silhouettes(verts[:0], faces, 8, 1e-3, mode, backend).shape == (0, 8, 8)
+    assert render(verts[:0], faces, 8, 1e-3, mode, backend).shape == (0, 8, 8)
     for few in (faces[:0], faces[:1]):
         lone = verts.clone().requires_grad_()
-        alpha = render_silhouettes(lone, few, 8, 1e-6, mode, backend)
+        alpha = render(lone, few, 8, 1e-6, mode, backend)
         alpha.sum().backward()
         assert alpha.shape == (3, 8, 8)
         assert lone.grad.isfinite().all()
     behind = (verts * torch.tensor([1.0, 1.0, -1.0])).requires_grad_()
-    alpha = render_silhouettes(behind, faces, 8, 1e-3, mode, backend)
+    alpha = render(behind, faces, 8, 1e-3, mode, backend)
     alpha.sum().backward()
     assert (alpha == 0).all()
     assert (behind.grad == 0).all()
