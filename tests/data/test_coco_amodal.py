@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from drawn_datasets import datasets
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from shape3d_amodal.data import masks
@@ -136,39 +134,6 @@ def test_what_follows_from_the_masks_is_written(tmp_path: Path) -> None:
     ]
 
 
-@st.composite
-def datasets(draw: st.DrawFn) -> AmodalDataset:
-    category_ids = draw(st.lists(st.integers(-5, 10**6), min_size=1, max_size=3, unique=True))
-    images = []
-    for index in range(draw(st.integers(0, 3))):
-        height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
-        instances = []
-        for number in range(draw(st.integers(0, 3))):
-            amodal, visible = (draw(arrays(np.bool_, (height, width))) for _ in range(2))
-            amodal[0, 0] = visible[-1, -1] = True
-            codes = masks.encode(visible), masks.encode(amodal)
-            known = draw(st.booleans())
-            instances.append(
-                AmodalInstance(
-                    id=10 * index + number,
-                    category_id=draw(st.sampled_from(category_ids)),
-                    visible=codes[0],
-                    amodal=codes[1] if known else None,
-                    occlude_rate=float((amodal & ~visible).sum() / amodal.sum()) if known else None,
-                    depth_order=draw(st.none() | st.integers(0, 5)),
-                    ignore=draw(st.booleans()),
-                    mesh=draw(st.none() | st.text(max_size=5)),
-                )
-            )
-        camera = draw(st.none() | st.dictionaries(st.text(max_size=3), st.floats(-1e9, 1e9), max_size=2))
-        name = draw(st.text(max_size=8))
-        images.append(
-            AmodalImage(id=index, file_name=name, width=width, height=height, instances=tuple(instances), camera=camera)
-        )
-    categories = tuple(Category(identity, draw(st.text(max_size=5))) for identity in category_ids)
-    return AmodalDataset(images=tuple(images), categories=categories)
-
-
 def check_round_trip(folder: Path, examples: int) -> None:
     @settings(max_examples=examples, deadline=None)
     @given(datasets())
@@ -186,32 +151,6 @@ def test_round_trip(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_round_trip_at_length(tmp_path: Path) -> None:
     check_round_trip(tmp_path, 1000)
-
-
-@pytest.mark.slow
-def test_a_file_as_large_as_kins_is_read_in_time(tmp_path: Path) -> None:
-    """15,000 images of 375 x 1242 with 190,000 instances in at most 25 s of one core."""
-    rows, columns = np.mgrid[:375, :1242]
-    pool = []
-    for x, y, radius in np.random.default_rng(0).uniform((100, 100, 10), (1100, 300, 90), (100, 3)):
-        amodal = (rows - y) ** 2 + (columns - x) ** 2 < radius**2 * (1 + 0.2 * np.sin(columns / 5))
-        pool.append((masks.encode(amodal), masks.encode(amodal & (columns > x))))
-    count = 0
-    images = []
-    for index in range(15_000):
-        instances = []
-        for _ in range(13 if index % 3 == 0 else 12 + index % 2):
-            amodal_code, visible_code = pool[count % len(pool)]
-            instances.append(AmodalInstance(id=count, category_id=1, visible=visible_code, amodal=amodal_code))
-            count += 1
-        images.append(
-            AmodalImage(id=index, file_name=f"{index}.png", width=1242, height=375, instances=tuple(instances))
-        )
-    write_coco_amodal(tmp_path / "set.json", AmodalDataset(images=tuple(images), categories=(Category(1, "car"),)))
-    start = time.process_time()
-    dataset = read_dataset(tmp_path / "set.json")
-    assert time.process_time() - start < 25
-    assert sum(len(image.instances) for image in dataset.images) == count >= 187_000
 
 
 def test_load_image(tmp_path: Path) -> None:

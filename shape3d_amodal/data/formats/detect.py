@@ -44,13 +44,15 @@ def read_annotations(path: str | Path, listener: Listener | None = None) -> Read
     root = Record(safe_io.read_json(path, object_hook=pack_masks), path, "")
     if "regions" in root.values:
         root = as_document(root)
-    layout = detect_layout(root.values.get("annotations"))
+    layout = detect_layout(root)
     return read_cocoa(root, listener) if layout is COCOA else read_records(root, layout, listener)
 
 
-def detect_layout(annotations: Any) -> Layout:
-    """The format of the list ``annotations`` by the keys of its first records; our own where nothing tells."""
-    keys: set[str] = set()
-    if isinstance(annotations, list):
-        keys.update(*(record for record in islice(annotations, _LOOK_AT) if isinstance(record, dict)))
-    return next((layout for sign, layout in _SIGNS.items() if sign in keys), COCO_AMODAL)
+def detect_layout(root: Record) -> Layout:
+    """The format of the document ``root`` by the keys of its first annotations; without any, by its categories."""
+    annotations: Any = root.values.get("annotations")
+    first = list(islice(annotations, _LOOK_AT)) if isinstance(annotations, list) else []
+    keys = {key for record in first if isinstance(record, dict) for key in record}
+    signs = [layout for sign, layout in _SIGNS.items() if sign in keys]
+    without = COCO_AMODAL if "categories" in root.values or keys else COCOA
+    return signs[0] if signs else without
