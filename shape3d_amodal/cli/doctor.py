@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -31,11 +32,14 @@ OPTIONAL = {"detectron2": "only stage 1, the detection of visible masks, needs i
 FREE_GB = 1
 
 
+State = Literal["ok", "missing", "damaged", "low"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One line of the report; ``remedy`` says what to do where ``state`` is not ok."""
 
-    state: Literal["ok", "missing", "damaged", "low"]
+    state: State
     name: str
     detail: str
     remedy: str = ""
@@ -104,8 +108,25 @@ def _accelerators() -> Iterator[Finding]:
     flags = _cpu_flags()
     found = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
     yield Finding("ok", "cpu instructions", ", ".join(found) or "none of AVX2, AVX-512, AMX")
-    backend = "reference (plain torch) on CUDA, cpu (numba) otherwise" if torch.cuda.is_available() else "cpu (numba)"
-    yield Finding("ok", "silhouettes", f"backend {backend}")
+    yield from _silhouettes(torch.cuda.is_available())
+
+
+def _silhouettes(has_cuda: bool) -> Iterator[Finding]:
+    """What ``render_silhouettes`` chooses by itself on each device."""
+    import torch
+
+    from shape3d_amodal.rendering.silhouettes import automatic_backend, has_triton
+
+    triton = f"Triton {metadata.version('triton')}" if has_triton() else "no Triton"
+    names = {"cpu": "cpu (numba)", "gpu": f"gpu ({triton})", "reference": f"reference (plain torch, slow: {triton})"}
+    detail = f"backend {names[automatic_backend(torch.device('cpu'))]}"
+    if not has_cuda:
+        yield Finding("ok", "silhouettes", f"{detail}; {triton}, but no CUDA device for it" if has_triton() else detail)
+        return
+    on_cuda = automatic_backend(torch.device("cuda"))
+    remedy = "" if on_cuda == "gpu" else "pip install triton, in the version that belongs to this torch"
+    state: State = "ok" if on_cuda == "gpu" else "missing"
+    yield Finding(state, "silhouettes", f"{detail}, on CUDA {names[on_cuda]}", remedy)
 
 
 def _cpu_flags() -> set[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from shape3d_amodal.errors import MissingBackendError, WeightsError
+from shape3d_amodal.rendering import silhouettes
 from shape3d_amodal.weights import write_sealed
 
 module = importlib.import_module("shape3d_amodal.cli.doctor")
@@ -41,6 +43,22 @@ def test_all_is_well(capsys):
     assert set(report.values()) == {"ok"}
     assert {"python", "cores", "memory", "disk", "json", "cuda", "silhouettes", "open13 meshes"} <= set(report)
     assert "weights open13" in report
+
+
+@pytest.mark.parametrize(
+    ("cuda", "triton", "state", "line"),
+    [
+        (False, True, "ok", "backend cpu (numba); Triton {version}, but no CUDA device for it"),
+        (False, False, "ok", "backend cpu (numba)"),
+        (True, True, "ok", "backend cpu (numba), on CUDA gpu (Triton {version})"),
+        (True, False, "missing", "backend cpu (numba), on CUDA reference (plain torch, slow: no Triton): pip install"),
+    ],
+)
+def test_backend_of_silhouettes(monkeypatch, cuda, triton, state, line):
+    monkeypatch.setattr(silhouettes, "has_triton", lambda: triton)
+    (finding,) = module._silhouettes(cuda)
+    assert finding.state == state
+    assert line.format(version=metadata.version("triton")) in str(finding)
 
 
 @pytest.mark.usefixtures("root")
