@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shape3d_amodal.baselines.interface import without_ground_truth
 from shape3d_amodal.data import masks
+from shape3d_amodal.data.atomic import write_atomic
 from shape3d_amodal.data.crops import OCCLUDER
 from shape3d_amodal.data.formats.coco_amodal import load_image
 from shape3d_amodal.data.formats.results import AmodalResult
@@ -82,6 +83,9 @@ class PipelineMethod:
         pipeline: the stages, as they shall run.
         names: category names by id.
 
+    Attributes:
+        meshes: folder that reconstructed meshes are written to; results name them relative to its parent.
+
     Raises:
         UsageError: a name that the weights do not know.
     """
@@ -94,6 +98,7 @@ class PipelineMethod:
         self.name = name
         self._pipeline = pipeline
         self._names = names
+        self.meshes: Path | None = None
         model = pipeline.model
         parts = {"full": (model,), "2d": (model.refinement,)}.get(pipeline.refine, (model.prior,))
         self.parameters = sum(parameter.numel() for part in parts for parameter in part.parameters())
@@ -101,7 +106,22 @@ class PipelineMethod:
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.CompletionMethod``; instances of category ``occluder`` have no result."""
         objects = complete_image(self._pipeline, image, record, self._names)
-        return [to_result(record, instance, one) for instance, one in objects]
+        return [to_result(record, instance, one, self._save(record, instance, one)) for instance, one in objects]
+
+    def _save(self, record: AmodalImage, instance: AmodalInstance, one: CompletedObject) -> str | None:
+        """Write the object's mesh; its name, or None where no meshes are asked for."""
+        if self.meshes is None:
+            return None
+        name = f"{record.id}_{instance.id}.obj"
+        write_atomic(self.meshes / name, obj_text(one.verts, one.faces).encode())
+        return f"{self.meshes.name}/{name}"
+
+
+def obj_text(verts: NDArray[np.float32], faces: NDArray[np.int64]) -> str:
+    """A mesh (vertices [V,3], triangles [F,3]) as Wavefront OBJ."""
+    lines = [f"v {x:.6g} {y:.6g} {z:.6g}" for x, y, z in verts.tolist()]
+    lines += [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in faces.tolist()]
+    return "\n".join(lines) + "\n"
 
 
 def check_categories(pipeline: ShapePriorPipeline, dataset: AmodalDataset, annotations: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,14 @@ class CompletionMethod(Protocol):
             image: [H,W,3] uint8, RGB.
             record: its instances with category, visible mask and, where known, depth order; no ground truth.
         """
+
+
+@runtime_checkable
+class ReconstructsMeshes(Protocol):
+    """A method that can leave the meshes that it reconstructs."""
+
+    meshes: Path | None
+    """Folder that they are written to, for results to name them relative to its parent; None writes none."""
 
 
 def without_ground_truth(record: AmodalImage) -> AmodalImage:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from shape3d_amodal.baselines.interface import CompletionMethod, without_ground_truth
+from shape3d_amodal.baselines.interface import CompletionMethod, ReconstructsMeshes, without_ground_truth
 from shape3d_amodal.benchmarking.methods import BuiltOptions, Given
 from shape3d_amodal.benchmarking.store import Answer
 from shape3d_amodal.completion import hide_depth_order
@@ -36,6 +36,7 @@ class Job:
         names: (id, name) of the categories.
         device: where it runs.
         images, annotations: as for ``load_image``.
+        meshes: folder that methods which reconstruct meshes write them to; None writes none.
     """
 
     options: BuiltOptions
@@ -43,6 +44,7 @@ class Job:
     device: str
     images: Path
     annotations: Path
+    meshes: Path | None = None
 
 
 class Workers:
@@ -104,7 +106,11 @@ def shown(image: AmodalImage, given: Given, *, depth_order: bool) -> AmodalImage
 @lru_cache(maxsize=1)
 def _build(job: Job) -> CompletionMethod:
     """The method of ``job``; the last one is kept."""
-    return job.options.build(dict(job.names), job.device)
+    method = job.options.build(dict(job.names), job.device)
+    if job.meshes is not None and isinstance(method, ReconstructsMeshes):
+        job.meshes.mkdir(exist_ok=True)
+        method.meshes = job.meshes
+    return method
 
 
 def _parameters(job: Job) -> int:

@@ -84,18 +84,18 @@ def _by_image(results: Sequence[AmodalResult]) -> dict[int, list[AmodalResult]]:
 
 
 def _case(scores: RunScores, one: _Scored, found: dict[str, dict[int, list[AmodalResult]]]) -> ReportCase:
-    truth = _truth(one.image)
+    truth, known = _truth(one.image), [each.amodal for each in one.image.instances if each.amodal is not None]
     picture = load_image(scores.data.images, one.image, file=scores.data.annotations)
     panels = [
         Panel(label="image", image=bounded(picture, _SIDE)),
-        Panel(label="ground truth", image=_drawn(picture, [each.amodal for each in truth if each.amodal])),
+        Panel(label="ground truth", image=_drawn(picture, known)),
     ]
     for name, results in found.items():
         own = results.get(one.image.id, [])
-        drawn = _drawn(picture, [result.segmentation for result in own[: len(truth)]])
+        drawn = _drawn(picture, [result.segmentation for result in own[: len(known)]])
         panels.append(Panel(label=name, image=drawn, value=f"{100 * mean_best_iou(truth, own):.1f}"))
     title = f"picture {one.image.id}"
-    caption = f"{len(truth)} objects · mean best IoU {100 * one.score:.1f}"
+    caption = f"{len(truth)} scored object{'s' * (len(truth) > 1)} · mean best IoU {100 * one.score:.1f}"
     return ReportCase(title=title, caption=caption, panels=tuple(panels), score=one.score)
 
 

@@ -108,14 +108,18 @@ def _sources(benchmark: Benchmark, run: Run, data: BenchmarkData, out: Path) -> 
     folder = out / "results" / f"{file_stem(run.data)}-{given(run.track)}"
     folder.mkdir(parents=True, exist_ok=True)
     names = tuple(_present(data.dataset).items())
+    # Tracks that are given the same share their results, so all of them have meshes where one looks at them.
+    with_meshes = any(other.track == "shape" and other.data == run.data for other in benchmark.runs)
     sources: dict[str, _Computed | Path] = {}
     for name, options in run.methods.items():
         if isinstance(options, ResultsOptions):
             sources[name] = _foreign_file(options, name, run)
         else:
             assert isinstance(options, BuiltOptions), "what is not read is run"
-            job = Job(options, names, benchmark.config.device, data.images, data.annotations)
-            sources[name] = _Computed(job, ResultFiles(folder, file_stem(name), fingerprint(job, run, data)))
+            stem = file_stem(name)
+            meshes = folder / f"{stem}-meshes" if with_meshes else None
+            job = Job(options, names, benchmark.config.device, data.images, data.annotations, meshes)
+            sources[name] = _Computed(job, ResultFiles(folder, stem, fingerprint(job, run, data)))
     return sources
 
 
@@ -144,6 +148,7 @@ def fingerprint(job: Job, run: Run, data: BenchmarkData) -> dict[str, Any]:
         "options": {key: value for key, value in options.items() if key != "note"},
         "files": [provenance.file_hash(path) for path in job.options.files()],
         "given": given(run.track),
+        "meshes": job.meshes is not None,
         "data": data.sha256,
         "device": job.device,
         "code": provenance.methods_hash(),

@@ -170,7 +170,7 @@ def test_images_of_the_instance_track(written, tmp_path):
     (instance,) = run_benchmark(benchmark(folder, methods=methods, runs=runs), tmp_path / "out")
     groups = image_groups(instance, panels=100)
     assert [(group.title, len(group.cases)) for group in groups] == [("Best", 2), ("Median", 2), ("Worst", 2)]
-    assert {case.caption for group in groups for case in group.cases} == {"1 objects · mean best IoU 100.0"}
+    assert {case.caption for group in groups for case in group.cases} == {"1 scored object · mean best IoU 100.0"}
     truth = scores.data.dataset.images[5].instances[:1]
     assert mean_best_iou(truth, [one for one in visible if one.image_id == 6]) == pytest.approx(0.70)
     assert mean_best_iou(truth, [one for one in visible if one.image_id == 5]) == 0, "another category"
