@@ -9,7 +9,6 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -115,13 +114,14 @@ def _silhouettes(has_cuda: bool) -> Iterator[Finding]:
     """What ``render_silhouettes`` chooses by itself on each device."""
     import torch
 
-    from shape3d_amodal.rendering.silhouettes import automatic_backend, has_triton
+    from shape3d_amodal.rendering.silhouettes import automatic_backend, triton_version
 
-    triton = f"Triton {metadata.version('triton')}" if has_triton() else "no Triton"
+    version = triton_version()
+    triton = f"Triton {version}" if version else "no Triton 3.3 or later"
     names = {"cpu": "cpu (numba)", "gpu": f"gpu ({triton})", "reference": f"reference (plain torch, slow: {triton})"}
     detail = f"backend {names[automatic_backend(torch.device('cpu'))]}"
     if not has_cuda:
-        yield Finding("ok", "silhouettes", f"{detail}; {triton}, but no CUDA device for it" if has_triton() else detail)
+        yield Finding("ok", "silhouettes", f"{detail}; {triton}, but no CUDA device for it" if version else detail)
         return
     on_cuda = automatic_backend(torch.device("cuda"))
     remedy = "" if on_cuda == "gpu" else "pip install triton, in the version that belongs to this torch"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import math
 from types import ModuleType
 from typing import Literal, get_args
@@ -93,12 +92,19 @@ def automatic_backend(device: torch.device, dtype: torch.dtype = torch.float32) 
     ``reference``."""
     if dtype == torch.float32 and device.type == "cpu":
         return "cpu"
-    return "gpu" if dtype == torch.float32 and device.type == "cuda" and has_triton() else "reference"
+    on_cuda = dtype == torch.float32 and device.type == "cuda"
+    return "gpu" if on_cuda and triton_version() else "reference"
 
 
 @functools.cache
-def has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+def triton_version() -> str | None:
+    """Of the installed Triton, if it can compile the kernels (3.3, which torch 2.7 brings, or later), else None."""
+    try:
+        version: str = importlib.import_module("triton").__version__
+    except ImportError:
+        return None
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return version if (major, minor) >= (3, 3) else None
 
 
 def _module(backend: Backend) -> ModuleType:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import interpreter  # noqa: F401
 import pytest
 import torch
@@ -163,8 +166,14 @@ def test_automatic_backend(monkeypatch):
     assert silhouettes.automatic_backend(cpu) == "cpu"
     assert silhouettes.automatic_backend(cuda) == "gpu"
     assert silhouettes.automatic_backend(cuda, torch.float64) == "reference"
-    monkeypatch.setattr(silhouettes, "has_triton", lambda: False)
+    monkeypatch.setattr(silhouettes, "triton_version", lambda: None)
     assert silhouettes.automatic_backend(cuda) == "reference"
+
+
+@pytest.mark.parametrize(("version", "expected"), [("3.3.1", "3.3.1"), ("4.0", "4.0"), ("3.2.0", None), (None, None)])
+def test_triton_that_can_compile_the_kernels(version, expected, monkeypatch):
+    monkeypatch.setitem(sys.modules, "triton", version and SimpleNamespace(__version__=version))
+    assert silhouettes.triton_version.__wrapped__() == expected
 
 
 def test_other_devices_and_types_are_refused(monkeypatch):
