@@ -1,8 +1,9 @@
 """Convexity and simplicity of masks (KINS paper, equation 1; both are 1 for a disc).
 
-The paper measures outlines drawn by hand. Here the outline runs through the middles of the pixels' outer edges. Its
-length is taken after a moving average over three of them, without which a slanted line counts up to 8 % too long; for
-discs and boxes of 16 pixels or more at any angle the length is then within 4 %.
+The paper measures outlines drawn by hand, ours follow the pixels. So that their steps count for nothing, the outline
+runs through the middles of the pixels' outer edges and is smoothed, each point to the mean of itself and its two
+neighbours. Without that a slanted line is up to 8 % too long. Discs then have 0.99 of either measure from a radius of 4
+pixels on, boxes of 20 pixels and more their simplicity within 2 % and a convexity of at least 0.96 at any angle.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ def shape_of(rle: Rle) -> tuple[float, float]:
 
     The mask must not be empty. Outlines of all its parts and holes count.
     """
-    outlines = [(loop + np.roll(loop, -1, axis=0)) / 2 for loop in loops(masks.crop(rle)[0])]
+    outlines = [_smooth((loop + np.roll(loop, -1, axis=0)) / 2) for loop in loops(masks.crop(rle)[0])]
     area = sum(map(_area, outlines))
     hull = ConvexHull(np.concatenate(outlines)).volume
-    perimeter = sum(map(_smooth_length, outlines))
+    perimeter = sum(map(_length, outlines))
     return min(area / hull, 1.0), min(float(np.sqrt(4 * np.pi * area)) / perimeter, 1.0)
+
+
+def _smooth(outline: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (np.roll(outline, 1, axis=0) + outline + np.roll(outline, -1, axis=0)) / 3
 
 
 def _area(outline: NDArray[np.float64]) -> float:
@@ -33,6 +38,5 @@ def _area(outline: NDArray[np.float64]) -> float:
     return float(x @ np.roll(y, -1) - np.roll(x, -1) @ y) / 2
 
 
-def _smooth_length(outline: NDArray[np.float64]) -> float:
-    smooth = (np.roll(outline, 1, axis=0) + outline + np.roll(outline, -1, axis=0)) / 3
-    return float(np.linalg.norm(np.roll(smooth, -1, axis=0) - smooth, axis=1).sum())
+def _length(outline: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(np.roll(outline, -1, axis=0) - outline, axis=1).sum())

@@ -1,0 +1,147 @@
+"""``data validate``, ``convert`` and ``stats`` from the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import annotated
+import numpy as np
+import pytest
+from PIL import Image
+
+from shape3d_amodal.cli import data, main
+from shape3d_amodal.data.conversion import FORMATS
+from shape3d_amodal.data.formats.detect import read_dataset
+from shape3d_amodal.data.validation import PUBLISHED
+
+
+@pytest.fixture
+def cocoa(tmp_path: Path) -> Path:
+    path = tmp_path / "cocoa.json"
+    path.write_text(json.dumps(annotated.cocoa()))
+    return path
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    document = annotated.kins2020()
+    document["annotations"][0]["i_segm"] = annotated.rle([5, 5])
+    document["annotations"][1]["i_bbox"] = [0, 0, 1, 1]
+    document["annotations"][2]["image_id"] = 9
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_a_clean_file_is_done(cocoa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "validate", str(cocoa), "--out", str(tmp_path / "out" / "report.json")]) == 0
+    out = capsys.readouterr().out
+    assert "cocoa, 1 images, 3 categories, 3 objects" in out
+    assert "0 errors, 0 warnings" in out
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["format"] == "cocoa"
+
+
+def test_all_problems_stand_in_the_table_and_the_json(
+    broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "validate", str(broken), "--out", str(tmp_path / "report.json")]) == 3
+    shown = capsys.readouterr()
+    for part in ("annotations[0].i_segm.counts", "annotations[2].image_id", "annotations[1].i_bbox", "2 errors"):
+        assert part in shown.out
+    assert shown.err == f"error: {broken}: 2 errors; correct them, or convert with --drop-invalid\n"
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert [one["check"] for one in told["problems"] if one["severity"] == "error"] == ["record", "record"]
+
+
+def test_warnings_alone_are_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "kins.json").write_text(json.dumps(annotated.kins2019()))
+    assert main(["data", "validate", str(tmp_path / "kins.json")]) == 0
+    assert "category-ids" in capsys.readouterr().out
+
+
+def test_images_and_published_counts(cocoa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(tmp_path / "000005.png")
+    assert main(["data", "validate", str(cocoa), "--images", str(tmp_path)]) == 0
+    assert main(["data", "validate", str(cocoa), "--images", str(tmp_path / "elsewhere")]) == 3
+    assert main(["data", "validate", str(cocoa), "--published", "cocoa-cls-val"]) == 3
+    assert "1223" in capsys.readouterr().out
+
+
+def test_many_problems_of_a_kind_are_one_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = annotated.kins2019()
+    for index in range(9):
+        document["annotations"].append({"id": 10 + index, "image_id": 8})
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    assert main(["data", "validate", str(tmp_path / "a.json"), "--examples", "2"]) == 3
+    out = capsys.readouterr().out
+    assert "and 7 more" in out
+    assert out.count(".image_id") == 2
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_convert(to: str, cocoa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out" / "new.json"
+    assert main(["data", "convert", str(cocoa), "--to", to, "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "not held: annotations[].author is not read" in lines
+    assert lines[-1] == f"1 images with 3 objects from cocoa to {to} in {out}"
+    assert len(read_dataset(out).images[0].instances) == 3
+
+
+def test_convert_tells_what_it_leaves_out(broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["data", "convert", str(broken), "--to", "d2sa", "--out", str(tmp_path / "new.json")]
+    assert main(arguments) == 3
+    assert not (tmp_path / "new.json").exists()
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main([*arguments, "--drop-invalid"]) == 0
+    out = capsys.readouterr().out
+    assert "left out: annotations[2].image_id: no image has the id 9" in out
+    assert "1 images with 1 objects" in out
+
+
+def test_stats(cocoa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "stats", str(cocoa), "--out", str(tmp_path / "out")]) == 0
+    assert "| old car | 1 | 33.3 % |" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "statistics.md",
+        "statistics.json",
+        "statistics.png",
+    }
+    assert json.loads((tmp_path / "out" / "statistics.json").read_text())["objects"] == 3
+
+
+@pytest.mark.parametrize(
+    "arguments", [["data"], ["data", "nonsense"], ["data", "convert", "a.json"], ["data", "validate"]]
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["stats"], ["convert", "--to", "cocoa", "--out", str(tmp_path / "b.json")]):
+        assert main(["data", *command, str(tmp_path / "missing.json")]) == 3
+        err = capsys.readouterr().err
+        assert err.startswith("error: ") and "No such file" in err and err.count("\n") == 1
+    assert main(["data", "validate", str(tmp_path / "missing.json")]) == 3
+
+
+def test_the_options_name_what_the_library_has() -> None:
+    assert set(get_args(data.Format)) == set(FORMATS)
+    assert set(get_args(data.Published)) == set(PUBLISHED)
+
+
+def test_help_of_the_group_is_light() -> None:
+    code = (
+        "import sys; from shape3d_amodal.cli import main\n"
+        "try: main(['data', '--help'])\n"
+        "except SystemExit: print(*sorted({'torch', 'numba', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in ("validate", "convert", "stats"))
+    assert done.stdout.splitlines()[-1] == ""
