@@ -1,11 +1,15 @@
-"""Bad archives by the table: zip and npz files (as NMR's renders and open13's meshes) and tar files (as shards)."""
+"""Bad archives by the table: npz files (as NMR's renders and open13's meshes), tar files and shards of scenes."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import io
+import json
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 from attacking import Attack, must_be_refused
+from PIL import Image
 
 from shape3d_amodal.data import safe_io
 from shape3d_amodal.data.archives import ArraySpec, npz_blocks, npz_shape, tar_members
+from shape3d_amodal.data.shard_reading import SceneShards
+from shape3d_amodal.data.shards import FORMAT
 
 SPEC = ArraySpec(("u1",), (None, 4, 3), max_rows=1000)
 GOOD = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
@@ -176,12 +183,71 @@ TAR: list[Attack] = [
     ("tar in another folder", lambda folder: read_tar(folder / "bad" / "a.tar"), "No such file"),
 ]  # fmt: skip
 
-TABLE = [*NPZ, *TAR]
+PIXEL = io.BytesIO()
+Image.new("RGB", (5, 4)).save(PIXEL, "PNG")
+WIDE = io.BytesIO()
+Image.new("RGB", (6, 4)).save(WIDE, "PNG")
+HUGE_PIXELS = PIXEL.getvalue()[:16] + struct.pack(">II", 100_000, 100_000) + PIXEL.getvalue()[24:]
+HUGE_PIXELS = HUGE_PIXELS[:29] + struct.pack(">I", zlib.crc32(HUGE_PIXELS[12:29])) + HUGE_PIXELS[33:]
+RLE = {"size": [4, 5], "counts": [5, 3, 12]}
+SAMPLE = {
+    "images": [{"id": 1, "file_name": "0.png", "width": 5, "height": 4}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "visible_mask": RLE, "segmentation": RLE}],
+}
+
+
+def shard(sample: bytes | dict[str, Any] = SAMPLE, name: str = "0.png", png: bytes = PIXEL.getvalue()) -> Any:
+    """A shard of one scene whose manifest is right, read with its picture."""
+
+    def attack(folder: Path) -> np.ndarray:
+        content = sample if isinstance(sample, bytes) else json.dumps(sample).encode()
+        members = ((name, png), ("0.json", content))
+        data = b"".join(entry(name, size=len(body)) + body + bytes(-len(body) % 512) for name, body in members) + END
+        (folder / "bad").mkdir()
+        (folder / "bad" / "scenes-000000.tar").write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        manifest = {"format": FORMAT, "tar": "scenes-000000.tar", "sha256": digest, "identity": "", "first": 0}
+        (folder / "bad" / "scenes-000000.json").write_text(json.dumps({**manifest, "count": 1, "categories": ["car"]}))
+        back = SceneShards(folder / "bad")
+        return back.image(back.dataset.images[0])
+
+    return attack
+
+
+def annotated(**changes: Any) -> dict[str, Any]:
+    return {**SAMPLE, "annotations": [{**SAMPLE["annotations"][0], **changes}]}
+
+
+SHARDS: list[Attack] = [
+    ("shard with nested JSON", shard(b"[" * 100_000), "nested"),
+    ("shard with NaN", shard(b'{"images": [NaN]}'), "NaN"),
+    ("shard with a list for a scene", shard(b"[]"), "an object"),
+    ("shard without annotations", shard({"images": SAMPLE["images"]}), "annotations: missing"),
+    ("shard with an orphan", shard(annotated(image_id=2)), "no image has the id 2"),
+    ("shard with an unknown category", shard(annotated(category_id=2)), "unknown category"),
+    ("shard with runs too long", shard(annotated(visible_mask={"size": [4, 5], "counts": [5, 10**12]})), "add up"),
+    ("shard with a mask of 10^18 pixels", shard(annotated(segmentation={"size": [10**9] * 2, "counts": [1]})), "size"),
+    ("shard with two scenes in one", shard({**SAMPLE, "images": SAMPLE["images"] * 2}), "duplicate"),
+    ("shard without its picture", shard(name="1.png"), "has no picture '0.png'"),
+    ("shard with a pixel bomb", shard(png=HUGE_PIXELS), "pixels"),
+    ("shard with a truncated picture", shard(png=PIXEL.getvalue()[:45]), "damaged image"),
+    ("shard with text for a picture", shard(png=b"no picture"), "PNG or JPEG"),
+    ("shard with a picture of another size", shard(png=WIDE.getvalue()), "expected 5 x 4"),
+]  # fmt: skip
+
+TABLE = [*NPZ, *TAR, *SHARDS]
 
 
 def mesh_of_many_files(folder: Path) -> None:
     (folder / "bad.npz").write_bytes(many_files(100_000))
     safe_io.read_mesh(folder / "bad.npz")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compile the mask kernels and import the mesh parsers before the clock runs."""
+    importlib.import_module("shape3d_amodal.data.mesh_files")
+    assert shard()(tmp_path_factory.mktemp("good")).shape == (4, 5, 3)
 
 
 def test_the_good_archives_are_read(tmp_path: Path) -> None:
@@ -193,7 +259,7 @@ def test_the_good_archives_are_read(tmp_path: Path) -> None:
 
 
 def test_names_differ() -> None:
-    assert len({name for name, _, _ in TABLE}) == len(TABLE) >= 50
+    assert len({name for name, _, _ in TABLE}) == len(TABLE) >= 60
 
 
 @pytest.mark.parametrize(("attack", "part"), [pytest.param(a, part, id=name) for name, a, part in TABLE])
