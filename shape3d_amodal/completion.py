@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from shape3d_amodal.baselines.interface import without_ground_truth
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.atomic import write_atomic
-from shape3d_amodal.data.crops import OCCLUDER
 from shape3d_amodal.data.formats.coco_amodal import load_image
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.pipeline import CompletedObject, ShapePriorPipeline
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance
 
 Objects = list[tuple[AmodalInstance, CompletedObject]]
 Completed = tuple[AmodalImage, Objects]

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shape3d_amodal.config import dump_config, parse_config
-from shape3d_amodal.data.crops import OCCLUDER, instance_crops, occluders
+from shape3d_amodal.data.crops import instance_crops, occluders
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.geometry.crops import paste
 from shape3d_amodal.refinement.fit import FitConfig, fit
 from shape3d_amodal.refinement.regions import close_gaps, compose
 from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig, CoarseEstimate
-from shape3d_amodal.structures import AmodalPrediction, InstanceCrops, Viewpoint
+from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, InstanceCrops, Viewpoint
 from shape3d_amodal.weights import MANIFEST, load_weights, save_weights
 
 Mask = NDArray[np.bool_]

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+OCCLUDER = "occluder"
+"""Category of things that only hide others (an erased region, an unknown object): they are not completed themselves."""
+
 Batch = TypeVar("Batch", bound="_TensorBatch")
 
 

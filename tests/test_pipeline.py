@@ -5,9 +5,9 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from shape3d_amodal.data.crops import OCCLUDER
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.pipeline import ShapePriorPipeline
+from shape3d_amodal.structures import OCCLUDER
 from shape3d_amodal.weights import save_weights
 
 

@@ -13,8 +13,6 @@ from shape3d_amodal.geometry import crops as geometry
 from shape3d_amodal.structures import InstanceCrops
 
 Mask = NDArray[np.bool_]
-OCCLUDER = "occluder"
-"""Category of things that only hide others (an erased region, an unknown object): they are not completed themselves."""
 
 
 def occluders(visible: Sequence[Mask], depth_order: Sequence[int | None]) -> list[Mask]:

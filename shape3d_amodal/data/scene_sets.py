@@ -15,12 +15,11 @@ from pydantic import Field
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.atomic import write_atomic, write_json_atomic
-from shape3d_amodal.data.crops import OCCLUDER
 from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.data.mesh import MeshSource, RecordedMeshes
 from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
 from shape3d_amodal.data.scenes import Scene, SceneConfig, make_scene
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance, Category
 
 
 @configuration

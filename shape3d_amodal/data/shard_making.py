@@ -18,7 +18,6 @@ from pydantic import Field, TypeAdapter
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data import shards
-from shape3d_amodal.data.crops import OCCLUDER
 from shape3d_amodal.data.formats.coco_amodal import coco_document
 from shape3d_amodal.data.mesh import RecordedMeshes
 from shape3d_amodal.data.meshes import mesh_source
@@ -27,7 +26,7 @@ from shape3d_amodal.data.scenes import SceneConfig, make_scene
 from shape3d_amodal.data.shards import Sample, Shard
 from shape3d_amodal.data.workers import spread
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.structures import AmodalDataset
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset
 
 _CHUNK = 8
 """Scenes that a worker makes at a time."""

@@ -15,7 +15,7 @@ from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.matched import MatchedEvaluator, is_scored
 from shape3d_amodal.evaluation.means import MeanTable
 from shape3d_amodal.evaluation.metrics import Metric
-from shape3d_amodal.structures import AmodalImage, AmodalInstance, Rle
+from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance, Rle
 
 ORDER = "order: visible masks given, matched by annotation id, pairs without two predictions count as wrong"
 """The protocol tag of the order track."""
@@ -23,9 +23,10 @@ ORDER = "order: visible masks given, matched by annotation id, pairs without two
 ORDER_ACCURACY = Metric(
     "order_accuracy",
     "order accuracy",
-    "share of the pairs whose predicted order is the true one, over pairs i, j of an image whose visible masks touch "
-    "(4-neighbours) and with |Vi ∩ Aj| + |Vj ∩ Ai| > 0; i is truly in front if the annotations order the two so, else "
-    "if |Vi ∩ Aj| > |Vj ∩ Ai|; it is predicted so by the results' depth_order, else if |Vi ∩ Pj| > |Vj ∩ Pi|",
+    "share of the pairs whose predicted order is the true one, over pairs i, j of an image, one of them scored, whose "
+    "visible masks touch (4-neighbours), with |Vi ∩ Aj| + |Vj ∩ Ai| > 0; i is truly in front if the annotations order "
+    "the two so, else if |Vi ∩ Aj| > |Vj ∩ Ai|; it is predicted so by the results' depth_order, else if "
+    "|Vi ∩ Pj| > |Vj ∩ Pi|",
     ORDER,
     "order accuracy over occluded pairs of PCNet-M (Zhan et al., CVPR 2020), whose order is that of the masks alone "
     "and whose ties count as 'in front'; here a true tie is no pair and a predicted one is wrong",
@@ -39,7 +40,11 @@ the second, 0 undecided; ``missing`` is 1 where one of the two has no prediction
 
 
 class OrderEvaluator(MatchedEvaluator):
-    """Accuracy of the pairwise order. Instances marked ``ignore`` are no part of a pair."""
+    """Accuracy of the pairwise order.
+
+    A pair counts if one of the two is scored; the other may be marked ``ignore``, as what hides a target is in many
+    scenes, but is no bare occluder (``structures.OCCLUDER``).
+    """
 
     def reset(self) -> None:
         super().reset()
@@ -49,7 +54,7 @@ class OrderEvaluator(MatchedEvaluator):
     def records(self) -> NDArray[np.int64]:
         """Rows [M,len(COLUMNS)] of the images with results; a worker gets all results of an image."""
         touched = {self._results[key].image_id for key in self._results}
-        own = [_pairs(image, self._results) for image in self._dataset.images if image.id in touched]
+        own = [self._pairs(image) for image in self._dataset.images if image.id in touched]
         return np.concatenate([np.zeros((0, len(COLUMNS)), np.int64), *self._images.values(), *own])
 
     def merge(self, records: NDArray[np.int64]) -> None:
@@ -66,7 +71,7 @@ class OrderEvaluator(MatchedEvaluator):
         self._scored()
         rows = np.concatenate(
             [
-                self._images[image.id] if image.id in self._images else _pairs(image, self._results)
+                self._images[image.id] if image.id in self._images else self._pairs(image)
                 for image in self._dataset.images
             ]
         )
@@ -86,6 +91,20 @@ class OrderEvaluator(MatchedEvaluator):
     def _take(self, instance: AmodalInstance, result: AmodalResult) -> None:
         self._results[instance.id] = result
 
+    def _pairs(self, image: AmodalImage) -> NDArray[np.int64]:
+        """The rows of an image's pairs."""
+        names, rows = self._dataset.category_names, []
+        objects = [one for one in image.instances if one.amodal is not None and names[one.category_id] != OCCLUDER]
+        for first, second in combinations(objects, 2):
+            truth = true_order(image, first, second) if is_scored(first) or is_scored(second) else 0
+            if truth == 0 or not touch(first.visible, second.visible):
+                continue
+            found = self._results.get(first.id), self._results.get(second.id)
+            behind = second if truth > 0 else first
+            prediction = _predicted(first, second, *found)
+            rows.append([image.id, first.id, second.id, behind.category_id, truth, prediction, int(None in found)])
+        return np.array(rows, np.int64).reshape(-1, len(COLUMNS))
+
 
 def order_of_masks(visible: tuple[Rle, Rle], amodal: tuple[Rle, Rle]) -> int:
     """Who is in front: the one seen where the other is, too; 1 the first, -1 the second, 0 undecided."""
@@ -93,11 +112,16 @@ def order_of_masks(visible: tuple[Rle, Rle], amodal: tuple[Rle, Rle]) -> int:
 
 
 def true_order(image: AmodalImage, first: AmodalInstance, second: AmodalInstance) -> int:
-    """Which of two instances with amodal masks is in front, by the annotations' order or else by ``order_of_masks``."""
+    """Who of two instances with amodal masks is in front, 1 the first, -1 the second; 0 if neither hides the other.
+
+    An order that the annotations state goes before that of the masks.
+    """
+    assert first.amodal is not None and second.amodal is not None
+    if not masks.overlap(first.visible, second.amodal) + masks.overlap(second.visible, first.amodal):
+        return 0
     for one, other, sign in ((first, second, 1), (second, first, -1)):
         if (one.id, other.id) in image.depth_constraint or is_in_front(one, other):
             return sign
-    assert first.amodal is not None and second.amodal is not None
     return order_of_masks((first.visible, second.visible), (first.amodal, second.amodal))
 
 
@@ -111,23 +135,6 @@ def touch(first: Rle, second: Rle) -> bool:
     window = np.s_[top : top + mask.shape[0] + 2, left : left + mask.shape[1] + 2]
     near = ndimage.binary_dilation(grown[window])
     return bool((near & np.pad(masks.decode(second), 1)[window]).any())
-
-
-def _pairs(image: AmodalImage, results: dict[int, AmodalResult]) -> NDArray[np.int64]:
-    """The rows of an image's pairs."""
-    rows = []
-    for first, second in combinations([one for one in image.instances if is_scored(one)], 2):
-        assert first.amodal is not None and second.amodal is not None
-        if not masks.overlap(first.visible, second.amodal) + masks.overlap(second.visible, first.amodal):
-            continue
-        truth = true_order(image, first, second)
-        if truth == 0 or not touch(first.visible, second.visible):
-            continue
-        found = results.get(first.id), results.get(second.id)
-        behind = second if truth > 0 else first
-        prediction = _predicted(first, second, *found)
-        rows.append([image.id, first.id, second.id, behind.category_id, truth, prediction, int(None in found)])
-    return np.array(rows, np.int64).reshape(-1, len(COLUMNS))
 
 
 def _predicted(

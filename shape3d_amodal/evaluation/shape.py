@@ -59,7 +59,8 @@ METRICS = {
         Metric(
             "voxel_iou",
             f"voxel IoU, {RESOLUTION}³",
-            f"{_MEANS}IoU of solid voxels ({RESOLUTION}³, winding number and surface), {_TURNED}; 0 without a mesh",
+            f"{_MEANS}IoU of solid voxels ({RESOLUTION}³: winding number, surface and shut-off cavities), {_TURNED}; "
+            "0 without a mesh",
             SHAPE,
             "3D IoU of 3D-R2N2 and NMR; theirs is in the object frame, which equals ours where cameras are known",
         ),

@@ -12,7 +12,7 @@ from scipy import ndimage
 from shape3d_amodal.data import masks
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.order import OrderEvaluator, touch
-from shape3d_amodal.structures import AmodalDataset, AmodalImage
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage
 
 CHAIR, RIFLE, LAMP = (category.id for category in CATEGORIES)
 LEFT = drawn("####....")
@@ -81,6 +81,23 @@ def test_which_pairs_count():
         evaluate(gap, [])
     with pytest.raises(DataError, match="expected amodal masks"):
         evaluate(dataset(), [])
+
+
+def test_ignored_objects_count_beside_a_scored_one():
+    (image,) = two().images
+    results = [result(1, CHAIR, LEFT), result(2, RIFLE, MIDDLE)]
+
+    def marked(*ignored, names=CATEGORIES):
+        instances = tuple(replace(one, ignore=one.id in ignored) for one in image.instances)
+        return AmodalDataset(images=(replace(image, instances=instances),), categories=names)
+
+    assert evaluate(marked(1), results).score["order_accuracy"] == 1
+    assert evaluate(marked(1), results[1:]).score["order_accuracy"] == 0
+    with pytest.raises(DataError, match="expected amodal masks"):
+        evaluate(marked(1, 2), results)
+    bare = tuple(replace(one, name=OCCLUDER) if one.id == CHAIR else one for one in CATEGORIES)
+    with pytest.raises(DataError, match="no order can be scored"):
+        evaluate(marked(1, names=bare), results)
 
 
 @settings(max_examples=50)

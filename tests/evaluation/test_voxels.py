@@ -49,6 +49,13 @@ def test_a_mesh_inside_out_is_the_same():
     np.testing.assert_array_equal(voxels(verts, faces[:, ::-1]), voxels(verts, faces))
 
 
+def test_a_cavity_that_is_shut_off_is_filled():
+    outer, inner = ((-0.4, -0.4, -0.4), (0.4, 0.4, 0.4)), ((-0.3, -0.3, -0.3), (0.3, 0.3, 0.3))
+    verts, faces = boxes(outer, inner)
+    turned = np.concatenate([faces[:12], faces[12:, ::-1]])  # the wall between the two boxes is the solid part
+    np.testing.assert_array_equal(voxels(verts, turned), filled(*outer))
+
+
 def test_a_box_without_its_lid_is_still_filled():
     verts, faces = boxes(((-0.4, -0.4, -0.4), (0.4, 0.4, 0.4)))
     top = (verts[faces][:, :, 1] > 0.39).all(axis=1)
