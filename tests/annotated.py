@@ -49,7 +49,7 @@ def kins2019() -> Document:
     boxes = {"bbox": [4, 1, 5, 4], "inmodal_bbox": [4, 1, 5, 4]}
     shared = {"image_id": 5, "category_id": 4, "iscrowd": 0}
     return {
-        "images": [IMAGE],
+        "images": [dict(IMAGE)],
         "annotations": [
             {"id": 1, **shared, "segmentation": [FAR_POLYGON], "area": 20, "inmodal_seg": FAR_VISIBLE_CODE, **boxes},
             {
@@ -79,7 +79,7 @@ def kins2020() -> Document:
     """Polygons, compressed and uncompressed codes side by side; clusters and orders; id 3."""
     shared = {"image_id": 5, "category_id": 4, "iscrowd": 0}
     return {
-        "images": [IMAGE],
+        "images": [dict(IMAGE)],
         "annotations": [
             {
                 "id": 1,
@@ -168,7 +168,7 @@ def cocoa_cls() -> Document:
     """One record an object, amodal mask as code or polygons, no invisible mask where nothing is hidden."""
     shared = {"image_id": 5, "category_id": 3, "iscrowd": 0}
     return {
-        "images": [IMAGE],
+        "images": [dict(IMAGE)],
         "categories": [{"id": 3, "name": "car", "supercategory": "vehicle"}],
         "annotations": [
             {

@@ -72,11 +72,13 @@ def check_orders(image: AmodalImage, say: Say) -> None:
 
 
 def _overlapping(members: list[AmodalInstance]) -> Iterator[tuple[AmodalInstance, AmodalInstance]]:
-    """The pairs that share more pixels than hand-drawn outlines of neighbours do."""
+    """For each object the first before it with which it shares more pixels than outlines of neighbours do."""
     regions = [one.amodal for one in members if one.amodal is not None]
+    found: set[int] = set()
     for i, j in overlapping(regions) if len(regions) > 1 else ():
         smaller = min(masks.area(regions[i]), masks.area(regions[j]))
-        if masks.overlap(regions[i], regions[j]) > SLACK * smaller:
+        if j not in found and masks.overlap(regions[i], regions[j]) > SLACK * smaller:
+            found.add(j)
             yield members[i], members[j]
 
 

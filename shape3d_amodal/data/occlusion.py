@@ -34,12 +34,20 @@ def clusters(regions: Sequence[Rle]) -> list[int]:
 
 def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
     """The group of each of ``count`` things, counted from 0 in their order, where pairs connect them."""
-    labels = list(range(count))
+    parents = list(range(count))
+
+    def first_of(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]
+            index = parents[index]
+        return index
+
     for i, j in pairs:
-        joined, other = sorted((labels[i], labels[j]))
-        labels = [joined if label == other else label for label in labels]
-    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
-    return [numbers[label] for label in labels]
+        low, high = sorted((first_of(i), first_of(j)))
+        parents[high] = low
+    firsts = [first_of(index) for index in range(count)]
+    numbers = {first: number for number, first in enumerate(dict.fromkeys(firsts))}
+    return [numbers[first] for first in firsts]
 
 
 def visible_by_order(instances: Sequence[AmodalInstance], index: int) -> Rle:

@@ -105,11 +105,21 @@ def box_is_tight(mask: np.ndarray) -> None:
     assert masks.bbox(masks.encode(mask)) == expected
 
 
+def crop_is_the_box(mask: np.ndarray) -> None:
+    cut, left, top = masks.crop(masks.encode(mask))
+    height, width = cut.shape
+    np.testing.assert_array_equal(cut, mask[top : top + height, left : left + width])
+    assert cut.sum() == mask.sum()
+    if mask.any():
+        assert cut[0].any() and cut[-1].any() and cut[:, 0].any() and cut[:, -1].any()
+
+
 def set_operations(pair: tuple[np.ndarray, np.ndarray]) -> None:
     first, second = pair
     codes = masks.encode(first), masks.encode(second)
     assert masks.subtract(*codes) == masks.encode(first & ~second)
     assert masks.union(codes) == masks.encode(first | second)
+    assert masks.overlap(*codes) == (first & second).sum()
     if first.any():
         rate = masks.occlude_rate(visible=codes[1], amodal=codes[0])
         assert rate == pytest.approx((first & ~second).sum() / first.sum())
@@ -154,6 +164,7 @@ def any_text(letters: str) -> None:
 
 PROPERTIES = [
     (round_trip, MASKS),
+    (crop_is_the_box, MASKS),
     (box_is_tight, MASKS),
     (set_operations, PAIRS),
     (box_polygon, BOXES),
@@ -172,6 +183,18 @@ def test_properties(check, inputs) -> None:  # type: ignore[no-untyped-def]
 @by_name
 def test_properties_at_length(check, inputs) -> None:  # type: ignore[no-untyped-def]
     LONG(given(inputs)(check))()
+
+
+def test_the_empty_mask() -> None:
+    assert masks.empty(4, 5) == masks.encode(np.zeros((4, 5), bool))
+    assert masks.crop(masks.empty(4, 5))[0].shape == (0, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float64])
+def test_polygons_and_runs_may_be_arrays(dtype: type) -> None:
+    corners = [0, 0, 2, 0, 2, 2, 0, 2]
+    assert parse([np.array(corners, dtype)]) == parse(np.array(corners, dtype)) == parse([corners])
+    assert parse({"size": [4, 5], "counts": np.array([5, 3, 12])}) == parse({"size": [4, 5], "counts": [5, 3, 12]})
 
 
 def test_two_polygons_are_united() -> None:
