@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -44,6 +45,7 @@ _task: tuple[Evaluator, Sequence[AmodalResult], str | Path | None]
 
 def _start(evaluator: Evaluator, results: Sequence[AmodalResult], file: str | Path | None) -> None:
     global _task
+    gc.freeze()  # a collection would write to, and so copy, what is shared with the parent
     _task = evaluator, results, file
 
 
