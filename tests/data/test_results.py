@@ -31,6 +31,7 @@ RESULTS = st.lists(
         occluded=st.none() | CODES,
         viewpoint=st.none() | st.dictionaries(st.text(max_size=4), NUMBERS | st.lists(NUMBERS, max_size=2), max_size=3),
         mesh=st.none() | st.text(max_size=5),
+        depth_order=st.none() | st.integers(-3, 99),
     ),
     max_size=3,
 )
@@ -65,6 +66,7 @@ def test_the_written_record(tmp_path: Path) -> None:
         visible=MASK,
         occluded=MASK,
         viewpoint={"azimuth_deg": 30.0, "offset": [0.0, 0.1]},
+        depth_order=2,
         mesh="a.glb",
     )
     write_results(tmp_path / "r.json", [full, AmodalResult(image_id=1, category_id=3, score=1, segmentation=MASK)])
@@ -79,6 +81,7 @@ def test_the_written_record(tmp_path: Path) -> None:
             "visible_mask": code,
             "occluded_mask": code,
             "viewpoint": {"azimuth_deg": 30.0, "offset": [0.0, 0.1]},
+            "depth_order": 2,
             "mesh": "a.glb",
         },
         {"image_id": 1, "category_id": 3, "score": 1, "segmentation": code},
