@@ -134,6 +134,7 @@ def main() -> None:
                 wall, cpu, peak = measure(*files, *options, "--workers", str(workers))
                 rows.append(f"| {name} | {scored} | {workers} | {wall:.1f} | {cpu:.1f} | {peak:.0f} |")
                 print(rows[-1], flush=True)
+    rows.append(f"\nFrom files to files, with 95 % intervals. Load of the machine meanwhile: {os.getloadavg()[1]:.1f}.")
     if arguments.write:
         write_section("evaluation", "Evaluation", "python benchmarks/evaluate.py --write", "\n".join(rows))
     print(machine())

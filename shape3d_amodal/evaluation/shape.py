@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,6 +173,9 @@ class ShapeTable(MeanTable):
             "chamfer": rows[:, 6],
         }
         super().__init__(SHAPE, tuple(METRICS.values()), names, categories, values, rows[:, 2] == 0)
+
+    def to_dict(self, *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
+        return {**super().to_dict(samples=samples, seed=seed), "azimuth_offsets_deg": dict(self.offsets)}
 
     def _select(self, rows: NDArray[np.bool_]) -> ShapeTable:
         return ShapeTable(self.names, self.rows[rows])
