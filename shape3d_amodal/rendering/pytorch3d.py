@@ -18,9 +18,17 @@ FACES_PER_PIXEL = 100  # nearest faces that count at a pixel; PyTorch3D's CUDA k
 
 
 def product_silhouettes(
-    verts: Tensor, faces: Tensor, image_size: int, sigma: float, faces_per_pixel: int = FACES_PER_PIXEL
+    verts: Tensor,
+    faces: Tensor,
+    image_size: int,
+    sigma: float,
+    faces_per_pixel: int = FACES_PER_PIXEL,
+    bin_size: int | None = 0,
 ) -> Tensor:
-    """``verts`` [B,V,3] NDC, ``faces`` [F,3] or [B,F,3] -> [B,H,W]; see ``render_silhouettes``."""
+    """``verts`` [B,V,3] NDC, ``faces`` [F,3] or [B,F,3] -> [B,H,W]; see ``render_silhouettes``.
+
+    ``bin_size`` 0 is without bins, for bins that overflow lose faces; None, PyTorch3D's own choice, is faster on a GPU.
+    """
     B = len(verts)
     if B == 0 or faces.numel() == 0:
         return verts.new_zeros(B, image_size, image_size) + 0 * verts.sum()
@@ -33,7 +41,7 @@ def product_silhouettes(
         image_size=image_size,
         blur_radius=blur_radius(sigma),
         faces_per_pixel=min(faces_per_pixel, faces.shape[-2]),
-        bin_size=0,  # bins that overflow lose faces
+        bin_size=bin_size,
         clip_barycentric_coords=True,  # else a face's plane, extended behind the camera, removes its rim
     )
     shader = SoftSilhouetteShader(BlendParams(sigma=sigma))
