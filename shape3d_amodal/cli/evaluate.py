@@ -53,7 +53,7 @@ def evaluate(
     from shape3d_amodal.data.formats.detect import read_dataset
     from shape3d_amodal.data.formats.results import read_results
     from shape3d_amodal.data.meshes import mesh_source
-    from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.errors import DataError, UsageError
     from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
     from shape3d_amodal.evaluation.workers import score
 
@@ -70,7 +70,10 @@ def evaluate(
         if chosen.matched and not allow_missing:
             _refuse_missing(dataset, found, path)
         options = TrackOptions(boundary=boundary, meshes=source, folder=mesh_folder or path.parent)
-        scores[path.stem] = score(chosen.make(dataset, options), found, file=path, workers=workers)
+        try:
+            scores[path.stem] = score(chosen.make(dataset, options), found, file=path, workers=workers)
+        except DataError as error:  # what is wrong with the annotations is said without their file
+            raise DataError(error.problem, file=error.file or annotations, field=error.field) from None
     text = "\n".join(
         f"{table.title}\n\n{table.to_markdown()}" for table in _tables(scores, chosen, without, by_level, boundary)
     )

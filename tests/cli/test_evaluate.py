@@ -101,6 +101,16 @@ def test_wrong_options_are_one_line(tmp_path, capsys, more, status, message):
     assert message in error and error.count("\n") == 1
 
 
+def test_annotations_that_cannot_be_scored_are_named(tmp_path, capsys):
+    annotations, results = write(tmp_path)
+    content = json.loads(annotations.read_text())
+    for record in content["annotations"]:
+        record["ignore"] = 1
+    annotations.write_text(json.dumps(content))
+    assert main(["evaluate", str(results), "--annotations", str(annotations)]) == 3
+    assert f"error: {annotations}: no instance can be scored" in capsys.readouterr().err
+
+
 def test_two_files_of_one_name_are_an_error(tmp_path, capsys):
     annotations, results = write(tmp_path)
     assert main(["evaluate", str(results), str(results), "--annotations", str(annotations)]) == 2
