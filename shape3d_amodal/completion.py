@@ -93,14 +93,12 @@ class PipelineMethod:
         unknown = set(names.values()) - {*pipeline.categories, OCCLUDER}
         if unknown:
             known = ", ".join(pipeline.categories)
-            raise UsageError(f"unknown category {min(unknown)!r}; these weights know {known}")
+            raise UsageError(f"unknown category {min(unknown)!r}; known are {known}")
         self.name = name
         self._pipeline = pipeline
         self._names = names
         self.meshes: Path | None = None
-        model = pipeline.model
-        parts = {"full": (model,), "2d": (model.refinement,)}.get(pipeline.refine, (model.prior,))
-        self.parameters = sum(parameter.numel() for part in parts for parameter in part.parameters())
+        self.parameters = pipeline.parameters
 
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.CompletionMethod``; instances of category ``occluder`` have no result."""
@@ -130,7 +128,7 @@ def check_categories(pipeline: ShapePriorPipeline, dataset: AmodalDataset, annot
         for instance in image.instances:
             name = names[instance.category_id]
             if name not in known:
-                problem = f"unknown category {name!r}; these weights know {', '.join(pipeline.categories)}"
+                problem = f"unknown category {name!r}; known are {', '.join(pipeline.categories)}"
                 raise DataError(problem, file=annotations, field=f"annotations[id={instance.id}].category_id")
 
 

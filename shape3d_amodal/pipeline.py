@@ -3,12 +3,14 @@
 pipeline = ShapePriorPipeline.from_pretrained("open13")
 objects = pipeline.complete(image, visible_masks, ["chair", "table"])
 objects[0].amodal  # [H,W] bool
+
+or, with known shapes in place of learned ones, ``ShapePriorPipeline.from_meshes("folder/of/meshes")``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,11 +21,14 @@ from torch import Tensor
 
 from shape3d_amodal.config import dump_config, parse_config
 from shape3d_amodal.data.crops import instance_crops, occluders
+from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.geometry.crops import paste
-from shape3d_amodal.refinement.fit import FitConfig, fit
+from shape3d_amodal.reconstruction.bank import ShapeBank
+from shape3d_amodal.refinement.fit import FitConfig
+from shape3d_amodal.refinement.priors import BankPrior, LearnedPrior, Prior
 from shape3d_amodal.refinement.regions import close_gaps, compose
-from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig, CoarseEstimate
+from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig
 from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, InstanceCrops, Viewpoint
 from shape3d_amodal.weights import MANIFEST, load_weights, save_weights
 
@@ -32,6 +37,8 @@ Refine = Literal["none", "visible-union", "2d", "full"]
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "assets" / "checkpoints"
 _BATCH = 32
+_CROP = 64
+"""Side of the crops in pixels where no networks ask for another."""
 
 
 @dataclass(frozen=True)
@@ -66,30 +73,50 @@ class CompletedObject:
 
 
 class ShapePriorPipeline:
-    """Stages 2 to 5 with their weights.
+    """Stages 2 to 5.
 
     Args:
-        model: the networks, on the device where they shall run.
-        fit: the fit at test time; its ``steps`` is a default that ``complete`` may override.
+        model: the networks, on the device where they shall run; None for a bank of shapes without networks.
+        prior: where silhouettes come from; by default the model's own networks.
+        fit: the fit of the model's own prior; its ``steps`` is the default that ``complete`` may override, for every
+            prior.
         refine: ``full``; or ``2d``, the refinement without the silhouette (for weights of the stage completion2d); or
             ``visible-union``, the silhouette joined with the visible mask and cut to the possible pixels; or ``none``,
             the bare silhouette.
         gap_px: width in image pixels of gaps between predicted masks that are closed; 0 for exact masks.
+
+    Raises:
+        UsageError: neither model nor prior, a refinement without a model, or a negative gap.
     """
 
     def __init__(
-        self, model: AmodalModel, *, fit: FitConfig | None = None, refine: Refine = "full", gap_px: int = 0
+        self,
+        model: AmodalModel | None,
+        *,
+        prior: Prior | None = None,
+        fit: FitConfig | None = None,
+        refine: Refine = "full",
+        gap_px: int = 0,
     ) -> None:
-        self.model = model.eval()
         if gap_px < 0:
             raise UsageError(f"gap_px: expected a number of pixels, 0 or more, got {gap_px}")
+        if model is None and refine in ("full", "2d"):
+            raise UsageError(f"refine: {refine} needs the networks of trained weights; use visible-union or none")
+        self.model = None if model is None else model.eval()
         self.fit = fit or FitConfig(steps=0)
+        self.prior = prior or self._learned()
         self.refine: Refine = refine
         self.gap_px = gap_px
 
     @classmethod
     def from_pretrained(
-        cls, name_or_folder: str | Path = "open13", *, device: str = "cpu", refine: Refine = "full", gap_px: int = 0
+        cls,
+        name_or_folder: str | Path = "open13",
+        *,
+        device: str = "cpu",
+        fit: FitConfig | None = None,
+        refine: Refine = "full",
+        gap_px: int = 0,
     ) -> ShapePriorPipeline:
         """Load shipped weights by name, or a folder that ``save_pretrained`` or a training wrote.
 
@@ -114,15 +141,64 @@ class ShapePriorPipeline:
         except RuntimeError as error:
             first = str(error).splitlines()[-1].strip()
             raise WeightsError(f"the tensors do not fit the configuration beside them: {first}", file=folder) from error
-        return cls(model.to(_device(device)), refine=refine, gap_px=gap_px)
+        return cls(model.to(_device(device)), fit=fit, refine=refine, gap_px=gap_px)
+
+    @classmethod
+    def from_meshes(
+        cls,
+        meshes: str | Path,
+        *,
+        weights: str | Path | None = None,
+        device: str = "cpu",
+        refine: Refine = "visible-union",
+        gap_px: int = 0,
+    ) -> ShapePriorPipeline:
+        """Take known shapes as the prior: no training, and any category that there are meshes of.
+
+        Args:
+            meshes: a folder of meshes by category, or another mesh source (``data.meshes.mesh_source``).
+            weights: as for ``from_pretrained``; needed for ``refine`` full, which then sees the bank's silhouettes.
+
+        Raises:
+            DataError: there are no meshes; and the errors of ``from_pretrained``.
+        """
+        bank = ShapeBank(mesh_source(str(meshes)))
+        if weights is None:
+            _device(device)
+            return cls(None, prior=BankPrior(bank, device=device), refine=refine, gap_px=gap_px)
+        model = cls.from_pretrained(weights, device=device).model
+        assert model is not None, "trained weights have networks"
+        return cls(model, prior=BankPrior(bank, model.config.categories, device=device), refine=refine, gap_px=gap_px)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.yaml``, ``model.safetensors`` and ``sha256``."""
+        """Write ``config.yaml``, ``model.safetensors`` and ``sha256``.
+
+        Raises:
+            UsageError: there are no networks to save.
+        """
+        if self.model is None:
+            raise UsageError("a bank of shapes has no weights to save; keep its meshes")
         save_weights(folder, dump_config(self.model.config), self.model.state_dict())
 
     @property
     def categories(self) -> tuple[str, ...]:
-        return self.model.config.categories
+        """Names of what can be completed."""
+        return self.prior.known
+
+    @property
+    def parameters(self) -> int:
+        """How many trained numbers a completion depends on."""
+        modules: list[torch.nn.Module] = []
+        if self.model is not None and self.refine in ("full", "2d"):
+            modules.append(self.model.refinement)
+        if isinstance(self.prior, LearnedPrior) and self.refine != "2d":
+            modules.append(self.prior.model.prior)
+        return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+    def _learned(self) -> Prior:
+        if self.model is None:
+            raise UsageError("expected networks or a prior, got neither")
+        return LearnedPrior(self.model, self.fit)
 
     def crops(
         self,
@@ -138,38 +214,32 @@ class ShapePriorPipeline:
         """
         hiding = occluders(visible, depth_order or [None] * len(visible))
         places = [i for i, category in enumerate(categories) if category != OCCLUDER]
-        indices = [self.categories.index(categories[i]) for i in places]
+        indices = [self.prior.categories.index(categories[i]) for i in places]
         masks, hiding = [visible[i] for i in places], [hiding[i] for i in places]
         if self.gap_px > 0:
             hiding = [_closed(seen, mask, self.gap_px) for seen, mask in zip(masks, hiding, strict=True)]
-        return instance_crops(image, masks, hiding, indices, self.model.config.crop_size), hiding, places
+        size = _CROP if self.model is None else self.model.config.crop_size
+        return instance_crops(image, masks, hiding, indices, size), hiding, places
 
     @torch.no_grad()
     def predict(self, crops: InstanceCrops, fit_steps: int | None = None) -> AmodalPrediction:
         """Stages 2 to 5 on N crops, in batches."""
-        crops = crops.to(next(self.model.parameters()).device)
+        crops = crops.to(self.prior.device)
         parts = [self._predict(crops[i : i + _BATCH], fit_steps) for i in range(0, len(crops), _BATCH)]
         return AmodalPrediction.join(parts)
 
     def _predict(self, crops: InstanceCrops, fit_steps: int | None) -> AmodalPrediction:
-        steps = self.fit.steps if fit_steps is None else fit_steps
-        if steps > 0:
-            output = self.model.prior(crops)
-            verts, viewpoint = fit(self.model.prior, output, crops, replace(self.fit, steps=steps))
-            coarse = self.model.render(verts, viewpoint, crops)
-        else:
-            coarse = self.model.coarse(crops)
-        return self._refine(crops, coarse)
-
-    def _refine(self, crops: InstanceCrops, coarse: CoarseEstimate) -> AmodalPrediction:
+        coarse = self.prior.estimate(crops, self.fit.steps if fit_steps is None else fit_steps)
         probability = coarse.silhouette
-        if self.refine == "full":
+        if self.refine == "full" and self.model is not None:
             probability = self.model.refinement(crops, coarse.silhouette, coarse.fit).sigmoid()
-        elif self.refine == "2d":
+        elif self.refine == "2d" and self.model is not None:
             probability = self.model.refinement(crops, None, None).sigmoid()
         if self.refine != "none":
             probability = compose(probability, crops.visible, crops.occluder)
-        return AmodalPrediction(probability, coarse.silhouette, coarse.verts, coarse.viewpoint, coarse.fit)
+        return AmodalPrediction(
+            probability, coarse.silhouette, coarse.verts, coarse.faces, coarse.viewpoint, coarse.fit
+        )
 
     def complete(
         self,
@@ -217,20 +287,20 @@ class ShapePriorPipeline:
         """Paste predictions back into their images; the visible mask is kept exactly, known background is left out."""
         prediction, crops = prediction.to("cpu"), crops.to("cpu")
         result = []
-        faces = self.model.prior.decoder.faces.cpu().numpy()
         for i, (seen, may_hide) in enumerate(zip(visible, hiding, strict=True)):
             window, shape = crops.window[i], seen.shape
             silhouette = paste(prediction.silhouette[i], window, *shape).numpy() > 0.5
             amodal = silhouette
             if self.refine != "none":
                 amodal = _composed(prediction.probability[i], crops[i : i + 1], seen, may_hide)
+            verts, faces = _unpadded(prediction.verts[i], prediction.faces[i])
             result.append(
                 CompletedObject(
                     category=names[i],
                     amodal=amodal,
                     visible=seen,
                     silhouette=silhouette,
-                    verts=prediction.verts[i].numpy(),
+                    verts=verts,
                     faces=faces,
                     viewpoint=_viewpoint_dict(prediction.viewpoint, i),
                     window=window.numpy(),
@@ -258,6 +328,12 @@ def _closed(visible: Mask, hiding: Mask, gap_px: int) -> Mask:
     seen, others = (torch.from_numpy(mask)[None].float() for mask in (visible, hiding))
     result: Mask = close_gaps(seen, others, gap_px)[0].numpy() > 0.5
     return result
+
+
+def _unpadded(verts: Tensor, faces: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """A mesh without the rows that fill it up to the largest mesh of its batch."""
+    kept = faces[faces[:, 0] != faces[:, 1]]
+    return verts[: int(kept.max()) + 1].numpy(), kept.numpy()
 
 
 def _composed(probability: Tensor, crop: InstanceCrops, visible: Mask, hiding: Mask) -> Mask:
@@ -303,4 +379,4 @@ def _check(
         if not mask.any():
             raise UsageError(f"visible[{i}]: the mask is empty; an object that is not seen cannot be completed")
         if category != OCCLUDER and category not in known:
-            raise UsageError(f"categories[{i}]: unknown category {category!r}; these weights know {', '.join(known)}")
+            raise UsageError(f"categories[{i}]: unknown category {category!r}; known are {', '.join(known)}")

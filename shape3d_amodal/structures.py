@@ -237,6 +237,7 @@ class AmodalPrediction(_TensorBatch):
         probability: [N,S,S] float32 in 0..1, share of each crop pixel that the amodal mask covers.
         silhouette: [N,S,S] float32 in 0..1, coarse amodal mask rendered from the mesh.
         verts: [N,V,3] float32, reconstructed mesh in the object frame.
+        faces: [N,F,3] int64, its faces; meshes of different sizes are filled up with zeros.
         viewpoint: chosen viewpoint, shapes [N].
         score: [N] float32 in 0..1, how well the silhouette explains the certain pixels (their soft IoU).
     """
@@ -244,5 +245,22 @@ class AmodalPrediction(_TensorBatch):
     probability: Tensor
     silhouette: Tensor
     verts: Tensor
+    faces: Tensor
     viewpoint: Viewpoint
     score: Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence[AmodalPrediction]) -> AmodalPrediction:
+        """The rows of all parts (at least one) one after another, their meshes filled up to the largest."""
+        from torch.nn.functional import pad
+
+        verts, faces = (max(getattr(part, name).shape[1] for part in parts) for name in ("verts", "faces"))
+        even = [
+            replace(
+                part,
+                verts=pad(part.verts, (0, 0, 0, verts - part.verts.shape[1])),
+                faces=pad(part.faces, (0, 0, 0, faces - part.faces.shape[1])),
+            )
+            for part in parts
+        ]
+        return super().join(even)

@@ -143,7 +143,7 @@ EMPTY = np.zeros((60, 80), bool)
             [CHAIR],
             ["dragon"],
             None,
-            r"categories\[0\]: unknown category 'dragon'; these weights know airplane",
+            r"categories\[0\]: unknown category 'dragon'; known are airplane",
         ),
         (picture(), [CHAIR], ["chair", "table"], None, "categories: expected one for each of the 1 masks, got 2"),
         (picture(), [CHAIR], ["chair"], [0, 1], "depth_order: expected one for each of the 1 masks, got 2"),

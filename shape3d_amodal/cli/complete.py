@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from shape3d_amodal.pipeline import Refine, ShapePriorPipeline
 
 
 def complete(
@@ -11,12 +14,14 @@ def complete(
     images: Path,
     annotations: Path,
     out: Path,
-    weights: str = "open13",
+    prior: Literal["learned", "bank"] = "learned",
+    weights: str | None = None,
+    meshes: str | None = None,
     fit_steps: int = 0,
-    refine: Literal["full", "2d", "visible-union", "none"] = "full",
+    refine: Literal["full", "2d", "visible-union", "none"] | None = None,
     gap_px: int = 0,
     depth_order: bool = True,
-    meshes: Path | None = None,
+    save_meshes: Path | None = None,
     device: str = "cpu",
 ) -> None:
     """Complete the visible masks of an annotation file; objects of which nothing is visible are left out.
@@ -27,14 +32,18 @@ def complete(
             visible_mask (RLE or polygons). Give all objects of an image, for they hide each other; category "occluder"
             marks what only hides others.
         out: results file to write (JSON).
-        weights: name of shipped weights, or a folder of weights.
+        prior: learned, the networks of the weights; or bank, the shapes of --meshes, which need no training and may be
+            of any category.
+        weights: name of shipped weights, or a folder of weights; open13 where networks are needed.
+        meshes: for the bank, a folder <category>/.../<mesh>.obj (.ply, .off, .glb, .npz), y up, or open13:train.
         fit_steps: gradient steps that fit shape and viewpoint to each object; 30 is a good number, 0 is fastest.
-        refine: full, or 2d (without the rendered silhouette, for weights of the stage completion2d), or visible-union
-            (silhouette joined with the visible mask), or none (bare silhouette).
+        refine: full (the learned prior's default), or 2d (without the rendered silhouette, for weights of the stage
+            completion2d), or visible-union (silhouette joined with the visible mask, the bank's default), or none (bare
+            silhouette).
         gap_px: close gaps of up to this many pixels between masks; use 1 for predicted masks, 0 for exact ones.
         depth_order: use the annotations' depth_order where they have it; --no-depth-order treats every object as a
             possible occluder of every other.
-        meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
+        save_meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
         device: cpu or cuda.
     """
     import tempfile
@@ -46,10 +55,9 @@ def complete(
     from shape3d_amodal.data.formats.detect import read_dataset
     from shape3d_amodal.data.formats.results import write_results
     from shape3d_amodal.data.occlusion import without_hidden
-    from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.visualization.export import write_glb
 
-    pipeline = ShapePriorPipeline.from_pretrained(weights, device=device, refine=refine, gap_px=gap_px)
+    pipeline = _pipeline(prior, weights, meshes, device=device, refine=refine, gap_px=gap_px)
     dataset = without_hidden(read_dataset(annotations))
     if not depth_order:
         dataset = without_depth_order(dataset)
@@ -60,12 +68,32 @@ def complete(
         for image, objects in track(completed, description="complete", total=len(dataset.images), transient=True):
             for instance, one in objects:
                 name = None
-                if meshes is not None:
+                if save_meshes is not None:
                     name = f"{image.id}_{instance.id}.glb"
                     write_glb(Path(temporary) / name, one.verts, one.faces)
                 results.append(to_result(image, instance, one, name))
         out.parent.mkdir(parents=True, exist_ok=True)
         write_results(out, results)
-        if meshes is not None:
-            move_all(Path(temporary), meshes)
+        if save_meshes is not None:
+            move_all(Path(temporary), save_meshes)
     print(f"{len(results)} objects in {len(dataset.images)} images; results in {out}")
+
+
+def _pipeline(
+    prior: str, weights: str | None, meshes: str | None, *, device: str, refine: Refine | None, gap_px: int
+) -> ShapePriorPipeline:
+    from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.pipeline import ShapePriorPipeline
+
+    if (prior == "bank") != (meshes is not None):
+        raise UsageError(
+            "--prior bank and --meshes go together: the bank is made of these meshes; give both or neither"
+        )
+    if meshes is None:
+        return ShapePriorPipeline.from_pretrained(
+            weights or "open13", device=device, refine=refine or "full", gap_px=gap_px
+        )
+    refine = refine or "visible-union"
+    if refine in ("full", "2d"):
+        weights = weights or "open13"
+    return ShapePriorPipeline.from_meshes(meshes, weights=weights, device=device, refine=refine, gap_px=gap_px)

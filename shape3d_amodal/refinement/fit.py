@@ -6,11 +6,13 @@ hypotheses, all of them are optimised side by side, and the best one is kept.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from shape3d_amodal.config import configuration
-from shape3d_amodal.reconstruction.losses import certain_iou
+from shape3d_amodal.refinement.optimization import FreeViewpoint, optimize
 from shape3d_amodal.structures import InstanceCrops, Viewpoint
 from shape3d_amodal.viewpoint.prior import PriorOutput, ShapePrior
 
@@ -52,80 +54,42 @@ def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: Fi
     repeated = crops[torch.arange(count, device=order.device).repeat_interleave(starts)]
     rows = torch.arange(count, device=order.device)[:, None]
     viewpoint = output.hypotheses.viewpoint._map(lambda tensor: tensor[rows, order].flatten(0, 1).detach())
-    code = output.mesh.code.detach().repeat_interleave(starts, dim=0)
-
-    best = _Best(prior, repeated)
-    best.update(code, viewpoint)
-    free = _Free(code, viewpoint)
-    optimizer = torch.optim.Adam(
-        [{"params": [free.code], "lr": config.code_rate}, {"params": free.view, "lr": config.learning_rate}]
+    subject = _CodeAndViewpoint(prior, output.mesh.code.repeat_interleave(starts, dim=0), viewpoint, repeated, config)
+    score = optimize(
+        subject,
+        repeated,
+        steps=config.steps,
+        start_blur_px=config.start_blur_px,
+        final_blur_px=prior.config.blur_px,
     )
-    moving = [free.code, *free.view]
-    final_blur = prior.config.blur_px
-    with torch.enable_grad():
-        for step in range(config.steps):
-            share = (step + 1) / config.steps
-            blur_px = config.start_blur_px * (final_blur / config.start_blur_px) ** share
-            verts = prior.decoder(free.code, repeated.category).verts
-            silhouette = prior.silhouettes(verts, free.viewpoint(), crops.size, blur_px)
-            moved = (free.code - code).pow(2).sum(dim=1)
-            loss = (1 - certain_iou(silhouette, repeated) + config.code_weight * moved).sum()
-            # Not backward(): it would also compute, and leave behind, the gradients of the networks' weights.
-            for tensor, gradient in zip(moving, torch.autograd.grad(loss, moving), strict=True):
-                tensor.grad = gradient
-            optimizer.step()
-            for group in optimizer.param_groups:
-                group["lr"] *= 0.97
-            if step % 5 == 4 or step == config.steps - 1:
-                best.update(free.code.detach(), free.viewpoint().detach())
-    return best.choose(count)
+    winner = rows[:, 0] * starts + score.view(count, starts).argmax(dim=1)
+    with torch.no_grad():
+        return subject.verts()[winner], subject.viewpoint.value().detach()[winner]
 
 
-class _Free:
-    """What Adam moves: the code, and the viewpoint with its scale as a logarithm."""
+class _CodeAndViewpoint:
+    """The shape code and the viewpoint of each row (``optimization.Renderable``)."""
 
-    def __init__(self, code: Tensor, viewpoint: Viewpoint) -> None:
-        self.code = code.clone().requires_grad_()
-        angles = [viewpoint.azimuth, viewpoint.elevation, viewpoint.roll, viewpoint.scale.log(), viewpoint.offset]
-        self.view = [tensor.clone().requires_grad_() for tensor in angles]
+    def __init__(
+        self, prior: ShapePrior, code: Tensor, viewpoint: Viewpoint, crops: InstanceCrops, config: FitConfig
+    ) -> None:
+        self._prior, self._crops, self._config = prior, crops, config
+        self._start = code.detach()
+        self.code = self._start.clone().requires_grad_()
+        self.viewpoint = FreeViewpoint(viewpoint)
 
-    def viewpoint(self) -> Viewpoint:
-        azimuth, elevation, roll, log_scale, offset = self.view
-        return Viewpoint(azimuth, elevation, roll, log_scale.exp(), offset)
+    def groups(self) -> list[dict[str, Any]]:
+        return [
+            {"params": [self.code], "lr": self._config.code_rate},
+            {"params": self.viewpoint.leaves, "lr": self._config.learning_rate},
+        ]
 
+    def verts(self) -> Tensor:
+        verts: Tensor = self._prior.decoder(self.code, self._crops.category).verts
+        return verts
 
-class _Best:
-    """The best code and viewpoint that each start has met so far."""
+    def silhouettes(self, blur_px: float) -> Tensor:
+        return self._prior.silhouettes(self.verts(), self.viewpoint.value(), self._crops.size, blur_px)
 
-    def __init__(self, prior: ShapePrior, crops: InstanceCrops) -> None:
-        self.prior, self.crops = prior, crops
-        self.score = torch.full_like(crops.visible[:, 0, 0], -1.0)
-        self.verts: Tensor
-        self.viewpoint: Viewpoint
-
-    @torch.no_grad()
-    def update(self, code: Tensor, viewpoint: Viewpoint) -> None:
-        verts = self.prior.decoder(code, self.crops.category).verts
-        score = certain_iou(self.prior.silhouettes(verts, viewpoint, self.crops.size), self.crops)
-        if (self.score < 0).all():
-            self.score, self.verts, self.viewpoint = score, verts, viewpoint
-            return
-        better = score > self.score
-        self.score = torch.where(better, score, self.score)
-        self.verts = torch.where(better[:, None, None], verts, self.verts)
-        pairs = {
-            name: torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
-            for name, new, old in _fields(viewpoint, self.viewpoint)
-        }
-        self.viewpoint = Viewpoint(**pairs)
-
-    def choose(self, count: int) -> tuple[Tensor, Viewpoint]:
-        """The best start of each of ``count`` instances."""
-        winner = self.score.view(count, -1).argmax(dim=1)
-        rows = torch.arange(count, device=winner.device) * (len(self.score) // count) + winner
-        return self.verts[rows], self.viewpoint[rows]
-
-
-def _fields(new: Viewpoint, old: Viewpoint) -> list[tuple[str, Tensor, Tensor]]:
-    names = ("azimuth", "elevation", "roll", "scale", "offset")
-    return [(name, getattr(new, name), getattr(old, name)) for name in names]
+    def penalty(self) -> Tensor:
+        return self._config.code_weight * (self.code - self._start).pow(2).sum(dim=1)

@@ -30,9 +30,18 @@ class AmodalModelConfig:
 
 @dataclass(frozen=True)
 class CoarseEstimate:
-    """What the prior says of N crops: meshes [N,V,3], viewpoints, soft silhouettes [N,S,S] and their fit [N]."""
+    """What a prior says of N crops.
+
+    Attributes:
+        verts: [N,V,3] float32, object frame.
+        faces: [N,F,3] int64; rows of equal indices are padding.
+        viewpoint: shapes [N].
+        silhouette: [N,S,S] float32 in 0..1.
+        fit: [N] float32 in 0..1, certain-pixel IoU of the silhouette.
+    """
 
     verts: Tensor
+    faces: Tensor
     viewpoint: Viewpoint
     silhouette: Tensor
     fit: Tensor
@@ -56,4 +65,5 @@ class AmodalModel(nn.Module):
 
     def render(self, verts: Tensor, viewpoint: Viewpoint, crops: InstanceCrops) -> CoarseEstimate:
         silhouette = self.prior.silhouettes(verts, viewpoint, crops.size)
-        return CoarseEstimate(verts, viewpoint, silhouette, certain_iou(silhouette, crops))
+        faces = self.prior.decoder.faces.expand(len(verts), -1, -1)
+        return CoarseEstimate(verts, faces, viewpoint, silhouette, certain_iou(silhouette, crops))

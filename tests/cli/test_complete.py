@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from boxes import PARTS, box_mesh, write_obj
 from PIL import Image
 from tiny import tiny_model
 
@@ -55,8 +56,79 @@ def run(job: dict[str, Path], *more: str) -> int:
     )
 
 
+@pytest.fixture
+def shapes(tmp_path: Path) -> Path:
+    """Meshes by category; "robot" is one that no weights know."""
+    for name in ("chair/four_legs", "table/one_leg"):
+        write_obj(tmp_path / "shapes" / f"{name}.obj", box_mesh(PARTS[name]))
+    write_obj(tmp_path / "shapes" / "robot" / "arm.obj", box_mesh(PARTS["chair/one_arm"]))
+    return tmp_path / "shapes"
+
+
+def rename_categories(job: dict[str, Path], *names: str) -> None:
+    content = json.loads(job["annotations"].read_text())
+    for category, name in zip(content["categories"], names, strict=True):
+        category["name"] = name
+    job["annotations"].write_text(json.dumps(content))
+
+
+def bank(job: dict[str, Path], *more: str) -> int:
+    root = job["root"]
+    files = ["--images", str(root / "images"), "--annotations", str(job["annotations"])]
+    return main(["complete", "--prior", "bank", *files, "--out", str(root / "out" / "results.json"), *more])
+
+
+@pytest.mark.parametrize("steps", ["0", "2"])
+def test_a_bank_completes_categories_that_no_weights_know(job: dict[str, Path], shapes: Path, steps: str) -> None:
+    rename_categories(job, "robot", "table")
+    folder = job["root"] / "found"
+    assert bank(job, "--meshes", str(shapes), "--fit-steps", steps, "--save-meshes", str(folder)) == 0
+    results = read_results(job["root"] / "out" / "results.json")
+    assert [result.annotation_id for result in results] == [1, 2]
+    robot = masks.decode(results[0].segmentation)
+    visible = np.zeros(SHAPE, bool)
+    visible[20:40, 10:40] = True
+    assert (robot & visible).sum() == visible.sum()
+    assert not robot[:, 61:].any()  # known background stays out
+    assert len(trimesh.load(folder / str(results[0].mesh), force="mesh").faces) == len(
+        box_mesh(PARTS["chair/one_arm"]).faces
+    )
+
+
+def test_a_bank_and_the_refinement_together(job: dict[str, Path], shapes: Path) -> None:
+    weights = ["--weights", str(job["root"] / "weights")]
+    assert bank(job, "--meshes", str(shapes), "--refine", "full", *weights) == 0
+    assert len(read_results(job["root"] / "out" / "results.json")) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "expected"),
+    [
+        ((), 2, "--prior bank and --meshes go together"),
+        (("--meshes", "missing"), 3, "missing: expected a folder of meshes, there is none"),
+        (("--meshes", "SHAPES"), 3, "unknown category 'dragon'; known are chair, robot, table"),
+        (("--meshes", "SHAPES", "--refine", "full", "--weights", "WEIGHTS"), 3, "unknown category 'dragon'"),
+    ],
+)
+def test_a_bank_that_cannot_be_used(
+    job: dict[str, Path],
+    shapes: Path,
+    options: tuple[str, ...],
+    status: int,
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rename_categories(job, "dragon", "table")
+    known = {"SHAPES": str(shapes), "WEIGHTS": str(job["root"] / "weights")}
+    assert bank(job, *(known.get(option, option) for option in options)) == status
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+    assert not (job["root"] / "out").exists()
+
+
 def test_results_and_meshes(job: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(job, "--fit-steps", "2", "--meshes", str(job["root"] / "meshes")) == 0
+    assert run(job, "--fit-steps", "2", "--save-meshes", str(job["root"] / "meshes")) == 0
     assert "2 objects in 1 images" in capsys.readouterr().out
     first, second = read_results(job["root"] / "out" / "results.json")
     assert (first.image_id, first.annotation_id, first.category_id) == (7, 1, 3)
@@ -138,7 +210,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 ) -> None:
     spoil, expected = BAD[name]
     spoil(job)
-    assert run(job, "--meshes", str(job["root"] / "meshes")) == 3
+    assert run(job, "--save-meshes", str(job["root"] / "meshes")) == 3
     captured = capsys.readouterr()
     lines = captured.err.strip().splitlines()
     assert len(lines) == 1, captured.err

@@ -1,0 +1,166 @@
+"""The two priors behind one interface: crops in, meshes, viewpoints and silhouettes out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from shape3d_amodal.config import configuration
+from shape3d_amodal.reconstruction.bank import ShapeBank
+from shape3d_amodal.reconstruction.losses import certain_iou
+from shape3d_amodal.refinement.deformation import DeformationConfig, DeformedMeshes
+from shape3d_amodal.refinement.fit import FitConfig, fit
+from shape3d_amodal.refinement.optimization import optimize
+from shape3d_amodal.refinement.stage import AmodalModel, CoarseEstimate
+from shape3d_amodal.structures import InstanceCrops, Viewpoint
+from shape3d_amodal.viewpoint.matching import MatchConfig, Matches, match
+
+
+class Prior(Protocol):
+    """Stages 2 to 4, with or without the fit."""
+
+    categories: tuple[str, ...]
+    """Names of the categories that ``InstanceCrops.category`` counts."""
+    known: tuple[str, ...]
+    """Those of them that ``estimate`` can take."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where crops have to be."""
+
+    def estimate(self, crops: InstanceCrops, fit_steps: int) -> CoarseEstimate:
+        """What the prior says of N crops.
+
+        Args:
+            crops: the instances.
+            fit_steps: Adam steps on each instance's shape and viewpoint; 0 for none.
+        """
+
+
+class LearnedPrior:
+    """The networks of an ``AmodalModel``: the selection head's choice, or the fit from the likeliest hypotheses."""
+
+    def __init__(self, model: AmodalModel, config: FitConfig | None = None) -> None:
+        self.model = model
+        self.config = config or FitConfig()
+        self.categories = self.known = model.config.categories
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def estimate(self, crops: InstanceCrops, fit_steps: int) -> CoarseEstimate:
+        if fit_steps == 0:
+            return self.model.coarse(crops)
+        prior = self.model.prior
+        verts, viewpoint = fit(prior, prior(crops), crops, replace(self.config, steps=fit_steps))
+        return self.model.render(verts, viewpoint, crops)
+
+
+@configuration
+class BankPriorConfig:
+    """The bank's matches and their fit."""
+
+    search: MatchConfig = MatchConfig()
+    """The search for matches."""
+    matches: int = 16
+    """Matches that are weighed against each other where nothing is fitted."""
+    starts: int = 4
+    """Matches that are fitted, the best first."""
+    temperature: float = 0.03
+    """The silhouettes are weighed by exp(score / temperature)."""
+    blur_px: float = 0.3
+    """Blur of the silhouettes, in crop pixels."""
+    start_blur_px: float = 1.0
+    """Blur of the silhouettes at the fit's first step."""
+    deformation: DeformationConfig = DeformationConfig()
+    """What the fit may change."""
+
+
+class BankPrior:
+    """The shapes of a bank: matched to the certain pixels, the best of them fitted.
+
+    The silhouette is the mean of the best ones', weighed by how well each explains the certain pixels: several shapes
+    that agree on what is seen may differ in what is hidden. Mesh and viewpoint are those of the best one.
+
+    Args:
+        bank: the shapes.
+        categories: the names that crops' categories count, such as a model's; the bank's own if None.
+        config: matches and fit.
+        device: where the fit runs; matching always runs on the CPU.
+    """
+
+    def __init__(
+        self,
+        bank: ShapeBank,
+        categories: tuple[str, ...] | None = None,
+        config: BankPriorConfig | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.bank = bank
+        self.categories = bank.categories if categories is None else categories
+        self.known = tuple(name for name in self.categories if name in bank.categories)
+        self.config = config or BankPriorConfig()
+        self.device = torch.device(device)
+
+    def estimate(self, crops: InstanceCrops, fit_steps: int) -> CoarseEstimate:
+        count = self.config.starts if fit_steps else self.config.matches
+        names = [self.categories[index] for index in crops.category.tolist()]
+        found = [
+            match(self.bank.shapes(name), crops[i : i + 1], count, self.config.search) for i, name in enumerate(names)
+        ]
+        owner = torch.tensor([i for i, matches in enumerate(found) for _ in range(len(matches.score))])
+        verts, faces = self._meshes(names, found)
+        viewpoint = Viewpoint.join([matches.viewpoint for matches in found]).to(self.device)
+        subject = DeformedMeshes(
+            verts.to(self.device),
+            faces.to(self.device),
+            viewpoint,
+            crops.size,
+            self.config.deformation,
+        )
+        score = optimize(
+            subject,
+            crops[owner.to(self.device)],
+            steps=fit_steps,
+            start_blur_px=self.config.start_blur_px,
+            final_blur_px=self.config.blur_px,
+        )
+        with torch.no_grad():
+            return self._weigh(subject, faces.to(score.device), score, owner.to(score.device), crops)
+
+    def _meshes(self, names: list[str], found: list[Matches]) -> tuple[Tensor, Tensor]:
+        """Vertices [M,V,3] and faces [M,F,3] of all matches, padded with zeros to the bank's largest mesh."""
+        meshes = [
+            self.bank.shapes(name).meshes[index]
+            for name, matches in zip(names, found, strict=True)
+            for index in matches.mesh.tolist()
+        ]
+        verts = torch.zeros(len(meshes), max(len(verts) for verts, _ in meshes), 3)
+        faces = torch.zeros(len(meshes), max(len(faces) for _, faces in meshes), 3, dtype=torch.int64)
+        for row, (own_verts, own_faces) in enumerate(meshes):
+            verts[row, : len(own_verts)] = torch.from_numpy(own_verts)
+            faces[row, : len(own_faces)] = torch.from_numpy(own_faces)
+        return verts, faces
+
+    def _weigh(
+        self, subject: DeformedMeshes, faces: Tensor, score: Tensor, owner: Tensor, crops: InstanceCrops
+    ) -> CoarseEstimate:
+        silhouettes = subject.silhouettes(self.config.blur_px)
+        means, best = [], []
+        for i in range(len(crops)):
+            rows = torch.nonzero(owner == i)[:, 0]
+            weight = (score[rows] / self.config.temperature).softmax(dim=0)
+            means.append((weight[:, None, None] * silhouettes[rows]).sum(dim=0))
+            best.append(rows[score[rows].argmax()])
+        mean, chosen = torch.stack(means), torch.stack(best)
+        return CoarseEstimate(
+            verts=subject.verts()[chosen],
+            faces=faces[chosen],
+            viewpoint=subject.viewpoint.value().detach()[chosen],
+            silhouette=mean,
+            fit=certain_iou(mean, crops),
+        )
