@@ -169,7 +169,7 @@ def test_a_peers_mistake_names_their_file(folder, tmp_path):
 def test_unknown_categories_name_the_method(folder, tmp_path):
     text = (folder / "annotations.json").read_text().replace('"car"', '"robot"')
     (folder / "annotations.json").write_text(text)
-    with pytest.raises(UsageError, match="ours on squares: unknown category 'robot'; .*airplane"):
+    with pytest.raises(UsageError, match=r"ours on squares: unknown category 'robot'; .*airplane"):
         run_benchmark(benchmark(folder, methods={"ours": {"kind": "pipeline"}}), tmp_path / "out")
 
 
