@@ -17,11 +17,21 @@ from silhouette_cases import (
     overlapping,
     render_with_gradient,
     torus,
+    triangle,
     with_bad_faces,
 )
 
 from shape3d_amodal.errors import MissingBackendError
-from shape3d_amodal.rendering import gpu, gpu_binning, gpu_edge, gpu_product, render_silhouettes, silhouettes
+from shape3d_amodal.rendering import (
+    gpu,
+    gpu_binning,
+    gpu_contour,
+    gpu_edge,
+    gpu_product,
+    render_silhouettes,
+    silhouettes,
+)
+from shape3d_amodal.rendering.gpu_gather import incidence
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")  # of NumPy, in the interpreter
 MODES = ("product", "edge")
@@ -203,6 +213,17 @@ def test_indices_are_looked_at_once_for_each_tensor_of_faces():
     faces[0, 0] = -1
     with pytest.raises(ValueError, match=r"in 0\.\.2, got -1\.\.2"):
         silhouettes._check_indices_once(faces, 3)
+
+
+@pytest.mark.parametrize(("mode", "module"), [("product", gpu_product), ("edge", gpu_contour)])
+def test_who_meets_whom_is_found_once_for_each_tensor_of_faces(mode, module, monkeypatch):
+    """Forward and backward pass alike, for it takes sorting."""
+    calls = []
+    monkeypatch.setattr(module, "incidence", lambda *items: calls.append(items) or incidence(*items))
+    verts, faces = triangle()
+    for _ in range(2):
+        draw(verts, faces, mode, 2)
+    assert len(calls) == 1
 
 
 @pytest.mark.gpu
