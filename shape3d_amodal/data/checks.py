@@ -55,7 +55,7 @@ def check_object(record: Record, one: AmodalInstance, layout: Layout, say: Say) 
 
 
 def check_orders(image: AmodalImage, say: Say) -> None:
-    """No two objects that overlap may share an order, and pairs must be of the image's objects."""
+    """No two objects of a cluster that overlap may share an order."""
     groups: dict[tuple[int | None, int], list[AmodalInstance]] = defaultdict(list)
     for one in image.instances:
         if one.depth_order is not None and one.amodal is not None:
@@ -64,11 +64,6 @@ def check_orders(image: AmodalImage, say: Say) -> None:
         for first, second in _overlapping(members):
             problem = f"shares the order {order} with annotation {first.id}, which it overlaps; order them by distance"
             say("error", "order-shared", f"annotations[id={second.id}]", problem)
-    known = {one.id for one in image.instances}
-    for pair in image.depth_constraint:
-        if not known.issuperset(pair):
-            problem = f"expected ids of the image's annotations, got {list(pair)}; correct or remove the pair"
-            say("error", "depth-constraint", f"images[id={image.id}].depth_constraint", problem)
 
 
 def _overlapping(members: list[AmodalInstance]) -> Iterator[tuple[AmodalInstance, AmodalInstance]]:

@@ -67,7 +67,9 @@ def without_hidden(dataset: AmodalDataset) -> AmodalDataset:
     images = []
     for image in dataset.images:
         seen = tuple(one for one in image.instances if masks.area(one.visible) > 0)
-        images.append(replace(image, instances=seen))
+        ids = {one.id for one in seen}
+        pairs = tuple(pair for pair in image.depth_constraint if ids.issuperset(pair))
+        images.append(replace(image, instances=seen, depth_constraint=pairs))
     return replace(dataset, images=tuple(images))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,15 @@ import annotated
 import pytest
 from annotated import Document
 from attacking import Attack, must_be_refused
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shape3d_amodal.data import masks
+from shape3d_amodal.data.conversion import FORMATS, convert
 from shape3d_amodal.data.formats.detect import read_dataset
+from shape3d_amodal.data.statistics import statistics
 from shape3d_amodal.data.validation import validate
+from shape3d_amodal.errors import DataError
 
 Make = Callable[[], Document]
 Change = Callable[[Document], object]
@@ -215,3 +222,52 @@ def test_attack(attack: Callable[[Path], Any], part: str, tmp_path: Path) -> Non
     must_be_refused(attack, part, tmp_path)
     report, _ = validate(tmp_path / "bad.json")  # the validator tells what the reader refuses, and does not stop
     assert report.errors >= 1
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda children: st.lists(children, max_size=7) | st.dictionaries(st.text(max_size=6), children, max_size=3),
+    max_leaves=9,
+)
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container of a document with each of its keys."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in list(items):
+        yield value, key
+        yield from places(child)
+
+
+def anything_anywhere(folder: Path, data: st.DataObject) -> None:
+    """Any JSON value in any place of a document is read or refused, and validated either way."""
+    document = copy.deepcopy(data.draw(st.sampled_from(list(annotated.FORMATS.values())))())
+    for _ in range(data.draw(st.integers(1, 3))):
+        holder, key = data.draw(st.sampled_from(list(places(document))))
+        holder[key] = data.draw(JSON_VALUES)
+    path = folder / "bad.json"
+    path.write_text(json.dumps(document))
+    report, _ = validate(path)
+    try:
+        dataset = read_dataset(path)
+    except DataError as error:
+        assert report.errors
+        assert "\n" not in str(error)
+        return
+    statistics(dataset)
+    to = data.draw(st.sampled_from(FORMATS))
+    with suppress(DataError):  # what has no amodal mask cannot be held
+        assert convert(path, folder / "new.json", to).dataset == dataset
+
+
+def fuzz(folder: Path, examples: int) -> None:
+    settings(max_examples=examples, deadline=None)(given(st.data())(lambda data: anything_anywhere(folder, data)))()
+
+
+def test_anything_anywhere(tmp_path: Path) -> None:
+    fuzz(tmp_path, 100)
+
+
+@pytest.mark.slow
+def test_anything_anywhere_at_length(tmp_path: Path) -> None:
+    fuzz(tmp_path, 3000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -103,5 +104,7 @@ def test_visible_masks_are_what_nearer_ones_leave(image: AmodalImage) -> None:
 
 def test_without_hidden() -> None:
     seen, hidden = instances(box(0, 3), np.zeros((4, 20), dtype=bool), orders=(None, None))
-    dataset = AmodalDataset(images=(image_of(seen, hidden), image_of(hidden)), categories=())
-    assert [image.instances for image in occlusion.without_hidden(dataset).images] == [(seen,), ()]
+    both = replace(image_of(seen, hidden), depth_constraint=((0, 1),))
+    dataset = AmodalDataset(images=(both, image_of(hidden)), categories=())
+    images = occlusion.without_hidden(dataset).images
+    assert [(image.instances, image.depth_constraint) for image in images] == [((seen,), ()), ((), ())]

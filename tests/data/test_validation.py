@@ -249,9 +249,9 @@ DEFECTS: list[tuple[str, Make, Change, str, str, str, str]] = [
         annotated.own,
         lambda d: d["images"][0].update(depth_constraint=[[1, 9]]),
         "error",
-        "depth-constraint",
+        "record",
         "images[id=5].depth_constraint",
-        "[1, 9]",
+        "ids of the image's annotations",
     ),
     (
         "pairs of regions that are not there",

@@ -37,12 +37,23 @@ def read_records(root: Record, layout: Layout, listener: Listener) -> Reading:
                 raise record.error("category_id", f"unknown category {category}; add it to categories")
             identity = record.get("id", int)
             found[image.id].append(find_object(record, layout, image, identity=identity, category=category))
-    done = tuple(
-        replace(image, instances=settle(found.pop(image.id, []), layout, listener)) for image in images.values()
-    )
+    done = tuple(_with_objects(image, found.pop(image.id, []), root, layout, listener) for image in images.values())
     known_keys = {"images": layout.image_keys, "categories": _CATEGORY_KEYS, "annotations": layout.keys}
     unread = unread_keys(root, {name: (root.values.get(name), keys) for name, keys in known_keys.items()})
     return Reading(AmodalDataset(images=done, categories=categories), layout, unread)
+
+
+def _with_objects(
+    image: AmodalImage, found: list[Found], root: Record, layout: Layout, listener: Listener
+) -> AmodalImage:
+    instances = settle(found, layout, listener)
+    known = {one.id for one in instances}
+    pairs = tuple(pair for pair in image.depth_constraint if known.issuperset(pair))
+    with listener:
+        if len(pairs) < len(image.depth_constraint):
+            problem = "expected pairs of ids of the image's annotations; correct or remove the others"
+            raise root.error(f"images[id={image.id}].depth_constraint", problem)
+    return replace(image, instances=instances, depth_constraint=pairs)
 
 
 def unique_records(root: Record, key: str, listener: Listener) -> list[Record]:
