@@ -6,7 +6,8 @@ a run on several machines needs an output folder that all of them see, and TORCH
 ``--max-restarts`` (see ``distributed.py``).
 
 Whatever is random in a step is drawn from (seed, step), so a training that was stopped and resumed gives, on a CPU, the
-same bits as one that was not.
+same bits as one that was not. Several ranks have the gradients of one, but for batch norm, which in training looks at
+the rows of each rank and accumulated part alone.
 """
 
 from __future__ import annotations

@@ -96,6 +96,19 @@ def test_the_refined_mask_reaches_the_shape(pool: CropArrays) -> None:
     assert model.prior.decoder.templates.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("name", ["prior", "completion2d", "refinement", "end_to_end"])
+def test_losses_are_means_over_rows(name: str, pool: CropArrays) -> None:
+    """What ranks and accumulation hang on: two halves of a batch have on average the losses of the whole.
+
+    But for batch norm, which looks at the rows of a rank, and ``uniform``, which is about the mean over a batch.
+    """
+    task = build_task(stage(name, silhouette_dropout=0.0), tiny_model().eval(), pool, pool)
+    batch, _ = task.batch(0, np.random.default_rng(0), 8)
+    whole, first, second = (task.losses(batch[rows], 0, 0.6) for rows in (slice(None), slice(4), slice(4, None)))
+    for term in whole.keys() - {"uniform"}:
+        torch.testing.assert_close((first[term] + second[term]) / 2, whole[term], rtol=1e-5, atol=1e-6)
+
+
 def test_a_run_leaves_weights_that_the_next_stage_takes(cache: Path, tmp_path: Path) -> None:
     result = run_stage(stage("prior"), tmp_path / "prior", cache=cache)
     assert result.step == 2
