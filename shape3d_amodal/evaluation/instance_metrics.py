@@ -83,7 +83,8 @@ OCCLUSION_ACCURACY = Metric(
     f"are |P \\ V'| / |P| > {OCCLUDED_LABEL:g}, with the predicted visible mask V', and |A \\ V| / |A| > "
     f"{OCCLUDED_LABEL:g}",
     INSTANCE,
-    "'Occlusion accuracy' of ASN (CVPR 2019, Table 6), which does not say over what; the label is read from the masks",
+    "'Occlusion accuracy' of ASN (CVPR 2019, Table 6), which does not say over what; there Mask R-CNN has one without "
+    "an occlusion classifier, so here the labels are read from the masks",
 )
 METRICS = {
     metric.name: metric
