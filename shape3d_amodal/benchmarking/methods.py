@@ -116,6 +116,8 @@ class ResultsOptions(MethodOptions):
     """Seconds an instance, as told by who made them."""
     parameters: int | None = None
     """Learned parameters, as told by who made them."""
+    allow_missing: bool = False
+    """Count objects without a result as 0; otherwise they are an error."""
 
 
 KINDS: dict[str, type[MethodOptions]] = {

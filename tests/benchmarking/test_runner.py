@@ -94,7 +94,7 @@ def test_depth_order_is_told_to_those_who_ask(folder, tmp_path):
         (folder / "log").unlink()
 
 
-@pytest.mark.parametrize("at", [1, 4, 6])
+@pytest.mark.parametrize("at", [4, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 6))])
 def test_a_killed_run_goes_on_where_it_stood(folder, tmp_path, at):
     """Killed as by a machine that loses its power, while the picture ``at`` is worked on."""
     path = write_config(folder, methods=counted(folder, die_at=at))
@@ -155,6 +155,20 @@ def test_what_is_missing_is_found_before_anything_is_run(folder, tmp_path, metho
     with pytest.raises(error, match=message):
         run_benchmark(benchmark(folder, methods={**counted(folder), **methods}), tmp_path / "out")
     assert not (folder / "log").exists()
+
+
+def test_a_peer_must_answer_all_that_can_be_asked(folder, tmp_path):
+    run_benchmark(benchmark(folder), tmp_path / "out")
+    results = read_results(tmp_path / "out/results/squares-masks/hull.json")
+    write_results(tmp_path / "peer.json", [one for one in results if one.annotation_id not in (11, 12)])
+    peer = {"kind": "results", "file": {"squares": str(tmp_path / "peer.json")}}
+    with pytest.raises(
+        DataError, match=r"peer.json: expected a result for each of 6 annotations, 2 have none \(id 11, "
+    ):
+        run_benchmark(benchmark(folder, methods={"peer": peer}), tmp_path / "out")
+    allowed = benchmark(folder, methods={"peer": {**peer, "allow_missing": True}})
+    (scores,) = run_benchmark(allowed, tmp_path / "out")
+    assert scores.tables["peer"].score.counts["missing"] == 2
 
 
 def test_a_peers_mistake_names_their_file(folder, tmp_path):
