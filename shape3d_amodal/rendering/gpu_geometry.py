@@ -13,7 +13,6 @@ import triton.language as tl
 
 from shape3d_amodal.rendering import reference
 
-NOTHING = tl.constexpr(float("nan"))
 NEAR, AREA, FAR = tl.constexpr(reference.NEAR), tl.constexpr(reference.AREA), tl.constexpr(reference.FAR)
 
 
@@ -137,7 +136,7 @@ def store_records(  # type: ignore[no-untyped-def]
     """Write ``COUNT`` numbers of each item into ``records`` [items,RECORD]; where it does not exist, numbers that are
     neither near nor inside anything. They are stored as one block, for memory takes neighbours together."""
     field = tl.arange(0, RECORD)[None, :]
-    record = tl.full([ITEMS, RECORD], NOTHING, tl.float32)
+    record = tl.full([ITEMS, RECORD], float("nan"), tl.float32)
     for n in tl.static_range(COUNT):
         record = tl.where((field == n) & exists[:, None], numbers[n][:, None], record)
     tl.store(records + item[:, None] * RECORD + field, record, mask=valid[:, None])

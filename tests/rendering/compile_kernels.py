@@ -1,34 +1,55 @@
-"""Compile Triton kernels for CUDA devices that need not be there; run by ``test_gpu_compile``.
+"""Launch all Triton kernels as on a CUDA device, up to the point where a device would be needed; run by
+``test_gpu_compile``.
 
-Standard input: a JSON list of launches, [module, kernel, {argument: type or value}, options]. Standard output: a line
-for each kernel and compute capability, with the bytes of its machine code.
+    python compile_kernels.py 90
+
+Triton takes the arguments, chooses a variant and compiles it for the compute capability, as it would before the launch
+itself. Standard output: for each launch the kernel and the bytes of its machine code.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
 import sys
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.runtime import driver
+
+from shape3d_amodal.rendering import gpu, gpu_zbuffer, render_silhouettes
 
 
-def compiled(module: str, name: str, arguments: dict, options: dict, capability: int) -> int:
-    kernel = getattr(importlib.import_module(module), name)
-    signature, constants, aligned = {}, {}, {}
-    for n, parameter in enumerate(kernel.params):
-        value = arguments[parameter.name]
-        signature[parameter.name] = "constexpr" if parameter.is_constexpr else value
-        if parameter.is_constexpr:
-            constants[(n,)] = value
-        elif value.startswith("*"):
-            aligned[(n,)] = [["tt.divisibility", 16]]
-    source = ASTSource(kernel, signature, constants, aligned)
-    return len(triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options).asm["cubin"])
+class NoDevice:
+    """What Triton asks of its driver before a launch, on a machine without any."""
+
+    def __init__(self, capability: int) -> None:
+        self.capability = capability
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, _: int) -> int:
+        return 0
 
 
-for launch in json.load(sys.stdin):
-    for capability in (80, 90):
-        print(*launch[:2], capability, compiled(*launch, capability), flush=True)  # noqa: T201
+_run = triton.JITFunction.run
+
+
+def compile_instead(self, *arguments, grid, warmup, **options):  # noqa: ARG001
+    compiled = _run(self, *arguments, grid=grid, warmup=True, **options)
+    print(self.fn.__module__, self.fn.__name__, len(compiled.asm["cubin"]))  # noqa: T201
+
+
+triton.JITFunction.run = compile_instead
+gpu.DEVICE = gpu_zbuffer.DEVICE = "cpu"
+verts = torch.tensor([[[-0.6, -0.4, 1.0], [0.7, -0.3, 1.0], [0.1, 0.6, 1.0]]])
+faces = torch.tensor([[0, 1, 2]])
+driver.set_active(NoDevice(int(sys.argv[1])))
+for batch in (1, 2):
+    for mode in ("product", "edge"):
+        points = verts.repeat(batch, 1, 1).requires_grad_()
+        render_silhouettes(points, faces, 16, 1e-2, mode, "gpu").sum().backward()
+    gpu_zbuffer.rasterize(verts[0], faces.int() if batch == 1 else faces, 8, 9)
