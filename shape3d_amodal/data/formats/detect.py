@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,11 +44,12 @@ def read_annotations(path: str | Path, listener: Listener | None = None) -> Read
         DataError: the file cannot be read as JSON of an object, or what ``listener`` does not let pass.
     """
     listener = listener or Listener()
-    root = Record(safe_io.read_json(path, object_hook=pack_masks), path, "")
-    if "regions" in root.values:
-        root = as_document(root)
-    layout = detect_layout(root)
-    return read_cocoa(root, listener) if layout is COCOA else read_records(root, layout, listener)
+    with _collector_paused():
+        root = Record(safe_io.read_json(path, object_hook=pack_masks), path, "")
+        if "regions" in root.values:
+            root = as_document(root)
+        layout = detect_layout(root)
+        return read_cocoa(root, listener) if layout is COCOA else read_records(root, layout, listener)
 
 
 def detect_layout(root: Record) -> Layout:
@@ -56,3 +60,15 @@ def detect_layout(root: Record) -> Layout:
     signs = [layout for sign, layout in _SIGNS.items() if sign in keys]
     without = COCO_AMODAL if "categories" in root.values or keys else COCOA
     return signs[0] if signs else without
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Millions of records without a cycle grow here; Python would walk through all of them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
