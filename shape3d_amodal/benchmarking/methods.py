@@ -11,8 +11,8 @@ entered into ``KINDS``; nothing else knows it by name::
         def build(self, names, device):
             return UNet.from_pretrained(self.weights, device, names)
 
-        def files(self):
-            return (weights_folder(self.weights) / MANIFEST,)
+        def inputs(self):
+            return (file_hash(weights_folder(self.weights) / MANIFEST),)
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from typing import Any, ClassVar, Literal
 from shape3d_amodal.baselines.convex_hull import ConvexHull
 from shape3d_amodal.baselines.interface import CompletionMethod
 from shape3d_amodal.baselines.visible_only import VisibleOnly
+from shape3d_amodal.benchmarking.provenance import file_hash
 from shape3d_amodal.completion import PipelineMethod
 from shape3d_amodal.config import configuration, from_mapping
+from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.pipeline import CHECKPOINTS, Refine, ShapePriorPipeline
 from shape3d_amodal.refinement.fit import FitConfig
@@ -56,8 +58,12 @@ class BuiltOptions(MethodOptions, ABC):
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         """The method, ready to run, for data with these category names by id."""
 
-    def files(self) -> tuple[Path, ...]:
-        """Files that the results depend on: where one changes, the method is run again."""
+    def inputs(self) -> tuple[str, ...]:
+        """Hashes of what the results depend on beside these options: where one changes, the method is run again.
+
+        Raises:
+            DataError: something of it is missing.
+        """
         return ()
 
 
@@ -95,13 +101,39 @@ class PipelineOptions(BuiltOptions):
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         pipeline = ShapePriorPipeline.from_pretrained(
-            self.weights, device=device, refine=self.refine, gap_px=self.gap_px
+            self.weights, device=device, fit=self.fit, refine=self.refine, gap_px=self.gap_px
+        )
+        return PipelineMethod(pipeline, names)
+
+    def inputs(self) -> tuple[str, ...]:
+        return (file_hash(weights_folder(self.weights) / MANIFEST),)
+
+
+@configuration
+class BankOptions(BuiltOptions):
+    """The pipeline with known shapes as its prior."""
+
+    meshes: str = "open13:train"
+    """Mesh source: open13:SPLIT, or a folder of meshes by category."""
+    weights: str | None = None
+    """Weights of the refinement, for refine full and 2d."""
+    refine: Refine = "visible-union"
+    """full, 2d, visible-union or none (the bare silhouette)."""
+    fit: FitConfig = FitConfig(steps=0)
+    """The fit at test time."""
+    gap_px: int = 0
+    """Gaps between masks that are closed; 0 for exact masks."""
+
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
+        pipeline = ShapePriorPipeline.from_meshes(
+            self.meshes, weights=self.weights, device=device, refine=self.refine, gap_px=self.gap_px
         )
         pipeline.fit = self.fit
         return PipelineMethod(pipeline, names)
 
-    def files(self) -> tuple[Path, ...]:
-        return (weights_folder(self.weights) / MANIFEST,)
+    def inputs(self) -> tuple[str, ...]:
+        weights = () if self.weights is None else (file_hash(weights_folder(self.weights) / MANIFEST),)
+        return (mesh_source(self.meshes).fingerprint(), *weights)
 
 
 @configuration
@@ -124,6 +156,7 @@ KINDS: dict[str, type[MethodOptions]] = {
     "visible_only": VisibleOnlyOptions,
     "convex_hull": ConvexHullOptions,
     "pipeline": PipelineOptions,
+    "bank": BankOptions,
     "results": ResultsOptions,
 }
 

@@ -151,7 +151,7 @@ def fingerprint(job: Job, run: Run, data: BenchmarkData) -> dict[str, Any]:
     return {
         "kind": type(job.options).__name__,
         "options": {key: value for key, value in options.items() if key != "note"},
-        "files": [provenance.file_hash(path) for path in job.options.files()],
+        "inputs": list(job.options.inputs()),
         "given": given(run.track),
         "meshes": job.meshes is not None,
         "data": data.sha256,

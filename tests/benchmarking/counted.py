@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shape3d_amodal.baselines.visible_only import VisibleOnly
 from shape3d_amodal.benchmarking.methods import BuiltOptions
+from shape3d_amodal.benchmarking.provenance import file_hash
 from shape3d_amodal.config import configuration
 
 
@@ -23,8 +24,8 @@ class CountedOptions(BuiltOptions):
     def build(self, names: Mapping[int, str], device: str) -> Counted:  # noqa: ARG002
         return Counted(self.log, self.die_at)
 
-    def files(self) -> tuple[Path, ...]:
-        return () if self.weights is None else (self.weights,)
+    def inputs(self) -> tuple[str, ...]:
+        return () if self.weights is None else (file_hash(self.weights),)
 
 
 class Counted(VisibleOnly):

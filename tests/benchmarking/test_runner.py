@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from boxes import CHAIR, box_mesh, write_obj
 from counted import CountedOptions
 from drawn_data import SIDE, benchmark, draw_data, write_config
 from tiny import tiny_model
 
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.execution import shown
-from shape3d_amodal.benchmarking.methods import KINDS
+from shape3d_amodal.benchmarking.methods import KINDS, BankOptions
 from shape3d_amodal.benchmarking.runner import run_benchmark
 from shape3d_amodal.completion import complete_image, hide_depth_order
 from shape3d_amodal.data import masks
@@ -266,6 +268,29 @@ def test_meshes_are_written_where_a_track_looks_at_them(tmp_path):
     mesh = read_mesh(folder / str(results[instance.id].mesh))
     np.testing.assert_allclose(mesh.verts, one.verts, atol=1e-5)
     np.testing.assert_array_equal(mesh.faces, one.faces)
+
+
+def test_a_bank_depends_on_its_meshes(box_folder, tmp_path):
+    own = tmp_path / "meshes"
+    shutil.copytree(box_folder, own)
+    before = BankOptions(meshes=str(own)).inputs()
+    assert BankOptions(meshes=str(own)).inputs() == before
+    write_obj(own / "chair" / "four_legs.obj", box_mesh(CHAIR[:3]))
+    assert BankOptions(meshes=str(own)).inputs() != before
+    with pytest.raises(DataError):
+        BankOptions(meshes=str(tmp_path / "none")).inputs()
+
+
+@pytest.mark.slow
+def test_a_bank_takes_part_without_weights(box_folder, tmp_path):
+    (tmp_path / "scenes.yaml").write_text(f"meshes: {box_folder}\nscenes: {{image_size: 96}}\nper_category: 2\n")
+    data = {"scenes": {"scenes": str(tmp_path / "scenes.yaml")}}
+    methods = {"visible": {"kind": "visible_only"}, "bank": {"kind": "bank", "meshes": str(box_folder)}}
+    config = benchmark(tmp_path, data=data, methods=methods, runs=[{"data": "scenes"}])
+    (scores,) = run_benchmark(config, tmp_path / "out")
+    # It knows the very shapes.
+    assert scores.tables["bank"].score["miou"] > scores.tables["visible"].score["miou"] + 0.05
+    assert scores.methods["bank"].parameters == 0
 
 
 def test_the_instance_track_shows_the_image_alone(folder, tmp_path):
