@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,6 +22,7 @@ from shape3d_amodal.benchmarking.store import Answer
 from shape3d_amodal.completion import hide_depth_order
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.coco_amodal import load_image
+from shape3d_amodal.errors import AmodalError
 from shape3d_amodal.structures import AmodalImage
 
 _CHUNK = 4
@@ -56,7 +58,11 @@ class Workers:
         self._pool = pool
 
     def answers(self, job: Job, records: Sequence[AmodalImage]) -> Iterator[Answer]:
-        """The answers for ``records`` (as ``shown`` gives them), in the order in which they are ready."""
+        """The answers for ``records`` (as ``shown`` gives them), in the order in which they are ready.
+
+        Raises:
+            AmodalError: a worker process died.
+        """
         if self._pool is None:
             yield from (_answer(job, record) for record in records)
             return
@@ -65,6 +71,9 @@ class Workers:
         try:
             for future in as_completed(futures):
                 yield from future.result()
+        except BrokenProcessPool as error:
+            problem = "a worker process died, perhaps for want of memory; what was answered is kept"
+            raise AmodalError(f"{problem}: run the same command again, with fewer --workers") from error
         finally:
             for future in futures:
                 future.cancel()

@@ -24,7 +24,7 @@ from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.coco_amodal import load_image
 from shape3d_amodal.data.formats.results import read_results, write_results
 from shape3d_amodal.data.safe_io import read_mesh
-from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.errors import AmodalError, DataError, UsageError
 from shape3d_amodal.pipeline import ShapePriorPipeline
 
 SIX = [1, 2, 3, 4, 5, 6]
@@ -128,6 +128,16 @@ def test_results_do_not_depend_on_the_processes(folder, tmp_path):
     for name in ("visible.json", "hull.json"):
         contents = {(tmp_path / str(n) / "results/squares-masks" / name).read_bytes() for n in (1, 2, 3)}
         assert len(contents) == 1
+
+
+@pytest.mark.slow
+def test_a_dead_worker_is_one_clear_line_and_loses_little(folder, tmp_path):
+    methods = counted(folder, die_at=6)
+    with pytest.raises(AmodalError, match="a worker process died"):
+        run_benchmark(benchmark(folder, methods=methods), tmp_path / "out", processes=2)
+    (scores,) = run_benchmark(benchmark(folder, methods=methods), tmp_path / "out")
+    assert len(scores.methods["counted"].results) == 12
+    assert sorted(set(asked(folder / "log"))) == SIX
 
 
 def test_results_of_others_take_part(folder, tmp_path):
