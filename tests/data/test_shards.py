@@ -272,6 +272,13 @@ def test_no_such_share(text: str) -> None:
         share_of(text, {})
 
 
+def test_a_worker_does_without_torch() -> None:
+    """It would take seconds and 400 MB in every process."""
+    code = "import sys, shape3d_amodal.data.shard_making; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_command(made: Path, box_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--meshes", str(box_folder), "--count", str(COUNT), "--seed", "4", "--shard-size", "10"]
     command = ["scenes", *options, "--out", str(tmp_path), "--set", "scenes.image_size=32"]
