@@ -45,7 +45,8 @@ def validate(
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json_atomic(out, report.to_dict())
     if report.errors:
-        raise DataError(f"{report.errors} errors; correct them, or convert with --drop-invalid", file=annotations)
+        remedy = "correct them, or leave their records out by data convert --drop-invalid"
+        raise DataError(f"{_counted(report.errors, 'error')}; {remedy}", file=annotations)
 
 
 def convert(
@@ -143,4 +144,8 @@ def _print_report(report: ValidationReport, examples: int) -> None:
     console = Console()
     if report.problems:
         Console(width=max(console.width, 120)).print(table)
-    print(f"{report.errors} errors, {len(report.problems) - report.errors} warnings")
+    print(f"{_counted(report.errors, 'error')}, {_counted(len(report.problems) - report.errors, 'warning')}")
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
