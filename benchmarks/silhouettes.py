@@ -30,6 +30,8 @@ import torch
 from report import machine, write_section
 from silhouette_worker import SIGMA, Request, meter, request_text, views
 
+from shape3d_amodal.rendering.silhouettes import triton_version
+
 SIZES = ("8x64x1280", "32x128x1280", "8x256x1280", "1x256x20480", "8x256x20480")
 CUDA_SIZES = ("8x64x1280", "32x128x1280", "8x256x1280", "8x256x20480", "256x64x1280")
 THREAD_SIZES = ("8x64x1280", "32x128x1280", "8x256x20480")
@@ -250,7 +252,7 @@ def parse() -> argparse.Namespace:
 
 def setting(arguments: argparse.Namespace) -> str:
     where = torch.cuda.get_device_name() if arguments.clock == "cuda" else f"{arguments.threads} thread(s)"
-    libraries = f"PyTorch3D {version('easypytorch3d')}, Triton {version('triton')}"
+    libraries = f"PyTorch3D {version('easypytorch3d')}, Triton {triton_version()}"
     return f"{where}, {arguments.clock} clock, sigma {SIGMA} NDC, float32; {libraries}."
 
 

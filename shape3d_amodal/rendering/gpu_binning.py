@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from shape3d_amodal.rendering.gpu_geometry import load_box
+
 TILE = 8  # pixels
 TILES_A_PROGRAM, ITEMS_A_STEP, ITEMS_A_PROGRAM = 16, 64, 1024
 
@@ -111,11 +113,7 @@ def _place(tiles, blocks, chunks, TILES: tl.constexpr):  # type: ignore[no-untyp
 @triton.jit
 def _touches(boxes, b, item, items, all_items, tile, across, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
     """Which items touch which tiles: [TILES,STEP]."""
-    box = boxes + b * items + item
-    stride = tl.cast(all_items, tl.int64)
-    valid = item < items
-    x0, x1 = tl.load(box, mask=valid, other=0), tl.load(box + stride, mask=valid, other=0)
-    y0, y1 = tl.load(box + 2 * stride, mask=valid, other=0), tl.load(box + 3 * stride, mask=valid, other=0)
+    x0, x1, y0, y1 = load_box(boxes, b * items + item, all_items, item < items)
     left, top = (tile % across * TILE)[:, None], (tile // across * TILE)[:, None]
     in_columns = (x0[None, :] < left + TILE) & (x1[None, :] > left)
     in_rows = (y0[None, :] < top + TILE) & (y1[None, :] > top)

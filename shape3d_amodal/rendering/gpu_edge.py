@@ -144,7 +144,7 @@ def draw_kernel(  # type: ignore[no-untyped-def]
         pending = hidden
     x = tl.where(covered, nearest, -nearest) * scale
     soft = 1.0 / (1.0 + tl.exp(-x))
-    pixel = (b * size + row) * size + column
+    pixel = b * size * size + row * size + column
     tl.store(alpha + pixel, tl.where(number < 0, covered.to(tl.float32), soft), mask=in_image)
     tl.store(winner + pixel, number, mask=in_image)
 
@@ -158,31 +158,34 @@ def gradient_kernel(  # type: ignore[no-untyped-def]
     b, e, valid = program_items(count, blocks, EDGES)
     item = b * count + e
     drawn = tl.load(free_side + item, mask=valid, other=0) != 0
-    own = ends + (b * stride + e) * 2
-    i, j = tl.load(own, mask=valid, other=0), tl.load(own + 1, mask=valid, other=0)
-    ux, uy = load_point(verts + b * vertices * 3, i, drawn)
-    wx, wy = load_point(verts + b * vertices * 3, j, drawn)
-    x, y, half = direction(ux, uy, wx, wy)
-    x0, x1 = span(tl.minimum(ux, wx) - margin, tl.maximum(ux, wx) + margin, size)
-    y0, y1 = span(tl.minimum(uy, wy) - margin, tl.maximum(uy, wy) + margin, size)
-    across, number = windows(x0, tl.where(drawn, x1, x0), y0, y1, WIDTH, HEIGHT)
     gux = tl.zeros([EDGES, WIDTH * HEIGHT], tl.float32)
     guy, gwx, gwy = gux, gux, gux
-    for n in range(tl.max(number)):
-        column, row, near = window_pixels(n, x0, x1, y0, y1, across, WIDTH, HEIGHT)
-        pixel = (b * size + row) * size + column
-        near = near & (tl.load(winner + pixel, mask=near, other=-1) == e[:, None])
-        a = tl.load(alpha + pixel, mask=near, other=0.0)
-        inside = tl.where(a >= 0.5, -factor, factor)
-        g = tl.load(grad + pixel, mask=near, other=0.0) * a * (1.0 - a) * inside
-        px, py = centre(column, size), centre(row, size)
-        s, t = offset(px, py, ux[:, None], uy[:, None], x[:, None], y[:, None], half[:, None])
-        nearest = clamp(t, half[:, None])
-        r = t - nearest
-        to_w = 0.5 + 0.5 * nearest / tl.where(drawn, half, 1.0)[:, None]
-        gx, gy = g * (r * x[:, None] - s * y[:, None]), g * (r * y[:, None] + s * x[:, None])
-        gux, guy = gux + gx * (1.0 - to_w), guy + gy * (1.0 - to_w)
-        gwx, gwy = gwx + gx * to_w, gwy + gy * to_w
+    if tl.max(drawn.to(tl.int32)) > 0:  # few edges are part of a contour
+        image = b * size * size
+        alpha, winner, grad = alpha + image, winner + image, grad + image
+        own = ends + (b * stride + e) * 2
+        i, j = tl.load(own, mask=drawn, other=0), tl.load(own + 1, mask=drawn, other=0)
+        ux, uy = load_point(verts + b * vertices * 3, i, drawn)
+        wx, wy = load_point(verts + b * vertices * 3, j, drawn)
+        x, y, half = direction(ux, uy, wx, wy)
+        x0, x1 = span(tl.minimum(ux, wx) - margin, tl.maximum(ux, wx) + margin, size)
+        y0, y1 = span(tl.minimum(uy, wy) - margin, tl.maximum(uy, wy) + margin, size)
+        across, number = windows(x0, tl.where(drawn, x1, x0), y0, y1, WIDTH, HEIGHT)
+        for n in range(tl.max(number)):
+            column, row, near = window_pixels(n, x0, x1, y0, y1, across, WIDTH, HEIGHT)
+            pixel = row * size + column
+            near = near & (tl.load(winner + pixel, mask=near, other=-1) == e[:, None])
+            a = tl.load(alpha + pixel, mask=near, other=0.0)
+            inside = tl.where(a >= 0.5, -factor, factor)
+            g = tl.load(grad + pixel, mask=near, other=0.0) * a * (1.0 - a) * inside
+            px, py = centre(column, size), centre(row, size)
+            s, t = offset(px, py, ux[:, None], uy[:, None], x[:, None], y[:, None], half[:, None])
+            nearest = clamp(t, half[:, None])
+            r = t - nearest
+            to_w = 0.5 + 0.5 * nearest / tl.where(drawn, half, 1.0)[:, None]
+            gx, gy = g * (r * x[:, None] - s * y[:, None]), g * (r * y[:, None] + s * x[:, None])
+            gux, guy = gux + gx * (1.0 - to_w), guy + gy * (1.0 - to_w)
+            gwx, gwy = gwx + gx * to_w, gwy + gy * to_w
     target = end_grad + item * 4
     tl.store(target, tl.sum(gux, axis=1), mask=valid)
     tl.store(target + 1, tl.sum(guy, axis=1), mask=valid)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from shape3d_amodal.rendering.gpu_geometry import program_items
 
-VERTICES_AT_ONCE = 64
+VERTICES_AT_ONCE = 128
 
 
 @dataclass(frozen=True)

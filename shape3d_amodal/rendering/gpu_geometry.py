@@ -123,10 +123,22 @@ def clamp(t, half):  # type: ignore[no-untyped-def]
 @triton.jit
 def store_box(boxes, item, items, x0, x1, y0, y1, valid):  # type: ignore[no-untyped-def]
     """Columns [x0, x1) and rows [y0, y1) of items into ``boxes`` [4,items]."""
+    stride = tl.cast(items, tl.int64)
     tl.store(boxes + item, x0, mask=valid)
-    tl.store(boxes + items + item, x1, mask=valid)
-    tl.store(boxes + 2 * items + item, y0, mask=valid)
-    tl.store(boxes + 3 * items + item, y1, mask=valid)
+    tl.store(boxes + stride + item, x1, mask=valid)
+    tl.store(boxes + 2 * stride + item, y0, mask=valid)
+    tl.store(boxes + 3 * stride + item, y1, mask=valid)
+
+
+@triton.jit
+def load_box(boxes, item, items, valid):  # type: ignore[no-untyped-def]
+    """What ``store_box`` has written; empty for items that are not."""
+    stride = tl.cast(items, tl.int64)
+    x0, x1 = tl.load(boxes + item, mask=valid, other=0), tl.load(boxes + stride + item, mask=valid, other=0)
+    y0, y1 = (
+        tl.load(boxes + 2 * stride + item, mask=valid, other=0), tl.load(boxes + 3 * stride + item, mask=valid, other=0)
+    )  # fmt: skip
+    return x0, x1, y0, y1
 
 
 @triton.jit

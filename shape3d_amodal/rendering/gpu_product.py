@@ -22,6 +22,7 @@ from shape3d_amodal.rendering.gpu_geometry import (
     clamp,
     direction,
     least,
+    load_box,
     load_face,
     load_triangle,
     most,
@@ -37,7 +38,7 @@ from shape3d_amodal.rendering.gpu_geometry import (
 from shape3d_amodal.rendering.reference import blur_radius
 from shape3d_amodal.rendering.topology import remembered
 
-RECORD = 16  # numbers a face: its corners, and x, y and half length of its edges; one is idle
+RECORD = 16  # numbers a face: its corners wound to the left, x, y and half length of its edges, how it was wound
 OPAQUE = tl.constexpr(2e-9)  # 1 - 2e-9 is 1 in float32
 FACES_TO_PLACE, FACES_A_CHECK = 128, 16
 FACES_AT_ONCE, WINDOW = 4, (8, 4)  # backward, a pixel of a face for each of 128 threads
@@ -45,14 +46,8 @@ FACES_AT_ONCE, WINDOW = 4, (8, 4)  # backward, a pixel of a face for each of 128
 
 def forward(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> tuple[Tensor]:
     """``verts`` [B,V,3] contiguous, ``faces`` [F,3] or [B,F,3], neither empty -> alpha [B,H,W]."""
-    faces = faces.contiguous()
-    B, F = len(verts), faces.shape[-2]
-    records, boxes = verts.new_empty(B, F, RECORD), faces.new_empty(4, B * F, dtype=torch.int32)
-    blocks = triton.cdiv(F, FACES_TO_PLACE)
-    place_kernel[(B * blocks,)](
-        verts, faces, records, boxes, verts.shape[1], F, F * (faces.ndim - 2), blocks, B * F, image_size, reach(sigma),
-        FACES=FACES_TO_PLACE, RECORD=RECORD, enable_fp_fusion=False,
-    )  # fmt: skip
+    records, boxes = place(verts, faces, image_size, sigma)
+    B, F, _ = records.shape
     bins = bin_by_tile(boxes, B, image_size, image_size)
     alpha = verts.new_empty(B, image_size, image_size)
     draw_kernel[(B * bins.tiles,)](
@@ -64,15 +59,29 @@ def forward(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> tupl
 
 def backward(verts: Tensor, faces: Tensor, alpha: Tensor, grad: Tensor, sigma: float) -> Tensor:
     """The gradient [B,V,3]."""
-    B, V, F = len(verts), verts.shape[1], faces.shape[-2]
+    size = alpha.shape[1]
+    records, boxes = place(verts, faces, size, sigma)  # as before: sooner found again than kept
+    B, F, _ = records.shape
     corner_grad = verts.new_empty(B, F, 3, 2)
     blocks = triton.cdiv(F, FACES_AT_ONCE)
     gradient_kernel[(B * blocks,)](
-        verts, faces.contiguous(), alpha, grad, corner_grad, V, F, F * (faces.ndim - 2), blocks, alpha.shape[1],
-        reach(sigma), blur_radius(sigma), exponent(sigma), 2 / sigma, FACES=FACES_AT_ONCE, WIDTH=WINDOW[0],
-        HEIGHT=WINDOW[1],
+        records, boxes, alpha, grad, corner_grad, F, blocks, B * F, size, blur_radius(sigma), exponent(sigma),
+        2 / sigma, FACES=FACES_AT_ONCE, WIDTH=WINDOW[0], HEIGHT=WINDOW[1], RECORD=RECORD,
     )  # fmt: skip
+    V = verts.shape[1]
     return sum_by_vertex(corner_grad, _corners_of(faces, V), V)
+
+
+def place(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> tuple[Tensor, Tensor]:
+    """The records of the faces [B,F,RECORD], and the boxes [4,B * F] of pixels that they may touch."""
+    B, V, F = len(verts), verts.shape[1], faces.shape[-2]
+    records, boxes = verts.new_empty(B, F, RECORD), verts.new_empty(4, B * F, dtype=torch.int32)
+    blocks = triton.cdiv(F, FACES_TO_PLACE)
+    place_kernel[(B * blocks,)](
+        verts, faces.contiguous(), records, boxes, V, F, F * (faces.ndim - 2), blocks, B * F, image_size, reach(sigma),
+        FACES=FACES_TO_PLACE, RECORD=RECORD, enable_fp_fusion=False,
+    )  # fmt: skip
+    return records, boxes
 
 
 @remembered
@@ -85,42 +94,28 @@ def exponent(sigma: float) -> float:
     return 1 / (math.log(2.0) * sigma)
 
 
-@triton.jit
-def _load_wound(verts, faces, vertices, count, stride, blocks, FACES: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A program's image and faces, their corners wound to the left, and how they were wound."""
-    b, f, valid = program_items(count, blocks, FACES)
-    i, j, k = load_face(faces + b * stride * 3, f, valid)
-    ax, ay, bx, by, cx, cy, turn = load_triangle(verts + b * vertices * 3, i, j, k, valid)
-    left = turn >= 0
-    corners = (
-        ax, ay, tl.where(left, bx, cx), tl.where(left, by, cy), tl.where(left, cx, bx), tl.where(left, cy, by)
-    )  # fmt: skip
-    return b, f, valid, corners, turn
-
-
-@triton.jit
-def _box(corners, turn, margin, size):  # type: ignore[no-untyped-def]
-    """The columns [x0, x1) and rows [y0, y1) that a face may touch; none if it does not count."""
-    ax, ay, bx, by, cx, cy = corners
-    x0, x1 = span(least(ax, bx, cx) - margin, most(ax, bx, cx) + margin, size)
-    y0, y1 = span(least(ay, by, cy) - margin, most(ay, by, cy) + margin, size)
-    return x0, tl.where(turn == 0, x0, x1), y0, y1
-
-
 @triton.jit(do_not_specialize=["vertices", "count", "stride", "blocks", "items", "size"])
 def place_kernel(  # type: ignore[no-untyped-def]
     verts, faces, records, boxes, vertices, count, stride, blocks, items, size, margin, FACES: tl.constexpr,
     RECORD: tl.constexpr
 ):  # fmt: skip
-    """Write each face's record [B,F,RECORD] and its box into ``boxes`` [4,B * F]."""
-    b, f, valid, corners, turn = _load_wound(verts, faces, vertices, count, stride, blocks, FACES)
-    x0, x1, y0, y1 = _box(corners, turn, margin, size)
+    """Write each face's record, and the columns and rows that it may touch; none if it does not count."""
+    b, f, valid = program_items(count, blocks, FACES)
+    i, j, k = load_face(faces + b * stride * 3, f, valid)
+    ax, ay, bx, by, cx, cy, turn = load_triangle(verts + b * vertices * 3, i, j, k, valid)
+    x0, x1 = span(least(ax, bx, cx) - margin, most(ax, bx, cx) + margin, size)
+    y0, y1 = span(least(ay, by, cy) - margin, most(ay, by, cy) + margin, size)
     item = b * count + f
-    store_box(boxes, item, items, x0, x1, y0, y1, valid)
-    ax, ay, bx, by, cx, cy = corners
+    store_box(boxes, item, items, x0, tl.where(turn == 0, x0, x1), y0, y1, valid)
+    left = turn >= 0
+    bx, by, cx, cy = (
+        tl.where(left, bx, cx), tl.where(left, by, cy), tl.where(left, cx, bx), tl.where(left, cy, by)
+    )  # fmt: skip
     ab, bc, ca = direction(ax, ay, bx, by), direction(bx, by, cx, cy), direction(cx, cy, ax, ay)
-    numbers = (ax, ay, ab[0], ab[1], ab[2], bx, by, bc[0], bc[1], bc[2], cx, cy, ca[0], ca[1], ca[2])
-    store_records(records, item, numbers, 15, turn != 0, valid, FACES, RECORD)
+    numbers = (
+        ax, ay, ab[0], ab[1], ab[2], bx, by, bc[0], bc[1], bc[2], cx, cy, ca[0], ca[1], ca[2], turn.to(tl.float32)
+    )  # fmt: skip
+    store_records(records, item, numbers, 16, turn != 0, valid, FACES, RECORD)
 
 
 @triton.jit
@@ -157,17 +152,25 @@ def draw_kernel(  # type: ignore[no-untyped-def]
             outside = tl.where(squared < cut, share, 1.0)
             clear *= tl.where(least(s_ab, s_bc, s_ca) > 0, e * share, outside)
         n = stop
-    tl.store(alpha + (b * size + row) * size + column, 1.0 - clear, mask=in_image)
+    tl.store(alpha + b * size * size + row * size + column, 1.0 - clear, mask=in_image)
 
 
 @triton.jit
-def _offset(px, py, ux, uy, x, y, half):  # type: ignore[no-untyped-def]
-    """s and r of pixels from edges [FACES], the squared distance, and how far from u to w the nearest point lies."""
-    half = half[:, None]
-    s, t = offset(px, py, ux[:, None], uy[:, None], x[:, None], y[:, None], half)
+def _load_edge(record, valid):  # type: ignore[no-untyped-def]
+    """Where edges [FACES,1] begin, their directions and half lengths."""
+    ux, uy = tl.load(record, mask=valid, other=0.0), tl.load(record + 1, mask=valid, other=0.0)
+    x, y = tl.load(record + 2, mask=valid, other=0.0), tl.load(record + 3, mask=valid, other=0.0)
+    return ux, uy, x, y, tl.load(record + 4, mask=valid, other=1.0)
+
+
+@triton.jit
+def _offset(px, py, edge):  # type: ignore[no-untyped-def]
+    """s and r of pixels from edges, the squared distance, and how far from u to w the nearest point lies."""
+    ux, uy, x, y, half = edge
+    s, t = offset(px, py, ux, uy, x, y, half)
     nearest = clamp(t, half)
     r = t - nearest
-    return s, r, s * s + r * r, 0.5 + 0.5 * nearest / tl.where(half > 0, half, 1.0)
+    return s, r, s * s + r * r, 0.5 + 0.5 * nearest / half
 
 
 @triton.jit
@@ -175,30 +178,32 @@ def _choose(is_ab, is_ca, ab, bc, ca):  # type: ignore[no-untyped-def]
     return tl.where(is_ab, ab, tl.where(is_ca, ca, bc))
 
 
-@triton.jit(do_not_specialize=["vertices", "count", "stride", "blocks", "size"])
+@triton.jit(do_not_specialize=["count", "blocks", "items", "size"])
 def gradient_kernel(  # type: ignore[no-untyped-def]
-    verts, faces, alpha, grad, corner_grad, vertices, count, stride, blocks, size, margin, cut, scale, factor,
-    FACES: tl.constexpr, WIDTH: tl.constexpr, HEIGHT: tl.constexpr
+    records, boxes, alpha, grad, corner_grad, count, blocks, items, size, cut, scale, factor, FACES: tl.constexpr,
+    WIDTH: tl.constexpr, HEIGHT: tl.constexpr, RECORD: tl.constexpr
 ):  # fmt: skip
     """Write the gradient by the corners of ``FACES`` faces, [B,F,3,2]."""
-    b, f, valid, corners, turn = _load_wound(verts, faces, vertices, count, stride, blocks, FACES)
-    x0, x1, y0, y1 = _box(corners, turn, margin, size)
-    ax, ay, bx, by, cx, cy = corners
-    x_ab, y_ab, half_ab = direction(ax, ay, bx, by)
-    x_bc, y_bc, half_bc = direction(bx, by, cx, cy)
-    x_ca, y_ca, half_ca = direction(cx, cy, ax, ay)
+    b, f, valid = program_items(count, blocks, FACES)
+    item = b * count + f
+    alpha, grad = alpha + b * size * size, grad + b * size * size
+    x0, x1, y0, y1 = load_box(boxes, item, items, valid)
+    across, number = windows(x0, x1, y0, y1, WIDTH, HEIGHT)
+    drawn = number > 0
+    record = records + item[:, None] * RECORD
+    ab, bc = _load_edge(record, drawn[:, None]), _load_edge(record + 5, drawn[:, None])
+    ca = _load_edge(record + 10, drawn[:, None])
     gax = tl.zeros([FACES, WIDTH * HEIGHT], tl.float32)
     gay, gbx, gby, gcx, gcy = gax, gax, gax, gax, gax
-    across, number = windows(x0, x1, y0, y1, WIDTH, HEIGHT)
     for n in range(tl.max(number)):
         column, row, near = window_pixels(n, x0, x1, y0, y1, across, WIDTH, HEIGHT)
-        pixel = (b * size + row) * size + column
+        pixel = row * size + column
         clear = 1.0 - tl.load(alpha + pixel, mask=near, other=1.0)
         weight = factor * clear * tl.load(grad + pixel, mask=near, other=0.0)
         px, py = centre(column, size), centre(row, size)
-        s_ab, r_ab, d_ab, w_ab = _offset(px, py, ax, ay, x_ab, y_ab, half_ab)
-        s_bc, r_bc, d_bc, w_bc = _offset(px, py, bx, by, x_bc, y_bc, half_bc)
-        s_ca, r_ca, d_ca, w_ca = _offset(px, py, cx, cy, x_ca, y_ca, half_ca)
+        s_ab, r_ab, d_ab, w_ab = _offset(px, py, ab)
+        s_bc, r_bc, d_bc, w_bc = _offset(px, py, bc)
+        s_ca, r_ca, d_ca, w_ca = _offset(px, py, ca)
         is_ab, is_ca = d_ab <= tl.minimum(d_bc, d_ca), d_ca < tl.minimum(d_ab, d_bc)
         squared = least(d_ab, d_bc, d_ca)
         e = tl.exp2(-squared * scale)
@@ -206,15 +211,15 @@ def gradient_kernel(  # type: ignore[no-untyped-def]
         outside = tl.where(squared < cut, e * share, 0.0)
         g = weight * tl.where(least(s_ab, s_bc, s_ca) > 0, -share, outside)
         s, r = _choose(is_ab, is_ca, s_ab, s_bc, s_ca), _choose(is_ab, is_ca, r_ab, r_bc, r_ca)
-        x = _choose(is_ab, is_ca, x_ab[:, None], x_bc[:, None], x_ca[:, None])
-        y = _choose(is_ab, is_ca, y_ab[:, None], y_bc[:, None], y_ca[:, None])
+        x, y = _choose(is_ab, is_ca, ab[2], bc[2], ca[2]), _choose(is_ab, is_ca, ab[3], bc[3], ca[3])
         gx, gy = g * (r * x - s * y), g * (r * y + s * x)
         a = _choose(is_ab, is_ca, 1.0 - w_ab, 0.0, w_ca)
         c = _choose(is_ab, is_ca, 0.0, w_bc, 1.0 - w_ca)
         gax, gay = gax + gx * a, gay + gy * a
         gbx, gby = gbx + gx * (1.0 - a - c), gby + gy * (1.0 - a - c)
         gcx, gcy = gcx + gx * c, gcy + gy * c
-    first = corner_grad + (b * count + f) * 6
+    turn = tl.load(records + item * RECORD + 15, mask=drawn, other=1.0)
+    first = corner_grad + item * 6
     second, third = first + tl.where(turn < 0, 4, 2), first + tl.where(turn < 0, 2, 4)
     tl.store(first, tl.sum(gax, axis=1), mask=valid)
     tl.store(first + 1, tl.sum(gay, axis=1), mask=valid)
