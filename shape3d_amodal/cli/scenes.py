@@ -64,8 +64,8 @@ def scenes(
     if layout == "shards":
         _shards(out, config, _options(given, overrides), shard, workers)
         return
-    if misplaced := [name for name in ("shard", "shard_size") if (shard, shard_size)[name == "shard_size"] is not None]:
-        raise UsageError(f"--{misplaced[0].replace('_', '-')}: shards are made with --layout shards")
+    if shard is not None or shard_size is not None or workers != 1:
+        raise UsageError("--shard, --shard-size and --workers go with shards: give --count, or --layout shards")
     if layout == "kins":
         _kins(out, config, _options(given, overrides))
     else:

@@ -91,7 +91,8 @@ class SceneCrops(Dataset[CropArrays]):
         unknown = {self._meshes.category(name) for name in self._meshes.names} - set(CATEGORIES)
         if unknown:
             raise DataError(
-                f"expected categories among {', '.join(CATEGORIES)}, got {', '.join(sorted(unknown))}; rename them",
+                f"expected categories among {', '.join(CATEGORIES)}, got {', '.join(sorted(unknown))}; rename them, "
+                "or take ShapeNet as shapenet13:FOLDER",
                 file=config.meshes,
             )
 

@@ -290,8 +290,9 @@ def test_command(made: Path, box_folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert main([*command, "--workers", "0"]) == 2
     assert main([*command, "--seed", "5"]) == 3
     assert main(["scenes", "--out", str(tmp_path), "--count", "5", "--layout", "folder"]) == 2
-    assert main(["scenes", "--out", str(tmp_path), "--shard", "0/2"]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 5
+    for misplaced in (["--shard", "0/2"], ["--workers", "2"], ["--layout", "kins", "--shard-size", "9"]):
+        assert main(["scenes", "--out", str(tmp_path), *misplaced]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 7
 
 
 @pytest.mark.slow
