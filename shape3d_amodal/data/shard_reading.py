@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class SceneShards:
 
     Args:
         folder: holds tar files with their manifests.
+        numbers: the shards to read, by number; all by default. Annotations are in memory, a few KB a scene.
         verify: compare every tar's SHA-256 with its manifest's first.
 
     Attributes:
@@ -33,9 +35,12 @@ class SceneShards:
         DataError: there are no shards, one is unfinished or damaged, or they are of different sets.
     """
 
-    def __init__(self, folder: str | Path, *, verify: bool = True) -> None:
+    def __init__(self, folder: str | Path, *, numbers: Iterable[int] | None = None, verify: bool = True) -> None:
         folder = Path(folder)
-        manifests = [folder / f"{tar.stem}.json" for tar in sorted(folder.glob("scenes-*.tar"))]
+        stems = sorted(tar.stem for tar in folder.glob("scenes-*.tar"))
+        if numbers is not None:
+            stems = [f"scenes-{number:06d}" for number in numbers]
+        manifests = [folder / f"{stem}.json" for stem in stems]
         if not manifests:
             raise DataError("expected shards, such as scenes-000000.tar, found none", file=folder)
         self._pictures: dict[int, tuple[Path, TarMember]] = {}
@@ -43,7 +48,7 @@ class SceneShards:
         images: list[AmodalImage] = []
         for path in manifests:
             if not path.exists():
-                raise DataError("the shard is unfinished; run `scenes` again to finish it", file=path)
+                raise DataError("no such finished shard; run `scenes` again to finish it", file=path)
             manifest = shards.read_manifest(path)
             if identity not in (None, manifest["identity"]):
                 raise DataError("is of another set than the shards before it; keep one set a folder", file=path)

@@ -204,7 +204,7 @@ def test_a_damaged_shard_is_refused_and_made_anew(damage: str, made: Path, box_f
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("scenes-000001.json", None, r"scenes-000001\.json: the shard is unfinished"),
+        ("scenes-000001.json", None, r"scenes-000001\.json: no such finished shard"),
         ("scenes-000001.json", {"identity": "0"}, "is of another set"),
         ("scenes-000001.json", {"format": "x"}, "expected the manifest of a shard"),
         ("scenes-000001.json", {"tar": "../a.tar"}, r"scenes-000001\.json: tar: expected a relative name"),
@@ -224,6 +224,14 @@ def test_bad_manifests(name: str, change: dict[str, Any] | None, message: str, m
         (tmp_path / name).write_text(json.dumps({**json.loads((made / name).read_text()), **change}))
     with pytest.raises(DataError, match=message):
         SceneShards(tmp_path)
+
+
+def test_some_shards_alone(made: Path) -> None:
+    back = SceneShards(made, numbers=[2, 1])
+    assert [image.id for image in back.dataset.images] == [21, 22, 23, *range(11, 21)]
+    assert back.image(back.dataset.images[0]).shape == (32, 32, 3)
+    with pytest.raises(DataError, match=r"scenes-000003\.json: no such finished shard"):
+        SceneShards(made, numbers=[3])
 
 
 def test_a_folder_without_shards(tmp_path: Path) -> None:
