@@ -57,6 +57,7 @@ def convert(
     out: Path,
     masks: Literal["rle", "polygons"] = "rle",
     drop_invalid: bool = False,
+    classes: Path | None = None,
 ) -> None:
     """Write an annotation file in another format and tell, a line each, what that cannot hold.
 
@@ -66,13 +67,19 @@ def convert(
         out: file to write.
         masks: how KINS 2020 holds its masks; polygons give the same pixels back, and more bytes.
         drop_invalid: leave out records with errors, and tell which.
+        classes: YAML file that maps names to classes, such as COCOA's free text (docs/data.md shows one).
     """
+    from shape3d_amodal.config import load_config
+    from shape3d_amodal.data.class_map import ClassMap
     from shape3d_amodal.data.conversion import convert
 
+    mapping = None if classes is None else load_config(classes, ClassMap)
     out.parent.mkdir(parents=True, exist_ok=True)
-    done = convert(annotations, out, to, form=masks, drop_invalid=drop_invalid)
+    done = convert(annotations, out, to, form=masks, drop_invalid=drop_invalid, classes=mapping)
     for error in done.left_out:
         print(f"left out: {error.field}: {error.problem}")
+    for name, number in done.unclassed.most_common():
+        print(f"no class: {name}, {_counted(number, 'object')}")
     for loss in done.losses:
         print(f"not held: {loss}")
     objects = sum(len(image.instances) for image in done.dataset.images)

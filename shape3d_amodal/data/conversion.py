@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from shape3d_amodal.data.class_map import ClassMap, map_classes
 from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal, write_d2sa
 from shape3d_amodal.data.formats.cocoa import write_cocoa
 from shape3d_amodal.data.formats.detect import read_annotations, read_dataset
@@ -34,41 +36,54 @@ class Conversion:
     """What a conversion did.
 
     Attributes:
-        dataset: what was read.
+        dataset: what was written.
         source: the format that the file's keys have shown.
         left_out: the errors of records that were left out.
+        unclassed: objects without a class by name, where classes were mapped.
         losses: what differs when the new file is read again, and what was never read, a line each.
     """
 
     dataset: AmodalDataset
     source: str
     left_out: tuple[DataError, ...]
+    unclassed: Counter[str]
     losses: tuple[str, ...]
 
 
 def convert(
-    source: str | Path, target: str | Path, to: FormatName, *, form: MaskForm = "rle", drop_invalid: bool = False
+    source: str | Path,
+    target: str | Path,
+    to: FormatName,
+    *,
+    form: MaskForm = "rle",
+    drop_invalid: bool = False,
+    classes: ClassMap | None = None,
 ) -> Conversion:
     """Write the annotations of ``source`` to ``target`` in the format ``to``, then read them again and compare.
 
     Args:
         form: how KINS 2020 holds its masks; the other formats have one form.
         drop_invalid: leave out records with errors instead of refusing the file.
+        classes: maps the names of the file to classes before it is written.
 
     Raises:
         DataError: ``source`` cannot be read, an object lacks an amodal mask that ``to`` needs, or ``target`` cannot be
             written.
+        UsageError: ``classes`` contradicts itself.
     """
     listener = _Dropper() if drop_invalid else Listener()
     reading = read_annotations(source, listener)
+    dataset, unclassed = reading.dataset, Counter[str]()
+    if classes is not None:
+        dataset, unclassed = map_classes(dataset, classes)
     if to == "kins2020":
-        write_kins2020(target, reading.dataset, form=form)
+        write_kins2020(target, dataset, form=form)
     else:
-        _WRITERS[to](target, reading.dataset)
+        _WRITERS[to](target, dataset)
     unread = [f"{key} is not read" for key in reading.unread]
-    losses = (*unread, *(_explained(loss, to) for loss in differences(reading.dataset, read_dataset(target))))
+    losses = (*unread, *(_explained(loss, to) for loss in differences(dataset, read_dataset(target))))
     left_out = tuple(listener.errors) if isinstance(listener, _Dropper) else ()
-    return Conversion(reading.dataset, reading.layout.name, left_out, losses)
+    return Conversion(dataset, reading.layout.name, left_out, unclassed, losses)
 
 
 def differences(before: AmodalDataset, after: AmodalDataset) -> list[str]:
