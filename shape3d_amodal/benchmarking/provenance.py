@@ -82,4 +82,4 @@ def machine() -> str:
 
 def command() -> str:
     """The command line of this process, as a shell takes it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join(["shape3d-amodal", *sys.argv[1:]])

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic_core import to_jsonable_python
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.image_pictures import image_groups
 from shape3d_amodal.benchmarking.latex import escape, to_latex
+from shape3d_amodal.benchmarking.methods import KINDS, MethodOptions
 from shape3d_amodal.benchmarking.pictures import MOST_PANELS, case_groups
 from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
 from shape3d_amodal.benchmarking.views import RunViews
@@ -172,13 +173,28 @@ def _facts(scores: Sequence[RunScores], command: str) -> Facts:
 def _told(method: MethodScore) -> str:
     """What a method is, what it was told and how it ran."""
     parts = [method.options.note] if method.options.note else []
-    options = to_jsonable_python(method.options).items()
+    parts.append(next(kind for kind, known in KINDS.items() if type(method.options) is known))
+    options = _chosen(method.options).items()
     parts += [f"{key} {json.dumps(value)}" for key, value in options if key not in ("note", "depth_order")]
     parts.append("depth order given" if method.options.depth_order else "depth order not given")
     if method.record is not None:
         run = method.record
         parts.append(f"{run.threads} thread(s) in {run.processes} process(es) on {run.device}, commit {run.commit}")
     return "; ".join(parts)
+
+
+def _chosen(options: MethodOptions) -> dict[str, Any]:
+    """The options that are names, such as weights, and those that are not at their defaults, as JSON values."""
+    chosen = {}
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if value == "" or (value == field.default and not isinstance(value, str)):
+            continue
+        if is_dataclass(value) and is_dataclass(field.default):
+            own, default = to_jsonable_python(value), to_jsonable_python(field.default)
+            value = {key: own[key] for key in own if own[key] != default[key]}
+        chosen[field.name] = to_jsonable_python(value)
+    return chosen
 
 
 def _json(one: RunScores) -> dict[str, Any]:

@@ -170,7 +170,7 @@ class RunViews:
         return (
             ""
             if shown == len(self.tables)
-            else f"{self.run.focus} and the {shown - 1} best others; all are in the tables."
+            else f"Shown are {self.run.focus} and the {shown - 1} best others; all are in the tables."
         )
 
 

@@ -16,14 +16,16 @@ from drawn_data import benchmark, draw_data
 
 from shape3d_amodal.benchmarking.image_pictures import image_groups, mean_best_iou
 from shape3d_amodal.benchmarking.latex import to_latex
+from shape3d_amodal.benchmarking.methods import ConvexHullOptions, PipelineOptions, ResultsOptions
 from shape3d_amodal.benchmarking.pictures import case_groups
-from shape3d_amodal.benchmarking.report import write_reports
+from shape3d_amodal.benchmarking.report import _chosen, write_reports
 from shape3d_amodal.benchmarking.runner import RunScores, run_benchmark
 from shape3d_amodal.benchmarking.views import RunViews, occlusion_curve
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import read_results, write_results
 from shape3d_amodal.evaluation.completion_table import COUNTS, CompletionTable
 from shape3d_amodal.evaluation.tables import Table
+from shape3d_amodal.refinement.fit import FitConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,6 +104,15 @@ def test_page_needs_no_network_and_shows_all(written):
         "mIoU, occluded mIoU, overall, intervals, two by level, costs; tables are not shared"
     )
     assert text.count("<article") == 6 + 4
+
+
+def test_only_what_was_chosen_is_told():
+    options = PipelineOptions(note="n", fit=FitConfig(steps=30, starts=3))
+    names = {"weights": "open13", "refine": "full"}
+    assert _chosen(options) == {"note": "n", **names, "fit": {"steps": 30, "starts": 3}}
+    assert _chosen(PipelineOptions(gap_px=1)) == {**names, "gap_px": 1}
+    assert _chosen(ConvexHullOptions(background=False)) == {"background": False}
+    assert _chosen(ResultsOptions(file={"a": Path("b.json")})) == {"file": {"a": "b.json"}}
 
 
 def test_latex_by_hand():
