@@ -82,6 +82,7 @@ class AmodalInstance:
             two that overlap, the smaller is in front. None where unknown.
         cluster: which of the image's groups of overlapping objects it belongs to; None where the image is not divided.
         ignore: present in the image but not scored.
+        crowd: several objects under one mask (COCO's ``iscrowd``), which is ignored, too.
         is_stuff: an amorphous region such as sky, no countable thing.
         mesh: name of the source mesh, for scenes made from meshes; never given to a model.
         viewpoint: azimuth_deg and elevation_deg of the camera as seen from the middle of the object, in the object's
@@ -96,6 +97,7 @@ class AmodalInstance:
     depth_order: int | None = None
     cluster: int | None = None
     ignore: bool = False
+    crowd: bool = False
     is_stuff: bool = False
     mesh: str | None = None
     viewpoint: dict[str, float] | None = None

@@ -23,6 +23,7 @@ def images(draw: st.DrawFn, index: int, category_ids: list[int], *, whole: bool)
         known = whole or draw(st.booleans())
         if not known:
             visible[-1, -1] = True
+        ignore = draw(st.booleans())
         instances.append(
             AmodalInstance(
                 id=10 * index + number,
@@ -32,7 +33,8 @@ def images(draw: st.DrawFn, index: int, category_ids: list[int], *, whole: bool)
                 occlude_rate=float((amodal & ~visible).sum() / amodal.sum()) if known else None,
                 depth_order=draw(st.none() | st.integers(0, 5)),
                 cluster=draw(st.integers(0, 2)) if divided else None,
-                ignore=draw(st.booleans()),
+                ignore=ignore,
+                crowd=ignore and draw(st.booleans()),
                 is_stuff=draw(st.booleans()),
                 mesh=draw(st.none() | st.text(max_size=5)),
                 viewpoint=draw(ANGLES),

@@ -105,7 +105,11 @@ def _explained(loss: str, to: FormatName) -> str:
     return f"{loss}: {_NOTES.get((to, loss.split()[0]), 'the format has no place for it')}"
 
 
+_CROWDS = "ignored objects are written as crowds"
 _NOTES: dict[tuple[FormatName, str], str] = {
+    ("kins2020", "crowd"): _CROWDS,
+    ("kins2019", "crowd"): _CROWDS,
+    ("d2sa", "crowd"): _CROWDS,
     ("kins2020", "depth_order"): "counted anew in each cluster, from 1 on, 0 for what overlaps no other",
     ("kins2020", "cluster"): "the overlaps of the amodal masks decide",
     ("cocoa", "depth_order"): "counted anew in the whole image",

@@ -77,8 +77,14 @@ def test_optional_fields(tmp_path: Path) -> None:
     assert instance.occlude_rate == 0.5  # follows from the masks, whatever the file says
 
 
-def test_crowds_are_ignored(tmp_path: Path) -> None:
-    assert only(read(tmp_path, document(iscrowd=1))).ignore
+@pytest.mark.parametrize(
+    ("flags", "ignore", "crowd"), [((1, 0), True, False), ((0, 1), True, True), ((1, 1), True, True)]
+)
+def test_crowds_are_ignored_and_stay_crowds(tmp_path: Path, flags: tuple[int, int], ignore: bool, crowd: bool) -> None:
+    dataset = read(tmp_path, document(ignore=flags[0], iscrowd=flags[1]))
+    assert (only(dataset).ignore, only(dataset).crowd) == (ignore, crowd)
+    write_coco_amodal(tmp_path / "again.json", dataset)
+    assert read_dataset(tmp_path / "again.json") == dataset
 
 
 def test_null_means_unknown(tmp_path: Path) -> None:

@@ -22,13 +22,18 @@ from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 LAYOUT = {"d2sa": "coco_amodal"}
+NEITHER = {"crowd": False, "is_stuff": False, "mesh": None, "viewpoint": None, "depth_order": None, "cluster": None}
 FORGOTTEN: dict[str, dict[str, Any]] = {
     "coco_amodal": {},
-    "kins2020": {"is_stuff": False, "mesh": None, "viewpoint": None, "depth_order": None, "cluster": None},
-    "kins2019": {"is_stuff": False, "mesh": None, "viewpoint": None, "depth_order": None, "cluster": None},
-    "d2sa": {"is_stuff": False, "mesh": None, "viewpoint": None, "depth_order": None, "cluster": None},
-    "cocoa": {"id": 0, "category_id": 0, "ignore": False, "mesh": None, "viewpoint": None}
-    | {"depth_order": None, "cluster": None},
+    "kins2020": NEITHER,
+    "kins2019": NEITHER,
+    "d2sa": NEITHER,
+    "cocoa": {
+        "id": 0,
+        "category_id": 0,
+        "ignore": False,
+        **{key: NEITHER[key] for key in NEITHER if key != "is_stuff"},
+    },
 }
 """What a format does not hold, or holds in its own way, which the tests below look at one by one."""
 

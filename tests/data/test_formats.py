@@ -197,7 +197,8 @@ def test_crowds_are_ignored_in_every_format(tmp_path: Path) -> None:
     for make in (annotated.kins2019, annotated.kins2020, annotated.cocoa_cls):
         document = make()
         document["annotations"][1]["iscrowd"] = 1
-        assert [one.ignore for one in read(tmp_path, document).instances] == [False, True, False]
+        instances = read(tmp_path, document).instances
+        assert [one.ignore for one in instances] == [one.crowd for one in instances] == [False, True, False]
 
 
 def test_unknown_keys_of_the_first_record_do_not_hide_the_format(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def _record(instance: AmodalInstance, image: AmodalImage) -> dict[str, Any]:
         **_masks(instance),
         **{key: value for key, value in own.items() if value is not None},
         "ignore": int(instance.ignore),
-        "iscrowd": 0,
+        "iscrowd": int(instance.crowd),
     }
     return {**record, "isStuff": 1} if instance.is_stuff else record
 

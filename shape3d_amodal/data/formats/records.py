@@ -137,6 +137,7 @@ def find_object(record: Record, layout: Layout, image: AmodalImage, *, identity:
         cluster=record.optional(layout.cluster, int) if layout.cluster else None,
         # A crowd is no single object, so it is never scored.
         ignore=record.flag("ignore") or record.flag("iscrowd"),
+        crowd=record.flag("iscrowd"),
         is_stuff=record.flag("isStuff"),
         mesh=record.optional("mesh", str),
         viewpoint=_viewpoint(record),
