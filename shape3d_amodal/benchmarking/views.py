@@ -114,7 +114,7 @@ class RunViews:
         series = []
         for method in self._few():
             own = self.tables[method].by_category()
-            values = [_percent(own[name].values.get(metric.name, NAN)) if name in own else NAN for name in names]
+            values = [100 * own[name].values.get(metric.name, NAN) if name in own else NAN for name in names]
             series.append(self._series(method, values, [self.interval(method, metric.name, name) for name in names]))
         return BarChart(title=f"{metric.title} by category", groups=names, series=tuple(series), note=self._left_out())
 
@@ -149,7 +149,7 @@ class RunViews:
             levels = {name: self.tables[name].by_level() for name in self._few()}
             ticks = tuple(next(iter(levels.values())))
             series = tuple(
-                self._series(name, [_percent(score.values.get(metric.name, NAN)) for score in own.values()])
+                self._series(name, [100 * score.values.get(metric.name, NAN) for score in own.values()])
                 for name, own in levels.items()
             )
             title = f"{metric.title} by occlusion"
@@ -198,10 +198,6 @@ def _value(table: ScoreTable, metric: Metric) -> float:
 
 def _shown(value: float, share: bool) -> float:
     return 100 * value if share else value
-
-
-def _percent(value: float) -> float:
-    return 100 * value
 
 
 def _cost(method: MethodScore) -> tuple[float, float]:

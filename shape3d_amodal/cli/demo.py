@@ -41,17 +41,10 @@ def demo(
     from shape3d_amodal.visualization.cases import gallery
 
     scenes = config or Path(__file__).resolve().parents[2] / "configs" / "open13" / "test.yaml"
-    pipeline: dict[str, Any] = {"kind": "pipeline", "weights": weights, "fit": {"steps": fit_steps}}
-    methods: dict[str, dict[str, Any]] = {
-        "visible only": {"kind": "visible_only"},
-        "convex hull": {"kind": "convex_hull"},
-        _SILHOUETTE: {**pipeline, "refine": "none", "note": "the bare rendered mesh"},
-        _OURS: {**pipeline, "note": "all stages"},
-    }
     benchmark = resolve(
         BenchmarkConfig(
             data={"scenes": DataConfig(scenes=scenes, set=(f"per_category={per_category}",))},
-            methods={name: {**options, "depth_order": depth_order} for name, options in methods.items()},
+            methods=_methods(weights, fit_steps, depth_order),
             runs=(RunConfig(data="scenes", title="Results"),),
             device=device,
             threads=0,
@@ -72,3 +65,14 @@ def demo(
     write_atomic(out / "gallery.png", png_bytes(gallery(rows)))
     print((out / "tables.md").read_text(encoding="utf-8"))
     print(f"report: {out / 'report.html'}")
+
+
+def _methods(weights: str, fit_steps: int, depth_order: bool) -> dict[str, dict[str, Any]]:
+    pipeline = {"kind": "pipeline", "weights": weights, "fit": {"steps": fit_steps}}
+    methods: dict[str, dict[str, Any]] = {
+        "visible only": {"kind": "visible_only"},
+        "convex hull": {"kind": "convex_hull"},
+        _SILHOUETTE: {**pipeline, "refine": "none", "note": "the bare rendered mesh"},
+        _OURS: {**pipeline, "note": "all stages"},
+    }
+    return {name: {**options, "depth_order": depth_order} for name, options in methods.items()}
