@@ -126,7 +126,8 @@ def main() -> None:
         rows.append(f"| {form} | {size} | {counts} | {processor:.1f} | {clock:.1f} | {memory:.2f} |")
         print(rows[-1], flush=True)
     if arguments.write:
-        write_section("data", "Annotations", "python benchmarks/data.py --write", "\n".join(rows))
+        note = "Processor seconds are user and system time; the wall clock also counts what else ran on the core."
+        write_section("data", "Annotations", "python benchmarks/data.py --write", "\n".join([*rows, "", note]))
 
 
 if __name__ == "__main__":
