@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +23,7 @@ from shape3d_amodal.evaluation.instance_metrics import (
 )
 from shape3d_amodal.evaluation.interface import Interval, Score, ScoreTable
 from shape3d_amodal.evaluation.matching import (
+    IGNORED_ALWAYS,
     IOU_THRESHOLDS,
     MAX_DETECTIONS,
     RECALL_THRESHOLDS,
@@ -42,7 +44,6 @@ COLUMNS = (
 """The columns of the rows that workers hand on."""
 WRONG, RIGHT, UNKNOWN = 1, 2, 3
 
-_PLACES = np.arange(len(IOU_THRESHOLDS))
 _READINGS = {
     "ap": ("all", slice(None)),
     "ap50": ("all", slice(0, 1)),
@@ -73,31 +74,54 @@ class _Ranking:
     def __init__(self, rows: NDArray[np.int64], images: NDArray[np.int64]) -> None:
         detections, self.instances = rows[rows[:, 3] == 1], rows[rows[:, 3] == 0]
         scores = detections[:, 5].copy().view(np.float64)
-        ranked = detections[np.lexsort((detections[:, 4], detections[:, 0], -scores))]
-        self._once = np.ones(len(images), np.int64)
-        self._columns = {name: np.ascontiguousarray(ranked[:, COLUMNS.index(name)]) for name in ("id", *SUBSETS)}
-        self._images = np.searchsorted(images, ranked[:, 0])
+        self._ranked = detections[np.lexsort((detections[:, 4], detections[:, 0], -scores))]
+        self._images = np.searchsorted(images, self._ranked[:, 0])
         self._homes = np.searchsorted(images, self.instances[:, 0])
+        self._count = len(images)
+        self._curves: dict[tuple[str, int], _Curve] = {}
 
-    def read(
-        self, subset: str, most: int = MAX_DETECTIONS, times: NDArray[np.int64] | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Average precision and recall at each threshold [10]; NaN without an instance that counts.
+    def curve(self, subset: str, most: int = MAX_DETECTIONS) -> _Curve:
+        """What average precision and recall over a subset are read from.
 
         Args:
             most: detections of an image that are looked at.
-            times: how often each image counts [I].
         """
-        times = self._once if times is None else times
-        positives = int((self.instances[:, COLUMNS.index(subset)] * times[self._homes]).sum())
+        if (subset, most) not in self._curves:
+            column = COLUMNS.index(subset)
+            outcomes = self._ranked[:, column]
+            kept = (self._ranked[:, 4] < most) & (outcomes != IGNORED_ALWAYS)
+            homes = self._homes[self.instances[:, column] > 0]
+            positives = np.bincount(homes, minlength=self._count)
+            self._curves[subset, most] = _Curve(outcomes[kept], self._images[kept], positives)
+        return self._curves[subset, most]
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """What decides on the precision and the recall of a set of instances.
+
+    Attributes:
+        outcomes: [D] of the detections by falling score.
+        images: [D] place of each one's image.
+        positives: [I] instances of each image that count.
+    """
+
+    outcomes: NDArray[np.int64]
+    images: NDArray[np.int64]
+    positives: NDArray[np.int64]
+
+    def read(self, times: NDArray[np.int64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Average precision and recall at each threshold [10]; NaN without an instance that counts.
+
+        Args:
+            times: how often each image counts [I]; once by default.
+        """
+        times = np.ones_like(self.positives) if times is None else times
+        positives = int(self.positives @ times)
         if positives == 0:
-            return np.full(len(_PLACES), np.nan), np.full(len(_PLACES), np.nan)
-        outcomes, images = self._columns[subset], self._images
-        if most < MAX_DETECTIONS:
-            first = self._columns["id"] < most
-            outcomes, images = outcomes[first], images[first]
+            return np.full(len(IOU_THRESHOLDS), np.nan), np.full(len(IOU_THRESHOLDS), np.nan)
         result: tuple[NDArray[np.float64], NDArray[np.float64]] = precision_and_recall(
-            outcomes, images, times, positives, _PLACES, RECALL_THRESHOLDS
+            self.outcomes, self.images, times, positives, len(IOU_THRESHOLDS), RECALL_THRESHOLDS
         )
         return result
 
@@ -164,7 +188,7 @@ class InstanceTable(ScoreTable):
         for _ in range(samples):
             times = np.bincount(rng.integers(0, count, count), minlength=count)
             for (kind, subset), own in wanted.items():
-                read = [self._rankings[kind, key].read(subset, times=times)[0] for key in self.names]
+                read = [self._rankings[kind, key].curve(subset).read(times)[0] for key in self.names]
                 for metric, places in own.items():
                     drawn[metric].append([float(averages[places].mean()) for averages in read])
         result = {}
@@ -194,7 +218,7 @@ class InstanceTable(ScoreTable):
             values: dict[str, float] = {}
             for kind in KINDS:
                 values |= self._values(kind, key)
-            values[OVER15_AP.name] = float(self._rankings["amodal", key].read("over15")[0].mean())
+            values[OVER15_AP.name] = float(self._rankings["amodal", key].curve("over15").read()[0].mean())
             instances = self._rankings["amodal", key].instances
             values[OCCLUSION_ACCURACY.name] = _accuracy(instances)
             result[name] = Score(counts=self._counts(instances), values=values)
@@ -207,10 +231,10 @@ class InstanceTable(ScoreTable):
         ranking = self._rankings[kind, key]
         values = {}
         for name, (own, places) in _READINGS.items():
-            averages, _ = ranking.read(subset if own == "all" else own)
+            averages, _ = ranking.curve(subset if own == "all" else own).read()
             values[f"{kind}_{name}"] = float(averages[places].mean())
         for name, most in _RECALLS.items():
-            values[f"{kind}_{name}"] = float(ranking.read(subset, most)[1].mean())
+            values[f"{kind}_{name}"] = float(ranking.curve(subset, most).read()[1].mean())
         return values
 
     def _given(self, kind: str) -> bool:

@@ -121,6 +121,18 @@ def test_ignored_and_unlabelled_instances_do_not_count():
         table.without("rifle")
 
 
+@pytest.mark.parametrize(("crowd", "ap"), [(True, 1), (False, 1 / 3)])
+def test_a_crowd_takes_all_detections_that_lie_in_it(crowd, ap):
+    # Both detections on the right lie in the ignored region, of which each covers a quarter.
+    truth = dataset(instance(1, CHAIR, LEFT, LEFT), instance(2, CHAIR, RIGHT, RIGHT, ignore=True, crowd=crowd))
+    parts = [found(drawn("....#...", "....#..."), 0.9), found(drawn(".....#..", ".....#.."), 0.9)]
+    score = evaluate_instances(truth, [*parts, found(LEFT, 0.8)]).score
+    assert score["amodal_ap"] == pytest.approx(ap)
+    # Of this one only a third lies in it.
+    outside = [found(drawn("...##...", "...#...."), 0.9)] * 2
+    assert evaluate_instances(truth, [*outside, found(LEFT, 0.8)]).score["amodal_ap"] == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize("truth", [dataset(), dataset(instance(1, CHAIR, LEFT, LEFT, ignore=True))])
 def test_nothing_to_score_is_an_error(truth):
     with pytest.raises(DataError, match="expected instances"):
@@ -163,7 +175,9 @@ def random_case(seed: int, images: int, most: int = 6):
             amodal = rectangle()
             visible = amodal & ~rectangle() if rng.random() < 0.6 else amodal
             category = int(rng.choice([CHAIR, RIFLE]))
-            instances.append(instance(number, category, visible, amodal, ignore=bool(rng.random() < 0.1)))
+            ignore = bool(rng.random() < 0.2)
+            crowd = ignore and bool(rng.random() < 0.5)
+            instances.append(instance(number, category, visible, amodal, ignore=ignore, crowd=crowd))
             for _ in range(int(rng.integers(0, 3))):
                 guess = shaken(amodal)
                 score = float(rng.integers(0, 8)) / 8  # many ties
@@ -191,11 +205,11 @@ def coco_numbers(data, results, kind, measure, ranges, engine=(COCO, COCOeval)):
             if kind != "amodal" and masks.area(mask) == 0:
                 continue
             value = masks.area(mask) if measure == "area" else area(hidden, one.amodal)
-            # An ignored instance is put out of all ranges; pycocotools' own flag is for crowds.
+            # An ignored instance that is no crowd is put out of all ranges; pycocotools knows no other ones.
             annotations.append(
                 {
                     "id": one.id, "image_id": image.id, "category_id": one.category_id, "segmentation": mask.to_coco(),
-                    "area": -1.0 if one.ignore else value, "iscrowd": 0,
+                    "area": -1.0 if one.ignore else value, "iscrowd": int(one.crowd),
                 }
             )  # fmt: skip
     for one in results:
