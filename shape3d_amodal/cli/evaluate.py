@@ -41,8 +41,9 @@ def evaluate(
         out: folder to write <track>.md and <track>.json to; without it, the tables are only printed.
         boundary: completion: also boundary IoU.
         without: categories to leave out of a second mean.
-        by_level: also by occlusion level.
-        allow_missing: annotated instances without a result count 0 instead of being an error.
+        by_level: completion, instance: also by occlusion level.
+        allow_missing: annotated instances without a result count 0 instead of being an error; objects of which nothing
+            is visible always do.
         meshes: shape: meshes that the scenes were made from, such as open13:test or a folder; compares meshes, too.
         mesh_folder: shape: folder of the results' meshes; without it, the folder of the results file.
         workers: processes; the numbers are the same for any number of them.
@@ -53,27 +54,24 @@ def evaluate(
     from shape3d_amodal.data.formats.detect import read_dataset
     from shape3d_amodal.data.formats.results import read_results
     from shape3d_amodal.data.meshes import mesh_source
-    from shape3d_amodal.errors import DataError, UsageError
+    from shape3d_amodal.errors import DataError
     from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
     from shape3d_amodal.evaluation.workers import score
 
-    names = [path.stem for path in results]
-    if not names or len(set(names)) < len(names):
-        raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
-    if workers < 1:
-        raise UsageError(f"workers: expected 1 or more, got {workers}")
+    given = {"boundary": boundary, "meshes": meshes, "mesh-folder": mesh_folder, "by-level": by_level}
+    _check_options(results, track, workers, out, [name for name, value in given.items() if value])
     chosen, dataset = TRACKS[track], read_dataset(annotations)
     source = None if meshes is None else mesh_source(meshes)
     scores: dict[str, ScoreTable] = {}
     for path in results:
         found = read_results(path)
-        if chosen.matched and not allow_missing:
-            _refuse_missing(dataset, found, path)
         options = TrackOptions(boundary=boundary, meshes=source, folder=mesh_folder or path.parent)
         try:
             scores[path.stem] = score(chosen.make(dataset, options), found, file=path, workers=workers)
         except DataError as error:  # what is wrong with the annotations is said without their file
             raise DataError(error.problem, file=error.file or annotations, field=error.field) from None
+        if chosen.matched and not allow_missing:
+            _refuse_missing(dataset, found, scores[path.stem], path)
     text = "\n".join(
         f"{table.title}\n\n{table.to_markdown()}" for table in _tables(scores, chosen, without, by_level, boundary)
     )
@@ -85,20 +83,39 @@ def evaluate(
         write_atomic(out / f"{track}.md", text.encode())
 
 
-def _refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], file: Path) -> None:
-    from shape3d_amodal.errors import DataError
-    from shape3d_amodal.evaluation.matched import is_scored
+def _check_options(results: Sequence[Path], track: str, workers: int, out: Path | None, special: Sequence[str]) -> None:
+    """Refuse what cannot be scored before anything is read; ``special`` are the given options of single tracks."""
+    from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.evaluation.tracks import TRACKS
 
-    scored = {one.id for image in dataset.images for one in image.instances if is_scored(one)}
-    missing = sorted(scored - {result.annotation_id for result in results})
+    names = [path.stem for path in results]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
+    if workers < 1:
+        raise UsageError(f"workers: expected 1 or more, got {workers}")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"out: expected a folder, got the file {out}; name another")
+    homes = {"boundary": ["completion"], "meshes": ["shape"], "mesh-folder": ["shape"]}
+    homes["by-level"] = [name for name, one in TRACKS.items() if one.by_level]
+    for option in special:
+        if track not in homes[option]:
+            raise UsageError(f"--{option}: is of the track {' or '.join(homes[option])}, got {track}; leave it out")
+
+
+def _refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], table: ScoreTable, file: Path) -> None:
+    from shape3d_amodal.errors import DataError
+    from shape3d_amodal.evaluation.matched import missing_ids
+    from shape3d_amodal.evaluation.order import ORDER
+
+    missing, pairs = missing_ids(dataset, results), table.score.counts
     if missing:
         ids = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        raise DataError(
-            f"expected a result for each of {len(scored)} annotations, {len(missing)} have none (id {ids}); add them, "
-            "or count them as 0 with --allow-missing",
-            file=file,
-            field="annotation_id",
-        )
+        problem = f"expected a result for each annotation that is scored, {len(missing)} have none (id {ids})"
+    elif table.protocol == ORDER and pairs["missing"]:
+        problem = f"{pairs['missing']} of {pairs['instances']} pairs are with an ignored object that has no result"
+    else:
+        return
+    raise DataError(f"{problem}; add them, or count them as 0 with --allow-missing", file=file, field="annotation_id")
 
 
 def _tables(
@@ -112,10 +129,9 @@ def _tables(
         metric = track.metrics[name]
         return f"{metric.title}, %" if metric.unit == "share" else metric.title
 
-    shown = (
-        (*track.by_category, "boundary_miou") if boundary and "boundary_miou" in track.metrics else track.by_category
-    )
+    shown = (*track.by_category, "boundary_miou") if boundary else track.by_category
     tables = [category_table(scores, name, title=title(name), without=without).transposed() for name in shown]
+    tables = [table for table in tables if table.has_numbers]  # without --meshes, say, no mesh was compared
     if by_level:
         tables += [
             level_table(scores, name, title=f"{title(name)}, by occlusion level (instances)") for name in track.by_level

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from shape3d_amodal.evaluation.interface import Interval
+
 _DRAWS = 1_000_000
 """Instances drawn at once, which bounds the memory."""
 
@@ -31,19 +33,20 @@ def stratified_means(
 
     Args:
         values: [N] float64.
-        strata: [N] int64, at least 0.
+        strata: [N] int64.
     """
+    defined = ~np.isnan(values)
     return {
-        int(stratum): resampled_means(
-            values[(strata == stratum) & ~np.isnan(values)], samples, np.random.default_rng([seed, int(stratum)])
+        stratum: resampled_means(
+            values[(strata == stratum) & defined], samples, np.random.default_rng([seed, stratum % 2**64])
         )
-        for stratum in np.unique(strata)
+        for stratum in np.unique(strata).tolist()
     }
 
 
-def interval(means: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of resampled means [samples]; NaN where they are NaN."""
-    if np.isnan(means).any():
-        return float("nan"), float("nan")
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def interval(means: NDArray[np.float64]) -> Interval:
+    """The 95 % percentile interval of resampled means [samples]; NaN where one is NaN or there are none."""
+    if len(means) == 0 or np.isnan(means).any():
+        return Interval(low=float("nan"), high=float("nan"))
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(low=float(low), high=float(high))

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.errors import UsageError
 from shape3d_amodal.evaluation.bootstrap import interval, stratified_means
-from shape3d_amodal.evaluation.interface import Interval, Score, ScoreTable
+from shape3d_amodal.evaluation.interface import Interval, Score, ScoreTable, scored_names
+from shape3d_amodal.evaluation.means import mean
 from shape3d_amodal.evaluation.metrics import (
     BOUNDARY_MIOU,
     COMPLETION,
@@ -64,8 +64,7 @@ class CompletionTable(ScoreTable):
         self.counts = counts
         self.boundary = boundary
         self.metrics = tuple(metric for metric in METRICS.values() if boundary or metric is not BOUNDARY_MIOU)
-        present = set(self.column("category_id").tolist())
-        self.names = {key: name for key, name in names.items() if key in present}
+        self.names = scored_names(names, self.column("category_id").tolist())
 
     def column(self, name: str) -> NDArray[np.int64]:
         """One column [N] of the counts, by its name in ``COUNTS``."""
@@ -105,8 +104,8 @@ class CompletionTable(ScoreTable):
         values = {
             MIOU.name: self._category_mean(self.iou),
             OCCLUDED_MIOU.name: self._category_mean(self.occluded_iou),
-            INSTANCE_MIOU.name: _mean(self.iou),
-            INSTANCE_OCCLUDED_MIOU.name: _mean(self.occluded_iou),
+            INSTANCE_MIOU.name: mean(self.iou),
+            INSTANCE_OCCLUDED_MIOU.name: mean(self.occluded_iou),
             MICRO_MIOU.name: micro_iou(self.column("shared"), self.column("prediction"), self.column("amodal")),
         }
         if self.boundary:
@@ -123,17 +122,8 @@ class CompletionTable(ScoreTable):
         share = self.hidden_share
         return {name: self._select((share > low) & (share <= high)).score for name, (low, high) in LEVELS.items()}
 
-    def without(self, *categories: str) -> CompletionTable:
-        """The table without the named categories.
-
-        Raises:
-            UsageError: no instance has that category.
-        """
-        for name in categories:
-            if name not in self.names.values():
-                raise UsageError(f"category {name!r} is not scored; choose from {', '.join(self.names.values())}")
-        dropped = [key for key, name in self.names.items() if name in categories]
-        return self._select(~np.isin(self.column("category_id"), dropped))
+    def _without(self, categories: list[int]) -> CompletionTable:
+        return self._select(~np.isin(self.column("category_id"), categories))
 
     def intervals(self, *, samples: int = 1000, seed: int = 0) -> dict[str, dict[str, Interval]]:
         """95 % bootstrap intervals over instances, drawn with replacement within each category.
@@ -155,7 +145,7 @@ class CompletionTable(ScoreTable):
             rows = {name: means[key] for key, name in self.names.items()}
             defined = [row for row in rows.values() if not np.isnan(row).any()]
             rows["mean"] = np.mean(defined, axis=0) if defined else np.full(samples, np.nan)
-            result[metric] = {name: _interval(row) for name, row in rows.items()}
+            result[metric] = {name: interval(row) for name, row in rows.items()}
         return result
 
     def levels(self) -> dict[str, str]:
@@ -170,15 +160,4 @@ class CompletionTable(ScoreTable):
 
     def _category_mean(self, values: NDArray[np.float64]) -> float:
         own = self.column("category_id")
-        return _mean(np.array([_mean(values[own == key]) for key in self.names]))
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    """Mean of the defined values; NaN if there are none."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else float("nan")
-
-
-def _interval(means: NDArray[np.float64]) -> Interval:
-    low, high = interval(means)
-    return Interval(low=low, high=high)
+        return mean(np.array([mean(values[own == key]) for key in self.names]))

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.errors import UsageError
 from shape3d_amodal.evaluation.bootstrap import interval
 from shape3d_amodal.evaluation.instance_metrics import (
     INSTANCE,
@@ -21,7 +20,7 @@ from shape3d_amodal.evaluation.instance_metrics import (
     OVER15_AP,
     SUBSETS,
 )
-from shape3d_amodal.evaluation.interface import Interval, Score, ScoreTable
+from shape3d_amodal.evaluation.interface import Interval, Score, ScoreTable, scored_names
 from shape3d_amodal.evaluation.matching import (
     IGNORED_ALWAYS,
     IOU_THRESHOLDS,
@@ -29,6 +28,7 @@ from shape3d_amodal.evaluation.matching import (
     RECALL_THRESHOLDS,
     precision_and_recall,
 )
+from shape3d_amodal.evaluation.means import mean
 
 FOUND = "found"
 COLUMNS = (
@@ -142,8 +142,7 @@ class InstanceTable(ScoreTable):
 
     def __init__(self, names: Mapping[int, str], rows: NDArray[np.int64]) -> None:
         self.rows = rows
-        present = set(rows[(self.column("detection") == 0) & (self.column("all") > 0), 2].tolist())
-        self.names = {key: name for key, name in names.items() if key in present}
+        self.names = scored_names(names, rows[(self.column("detection") == 0) & (self.column("all") > 0), 2].tolist())
 
     def column(self, name: str) -> NDArray[np.int64]:
         """One column [M] of the rows, by its name in ``COLUMNS``."""
@@ -152,7 +151,7 @@ class InstanceTable(ScoreTable):
     @cached_property
     def score(self) -> Score:
         own = [score.values for score in self._by_category.values()]
-        values = {name: _mean([values[name] for values in own]) for name in METRICS}
+        values = {name: mean(np.array([values[name] for values in own])) for name in METRICS}
         values[OCCLUSION_ACCURACY.name] = _accuracy(self._instances())
         return Score(counts=self._counts(self._instances()), values=values)
 
@@ -164,20 +163,15 @@ class InstanceTable(ScoreTable):
         result = {}
         for level in LEVELS:
             own = [self._values("amodal", key, level) for key in self.names]
-            values = {name: _mean([one[name] for one in own]) for name in LEVEL_METRICS}
+            values = {name: mean(np.array([one[name] for one in own])) for name in LEVEL_METRICS}
             result[level] = Score(counts=self._counts(self._instances(), level), values=values)
         return result
 
     def levels(self) -> dict[str, str]:
         return {name: f"hidden share > {SUBSETS[name].low:g} and <= {SUBSETS[name].high:g}" for name in LEVELS}
 
-    def without(self, *categories: str) -> InstanceTable:
-        for name in categories:
-            if name not in self.names.values():
-                raise UsageError(f"category {name!r} is not scored; choose from {', '.join(self.names.values())}")
-        dropped = [key for key, name in self.names.items() if name in categories]
-        kept = {key: name for key, name in self.names.items() if key not in dropped}
-        return InstanceTable(kept, self.rows[~np.isin(self.column("category_id"), dropped)])
+    def _without(self, categories: list[int]) -> InstanceTable:
+        return InstanceTable(self.names, self.rows[~np.isin(self.column("category_id"), categories)])
 
     def intervals(self, *, samples: int = 1000, seed: int = 0) -> dict[str, dict[str, Interval]]:
         """95 % intervals of the main metrics, over images drawn with replacement."""
@@ -194,8 +188,11 @@ class InstanceTable(ScoreTable):
         result = {}
         for metric, rows in drawn.items():
             values = np.array(rows)  # [samples,categories]; a category may have no instance in a drawing
-            columns = {**dict(zip(self.names.values(), values.T, strict=True)), "mean": _row_means(values)}
-            result[metric] = {name: _interval(column) for name, column in columns.items()}
+            columns = {
+                **dict(zip(self.names.values(), values.T, strict=True)),
+                "mean": np.array(list(map(mean, values))),
+            }
+            result[metric] = {name: interval(column[~np.isnan(column)]) for name, column in columns.items()}
         return result
 
     @cached_property
@@ -255,18 +252,3 @@ def _accuracy(instances: NDArray[np.int64]) -> float:
     found = instances[instances[:, COLUMNS.index("all")] > 0, COLUMNS.index(FOUND)]
     right, wrong = int((found == RIGHT).sum()), int((found == WRONG).sum())
     return right / (right + wrong) if right + wrong else float("nan")
-
-
-def _mean(values: list[float]) -> float:
-    """Mean of the defined values; NaN if there are none."""
-    defined = [value for value in values if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else float("nan")
-
-
-def _row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.array([_mean(row) for row in values.tolist()])
-
-
-def _interval(values: NDArray[np.float64]) -> Interval:
-    low, high = interval(values[~np.isnan(values)]) if not np.isnan(values).all() else (float("nan"), float("nan"))
-    return Interval(low=low, high=high)

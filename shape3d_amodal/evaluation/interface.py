@@ -25,6 +25,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.evaluation.metrics import Metric
 
 
@@ -82,13 +83,24 @@ class ScoreTable(ABC):
     def by_level(self) -> dict[str, Score]:
         """The numbers by occlusion level ("none", "partial", "heavy"), of those metrics that have them; or nothing."""
 
-    @abstractmethod
     def without(self, *categories: str) -> ScoreTable:
         """The table without the named categories.
 
         Raises:
-            UsageError: no scored instance has that category.
+            UsageError: no scored instance has that category, or none is left.
         """
+        known = ", ".join(self.names.values())
+        for name in categories:
+            if name not in self.names.values():
+                raise UsageError(f"category {name!r} is not scored; choose from {known}")
+        dropped = [key for key, name in self.names.items() if name in categories]
+        if len(dropped) == len(self.names):
+            raise UsageError(f"without: expected some of the categories, got all: {known}; leave one")
+        return self._without(dropped)
+
+    @abstractmethod
+    def _without(self, categories: list[int]) -> ScoreTable:
+        """The table without the categories of these ids, of which others are left."""
 
     @abstractmethod
     def intervals(self, *, samples: int = 1000, seed: int = 0) -> dict[str, dict[str, Interval]]:
@@ -120,6 +132,23 @@ class ScoreTable(ABC):
         }
         plain: dict[str, Any] = _without_nan(content)
         return plain
+
+
+def scored_names(names: Mapping[int, str], categories: Iterable[int]) -> dict[int, str]:
+    """The names by id of those categories that have rows, in the data set's order.
+
+    Raises:
+        DataError: two of one name, which no table could tell apart.
+    """
+    present = set(categories)
+    scored = {key: name for key, name in names.items() if key in present}
+    ids: dict[str, int] = {}
+    for key, name in scored.items():
+        if name in ids:
+            problem = f"two are named {name!r} (ids {ids[name]} and {key}); give each a name of its own"
+            raise DataError(problem, field="categories")
+        ids[name] = key
+    return scored
 
 
 class Evaluator(ABC):
@@ -164,7 +193,7 @@ class Evaluator(ABC):
         """The table over the whole data set, whatever has results and whatever has none.
 
         Raises:
-            DataError: the data set has nothing that can be scored in this track.
+            DataError: the data set has nothing that can be scored in this track, or two categories of one name.
         """
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.interface import Evaluator
@@ -83,7 +84,10 @@ class MatchedEvaluator(Evaluator):
         """
         scored = [instance for _, instance in self._known.values() if is_scored(instance)]
         if not scored:
-            raise DataError("no instance can be scored: expected amodal masks (`segmentation`) in the annotations")
+            raise DataError(
+                "no instance can be scored: expected amodal masks (`segmentation`) in the annotations, of objects "
+                "that are not marked `ignore`"
+            )
         return scored
 
     def _match(self, result: AmodalResult) -> AmodalInstance:
@@ -116,6 +120,13 @@ class MatchedEvaluator(Evaluator):
         if annotation_id in self._seen or annotation_id in self._merged:
             raise DataError(f"annotation id {annotation_id} came before; keep one result for it", field="annotation_id")
         self._seen.add(annotation_id)
+
+
+def missing_ids(dataset: AmodalDataset, results: Iterable[AmodalResult]) -> list[int]:
+    """The annotations that count and have no result, but for those of which nothing is visible: nobody is given them."""
+    known = {result.annotation_id for result in results}
+    instances = (one for image in dataset.images for one in image.instances if one.id not in known)
+    return sorted(one.id for one in instances if is_scored(one) and masks.area(one.visible) > 0)
 
 
 def is_scored(instance: AmodalInstance) -> bool:

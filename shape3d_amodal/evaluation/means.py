@@ -8,9 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.errors import UsageError
 from shape3d_amodal.evaluation.bootstrap import interval, stratified_means
-from shape3d_amodal.evaluation.interface import Interval, Score, ScoreTable
+from shape3d_amodal.evaluation.interface import Interval, Score, ScoreTable, scored_names
 from shape3d_amodal.evaluation.metrics import Metric
 
 
@@ -37,9 +36,8 @@ class MeanTable(ScoreTable):
         *,
         by_row: bool = False,
     ) -> None:
-        present = set(categories.tolist())
         self.protocol, self.metrics = protocol, metrics
-        self.names = {key: name for key, name in names.items() if key in present}
+        self.names = scored_names(names, categories.tolist())
         self.categories, self.values, self.missing, self.by_row = categories, values, missing, by_row
 
     @cached_property
@@ -57,11 +55,8 @@ class MeanTable(ScoreTable):
     def by_level(self) -> dict[str, Score]:
         return {}
 
-    def without(self, *categories: str) -> MeanTable:
-        for name in categories:
-            if name not in self.names.values():
-                raise UsageError(f"category {name!r} is not scored; choose from {', '.join(self.names.values())}")
-        return self._select(~np.isin(self.categories, [key for key, name in self.names.items() if name in categories]))
+    def _without(self, categories: list[int]) -> MeanTable:
+        return self._select(~np.isin(self.categories, categories))
 
     def intervals(self, *, samples: int = 1000, seed: int = 0) -> dict[str, dict[str, Interval]]:
         """95 % intervals over rows, drawn with replacement within each category."""
@@ -73,7 +68,7 @@ class MeanTable(ScoreTable):
             defined = [row for row, count in zip(rows.values(), counts, strict=True) if count]
             weights = [count for count in counts if count] if self.by_row else None
             whole = np.average(defined, axis=0, weights=weights) if defined else np.full(samples, np.nan)
-            result[metric] = {name: _interval(row) for name, row in {**rows, "mean": whole}.items()}
+            result[metric] = {name: interval(row) for name, row in {**rows, "mean": whole}.items()}
         return result
 
     def _category(self, key: int) -> Score:
@@ -100,8 +95,3 @@ def mean(values: NDArray[np.float64]) -> float:
     """Mean of the defined values; NaN if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")
-
-
-def _interval(means: NDArray[np.float64]) -> Interval:
-    low, high = interval(means)
-    return Interval(low=low, high=high)

@@ -13,6 +13,7 @@ from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.data.mesh import Mesh, MeshFile, MeshSource, read_mesh
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.azimuth import SYMMETRY, WITHIN_DEG, azimuth_error, best_offset, period
+from shape3d_amodal.evaluation.interface import scored_names
 from shape3d_amodal.evaluation.matched import MatchedEvaluator, is_scored
 from shape3d_amodal.evaluation.means import MeanTable
 from shape3d_amodal.evaluation.metrics import Metric
@@ -108,18 +109,21 @@ class ShapeEvaluator(MatchedEvaluator):
         return _array([rows[key] for key in sorted(rows)])
 
     def evaluate(self) -> ShapeTable:
-        scored = [one for one in self._scored() if one.viewpoint is not None]
+        scored = [one for one in self._scored() if _true_azimuth(one) is not None]
         if not scored:
-            raise DataError("no shape can be scored: expected viewpoints in the annotations, as those of `scenes` have")
+            raise DataError(
+                "no shape can be scored: expected viewpoints with azimuth_deg in the annotations, as those of `scenes` "
+                "have"
+            )
         rows = {**self._merged, **self._rows}
         missing = [0.0, np.nan, np.nan, 0.0 if self._meshes is not None else np.nan, np.nan]
         table = [rows.get(one.id, [float(one.id), float(one.category_id), *missing]) for one in scored]
         return ShapeTable(self._dataset.category_names, _array(table))
 
     def _take(self, instance: AmodalInstance, result: AmodalResult) -> None:
-        if not is_scored(instance) or instance.viewpoint is None:
+        azimuth, true = _azimuth(result), _true_azimuth(instance)
+        if not is_scored(instance) or true is None:
             return
-        azimuth, true = _azimuth(result), instance.viewpoint["azimuth_deg"]
         quality = [np.nan, np.nan] if self._meshes is None else self._compare(instance, result, azimuth, true)
         self._rows[instance.id] = [float(instance.id), float(instance.category_id), 1.0, azimuth, true, *quality]
 
@@ -153,11 +157,10 @@ class ShapeTable(MeanTable):
     def __init__(self, names: Mapping[int, str], rows: NDArray[np.float64]) -> None:
         self.rows = rows
         categories = rows[:, 1].astype(np.int64)
-        present = {key: name for key, name in names.items() if key in set(categories.tolist())}
         self.offsets: dict[str, float] = {}
         errors = np.full(len(rows), np.nan)
         accuracy = np.full(len(rows), np.nan)
-        for key, name in present.items():
+        for key, name in scored_names(names, categories.tolist()).items():
             own, repeat = categories == key, period(name)
             if repeat == 0:
                 continue
@@ -179,6 +182,10 @@ class ShapeTable(MeanTable):
 
     def _select(self, rows: NDArray[np.bool_]) -> ShapeTable:
         return ShapeTable(self.names, self.rows[rows])
+
+
+def _true_azimuth(instance: AmodalInstance) -> float | None:
+    return None if instance.viewpoint is None else instance.viewpoint.get("azimuth_deg")
 
 
 def _azimuth(result: AmodalResult) -> float:

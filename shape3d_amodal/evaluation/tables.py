@@ -41,6 +41,11 @@ class Table:
     def __post_init__(self) -> None:
         assert all(len(values) == len(self.columns) for _, values in self.rows), "one value a column"
 
+    @property
+    def has_numbers(self) -> bool:
+        """Whether at least one number is defined."""
+        return any(not math.isnan(value) for _, values in self.rows for value in values)
+
     def transposed(self) -> Table:
         """The same numbers with rows and columns exchanged; the same ones stay marked."""
         names = tuple(name for name, _ in self.rows)

@@ -55,7 +55,8 @@ def write(folder: Path, count: int = 2) -> tuple[Path, Path]:
 @pytest.mark.parametrize("track", TRACKS)
 def test_every_track(tmp_path, capsys, track):
     annotations, results = write(tmp_path)
-    options = ["--track", track, "--out", str(tmp_path / "scores"), "--by-level", "--workers", "2"]
+    options = ["--track", track, "--out", str(tmp_path / "scores"), "--workers", "2"]
+    options += ["--by-level"] if TRACKS[track].by_level else []
     assert main(["evaluate", str(results), "--annotations", str(annotations), *options]) == 0
     text = (tmp_path / "scores" / f"{track}.md").read_text()
     assert text in capsys.readouterr().out and "| metric | right |" in text
@@ -64,6 +65,8 @@ def test_every_track(tmp_path, capsys, track):
     headline = TRACKS[track].by_category[0]
     assert content["overall"][headline] == 1
     assert headline in {metric["name"] for metric in content["metrics"]}
+    tables = text.split("\n\n")[1::2]
+    assert all(any(letter.isdigit() for letter in table) for table in tables)  # none of undefined numbers alone
 
 
 def test_without_a_category_and_with_boundaries(tmp_path, capsys):
@@ -86,16 +89,89 @@ def test_missing_results_are_an_error_unless_allowed(tmp_path, capsys):
     assert main([*arguments, "--track", "instance"]) == 0
 
 
+def edit(file: Path, change) -> None:
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def test_an_unknown_id_is_named_though_another_is_missing(tmp_path, capsys):
+    annotations, results = write(tmp_path)
+    edit(results, lambda content: content[1].update(annotation_id=77))
+    assert main(["evaluate", str(results), "--annotations", str(annotations)]) == 3
+    assert "[1].annotation_id: 77 is not in the annotations" in capsys.readouterr().err
+
+
+def test_objects_of_which_nothing_is_visible_may_miss(tmp_path, capsys):
+    """No method that starts from visible masks is asked for them; they count 0."""
+    annotations, results = write(tmp_path, count=1)
+    edit(annotations, lambda content: content["annotations"][1].update(visible_mask=[]))
+    assert main(["evaluate", str(results), "--annotations", str(annotations)]) == 0
+    assert "| mean | 50.0 |" in capsys.readouterr().out
+
+
+def test_ignored_objects_without_results_make_pairs_that_are_refused(tmp_path, capsys):
+    annotations, results = write(tmp_path)
+    edit(annotations, lambda content: content["annotations"][0].update(ignore=1))
+    edit(results, lambda content: content.pop(0))
+    arguments = ["evaluate", str(results), "--annotations", str(annotations), "--track", "order"]
+    assert main(arguments) == 3
+    assert "1 of 1 pairs are with an ignored object that has no result" in capsys.readouterr().err
+    assert main([*arguments, "--allow-missing"]) == 0
+    assert "| order accuracy | 0.0 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_two_categories_of_one_name_are_an_error(tmp_path, capsys, track):
+    annotations, results = write(tmp_path)
+    edit(annotations, lambda content: content["categories"][0].update(name="sofa"))
+    if track == "order":  # both must have a pair
+        edit(
+            annotations,
+            lambda content: content["annotations"].append({**content["annotations"][1], "id": 3, "category_id": 1}),
+        )
+        edit(results, lambda content: content.append({**content[1], "annotation_id": 3, "category_id": 1}))
+    assert main(["evaluate", str(results), "--annotations", str(annotations), "--track", track]) == 3
+    error = capsys.readouterr().err
+    assert f"{annotations}: categories: two are named 'sofa' (ids 1 and 2)" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_categories_of_any_id(tmp_path, track):
+    annotations, results = write(tmp_path)
+    edit(annotations, lambda content: content["categories"][1].update(id=-2))
+    edit(annotations, lambda content: content["annotations"][1].update(category_id=-2))
+    edit(results, lambda content: content[1].update(category_id=-2))
+    options = ["--track", track, "--out", str(tmp_path / "scores")]
+    assert main(["evaluate", str(results), "--annotations", str(annotations), *options]) == 0
+    rows = json.loads((tmp_path / "scores" / f"{track}.json").read_text())["right"]["intervals"]
+    assert rows[TRACKS[track].by_category[0]]["sofa"] == {"low": 1.0, "high": 1.0}
+
+
+def test_viewpoints_without_azimuth_cannot_be_scored(tmp_path, capsys):
+    annotations, results = write(tmp_path)
+    edit(annotations, lambda content: [one.update(viewpoint={"elevation_deg": 3.0}) for one in content["annotations"]])
+    assert main(["evaluate", str(results), "--annotations", str(annotations), "--track", "shape"]) == 3
+    assert "expected viewpoints with azimuth_deg" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "status", "message"),
     [
         (["--without", "lamp"], 2, "category 'lamp' is not scored; choose from chair, sofa"),
         (["--workers", "0"], 2, "workers: expected 1 or more"),
         (["--track", "shape", "--meshes", "nowhere"], 3, "nowhere"),
+        (["--without", "chair", "sofa"], 2, "without: expected some of the categories, got all: chair, sofa"),
+        (["--track", "order", "--boundary"], 2, "--boundary: is of the track completion, got order; leave it out"),
+        (["--meshes", "open13:test"], 2, "--meshes: is of the track shape, got completion; leave it out"),
+        (["--mesh-folder", "."], 2, "--mesh-folder: is of the track shape"),
+        (["--track", "order", "--by-level"], 2, "--by-level: is of the track completion or instance, got order"),
+        (["--out", "ANNOTATIONS"], 2, "out: expected a folder, got the file"),
     ],
 )
 def test_wrong_options_are_one_line(tmp_path, capsys, more, status, message):
     annotations, results = write(tmp_path)
+    more = [str(annotations) if one == "ANNOTATIONS" else one for one in more]
     assert main(["evaluate", str(results), "--annotations", str(annotations), *more]) == status
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
@@ -103,10 +179,7 @@ def test_wrong_options_are_one_line(tmp_path, capsys, more, status, message):
 
 def test_annotations_that_cannot_be_scored_are_named(tmp_path, capsys):
     annotations, results = write(tmp_path)
-    content = json.loads(annotations.read_text())
-    for record in content["annotations"]:
-        record["ignore"] = 1
-    annotations.write_text(json.dumps(content))
+    edit(annotations, lambda content: [record.update(ignore=1) for record in content["annotations"]])
     assert main(["evaluate", str(results), "--annotations", str(annotations)]) == 3
     assert f"error: {annotations}: no instance can be scored" in capsys.readouterr().err
 

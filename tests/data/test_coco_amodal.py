@@ -87,6 +87,13 @@ def test_crowds_are_ignored_and_stay_crowds(tmp_path: Path, flags: tuple[int, in
     assert read_dataset(tmp_path / "again.json") == dataset
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_ids_are_numbers_that_all_programs_hold(tmp_path: Path, sign: int) -> None:
+    assert only(read(tmp_path, document(id=sign * 2**53))).id == sign * 2**53
+    with pytest.raises(DataError, match=r"annotations\[0\].id: expected an id from -9007199254740992 to"):
+        read(tmp_path, document(id=sign * (2**53 + 1)))
+
+
 def test_null_means_unknown(tmp_path: Path) -> None:
     instance = only(read(tmp_path, document(segmentation=None, depth_order=None, mesh=None, invisible_mask=None)))
     assert instance == AmodalInstance(id=9, category_id=7, visible=VISIBLE)

@@ -12,9 +12,9 @@ def test_interval_of_a_mean_is_that_of_the_normal_law():
     values = np.random.default_rng(0).normal(0.5, 0.1, 400)
     means = bootstrap.resampled_means(values, 4000, np.random.default_rng(1))
     half = 1.96 * values.std() / math.sqrt(len(values))
-    low, high = bootstrap.interval(means)
-    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
-    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+    row = bootstrap.interval(means)
+    assert row.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert row.high == pytest.approx(values.mean() + half, abs=0.1 * half)
 
 
 def test_blocks_do_not_change_the_number_of_samples(monkeypatch):
@@ -33,6 +33,13 @@ def test_strata_are_drawn_apart_and_reproducibly():
     assert not np.array_equal(means[3], bootstrap.stratified_means(values, strata, 100, seed=5)[3])
 
 
+def test_strata_may_be_negative():
+    means = bootstrap.stratified_means(np.arange(6.0), np.array([-3, -3, -3, 3, 3, 3]), 100, seed=4)
+    assert means[-3].max() <= 2 and means[3].min() >= 3
+    assert not np.array_equal(means[-3] + 3, means[3])
+
+
 def test_nothing_defined_gives_an_undefined_interval():
     means = bootstrap.stratified_means(np.array([math.nan]), np.array([0]), 10, seed=0)
-    assert all(math.isnan(limit) for limit in bootstrap.interval(means[0]))
+    row = bootstrap.interval(means[0])
+    assert math.isnan(row.low) and math.isnan(row.high)

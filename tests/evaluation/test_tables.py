@@ -50,13 +50,14 @@ def test_marks_follow_the_printed_digits():
     )
     assert table.best() == [[True, False, False], [True, True, False]]
     assert table.to_csv() == ",a,b,c\nx,1.0,2.0,\ny,1.0,3.0,4.0\n"
-    assert "–" in table.to_markdown()
+    assert "–" in table.to_markdown() and table.has_numbers
 
 
 def test_no_rows():
     table = Table(title="", corner="method", columns=("a",), rows=())
     assert table.to_markdown() == "| method | a |\n| --- | ---: |\n"
     assert table.best() == []
+    assert not table.has_numbers
 
 
 def test_summary_and_levels(methods):

@@ -13,6 +13,8 @@ from shape3d_amodal.data.occlusion import visible_by_order
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category, Rle
 
+MAX_ID = 2**53
+"""Beyond it, what reads JSON or keeps numbers as float64 takes neighbours for one."""
 _CATEGORY_KEYS = frozenset(("id", "name", "supercategory"))
 
 
@@ -67,6 +69,8 @@ def unique_records(root: Record, key: str, listener: Listener) -> list[Record]:
         with listener:
             record = Record(value, root.file, f"{key}[{index}]")
             identity = record.get("id", int)
+            if abs(identity) > MAX_ID:
+                raise record.error("id", f"expected an id from -{MAX_ID} to {MAX_ID}; number the {key} anew")
             if identity in seen:
                 raise record.error("id", f"duplicate id {identity}; give every entry of {key} its own")
             seen.add(identity)
