@@ -123,7 +123,7 @@ class MatchedEvaluator(Evaluator):
 
 
 def missing_ids(dataset: AmodalDataset, results: Iterable[AmodalResult]) -> list[int]:
-    """The annotations that count and have no result, but for those of which nothing is visible: nobody is given them."""
+    """Ids that count and have no result, but for objects of which nothing is visible: nobody is given them."""
     known = {result.annotation_id for result in results}
     instances = (one for image in dataset.images for one in image.instances if one.id not in known)
     return sorted(one.id for one in instances if is_scored(one) and masks.area(one.visible) > 0)
