@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import tyro
+
+from shape3d_amodal.cli.overrides import Overrides, flat
 
 
 def benchmark(
@@ -13,7 +14,7 @@ def benchmark(
     /,
     *,
     out: Path | None = None,
-    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = (),
+    overrides: Overrides = (),
     workers: int = 1,
     print_config: bool = False,
 ) -> None:
@@ -40,7 +41,7 @@ def benchmark(
 
     if workers < 1:
         raise UsageError(f"--workers: expected at least 1, got {workers}")
-    chosen = load_benchmark(config, overrides=overrides)
+    chosen = load_benchmark(config, overrides=flat(overrides))
     if print_config:
         print(dump_config(chosen.config), end="")
         return

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Literal, TypeVar
 
-import tyro
+from shape3d_amodal.cli.overrides import Overrides, flat
 
 T = TypeVar("T")
 Layout = Literal["folder", "shards", "kins"]
@@ -23,7 +23,7 @@ def scenes(
     workers: int = 1,
     strict: bool = False,
     config: Path | None = None,
-    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = (),
+    overrides: Overrides = (),
 ) -> None:
     """Make occlusion scenes with exact ground truth.
 
@@ -62,16 +62,16 @@ def scenes(
         "strict": strict or None,
     }
     if layout == "shards":
-        _shards(out, config, _options(given, overrides), shard, workers)
+        _shards(out, config, _options(given, flat(overrides)), shard, workers)
         return
     if shard is not None or shard_size is not None or workers != 1:
         raise UsageError("--shard, --shard-size and --workers go with shards: give --count, or --layout shards")
     if layout == "kins":
-        _kins(out, config, _options(given, overrides))
+        _kins(out, config, _options(given, flat(overrides)))
     else:
         if count is not None:
             raise UsageError("--count: a benchmark set has per_category targets; set that, or use --layout shards")
-        _folder(out, config, _options(given, overrides))
+        _folder(out, config, _options(given, flat(overrides)))
 
 
 def _options(given: dict[str, object], overrides: tuple[str, ...]) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import tyro
+
+from shape3d_amodal.cli.overrides import Overrides, flat
 
 
 def train(
@@ -14,7 +15,7 @@ def train(
     *,
     out: Path | None = None,
     cache: Path = Path("outputs/cache"),
-    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = (),
+    overrides: Overrides = (),
     resume: bool = True,
     dry_run: bool = False,
     print_config: bool = False,
@@ -38,7 +39,7 @@ def train(
     from shape3d_amodal.training.run import run_stage
     from shape3d_amodal.training.tasks import StageConfig
 
-    stage = load_config(config, StageConfig, overrides=overrides)
+    stage = load_config(config, StageConfig, overrides=flat(overrides))
     if print_config:
         print(dump_config(stage), end="")
         return
