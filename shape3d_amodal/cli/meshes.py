@@ -18,12 +18,15 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
     """
     import sys
 
-    from shape3d_amodal.data.atomic import write_json_atomic
+    from shape3d_amodal.data.atomic import make_folder, write_json_atomic
     from shape3d_amodal.data.mesh_check import check_meshes
     from shape3d_amodal.errors import DataError, UsageError
 
     if workers < 1:
         raise UsageError(f"--workers: expected 1 or more, got {workers}")
+    if out.suffix != ".json":
+        raise UsageError(f"--out: expected a name that ends with .json, got {out.name!r}")
+    make_folder(out.parent)
 
     def progress(done: int) -> None:
         if sys.stderr.isatty():

@@ -23,7 +23,8 @@ def nmr(*, meshes: str, out: Path, split: str | None = None, workers: int = 1) -
 
     chosen = split or meshes.rpartition(":")[2]
     if chosen not in SPLITS:
-        raise UsageError(f"--split: expected one of {', '.join(SPLITS)}, got {split!r}")
+        got = "none, and the source names none" if split is None else repr(split)
+        raise UsageError(f"--split: expected one of {', '.join(SPLITS)}, got {got}")
     if workers < 1:
         raise UsageError(f"--workers: expected 1 or more, got {workers}")
 

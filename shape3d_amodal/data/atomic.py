@@ -67,8 +67,24 @@ def write_json_atomic(path: str | Path, value: Any) -> None:
     write_atomic(path, (json.dumps(value, allow_nan=False) + "\n").encode("utf-8"))
 
 
+def make_folder(path: str | Path) -> None:
+    """Make the folder ``path``, and those above it, where they are missing.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder ({error.strerror}); choose another", file=path) from error
+
+
 def move_all(source: Path, target: Path) -> None:
-    """Move the files of folder ``source`` into folder ``target``, which is made if it is missing."""
-    target.mkdir(parents=True, exist_ok=True)
+    """Move the files of folder ``source`` into folder ``target``, which is made if it is missing.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    make_folder(target)
     for path in sorted(source.iterdir()):
         shutil.move(path, target / path.name)

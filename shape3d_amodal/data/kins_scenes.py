@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from shape3d_amodal.config import configuration
-from shape3d_amodal.data.atomic import write_atomic, write_json_atomic
+from shape3d_amodal.data.atomic import make_folder, write_atomic, write_json_atomic
 from shape3d_amodal.data.formats.kins import write_kins2020
 from shape3d_amodal.data.mesh import MeshSource, RecordedMeshes
 from shape3d_amodal.data.meshes import mesh_source
@@ -45,7 +45,7 @@ class KinsScenesConfig:
     """Mesh source; what is no vehicle is left out."""
     scenes: SceneConfig = SceneConfig(image_size=375)
     """How the scenes of a frame are made; 375 is the height of KITTI's frames."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the scenes."""
     count: Annotated[int, Field(ge=1)] = 100
     """Number of frames."""
@@ -66,7 +66,7 @@ def write_kins_scenes(config: KinsScenesConfig, folder: Path) -> AmodalDataset:
     if not vehicles.names:
         raise DataError(f"expected vehicles ({', '.join(VEHICLES)}), found none", file=config.meshes)
     meshes = RecordedMeshes(vehicles)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "images")
     images = []
     next_id = 1
     for index in range(config.count):

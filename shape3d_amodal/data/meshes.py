@@ -139,6 +139,8 @@ def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
     Raises:
         DataError, UsageError: there is no such source.
     """
+    if not spec:
+        raise UsageError("meshes: expected a source, such as open13:train or a folder of meshes, got none")
     kind, _, rest = spec.partition(":")
     if kind == "open13":
         return open13(rest, strict=strict)

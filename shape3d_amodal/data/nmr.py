@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.data.archives import ArraySpec, npz_blocks, npz_shape
-from shape3d_amodal.data.atomic import atomic_file
+from shape3d_amodal.data.atomic import atomic_file, make_folder
 from shape3d_amodal.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class NmrObjects:
         path = cache / f"{self.synset}_{self.split}_{stamp.st_size}_{stamp.st_mtime_ns}.u8"
         shape = (self.count, VIEWS, 4, SIZE, SIZE)
         if not path.is_file() or path.stat().st_size != math.prod(shape):
-            cache.mkdir(parents=True, exist_ok=True)
+            make_folder(cache)
             with atomic_file(path) as file:
                 for block in self.images():
                     file.write(block.tobytes())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shape3d_amodal.data import safe_io
 from shape3d_amodal.data.archives import npz_writer
-from shape3d_amodal.data.atomic import remove_leftovers, write_json_atomic
+from shape3d_amodal.data.atomic import make_folder, remove_leftovers, write_json_atomic
 from shape3d_amodal.data.mesh import FileMeshes, Mesh
 from shape3d_amodal.data.mesh_check import check_meshes
 from shape3d_amodal.data.meshes import SYNSETS, mesh_source
@@ -116,19 +116,22 @@ def write_nmr(
     for name in source.names:
         groups.setdefault(synset_of(source, name), []).append(name)
     manifests = {synset: folder / f"{synset}_{split}.json" for synset in groups}
-    left = {synset for synset, path in manifests.items() if not _is_finished(path, listing)}
+    objects = {synset: _finished(path, listing) for synset, path in manifests.items()}
+    left = [synset for synset, names in objects.items() if names is None]
     unusable = check_meshes(spec, workers=workers)["skipped"] if left else {}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with spread(_Renderer, (spec,), workers if left else 1) as render:
         for synset, path in sorted(manifests.items()):
-            names = [name for name in groups[synset] if name not in unusable]
-            if synset in left and names:
+            names = objects[synset]
+            if names is None:
+                names = [name for name in groups[synset] if name not in unusable]
                 skipped = {name: unusable[name] for name in groups[synset] if name in unusable}
                 manifest = {"format": FORMAT, "meshes_listing_sha256": listing, "source": spec, "skipped": skipped}
-                _write(path, names, render(names), manifest)
+                if names:
+                    _write(path, names, render(names), manifest)
             if progress is not None:
                 progress(synset, len(names))
-    return sorted(manifests.values())
+    return sorted(path for path in manifests.values() if path.exists())
 
 
 def synset_of(source: FileMeshes, name: str) -> str:
@@ -155,13 +158,20 @@ def _write(path: Path, names: Sequence[str], renders: Any, manifest: dict[str, A
     write_json_atomic(path, {**manifest, "files": files, "objects": list(names)})
 
 
-def _is_finished(path: Path, listing: str) -> bool:
+def _finished(path: Path, listing: str) -> list[str] | None:
+    """The objects of a finished synset; None where it is to be made."""
     if not path.exists():
-        return False
+        return None
     manifest = safe_io.read_json(path, limit=MAX_MANIFEST_BYTES)
-    if type(manifest) is not dict or manifest.get("format") != FORMAT or type(manifest.get("files")) is not dict:
-        raise DataError(f"expected the list of {FORMAT!r}, got something else", file=path)
+    kinds = {"files": dict, "objects": list}
+    if (
+        type(manifest) is not dict
+        or manifest.get("format") != FORMAT
+        or any(type(manifest.get(key)) is not kind for key, kind in kinds.items())
+    ):
+        raise DataError(f"expected the list of {FORMAT!r}, got something else; choose another folder", file=path)
     if manifest.get("meshes_listing_sha256") != listing:
         raise DataError("holds renders of other meshes; choose another folder or remove it", file=path)
     files = {safe_io.resolve_inside(path.parent, name, file=path): digest for name, digest in manifest["files"].items()}
-    return all(file.is_file() and safe_io.sha256(file) == digest for file, digest in files.items())
+    whole = all(file.is_file() and safe_io.sha256(file) == digest for file, digest in files.items())
+    return manifest["objects"] if whole else None

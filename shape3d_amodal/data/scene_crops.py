@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch.utils.data import Dataset
 
 from shape3d_amodal.config import configuration
@@ -27,7 +29,7 @@ class SceneCropsConfig:
     """Mesh source: open13:SPLIT, or a folder of meshes by category."""
     scenes: SceneConfig = SceneConfig(deform=0.6)
     """How the scenes are made."""
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0)] = 1
     """Seed of the scenes."""
     size: int = 64
     """Side of the crops in pixels."""

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data import masks
-from shape3d_amodal.data.atomic import write_atomic, write_json_atomic
+from shape3d_amodal.data.atomic import make_folder, write_atomic, write_json_atomic
 from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.data.mesh import MeshSource, RecordedMeshes
 from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
@@ -30,7 +30,7 @@ class SceneSetConfig:
     """Mesh source: open13:SPLIT, shapenet:FOLDER[:SPLIT], a folder of meshes by category, or a checked list (.json)."""
     scenes: SceneConfig = SceneConfig()
     """How the scenes are made."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the scenes."""
     per_category: Annotated[int, Field(ge=1)] = 20
     """Targets of each category of the source."""
@@ -68,7 +68,7 @@ def write_scene_set(config: SceneSetConfig, folder: Path) -> AmodalDataset:
             source.load(name)
     meshes = RecordedMeshes(source)
     names = (*category_names(meshes), OCCLUDER)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "images")
     images = []
     next_id = 1
     for index, (_, scene) in enumerate(scene_set(config, meshes)):

@@ -105,7 +105,8 @@ def official_split(root: Path) -> dict[tuple[str, str], str]:
 
 def _synset_folders(root: Path) -> list[Path]:
     if not root.is_dir():
-        raise DataError("expected the folder of ShapeNetCore, there is none", file=root)
+        problem = "expected ShapeNetCore's folder (shapenet:FOLDER, or shapenet:FOLDER:SPLIT with train, val or test)"
+        raise DataError(f"{problem}, there is none", file=root)
     return sorted(path for path in root.iterdir() if re.fullmatch(r"\d{8}", path.name) and path.is_dir())
 
 

@@ -18,6 +18,7 @@ from pydantic import Field, TypeAdapter
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data import shards
+from shape3d_amodal.data.atomic import make_folder
 from shape3d_amodal.data.formats.coco_amodal import coco_document
 from shape3d_amodal.data.mesh import RecordedMeshes
 from shape3d_amodal.data.meshes import mesh_source
@@ -44,7 +45,7 @@ class ShardsConfig:
     """Mesh source: open13:SPLIT, shapenet:FOLDER[:SPLIT], a folder of meshes by category, or a checked list (.json)."""
     scenes: SceneConfig = SceneConfig()
     """How the scenes are made."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the scenes."""
     count: Annotated[int, Field(ge=1)] = 1000
     """Number of scenes; more can be asked for later, those that are there are kept."""
@@ -90,7 +91,7 @@ def make_shards(
     identity = hashlib.sha256(json.dumps([description, names]).encode()).hexdigest()
     mine = shards.shards_of(folder, config.count, config.shard_size)[share[0] :: share[1]]
     finished = {shard.number for shard in mine if shards.is_finished(shard, identity)}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if len(finished) == len(mine):
         workers = 1  # nothing is left to make
     with spread(_SceneMaker, (config,), workers) as make:

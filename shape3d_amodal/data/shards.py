@@ -93,7 +93,7 @@ def write_shard(shard: Shard, samples: Iterable[Sample], manifest: dict[str, Any
 
 
 def is_finished(shard: Shard, identity: str) -> bool:
-    """Whether the shard is there, whole and of the set ``identity``; its SHA-256 is computed.
+    """Whether the shard, or a longer one, is there, whole and of the set ``identity``; its SHA-256 is computed.
 
     Raises:
         DataError: it is of another set, or its manifest cannot be used.
@@ -104,7 +104,7 @@ def is_finished(shard: Shard, identity: str) -> bool:
     if manifest["identity"] != identity:
         problem = "holds scenes of other meshes or another configuration; choose another folder or remove it"
         raise DataError(problem, file=shard.manifest, field="identity")
-    if (manifest["first"], manifest["count"]) != (shard.first, shard.count) or not shard.tar.is_file():
+    if manifest["first"] != shard.first or manifest["count"] < shard.count or not shard.tar.is_file():
         return False
     return safe_io.sha256(shard.tar) == manifest["sha256"]
 

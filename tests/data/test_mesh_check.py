@@ -53,6 +53,21 @@ def test_strict(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(out.read_text())["usable"] == 2
 
 
+@pytest.mark.parametrize(
+    ("out", "status", "message"),
+    [
+        ("list.txt", 2, "--out: expected a name that ends with .json"),
+        ("chair/good.obj/a.json", 3, "cannot make the folder"),
+    ],
+)
+def test_where_the_list_goes_is_known_before_meshes_are_read(
+    out: str, status: int, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["meshes", "--meshes", str(folder), "--out", str(folder / out)]) == status
+    assert message in capsys.readouterr().err
+    assert main(["meshes", "--meshes", str(folder), "--out", str(folder / "new" / "folder" / "a.json")]) == 0
+
+
 @pytest.mark.parametrize("content", ["[]", "{}", '{"source": 3}', '{"source": "other.json", "skipped": {}}'])
 def test_other_json_is_no_source(content: str, tmp_path: Path) -> None:
     (tmp_path / "meshes.json").write_text(content)

@@ -58,6 +58,11 @@ def test_folder_names_and_categories(tmp_path: Path) -> None:
     assert source.load("chair/a.obj").category == "chair"
 
 
+def test_no_source() -> None:
+    with pytest.raises(UsageError, match="meshes: expected a source"):
+        mesh_source("")
+
+
 @pytest.mark.parametrize(("path", "message"), [("missing", "expected a folder"), (".", "found none")])
 def test_folder_without_meshes(path: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no mesh")

@@ -16,7 +16,7 @@ from scipy import ndimage
 from shape3d_amodal.cli import main
 from shape3d_amodal.data.mesh import Mesh
 from shape3d_amodal.data.nmr import AZIMUTHS_DEG, VIEWS, nmr_objects, nmr_viewpoint
-from shape3d_amodal.data.nmr_rendering import render_views, unit_side, view_rotation
+from shape3d_amodal.data.nmr_rendering import render_views, unit_side, view_rotation, write_nmr
 from shape3d_amodal.data.nmr_voxels import nmr_voxels
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.geometry import cameras
@@ -211,6 +211,14 @@ def test_the_rule_by_brute_force() -> None:
     np.testing.assert_array_equal(nmr_voxels(verts, mesh.faces), (~reached).transpose(1, 0, 2))
 
 
+def test_a_synset_without_a_usable_mesh_gets_no_files(tmp_path: Path) -> None:
+    write_obj(tmp_path / "meshes" / "lamp" / "a.obj", box_mesh(PARTS["lamp/pole"]))
+    (tmp_path / "meshes" / "chair").mkdir()
+    (tmp_path / "meshes" / "chair" / "bad.obj").write_text("v 0 0 0\n")
+    assert write_nmr(str(tmp_path / "meshes"), tmp_path / "out", "val") == [tmp_path / "out" / "03636649_val.json"]
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("chair/one_arm", "chair/four_legs", "lamp/pole"):
         write_obj(tmp_path / "meshes" / f"{name}.obj", box_mesh(PARTS[name]))
@@ -226,7 +234,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.testing.assert_array_equal(next(chair.images())[1], render_views(arm))
     np.testing.assert_array_equal(next(chair.voxels())[1], nmr_voxels(unit_side(arm), arm.faces))
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "out").iterdir()}
+    capsys.readouterr()
     assert main(command) == 0
+    assert capsys.readouterr().out.splitlines() == ["03001627_val: 2 objects", "03636649_val: 1 objects"]
     assert before == {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "out").iterdir()}
     (tmp_path / "out" / "03001627_val_voxels.npz").write_bytes(b"damaged")
     assert main(command) == 0

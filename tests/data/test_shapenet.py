@@ -111,9 +111,9 @@ def test_damaged_tables(name: str, content: str, message: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("shapenet:{}/none", "expected the folder"),
+        ("shapenet:{}/none", "expected ShapeNetCore's folder"),
         ("shapenet:{}/02691156", "none"),
-        ("shapenet:{}:exam", "folder"),
+        ("shapenet:{}:exam", ":exam: expected ShapeNetCore's folder .*SPLIT"),
         ("shapenet:", "none"),
     ],
 )

@@ -121,6 +121,13 @@ def test_more_scenes_can_be_asked_for(made: Path, box_folder: Path, tmp_path: Pa
     assert content(tmp_path) == content(made)
 
 
+def test_fewer_scenes_leave_what_is_there(made: Path, box_folder: Path) -> None:
+    before = content(made)
+    done = make_shards(configured(box_folder, count=13), made)
+    assert (done.made, len(done.kept)) == ((), 2)
+    assert content(made) == before
+
+
 @pytest.mark.parametrize("changes", [{"seed": 5}, {"shard_size": 20}, {"scenes": SceneConfig(image_size=33)}])
 def test_a_folder_of_another_set_is_left_alone(changes: dict[str, Any], made: Path, box_folder: Path) -> None:
     before = content(made)
@@ -298,9 +305,25 @@ def test_command(made: Path, box_folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert main([*command, "--workers", "0"]) == 2
     assert main([*command, "--seed", "5"]) == 3
     assert main(["scenes", "--out", str(tmp_path), "--count", "5", "--layout", "folder"]) == 2
+    assert main([*command, "--seed", "-1"]) == 2
     for misplaced in (["--shard", "0/2"], ["--workers", "2"], ["--layout", "kins", "--shard-size", "9"]):
         assert main(["scenes", "--out", str(tmp_path), *misplaced]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 7
+    assert len(capsys.readouterr().err.strip().splitlines()) == 8
+
+
+def test_options_set_one_by_one_all_count(box_folder: Path, tmp_path: Path) -> None:
+    options = ["--set", "count=3", "--set", "scenes.image_size=32", "seed=4", "--layout", "shards", "--set", "seed=7"]
+    assert main(["scenes", "--meshes", str(box_folder), "--out", str(tmp_path), *options]) == 0
+    manifest = json.loads((tmp_path / "scenes-000000.json").read_text())
+    assert (manifest["count"], manifest["config"]["scenes"]["image_size"], manifest["config"]["seed"]) == (3, 32, 7)
+
+
+@pytest.mark.parametrize("layout", ["shards", "folder", "kins"])
+def test_a_folder_that_cannot_be_made(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    command = ["scenes", "--meshes", "open13:val", "--layout", layout, "--out", str(tmp_path / "file" / "out")]
+    assert main(command) == 3
+    assert "cannot make the folder (Not a directory); choose another" in capsys.readouterr().err
 
 
 @pytest.mark.slow
