@@ -21,6 +21,7 @@ from shape3d_amodal.evaluation.voxels import (
     RESOLUTION,
     SURFACE_POINTS,
     chamfer_distance,
+    face_areas,
     surface_points,
     to_unit_cube,
     voxel_iou,
@@ -202,9 +203,14 @@ def _read(name: str, folder: Path) -> Mesh:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"expected the name of a file in {folder}, got {name}", field="mesh")
     try:
-        return read_mesh(MeshFile("", path), name=name)
+        mesh = read_mesh(MeshFile("", path), name=name)
     except DataError as error:
         raise DataError(f"{error.file}: {error.problem}", field="mesh") from None
+    if not face_areas(mesh.verts, mesh.faces).any():
+        raise DataError(
+            f"{path}: expected a mesh with a surface, its faces are lines or points; repair it", field="mesh"
+        )
+    return mesh
 
 
 def _turned(mesh: Mesh, azimuth_deg: float) -> tuple[NDArray[np.float64], NDArray[np.int32]]:

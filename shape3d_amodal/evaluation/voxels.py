@@ -59,14 +59,24 @@ def chamfer_distance(first: NDArray[np.float64], second: NDArray[np.float64]) ->
     return float((there.mean() + back.mean()) / 2)
 
 
+def face_areas(verts: NDArray[np.floating], faces: NDArray[np.integer]) -> NDArray[np.float64]:
+    """The area of each face [F]."""
+    corners = verts[faces].astype(np.float64)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    areas: NDArray[np.float64] = np.linalg.norm(normals, axis=1) / 2
+    return areas
+
+
 def surface_points(
     verts: NDArray[np.floating], faces: NDArray[np.integer], count: int = SURFACE_POINTS, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Points [count,3] on a mesh's surface, uniform by area; the same mesh and seed give the same points."""
-    corners = verts[faces].astype(np.float64)
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    """Points [count,3] on a mesh's surface, uniform by area; the same mesh and seed give the same points.
+
+    At least one face must have an area.
+    """
+    areas = face_areas(verts, faces)
     rng = np.random.default_rng(seed)
-    chosen = corners[rng.choice(len(faces), count, p=areas / areas.sum())]
+    chosen = verts[faces].astype(np.float64)[rng.choice(len(faces), count, p=areas / areas.sum())]
     u, v = rng.random((2, count, 1))
     inside = u + v <= 1
     u, v = np.where(inside, u, 1 - u), np.where(inside, v, 1 - v)

@@ -113,12 +113,14 @@ def test_meshes_are_compared_as_the_camera_sees_them(tmp_path):
     ("bad", "message"),
     [
         (seen(1, 1, 0, "none.obj"), r"r\.json: \[0\]\.mesh: .*none\.obj"),
+        (seen(1, 1, 0, "line.obj"), r"\[0\]\.mesh: .*line\.obj: expected a mesh with a surface"),
         (seen(1, 1, 0, "../x.obj"), r"\[0\]\.mesh: expected the name of a file in"),
         (replace(result(1, 1, MASK), mesh="same.obj"), r"\[0\]\.viewpoint: expected the viewpoint"),
         (replace(result(1, 1, MASK), viewpoint={"scale": 1.0}), r"\[0\]\.viewpoint\.azimuth_deg: expected a number"),
     ],
 )
 def test_bad_results_are_errors(tmp_path, bad, message):
+    (tmp_path / "line.obj").write_text("v 0 0 0\nv 1 0 0\nv 3 0 0\nf 1 2 3\n")
     write_obj(tmp_path / "same.obj", BoxMeshes().load("chair/one_arm"))
     with pytest.raises(DataError, match=message):
         evaluate(scene((1, 0)), [bad], meshes=BoxMeshes(), folder=tmp_path)

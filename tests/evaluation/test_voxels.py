@@ -6,7 +6,14 @@ from boxes import box_mesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shape3d_amodal.evaluation.voxels import chamfer_distance, surface_points, to_unit_cube, voxel_iou, voxels
+from shape3d_amodal.evaluation.voxels import (
+    chamfer_distance,
+    face_areas,
+    surface_points,
+    to_unit_cube,
+    voxel_iou,
+    voxels,
+)
 
 WHOLE = ((-0.5, -0.5, -0.5), (0.5, 0.5, 0.5))
 
@@ -111,6 +118,11 @@ def test_chamfer_distance():
     # There: 3 and sqrt(10); back: 3.
     assert chamfer_distance(first, second) == pytest.approx(((3 + np.sqrt(10)) / 2 + 3) / 2)
     assert chamfer_distance(first, first) == 0
+
+
+def test_areas_of_faces():
+    verts = np.array([[0.0, 0, 0], [3, 0, 0], [0, 4, 0], [0, 0, 2], [6, 0, 0]])
+    np.testing.assert_allclose(face_areas(verts, np.array([[0, 1, 2], [0, 3, 2], [0, 1, 4]])), [6, 4, 0])
 
 
 def test_surface_points_lie_on_the_surface_by_area():
