@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal.errors import AmodalError
 from shape3d_amodal.evaluation.interface import Evaluator, ScoreTable
 
 
@@ -25,6 +27,7 @@ def score(
 
     Raises:
         DataError: as ``evaluator`` does.
+        AmodalError: a worker was ended from outside.
     """
     if workers == 1:
         evaluator.process(results, file=file)
@@ -35,8 +38,11 @@ def score(
         shards[places[result.image_id]].append(number)
     # Where processes are forked, what the initializer gets is shared with them and not copied.
     with ProcessPoolExecutor(workers, initializer=_start, initargs=(evaluator, results, file)) as pool:
-        for records in pool.map(_records, shards):
-            evaluator.merge(records)
+        try:
+            for records in pool.map(_records, shards):
+                evaluator.merge(records)
+        except BrokenProcessPool:
+            raise AmodalError("a worker was ended from outside, most likely for want of memory; use fewer") from None
     return evaluator.evaluate()
 
 

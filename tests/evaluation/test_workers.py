@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from drawn import CATEGORIES, instance, result
 
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import AmodalError, DataError
+from shape3d_amodal.evaluation.completion import CompletionEvaluator
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.evaluation.workers import score
 from shape3d_amodal.structures import AmodalDataset, AmodalImage
@@ -54,3 +57,15 @@ def test_a_worker_names_the_place_in_the_file():
     with pytest.raises(DataError, match=r"r\.json: \[17\]\.annotation_id: 999 is not in") as caught:
         score(TRACKS["completion"].make(data, TrackOptions()), results, file="r.json", workers=2)
     assert caught.value.exit_status == 3
+
+
+class Killed(CompletionEvaluator):
+    def records(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_one_line():
+    data, results = case()
+    with pytest.raises(AmodalError, match="a worker was ended from outside, .* use fewer") as caught:
+        score(Killed(data), results, workers=2)
+    assert "\n" not in str(caught.value)
