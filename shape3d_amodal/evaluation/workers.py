@@ -27,7 +27,7 @@ def score(
 
     Raises:
         DataError: as ``evaluator`` does.
-        AmodalError: a worker was ended from outside.
+        AmodalError: a worker process died.
     """
     if workers == 1:
         evaluator.process(results, file=file)
@@ -42,7 +42,7 @@ def score(
             for records in pool.map(_records, shards):
                 evaluator.merge(records)
         except BrokenProcessPool:
-            raise AmodalError("a worker was ended from outside, most likely for want of memory; use fewer") from None
+            raise AmodalError("a worker process died, perhaps for want of memory; use fewer workers") from None
     return evaluator.evaluate()
 
 

@@ -66,6 +66,6 @@ class Killed(CompletionEvaluator):
 
 def test_a_killed_worker_is_one_line():
     data, results = case()
-    with pytest.raises(AmodalError, match="a worker was ended from outside, .* use fewer") as caught:
+    with pytest.raises(AmodalError, match=r"a worker process died, .*; use fewer workers") as caught:
         score(Killed(data), results, workers=2)
     assert "\n" not in str(caught.value)
