@@ -69,6 +69,7 @@ def complete_image(
         [masks.decode(instance.visible) for instance in seen],
         [names[instance.category_id] for instance in seen],
         depth_order=[instance.depth_order for instance in seen],
+        cluster=[instance.cluster for instance in seen],
         fit_steps=fit_steps,
     )
     completed = [instance for instance in image.instances if names[instance.category_id] != OCCLUDER]
@@ -138,8 +139,9 @@ def without_depth_order(dataset: AmodalDataset) -> AmodalDataset:
 
 
 def hide_depth_order(image: AmodalImage) -> AmodalImage:
-    """The image as if no depth order were known."""
-    return replace(image, instances=tuple(replace(one, depth_order=None) for one in image.instances))
+    """The image as if no depth order were known, in any of its forms."""
+    instances = tuple(replace(one, depth_order=None, cluster=None) for one in image.instances)
+    return replace(image, instances=instances, depth_constraint=())
 
 
 def to_result(

@@ -206,13 +206,14 @@ class ShapePriorPipeline:
         visible: Sequence[Mask],
         categories: Sequence[str],
         depth_order: Sequence[int | None] | None = None,
+        cluster: Sequence[int | None] | None = None,
     ) -> tuple[InstanceCrops, list[Mask], list[int]]:
         """Cut out what is to be completed, at least one object; arguments as for ``complete``.
 
         Returns:
             The crops, the occluder mask [H,W] bool of each, and the objects' places in the arguments.
         """
-        hiding = occluders(visible, depth_order or [None] * len(visible))
+        hiding = occluders(visible, depth_order or [None] * len(visible), cluster)
         places = [i for i, category in enumerate(categories) if category != OCCLUDER]
         indices = [self.prior.categories.index(categories[i]) for i in places]
         masks, hiding = [visible[i] for i in places], [hiding[i] for i in places]
@@ -248,6 +249,7 @@ class ShapePriorPipeline:
         categories: Sequence[str],
         *,
         depth_order: Sequence[int | None] | None = None,
+        cluster: Sequence[int | None] | None = None,
         fit_steps: int | None = None,
     ) -> list[CompletedObject]:
         """Complete all objects of one image.
@@ -257,6 +259,7 @@ class ShapePriorPipeline:
             visible: masks [H,W] bool, one an object, none empty; give all objects, for they hide each other.
             categories: a category name for each; ``occluder`` marks what only hides others.
             depth_order: rank of each, 0 nearest, where known: what is behind an object cannot hide it.
+            cluster: the group of each whose ranks can be compared, such as KINS' clusters; None where all can.
             fit_steps: steps of the fit at test time.
 
         Returns:
@@ -265,12 +268,12 @@ class ShapePriorPipeline:
         Raises:
             UsageError: masks, sizes or categories do not fit together; the message says which.
         """
-        _check(image, visible, categories, depth_order, self.categories)
+        _check(image, visible, categories, depth_order, cluster, self.categories)
         if fit_steps is not None and fit_steps < 0:
             raise UsageError(f"fit_steps: expected a number of steps, 0 or more, got {fit_steps}")
         if all(category == OCCLUDER for category in categories):
             return []
-        crops, hiding, places = self.crops(image, visible, categories, depth_order)
+        crops, hiding, places = self.crops(image, visible, categories, depth_order, cluster)
         prediction = self.predict(crops, fit_steps)
         masks = [visible[i] for i in places]
         names = [categories[i] for i in places]
@@ -364,14 +367,14 @@ def _check(
     visible: Sequence[Mask],
     categories: Sequence[str],
     depth_order: Sequence[int | None] | None,
+    cluster: Sequence[int | None] | None,
     known: Sequence[str],
 ) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UsageError(f"image: expected [H,W,3] uint8, got {list(image.shape)} {image.dtype}")
-    if len(categories) != len(visible):
-        raise UsageError(f"categories: expected one for each of the {len(visible)} masks, got {len(categories)}")
-    if depth_order is not None and len(depth_order) != len(visible):
-        raise UsageError(f"depth_order: expected one for each of the {len(visible)} masks, got {len(depth_order)}")
+    for name, given in (("categories", categories), ("depth_order", depth_order), ("cluster", cluster)):
+        if given is not None and len(given) != len(visible):
+            raise UsageError(f"{name}: expected one for each of the {len(visible)} masks, got {len(given)}")
     for i, (mask, category) in enumerate(zip(visible, categories, strict=True)):
         if mask.dtype != np.bool_ or mask.shape != image.shape[:2]:
             problem = f"expected {list(image.shape[:2])} bool like the image, got {list(mask.shape)} {mask.dtype}"

@@ -47,6 +47,10 @@ def test_visible_mask_is_kept_and_known_background_left_out(pipeline: ShapePrior
 def test_what_is_behind_hides_nothing(pipeline: ShapePriorPipeline) -> None:
     chair, _ = pipeline.complete(picture(), [CHAIR, TABLE], ["chair", "table"], depth_order=[0, 1])
     assert (chair.amodal == CHAIR).all()
+    arguments = picture(), [CHAIR, TABLE], ["chair", "table"]
+    apart, _, _ = pipeline.crops(*arguments, depth_order=[0, 1], cluster=[0, 1])
+    unknown, _, _ = pipeline.crops(*arguments)
+    assert torch.equal(apart.occluder, unknown.occluder)  # ranks of different clusters say nothing
 
 
 def test_occluders_hide_but_are_not_completed(pipeline: ShapePriorPipeline) -> None:

@@ -38,7 +38,8 @@ class ConvexHull:
         visible = [masks.decode(instance.visible) for instance in record.instances]
         hulls = [convex_hull(mask) for mask in visible]
         if self._background:
-            in_front = occluders(visible, [instance.depth_order for instance in record.instances])
+            instances = record.instances
+            in_front = occluders(visible, [one.depth_order for one in instances], [one.cluster for one in instances])
             hulls = [hull & (mask | front) for hull, mask, front in zip(hulls, visible, in_front, strict=True)]
         return [make_result(record, instance, hull) for instance, hull in zip(record.instances, hulls, strict=True)]
 

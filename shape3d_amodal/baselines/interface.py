@@ -45,9 +45,12 @@ class ReconstructsMeshes(Protocol):
 
 
 def without_ground_truth(record: AmodalImage) -> AmodalImage:
-    """``record`` as a completion method may see it: no amodal masks, occlusion rates, mesh names or cameras."""
+    """``record`` as a completion method may see it: no amodal masks, occlusion rates, meshes, cameras or crowd flags.
+
+    The depth order stays; whoever may not know it gets ``completion.hide_depth_order``.
+    """
     instances = tuple(
-        replace(instance, amodal=None, occlude_rate=None, mesh=None, viewpoint=None, ignore=False)
+        replace(instance, amodal=None, occlude_rate=None, mesh=None, viewpoint=None, ignore=False, crowd=False)
         for instance in record.instances
     )
     return replace(record, instances=instances, camera=None)

@@ -20,8 +20,8 @@ from shape3d_amodal.baselines.interface import CompletionMethod, ReconstructsMes
 from shape3d_amodal.benchmarking.methods import BuiltOptions, Given
 from shape3d_amodal.benchmarking.store import Answer
 from shape3d_amodal.completion import hide_depth_order
-from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.coco_amodal import load_image
+from shape3d_amodal.data.occlusion import seen_alone
 from shape3d_amodal.errors import AmodalError
 from shape3d_amodal.structures import AmodalImage
 
@@ -106,9 +106,8 @@ def shown(image: AmodalImage, given: Given, *, depth_order: bool) -> AmodalImage
     Objects of which nothing is visible are not shown: nobody can ask for them.
     """
     if given == "image":
-        return replace(image, instances=(), camera=None)
-    record = without_ground_truth(image)
-    record = replace(record, instances=tuple(one for one in record.instances if masks.area(one.visible) > 0))
+        return replace(image, instances=(), depth_constraint=(), camera=None)
+    record = seen_alone(without_ground_truth(image))
     return record if depth_order else hide_depth_order(record)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from shape3d_amodal.config import configuration
+from shape3d_amodal.data.occlusion import keeping
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.structures import OCCLUDER, AmodalDataset, Category
 
@@ -63,9 +64,7 @@ def map_classes(dataset: AmodalDataset, classes: ClassMap) -> tuple[AmodalDatase
             without[names[one.category_id]] += 1
             if keep:
                 instances.append(replace(one, category_id=occluder, ignore=True))
-        ids = {one.id for one in instances}
-        pairs = tuple(pair for pair in image.depth_constraint if ids.issuperset(pair))
-        images.append(replace(image, instances=tuple(instances), depth_constraint=pairs))
+        images.append(keeping(image, instances))
     categories = [Category(entry.id, entry.name) for entry in classes.classes]
     if keep:
         categories.append(Category(occluder, OCCLUDER))

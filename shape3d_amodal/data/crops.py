@@ -15,20 +15,24 @@ from shape3d_amodal.structures import InstanceCrops
 Mask = NDArray[np.bool_]
 
 
-def occluders(visible: Sequence[Mask], depth_order: Sequence[int | None]) -> list[Mask]:
+def occluders(
+    visible: Sequence[Mask], depth_order: Sequence[int | None], cluster: Sequence[int | None] | None = None
+) -> list[Mask]:
     """The pixels that may hide each instance: those of all others, less those that both orders show to be behind it.
 
     Args:
         visible: N masks [H,W] bool.
         depth_order: rank of each instance, 0 nearest; None where unknown.
+        cluster: the group of each whose ranks can be compared; None where all can.
     """
+    cluster = cluster or [None] * len(visible)
     result = []
     for i, mask in enumerate(visible):
         occluder = np.zeros_like(mask)
         for j, other in enumerate(visible):
             order_i, order_j = depth_order[i], depth_order[j]
             known_behind = order_i is not None and order_j is not None and order_j > order_i
-            if j != i and not known_behind:
+            if j != i and not (known_behind and cluster[i] == cluster[j]):
                 occluder |= other
         result.append(occluder & ~mask)
     return result

@@ -64,13 +64,20 @@ def visible_by_order(instances: Sequence[AmodalInstance], index: int) -> Rle:
 
 def without_hidden(dataset: AmodalDataset) -> AmodalDataset:
     """The data set without the objects of which nothing is visible, for methods that start from visible masks."""
-    images = []
-    for image in dataset.images:
-        seen = tuple(one for one in image.instances if masks.area(one.visible) > 0)
-        ids = {one.id for one in seen}
-        pairs = tuple(pair for pair in image.depth_constraint if ids.issuperset(pair))
-        images.append(replace(image, instances=seen, depth_constraint=pairs))
-    return replace(dataset, images=tuple(images))
+    return replace(dataset, images=tuple(map(seen_alone, dataset.images)))
+
+
+def seen_alone(image: AmodalImage) -> AmodalImage:
+    """The image without the objects of which nothing is visible."""
+    return keeping(image, (one for one in image.instances if masks.area(one.visible) > 0))
+
+
+def keeping(image: AmodalImage, instances: Iterable[AmodalInstance]) -> AmodalImage:
+    """The image with ``instances`` alone, and the pairs between them."""
+    kept = tuple(instances)
+    ids = {one.id for one in kept}
+    pairs = tuple(pair for pair in image.depth_constraint if ids.issuperset(pair))
+    return replace(image, instances=kept, depth_constraint=pairs)
 
 
 def is_in_front(first: AmodalInstance, second: AmodalInstance) -> bool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -67,6 +69,13 @@ def test_what_is_known_to_be_behind_hides_nothing(order, completed):
     np.testing.assert_array_equal(masks.decode(first.segmentation), RING | OTHER if completed else RING)
 
 
+def test_ranks_of_different_clusters_say_nothing():
+    image = record(RING, OTHER, order=(0, 1))
+    apart = [replace(one, cluster=index) for index, one in enumerate(image.instances)]
+    first = ConvexHull().complete(IMAGE, replace(image, instances=tuple(apart)))[0]
+    np.testing.assert_array_equal(masks.decode(first.segmentation), RING | OTHER)
+
+
 def test_no_instances():
     empty = AmodalImage(id=1, file_name="a", height=6, width=8, instances=())
     assert ConvexHull().complete(IMAGE, empty) == []
@@ -114,9 +123,16 @@ def test_make_result_keeps_the_visible_mask():
 
 
 def test_methods_do_not_see_the_ground_truth():
-    image = record(RING, amodal=masks.encode(RING_HULL), occlude_rate=0.5, mesh="secret", ignore=True, order=(2,))
+    secrets = {
+        "amodal": masks.encode(RING_HULL),
+        "occlude_rate": 0.5,
+        "mesh": "secret",
+        "viewpoint": {"azimuth_deg": 1.0},
+    }
+    image = record(RING, **secrets, ignore=True, crowd=True, order=(2,))
     shown = without_ground_truth(image)
     (instance,) = shown.instances
     assert shown.camera is None
-    assert (instance.amodal, instance.occlude_rate, instance.mesh, instance.ignore) == (None, None, None, False)
+    assert {getattr(instance, name) for name in secrets} == {None}
+    assert (instance.ignore, instance.crowd) == (False, False)
     assert (instance.visible, instance.depth_order) == (image.instances[0].visible, 2)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from shape3d_amodal.data.formats.results import read_results, write_results
 from shape3d_amodal.data.safe_io import read_mesh
 from shape3d_amodal.errors import AmodalError, DataError, UsageError
 from shape3d_amodal.pipeline import ShapePriorPipeline
+from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 SIX = [1, 2, 3, 4, 5, 6]
 
@@ -306,7 +308,21 @@ def test_a_bank_takes_part_without_weights(box_folder, tmp_path):
 def test_the_instance_track_shows_the_image_alone(folder, tmp_path):
     (scores,) = run_benchmark(benchmark(folder), tmp_path / "out")
     image = scores.data.dataset.images[0]
-    assert shown(image, "image", depth_order=True).instances == ()
-    seen = shown(image, "masks", depth_order=False).instances
-    assert [one.id for one in seen] == [10, 100]
-    assert {(one.amodal, one.depth_order) for one in seen} == {(None, None)}
+    image = replace(
+        image, depth_constraint=((100, 10),), instances=tuple(replace(o, cluster=3) for o in image.instances)
+    )
+    alone = shown(image, "image", depth_order=True)
+    assert (alone.instances, alone.depth_constraint) == ((), ())
+    seen = shown(image, "masks", depth_order=False)
+    assert [one.id for one in seen.instances] == [10, 100]
+    assert {(one.amodal, one.depth_order, one.cluster) for one in seen.instances} == {(None, None, None)}
+    assert seen.depth_constraint == ()
+    ordered = shown(image, "masks", depth_order=True)
+    assert {one.cluster for one in ordered.instances} == {3} and ordered.depth_constraint == ((100, 10),)
+
+
+def test_what_is_not_seen_is_not_shown():
+    seen = AmodalInstance(id=1, category_id=1, visible=masks.encode(np.eye(4, dtype=bool)))
+    hidden = replace(seen, id=2, visible=masks.empty(4, 4))
+    image = AmodalImage(id=1, file_name="a", width=4, height=4, instances=(seen, hidden), depth_constraint=((1, 2),))
+    assert shown(image, "masks", depth_order=True) == replace(image, instances=(seen,), depth_constraint=())

@@ -34,6 +34,13 @@ def test_occluders(order: tuple, expected: tuple) -> None:
         np.testing.assert_array_equal(mask, wanted)
 
 
+def test_ranks_of_different_clusters_say_nothing() -> None:
+    first, second, third = occluders([A, B, C], [1, 2, 2], cluster=[0, 0, 1])
+    np.testing.assert_array_equal(first, row(4))
+    np.testing.assert_array_equal(second, row(0, 1, 4))
+    np.testing.assert_array_equal(third, row(0, 1, 2, 3))
+
+
 def test_occluders_leave_the_instance_itself_out() -> None:
     first, second = occluders([row(0, 1, 2), row(2, 3)], [None, None])
     np.testing.assert_array_equal(first, row(3))
