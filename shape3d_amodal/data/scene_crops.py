@@ -1,8 +1,9 @@
-"""Training crops made from scenes on the fly: a torch ``Dataset`` whose item k is scene k, cut into its instances."""
+"""Training crops of scenes, made on the fly or read from shards: item k of ``SceneCrops`` is scene k's instances."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -14,9 +15,10 @@ from torch.utils.data import Dataset
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data.crops import instance_crops, instance_windows, mask_crops, occluders
 from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
-from shape3d_amodal.data.scenes import SceneConfig, make_scene
+from shape3d_amodal.data.scenes import Scene, SceneConfig, make_scene
+from shape3d_amodal.data.shard_reading import SceneShards
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
+from shape3d_amodal.structures import OCCLUDER, InstanceCrops, SupervisedCrops
 
 _PURPOSE = 1_002
 
@@ -26,7 +28,7 @@ class SceneCropsConfig:
     """Where training crops come from."""
 
     meshes: str = "open13:train"
-    """Mesh source: open13:SPLIT, or a folder of meshes by category."""
+    """Mesh source: open13:SPLIT, shapenet13:FOLDER[:SPLIT], a folder of meshes by category, or a checked list."""
     scenes: SceneConfig = SceneConfig(deform=0.6)
     """How the scenes are made."""
     seed: Annotated[int, Field(ge=0)] = 1
@@ -80,23 +82,21 @@ class CropArrays:
 
 
 class SceneCrops(Dataset[CropArrays]):
-    """Item k: the instances of scene k. It depends on (configuration, k) alone.
+    """Item k: the instances of scene k. It depends on (configuration, k) alone, and on the shards.
+
+    Args:
+        config: how scenes are made and cut.
+        count: number of scenes.
+        shards: folder of shards that hold the scenes (``data.shards``); ``config`` then says only how they are cut.
 
     Raises:
-        DataError: the mesh source cannot be used, or has a category that is none of ``CATEGORIES``.
+        DataError: the mesh source or the shards cannot be used, or have a category that is none of ``CATEGORIES``.
     """
 
-    def __init__(self, config: SceneCropsConfig, count: int) -> None:
+    def __init__(self, config: SceneCropsConfig, count: int, *, shards: str | Path | None = None) -> None:
         self.config = config
         self.count = count
-        self._meshes = mesh_source(config.meshes)
-        unknown = {self._meshes.category(name) for name in self._meshes.names} - set(CATEGORIES)
-        if unknown:
-            raise DataError(
-                f"expected categories among {', '.join(CATEGORIES)}, got {', '.join(sorted(unknown))}; rename them, "
-                "or take ShapeNet as shapenet13:FOLDER",
-                file=config.meshes,
-            )
+        self._scene = _MadeScenes(config) if shards is None else _StoredScenes(shards, count)
 
     def __len__(self) -> int:
         return self.count
@@ -104,7 +104,7 @@ class SceneCrops(Dataset[CropArrays]):
     def __getitem__(self, index: int) -> CropArrays:
         config = self.config
         rng = np.random.default_rng((config.seed, _PURPOSE, index))
-        scene = make_scene(self._meshes, config.scenes, config.seed, index)
+        scene = self._scene(index)
         ordered = rng.random() < config.order_known
         masks = [one.visible for one in scene.instances]
         hiding = occluders(masks, [one.depth_order if ordered else None for one in scene.instances])
@@ -127,6 +127,37 @@ class SceneCrops(Dataset[CropArrays]):
             window=windows,
             hidden=np.array(hidden, np.float32),
             scene=np.full(len(instances), index, np.int64),
+        )
+
+
+class _MadeScenes:
+    def __init__(self, config: SceneCropsConfig) -> None:
+        self._config = config
+        self._meshes = mesh_source(config.meshes)
+        _check_categories({self._meshes.category(name) for name in self._meshes.names}, config.meshes)
+
+    def __call__(self, index: int) -> Scene:
+        return make_scene(self._meshes, self._config.scenes, self._config.seed, index)
+
+
+class _StoredScenes:
+    def __init__(self, folder: str | Path, count: int) -> None:
+        self._shards = SceneShards(folder, count=count)
+        found = len(self._shards.dataset.images)
+        if found < count:
+            raise DataError(f"expected {count} scenes, the shards hold {found}; ask for no more", file=folder)
+        _check_categories(set(self._shards.dataset.category_names.values()) - {OCCLUDER}, folder)
+
+    def __call__(self, index: int) -> Scene:
+        return self._shards.scene(self._shards.dataset.images[index])
+
+
+def _check_categories(names: set[str], source: str | Path) -> None:
+    if unknown := names - set(CATEGORIES):
+        raise DataError(
+            f"expected categories among {', '.join(CATEGORIES)}, got {', '.join(sorted(unknown))}; rename them, "
+            "or take ShapeNet as shapenet13:FOLDER",
+            file=source,
         )
 
 

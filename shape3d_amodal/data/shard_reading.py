@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from shape3d_amodal.data import safe_io, shards
+from shape3d_amodal.data import masks, safe_io, shards
 from shape3d_amodal.data.archives import TarMember, tar_members
 from shape3d_amodal.data.formats.coco_amodal import COCO_AMODAL
 from shape3d_amodal.data.formats.fields import Record
 from shape3d_amodal.data.formats.layout import Listener
 from shape3d_amodal.data.formats.records import read_records
+from shape3d_amodal.data.scenes import Scene, SceneInstance
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.structures import AmodalDataset, AmodalImage
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage
 
 MAX_SAMPLE_JSON_BYTES = 64 * 1024**2
 
@@ -26,6 +27,7 @@ class SceneShards:
     Args:
         folder: holds tar files with their manifests.
         numbers: the shards to read, by number; all by default. Annotations are in memory, a few KB a scene.
+        count: read no more shards than it takes for so many scenes.
         verify: compare every tar's SHA-256 with its manifest's first.
 
     Attributes:
@@ -35,7 +37,14 @@ class SceneShards:
         DataError: there are no shards, one is unfinished or damaged, or they are of different sets.
     """
 
-    def __init__(self, folder: str | Path, *, numbers: Iterable[int] | None = None, verify: bool = True) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        numbers: Iterable[int] | None = None,
+        count: int | None = None,
+        verify: bool = True,
+    ) -> None:
         folder = Path(folder)
         stems = sorted(tar.stem for tar in folder.glob("scenes-*.tar"))
         if numbers is not None:
@@ -47,6 +56,8 @@ class SceneShards:
         identity = categories = None
         images: list[AmodalImage] = []
         for path in manifests:
+            if count is not None and len(images) >= count:
+                break
             if not path.exists():
                 raise DataError("no such finished shard; run `scenes` again to finish it", file=path)
             manifest = shards.read_manifest(path)
@@ -75,6 +86,34 @@ class SceneShards:
             expected, got = f"{image.width} x {image.height}", f"{pixels.shape[1]} x {pixels.shape[0]}"
             raise DataError(f"expected {expected} pixels, got {got}; make it anew", file=f"{tar}/{member.name}")
         return pixels
+
+    def scene(self, image: AmodalImage) -> Scene:
+        """Picture and masks of one of the data set's images, as they were when the scene was made.
+
+        Raises:
+            DataError: the picture is damaged, or an amodal mask or the depth order is missing.
+        """
+        names = self.dataset.category_names
+        erased = [one for one in image.instances if names[one.category_id] == OCCLUDER]
+        instances = []
+        for one in image.instances:
+            if one in erased:
+                continue
+            if one.amodal is None or one.depth_order is None:
+                problem = "expected amodal masks and a depth order; make the scenes anew"
+                raise DataError(problem, file=self._pictures[image.id][0], field=image.file_name)
+            instances.append(
+                SceneInstance(
+                    mesh=one.mesh or "",
+                    category=names[one.category_id],
+                    amodal=masks.decode(one.amodal),
+                    visible=masks.decode(one.visible),
+                    depth_order=one.depth_order - len(erased),
+                    viewpoint=one.viewpoint or {},
+                )
+            )
+        region = masks.decode(erased[0].visible) if erased else None
+        return Scene(self.image(image), tuple(instances), image.camera or {}, region)
 
     def _read(self, tar: Path, manifest: dict[str, Any]) -> AmodalDataset:
         document: dict[str, list[Any]] = {"images": [], "annotations": []}

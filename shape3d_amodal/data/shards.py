@@ -127,6 +127,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def fingerprint(folder: Path) -> str:
+    """Changes when a shard is added, removed or made anew: a SHA-256 over the manifests in ``folder``."""
+    digests = [safe_io.sha256(path) for path in sorted(folder.glob("scenes-*.json"))]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
 def verify(tar: Path, manifest: dict[str, Any], file: Path) -> None:
     """Refuse a tar file that is not the one of which ``manifest``, in ``file``, tells.
 

@@ -15,6 +15,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.data import shards
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCrops, SceneCropsConfig
 
@@ -32,27 +33,33 @@ class PoolConfig:
     """How each scene is made and cut."""
     scenes: int = 30_000
     """Number of scenes; each gives one to four crops."""
+    shards: str | None = None
+    """Folder of shards that `shape3d-amodal scenes` has made: its first scenes are cut, and none are made of meshes."""
 
 
 def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
     """The pool of this configuration, made if it is not in ``cache`` yet.
 
     Args:
-        config: what the pool holds; its hash, with that of the mesh files, names the folder.
+        config: what the pool holds; its hash, with that of the mesh files or shards, names the folder.
         cache: folder of all pools.
         workers: processes that make scenes; the result does not depend on it.
 
     Returns:
         Memory-mapped arrays.
     """
-    content = f"{dump_config(config)}{mesh_source(config.crops.meshes).fingerprint()} {SCENES_VERSION}"
+    if config.shards is None:
+        source, origin = config.crops.meshes, mesh_source(config.crops.meshes).fingerprint()
+    else:
+        source, origin = config.shards, shards.fingerprint(Path(config.shards))
+    content = f"{dump_config(config)}{origin} {SCENES_VERSION}"
     name = hashlib.sha256(content.encode()).hexdigest()[:16]
     folder = cache / f"crops-{name}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one makes the pool, the others wait for it
         if not folder.is_dir():
-            log.info("making %d scenes of %s in %s", config.scenes, config.crops.meshes, folder)
+            log.info("cutting %d scenes of %s in %s", config.scenes, source, folder)
             _make(config, folder, workers)
     return CropArrays(
         **{field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(CropArrays)}
@@ -60,7 +67,7 @@ def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
 
 
 def _make(config: PoolConfig, folder: Path, workers: int) -> None:
-    dataset = SceneCrops(config.crops, config.scenes)
+    dataset = SceneCrops(config.crops, config.scenes, shards=config.shards)
     loader = DataLoader(
         dataset,
         batch_size=16,

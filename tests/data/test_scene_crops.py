@@ -12,6 +12,7 @@ from shape3d_amodal.data.crops import mask_crops
 from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCrops, SceneCropsConfig
 from shape3d_amodal.data.scenes import SceneConfig, make_scene
+from shape3d_amodal.data.shard_making import ShardsConfig, make_shards
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import SupervisedCrops
 
@@ -156,3 +157,30 @@ def test_unknown_category(config: SceneCropsConfig, tmp_path: Path) -> None:
     write_obj(tmp_path / "teapot" / "a.obj", box_mesh(CHAIR))
     with pytest.raises(DataError, match="got teapot"):
         SceneCrops(replace(config, meshes=str(tmp_path)), 1)
+
+
+@pytest.mark.parametrize("kind", ["composed", "bars"])
+def test_crops_of_shards_are_those_of_the_scenes_that_are_in_them(
+    kind: str, config: SceneCropsConfig, tmp_path: Path
+) -> None:
+    made = replace(config, scenes=SceneConfig(image_size=64, kind=kind), jitter=0.05)
+    make_shards(
+        ShardsConfig(meshes=made.meshes, scenes=made.scenes, seed=made.seed, count=SCENES, shard_size=5), tmp_path
+    )
+    drawn = SceneCrops(made, SCENES)
+    elsewhere = replace(made, meshes="none", scenes=SceneConfig())  # what the shards decide
+    stored = SceneCrops(elsewhere, SCENES, shards=tmp_path)
+    for k in range(SCENES):
+        assert_same(stored[k], drawn[k])
+    (tmp_path / "scenes-000002.tar").unlink()
+    assert_same(SceneCrops(elsewhere, 7, shards=tmp_path)[6], drawn[6])  # no more shards are read than it takes
+    with pytest.raises(DataError, match="expected 11 scenes, the shards hold 10; ask for no more"):
+        SceneCrops(elsewhere, 11, shards=tmp_path)
+
+
+def test_shards_of_other_categories(tmp_path: Path) -> None:
+    write_obj(tmp_path / "meshes" / "robot" / "a.obj", box_mesh(CHAIR))
+    shards = tmp_path / "shards"
+    make_shards(ShardsConfig(meshes=str(tmp_path / "meshes"), scenes=SceneConfig(image_size=64), count=1), shards)
+    with pytest.raises(DataError, match=r"shards: expected categories among .*, got robot"):
+        SceneCrops(SceneCropsConfig(), 1, shards=shards)

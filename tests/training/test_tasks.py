@@ -14,6 +14,7 @@ from tiny import tiny_config, tiny_model
 from shape3d_amodal.config import parse_config
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
+from shape3d_amodal.data.shard_making import ShardsConfig, make_shards
 from shape3d_amodal.errors import TrainingError, UsageError, WeightsError
 from shape3d_amodal.refinement.stage import AmodalModel
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
@@ -168,6 +169,20 @@ def test_the_pool_is_made_once_and_is_the_same_from_any_number_of_workers(
         np.testing.assert_array_equal(getattr(pool, field.name), getattr(again, field.name))
     assert len(list(cache.glob("crops-*.lock"))) == 1
     assert len({len(getattr(pool, field.name)) for field in fields(CropArrays)}) == 1
+
+
+def test_a_pool_of_shards(pool: CropArrays, tmp_path: Path) -> None:
+    crops = POOL.crops
+    config = ShardsConfig(meshes=crops.meshes, scenes=crops.scenes, seed=crops.seed, count=7, shard_size=4)
+    make_shards(config, tmp_path / "shards")
+    stored = replace(POOL, shards=str(tmp_path / "shards"))
+    for _ in range(2):  # made, then found
+        again = open_pool(stored, tmp_path / "cache", workers=0)
+        for field in fields(CropArrays):
+            np.testing.assert_array_equal(getattr(pool, field.name), getattr(again, field.name))
+    make_shards(replace(config, count=9), tmp_path / "shards")
+    open_pool(stored, tmp_path / "cache", workers=0)
+    assert len(list((tmp_path / "cache").glob("crops-*.lock"))) == 2
 
 
 def test_augmentation_mirrors_picture_and_masks_together() -> None:
