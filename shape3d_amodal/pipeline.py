@@ -124,15 +124,7 @@ class ShapePriorPipeline:
             WeightsError: they are missing, damaged, or do not fit their own configuration.
             UsageError, MissingBackendError: there is no device of that name, or not on this machine.
         """
-        folder, shipped = Path(name_or_folder), CHECKPOINTS / str(name_or_folder)
-        if not (folder / MANIFEST).is_file() and shipped.is_dir():
-            folder = shipped  # a folder of scenes that bears the name of weights does not hide them
-        if not folder.is_dir():
-            known = ", ".join(sorted(path.name for path in CHECKPOINTS.glob("*") if path.is_dir())) or "none"
-            raise WeightsError(
-                f"no such folder of weights, and no shipped weights of that name (shipped: {known})",
-                file=name_or_folder,
-            )
+        folder = weights_folder(name_or_folder)
         text, state = load_weights(folder)
         config = parse_config(text, AmodalModelConfig, source=str(folder / "config.yaml"))
         model = AmodalModel(config)
@@ -150,6 +142,7 @@ class ShapePriorPipeline:
         *,
         weights: str | Path | None = None,
         device: str = "cpu",
+        fit_steps: int = 0,
         refine: Refine = "visible-union",
         gap_px: int = 0,
     ) -> ShapePriorPipeline:
@@ -158,17 +151,16 @@ class ShapePriorPipeline:
         Args:
             meshes: a folder of meshes by category, or another mesh source (``data.meshes.mesh_source``).
             weights: as for ``from_pretrained``; needed for ``refine`` full, which then sees the bank's silhouettes.
+            fit_steps: steps of the fit at test time, where ``complete`` is not told another number.
 
         Raises:
             DataError: there are no meshes; and the errors of ``from_pretrained``.
         """
-        bank = ShapeBank(mesh_source(str(meshes)))
-        if weights is None:
-            _device(device)
-            return cls(None, prior=BankPrior(bank, device=device), refine=refine, gap_px=gap_px)
-        model = cls.from_pretrained(weights, device=device).model
-        assert model is not None, "trained weights have networks"
-        return cls(model, prior=BankPrior(bank, model.config.categories, device=device), refine=refine, gap_px=gap_px)
+        place = _device(device)
+        model = None if weights is None else cls.from_pretrained(weights, device=device).model
+        names = None if model is None else model.config.categories
+        prior = BankPrior(ShapeBank(mesh_source(str(meshes))), names, device=place)
+        return cls(model, prior=prior, fit=FitConfig(steps=fit_steps), refine=refine, gap_px=gap_px)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.yaml``, ``model.safetensors`` and ``sha256``.
@@ -311,6 +303,22 @@ class ShapePriorPipeline:
                 )
             )
         return result
+
+
+def weights_folder(name_or_folder: str | Path) -> Path:
+    """The folder of weights that the name of shipped weights, or a path, stands for.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    folder, shipped = Path(name_or_folder), CHECKPOINTS / str(name_or_folder)
+    if not (folder / MANIFEST).is_file() and shipped.is_dir():
+        return shipped  # a folder of scenes that bears the name of weights does not hide them
+    if not folder.is_dir():
+        known = ", ".join(sorted(path.name for path in CHECKPOINTS.glob("*") if path.is_dir())) or "none"
+        problem = f"no such folder of weights, and no shipped weights of that name (shipped: {known})"
+        raise WeightsError(problem, file=name_or_folder)
+    return folder
 
 
 def _device(name: str) -> torch.device:

@@ -12,7 +12,7 @@ entered into ``KINDS``; nothing else knows it by name::
             return UNet.from_pretrained(self.weights, device, names)
 
         def inputs(self):
-            return (file_hash(weights_folder(self.weights) / MANIFEST),)
+            return (weights_hash(self.weights),)
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from shape3d_amodal.baselines.convex_hull import ConvexHull
 from shape3d_amodal.baselines.interface import CompletionMethod
@@ -30,7 +32,7 @@ from shape3d_amodal.completion import PipelineMethod
 from shape3d_amodal.config import configuration, from_mapping
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.pipeline import CHECKPOINTS, Refine, ShapePriorPipeline
+from shape3d_amodal.pipeline import Refine, ShapePriorPipeline, weights_folder
 from shape3d_amodal.refinement.fit import FitConfig
 from shape3d_amodal.weights import MANIFEST
 
@@ -96,7 +98,7 @@ class PipelineOptions(BuiltOptions):
     """full, 2d, visible-union or none (the bare silhouette)."""
     fit: FitConfig = FitConfig(steps=0)
     """The fit at test time."""
-    gap_px: int = 0
+    gap_px: Annotated[int, Field(ge=0)] = 0
     """Gaps between masks that are closed; 0 for exact masks."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
@@ -106,7 +108,7 @@ class PipelineOptions(BuiltOptions):
         return PipelineMethod(pipeline, names)
 
     def inputs(self) -> tuple[str, ...]:
-        return (file_hash(weights_folder(self.weights) / MANIFEST),)
+        return (weights_hash(self.weights),)
 
 
 @configuration
@@ -119,20 +121,24 @@ class BankOptions(BuiltOptions):
     """Weights of the refinement, for refine full and 2d."""
     refine: Refine = "visible-union"
     """full, 2d, visible-union or none (the bare silhouette)."""
-    fit: FitConfig = FitConfig(steps=0)
-    """The fit at test time."""
-    gap_px: int = 0
+    fit_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of the fit at test time."""
+    gap_px: Annotated[int, Field(ge=0)] = 0
     """Gaps between masks that are closed; 0 for exact masks."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         pipeline = ShapePriorPipeline.from_meshes(
-            self.meshes, weights=self.weights, device=device, refine=self.refine, gap_px=self.gap_px
+            self.meshes,
+            weights=self.weights,
+            device=device,
+            fit_steps=self.fit_steps,
+            refine=self.refine,
+            gap_px=self.gap_px,
         )
-        pipeline.fit = self.fit
         return PipelineMethod(pipeline, names)
 
     def inputs(self) -> tuple[str, ...]:
-        weights = () if self.weights is None else (file_hash(weights_folder(self.weights) / MANIFEST),)
+        weights = () if self.weights is None else (weights_hash(self.weights),)
         return (mesh_source(self.meshes).fingerprint(), *weights)
 
 
@@ -173,7 +179,10 @@ def method_options(raw: Mapping[str, Any], *, source: str) -> MethodOptions:
     return from_mapping({key: value for key, value in raw.items() if key != "kind"}, KINDS[kind], source=source)
 
 
-def weights_folder(name: str) -> Path:
-    """The folder of weights that ``name`` (of shipped weights, or a path) stands for."""
-    folder, shipped = Path(name), CHECKPOINTS / name
-    return shipped if not (folder / MANIFEST).is_file() and shipped.is_dir() else folder
+def weights_hash(name_or_folder: str) -> str:
+    """SHA-256 of the manifest of weights, which seals all of their files.
+
+    Raises:
+        WeightsError, DataError: there are no such weights, or they have no manifest.
+    """
+    return file_hash(weights_folder(name_or_folder) / MANIFEST)

@@ -6,9 +6,10 @@ hypotheses, all of them are optimised side by side, and the best one is kept.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from shape3d_amodal.config import configuration
@@ -21,9 +22,9 @@ from shape3d_amodal.viewpoint.prior import PriorOutput, ShapePrior
 class FitConfig:
     """The fit of shape code and viewpoint to one image."""
 
-    steps: int = 30
+    steps: Annotated[int, Field(ge=0)] = 30
     """Adam steps; 0 leaves everything as the networks say."""
-    starts: int = 2
+    starts: Annotated[int, Field(ge=1)] = 2
     """Hypotheses that are optimised side by side, the likeliest first."""
     learning_rate: float = 0.03
     """Adam's step for angles (radians), log-scale and shift."""

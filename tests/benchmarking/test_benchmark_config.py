@@ -48,6 +48,8 @@ def test_methods_may_be_chosen_and_options_overridden(tmp_path):
         ({"runs": [{"data": "squares"}] * 2}, "same data and track"),
         ({"methods": {"a": {"kind": "magic"}}}, r"methods.a: kind: expected one of visible_only, .*, got 'magic'"),
         ({"methods": {"a": {"kind": "convex_hull", "depth": 1}}}, "methods.a: depth: .*this key is not known"),
+        ({"methods": {"a": {"kind": "pipeline", "fit": {"steps": -1}}}}, "methods.a: fit.steps: .*greater than or equal"),
+        ({"methods": {"a": {"kind": "bank", "fit_steps": -1}}}, "methods.a: fit_steps: .*greater than or equal"),
         ({"methods": {"a b": {}, "a-b": {}}}, r"methods.a b: kind: expected one of visible_only, .*, got None"),
         ({"methods": {name: {"kind": "convex_hull"} for name in ("a b", "a-b")}}, "got 'a-b', which is too much like"),
         ({"data": {"squares": {}}}, "data.squares: expected either scenes, or annotations and images"),

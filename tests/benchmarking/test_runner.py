@@ -25,8 +25,9 @@ from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.coco_amodal import load_image
 from shape3d_amodal.data.formats.results import read_results, write_results
 from shape3d_amodal.data.safe_io import read_mesh
-from shape3d_amodal.errors import AmodalError, DataError, UsageError
+from shape3d_amodal.errors import AmodalError, DataError, UsageError, WeightsError
 from shape3d_amodal.pipeline import ShapePriorPipeline
+from shape3d_amodal.refinement.priors import BankPrior
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 SIX = [1, 2, 3, 4, 5, 6]
@@ -162,7 +163,7 @@ def test_results_of_others_take_part(folder, tmp_path):
     [
         ({"p": {"kind": "results", "file": {}}}, UsageError, "methods.p.file: expected a results file for"),
         ({"p": {"kind": "results", "file": {"squares": "no.json"}}}, DataError, "no.json: no such results file"),
-        ({"p": {"kind": "pipeline", "weights": "none"}}, DataError, "none/sha256: cannot read the file"),
+        ({"p": {"kind": "pipeline", "weights": "none"}}, WeightsError, "none: no such folder of weights, .*open13"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_found_before_anything_is_run(folder, tmp_path, methods, error, message):
@@ -291,6 +292,24 @@ def test_a_bank_depends_on_its_meshes(box_folder, tmp_path):
     assert BankOptions(meshes=str(own)).inputs() != before
     with pytest.raises(DataError):
         BankOptions(meshes=str(tmp_path / "none")).inputs()
+
+
+def test_a_bank_is_fitted_where_steps_are_asked_for(box_folder, monkeypatch):
+    steps = []
+    estimate = BankPrior.estimate
+    monkeypatch.setattr(
+        BankPrior,
+        "estimate",
+        lambda self, crops, fit_steps: steps.append(fit_steps) or estimate(self, crops, fit_steps),
+    )
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[8:24, 8:24] = True
+    square = AmodalInstance(id=1, category_id=1, visible=masks.encode(mask))
+    record = AmodalImage(id=1, file_name="a", width=SIDE, height=SIDE, instances=(square,))
+    for asked_for in (0, 2):
+        method = BankOptions(meshes=str(box_folder), fit_steps=asked_for).build({1: "chair"}, "cpu")
+        method.complete(np.zeros((SIDE, SIDE, 3), np.uint8), record)
+    assert steps == [0, 2]
 
 
 @pytest.mark.slow
