@@ -15,6 +15,7 @@ from shape3d_amodal.evaluation.interface import Score
 from shape3d_amodal.evaluation.matched import MatchedEvaluator, is_scored
 from shape3d_amodal.evaluation.means import MeanTable
 from shape3d_amodal.evaluation.metrics import Metric, iou, iou_of_counts, occluded_iou
+from shape3d_amodal.evaluation.windows import common_window
 from shape3d_amodal.structures import AmodalDataset, AmodalInstance, Rle
 
 MULTIMODAL = "multimodal: visible masks given, N masks P1..PN an annotation id, those without any count 0"
@@ -129,8 +130,7 @@ def _score(instance: AmodalInstance, samples: list[Rle]) -> list[float]:
     head = [float(instance.id), float(instance.category_id), float(len(samples))]
     if not samples:
         return [*head, 0.0, 0.0, 0.0, 0.0 if hidden else float("nan"), float("nan"), *[0.0] * (3 * BINS)]
-    amodal, visible = masks.decode(instance.amodal), masks.decode(instance.visible)
-    decoded = [masks.decode(sample) for sample in samples]
+    amodal, visible, *decoded = common_window([instance.amodal, instance.visible, *samples])
     ious = [iou(sample, amodal) for sample in decoded]
     occluded = [occluded_iou(sample, amodal, visible) for sample in decoded]
     votes = np.stack(decoded).sum(axis=0, dtype=np.int64)

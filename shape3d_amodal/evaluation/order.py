@@ -15,6 +15,7 @@ from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.matched import MatchedEvaluator, is_scored
 from shape3d_amodal.evaluation.means import MeanTable
 from shape3d_amodal.evaluation.metrics import Metric
+from shape3d_amodal.evaluation.windows import common_window
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance, Rle
 
 ORDER = "order: visible masks given, matched by annotation id, pairs without two predictions count as wrong"
@@ -127,14 +128,8 @@ def true_order(image: AmodalImage, first: AmodalInstance, second: AmodalInstance
 
 def touch(first: Rle, second: Rle) -> bool:
     """Whether a pixel of one mask is, or is beside or above, one of the other."""
-    mask, left, top = masks.crop(first)
-    if not mask.size:
-        return False
-    grown = np.zeros((first.height + 2, first.width + 2), bool)
-    grown[top + 1 : top + 1 + mask.shape[0], left + 1 : left + 1 + mask.shape[1]] = mask
-    window = np.s_[top : top + mask.shape[0] + 2, left : left + mask.shape[1] + 2]
-    near = ndimage.binary_dilation(grown[window])
-    return bool((near & np.pad(masks.decode(second), 1)[window]).any())
+    mask, other = common_window([first, second])
+    return bool((ndimage.binary_dilation(mask) & other).any())
 
 
 def _predicted(

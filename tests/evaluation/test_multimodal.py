@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -96,6 +97,51 @@ def test_a_mean_mask_is_calibrated_on_itself(seed):
     truth = dataset(instance(1, CHAIR, nothing, mask), instance(2, CHAIR, nothing, ~mask))
     samples = [result(key, CHAIR, sample) for key in (1, 2) for sample in both]
     assert evaluate_multimodal(truth, samples).score["calibration_error"] == 0
+
+
+def brute_force(samples, amodal, visible):
+    """All numbers of one instance from the pixels of the whole image."""
+
+    def iou(first, second):
+        return len(first & second) / len(first | second) if first | second else 1.0
+
+    def pixels(mask):
+        return set(zip(*np.nonzero(mask), strict=True))
+
+    found, a, v = [pixels(mask) for mask in samples], pixels(amodal), pixels(visible)
+    share = {x: sum(x in one for one in found) / len(found) for x in set().union(v, *found)}
+    values = {
+        "best_miou": max(iou(one, a) for one in found),
+        "sample_miou": sum(iou(one, a) for one in found) / len(found),
+        "consensus_miou": iou({x for x in share if share[x] > 1 / 2}, a),
+        "best_occluded_miou": max(iou(one - v, a - v) for one in found) if a - v else math.nan,
+        "diversity": np.mean([1 - iou(one, other) for one, other in combinations(found, 2)])
+        if len(found) > 1
+        else math.nan,
+    }
+    ys, xs = [x[0] for x in share], [x[1] for x in share]
+    box = {(y, x) for y in range(min(ys), max(ys) + 1) for x in range(min(xs), max(xs) + 1)} - v if share else set()
+    bins: dict[int, list[float]] = {}
+    for x in box:
+        votes = round(share.get(x, 0) * len(found))
+        bins.setdefault(min(votes * BINS // len(found), BINS - 1), []).append((x in a) - votes / len(found))
+    values["calibration_error"] = sum(abs(sum(one)) for one in bins.values()) / len(box) if box else math.nan
+    return values
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_equals_brute_force(seed):
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 9, 2))
+    amodal, visible, *samples = (
+        rng.random(shape) < rng.choice([0.0, 0.1, 0.5, 0.9]) for _ in range(int(rng.integers(3, 8)))
+    )
+    score = evaluate_multimodal(
+        dataset(instance(1, CHAIR, visible, amodal)), [result(1, CHAIR, sample) for sample in samples]
+    ).score
+    for name, value in brute_force(samples, amodal, visible).items():
+        assert score[name] == pytest.approx(value, nan_ok=True), name
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
