@@ -69,18 +69,32 @@ class Workers:
         chunks = [records[i : i + _CHUNK] for i in range(0, len(records), _CHUNK)]
         futures = [self._pool.submit(_answer_all, job, chunk) for chunk in chunks]
         try:
-            for future in as_completed(futures):
-                yield from future.result()
-        except BrokenProcessPool as error:
-            problem = "a worker process died, perhaps for want of memory; what was answered is kept"
-            raise AmodalError(f"{problem}: run the same command again, with fewer --workers") from error
+            with _told_of_deaths():
+                for future in as_completed(futures):
+                    yield from future.result()
         finally:
             for future in futures:
                 future.cancel()
 
     def parameters(self, job: Job) -> int:
-        """The learned parameters of the method, counted where it runs."""
-        return _parameters(job) if self._pool is None else self._pool.submit(_parameters, job).result()
+        """Build the method where it runs, and count its learned parameters.
+
+        Raises:
+            AmodalError: a worker process died; and the errors of ``BuiltOptions.build``.
+        """
+        if self._pool is None:
+            return _parameters(job)
+        with _told_of_deaths():
+            return self._pool.submit(_parameters, job).result()
+
+
+@contextmanager
+def _told_of_deaths() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        problem = "a worker process died, perhaps for want of memory; what was answered is kept"
+        raise AmodalError(f"{problem}: run the same command again, with fewer --workers") from error
 
 
 @contextmanager
@@ -92,6 +106,7 @@ def workers(count: int, threads: int) -> Iterator[Workers]:
         try:
             yield Workers(1, torch.get_num_threads(), None)
         finally:
+            _build.cache_clear()  # weights may have changed when the next benchmark of this process comes
             torch.set_num_threads(before)
         return
     threads = threads or max(1, torch.get_num_threads() // count)

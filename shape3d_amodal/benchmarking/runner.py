@@ -92,8 +92,10 @@ def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> lis
             name: open_data(benchmark, name, out / "data" / file_stem(name))
             for name in dict.fromkeys(run.data for run in benchmark.runs)
         }
-        # What is missing of any method is found before hours are spent on others.
+        # What a method lacks or cannot take is found before hours are spent on others.
         sources = [_sources(benchmark, run, data[run.data], out) for run in benchmark.runs]
+        for run, own in zip(benchmark.runs, sources, strict=True):
+            _try(run, own, pool)
         return [_score_run(run, data[run.data], own, pool) for run, own in zip(benchmark.runs, sources, strict=True)]
 
 
@@ -110,8 +112,8 @@ def _sources(benchmark: Benchmark, run: Run, data: BenchmarkData, out: Path) -> 
     folder = out / "results" / f"{file_stem(run.data)}-{given(run.track)}"
     folder.mkdir(parents=True, exist_ok=True)
     names = tuple(_present(data.dataset).items())
-    # Tracks that are given the same share their results, so all of them have meshes where one looks at them.
-    with_meshes = any(other.track == "shape" and other.data == run.data for other in benchmark.runs)
+    # Tracks that are given the same share their results, so these have meshes where one of the tracks looks at them.
+    shape_runs = [other for other in benchmark.runs if other.track == "shape" and other.data == run.data]
     sources: dict[str, _Computed | Path] = {}
     for name, options in run.methods.items():
         if isinstance(options, ResultsOptions):
@@ -119,10 +121,20 @@ def _sources(benchmark: Benchmark, run: Run, data: BenchmarkData, out: Path) -> 
         else:
             assert isinstance(options, BuiltOptions), "what is not read is run"
             stem = file_stem(name)
-            meshes = folder / f"{stem}-meshes" if with_meshes else None
+            meshes = folder / f"{stem}-meshes" if any(name in other.methods for other in shape_runs) else None
             job = Job(options, names, benchmark.config.device, data.images, data.annotations, meshes)
             sources[name] = _Computed(job, ResultFiles(folder, stem, fingerprint(job, run, data)))
     return sources
+
+
+def _try(run: Run, sources: dict[str, _Computed | Path], pool: Workers) -> None:
+    """Build every method that has something left to do, once."""
+    for name, source in sources.items():
+        if isinstance(source, _Computed) and source.files.finished() is None:
+            try:
+                pool.parameters(source.job)
+            except UsageError as error:
+                raise UsageError(f"{name} on {run.data}: {error}") from error
 
 
 def _score_run(run: Run, data: BenchmarkData, sources: dict[str, _Computed | Path], pool: Workers) -> RunScores:
@@ -133,10 +145,7 @@ def _score_run(run: Run, data: BenchmarkData, sources: dict[str, _Computed | Pat
             file = source
         else:
             file = source.files.results
-            try:
-                record = source.files.finished() or _make(source, run, data, pool, name)
-            except UsageError as error:
-                raise UsageError(f"{name} on {run.data}: {error}") from error
+            record = source.files.finished() or _make(source, run, data, pool, name)
         results = read_results(file)
         options = run.methods[name]
         if isinstance(options, ResultsOptions) and TRACKS[run.track].matched and not options.allow_missing:

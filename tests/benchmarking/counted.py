@@ -22,17 +22,15 @@ class CountedOptions(BuiltOptions):
     die_at: int = 0
 
     def build(self, names: Mapping[int, str], device: str) -> Counted:  # noqa: ARG002
-        return Counted(self.log, self.die_at)
+        return Counted(self.log, self.die_at, 12 if self.weights is None else int(self.weights.read_text()))
 
     def inputs(self) -> tuple[str, ...]:
         return () if self.weights is None else (file_hash(self.weights),)
 
 
 class Counted(VisibleOnly):
-    parameters = 12
-
-    def __init__(self, log: Path, die_at: int) -> None:
-        self.log, self.die_at = log, die_at
+    def __init__(self, log: Path, die_at: int, parameters: int) -> None:
+        self.log, self.die_at, self.parameters = log, die_at, parameters
 
     def complete(self, image, record, /):
         if self.die_at == record.id and not self.log.with_suffix(".died").exists():

@@ -91,6 +91,15 @@ def test_what_changed_is_run_again(folder, tmp_path, monkeypatch):
     assert times() == 6
 
 
+def test_a_method_is_built_anew_from_new_weights_in_the_same_process(folder, tmp_path):
+    weights = folder / "weights"
+    config = benchmark(folder, methods=counted(folder, weights=str(weights)))
+    for number in (1, 2):
+        weights.write_text(str(number))
+        (scores,) = run_benchmark(config, tmp_path / "out")
+        assert scores.methods["counted"].parameters == number
+
+
 def test_depth_order_is_told_to_those_who_ask(folder, tmp_path):
     for name, options, orders in (("a", {}, "['None']"), ("b", {"depth_order": True}, "['0', '1']")):
         run_benchmark(benchmark(folder, methods=counted(folder, **options)), tmp_path / name)
@@ -169,6 +178,13 @@ def test_results_of_others_take_part(folder, tmp_path):
 def test_what_is_missing_is_found_before_anything_is_run(folder, tmp_path, methods, error, message):
     with pytest.raises(error, match=message):
         run_benchmark(benchmark(folder, methods={**counted(folder), **methods}), tmp_path / "out")
+    assert not (folder / "log").exists()
+
+
+def test_what_a_method_cannot_take_is_found_before_anything_is_run(folder, box_folder, tmp_path):
+    methods = {**counted(folder), "bank": {"kind": "bank", "meshes": str(box_folder)}}
+    with pytest.raises(UsageError, match="^bank on squares: unknown category 'car'; known are chair, "):
+        run_benchmark(benchmark(folder, methods=methods), tmp_path / "out")
     assert not (folder / "log").exists()
 
 
@@ -259,14 +275,17 @@ def test_meshes_are_written_where_a_track_looks_at_them(tmp_path):
         "methods": {
             "tiny": {"kind": "pipeline", "weights": str(tmp_path / "weights")},
             "hull": {"kind": "convex_hull"},
+            "bare": {"kind": "pipeline", "weights": str(tmp_path / "weights"), "refine": "none"},
         },
     }
     plain = benchmark(tmp_path, **config, runs=[{"data": "scenes"}])
     folder = tmp_path / "out" / "results" / "scenes-masks"
     run_benchmark(plain, tmp_path / "out")
     assert not (folder / "tiny-meshes").exists()
-    runs = [{"data": "scenes"}, {"data": "scenes", "track": "shape"}]
+    runs = [{"data": "scenes"}, {"data": "scenes", "track": "shape", "methods": ["tiny", "hull"]}]
+    begun = (folder / "bare.run.json").stat().st_mtime_ns
     _, shape = run_benchmark(benchmark(tmp_path, **config, runs=runs), tmp_path / "out")
+    assert not (folder / "bare-meshes").exists() and (folder / "bare.run.json").stat().st_mtime_ns == begun
     results = {one.annotation_id: one for one in shape.methods["tiny"].results}
     assert {f"tiny-meshes/{path.name}" for path in (folder / "tiny-meshes").iterdir()} == {
         one.mesh for one in results.values()
