@@ -42,7 +42,7 @@ class RunConfig:
     methods: tuple[str, ...] = ()
     """Names of the methods in the order of the table; none names all."""
     title: str = ""
-    """Heading; by default the name of the data."""
+    """Heading; by default the name of the data, and the track where it is not completion."""
     focus: str = ""
     """The method that charts emphasise and whose cases are shown; by default the last."""
     without: tuple[str, ...] = ()
@@ -119,6 +119,10 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
     runs = tuple(_run(run, config, methods, f"{source}: runs[{i}]") for i, run in enumerate(config.runs))
     if len({(run.data, run.track) for run in runs}) < len(runs):
         raise UsageError(f"{source}: runs: two of them have the same data and track; put their methods into one")
+    titles = [run.title for run in runs]
+    for title in titles:
+        if titles.count(title) > 1:
+            raise UsageError(f"{source}: runs: two of them have the title {title!r}; change one")
     return Benchmark(config, scenes, runs)
 
 
@@ -145,7 +149,8 @@ def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptio
             raise UsageError(f"{place}.methods: {problem}")
     focus = run.focus or chosen[-1]
     _known(focus, chosen, f"{place}.focus")
-    return Run(run.data, run.track, run.title or run.data, focus, run.without, {name: methods[name] for name in chosen})
+    title = run.title or (run.data if run.track == "completion" else f"{run.data}, {run.track}")
+    return Run(run.data, run.track, title, focus, run.without, {name: methods[name] for name in chosen})
 
 
 def _known(name: str, names: Sequence[str] | Mapping[str, object], place: str) -> None:

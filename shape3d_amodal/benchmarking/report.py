@@ -15,13 +15,14 @@ from pydantic_core import to_jsonable_python
 
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.image_pictures import image_groups
-from shape3d_amodal.benchmarking.latex import escape, to_latex
+from shape3d_amodal.benchmarking.latex import to_latex
 from shape3d_amodal.benchmarking.methods import KINDS, MethodOptions
 from shape3d_amodal.benchmarking.pictures import MOST_PANELS, case_groups
 from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
 from shape3d_amodal.benchmarking.views import RunViews
 from shape3d_amodal.data.atomic import write_atomic
 from shape3d_amodal.evaluation.metrics import Metric
+from shape3d_amodal.evaluation.tables import format_percent
 from shape3d_amodal.visualization.report import CaseGroup, Figure, Section, write_report
 
 Facts = list[tuple[str, str]]
@@ -77,10 +78,10 @@ def markdown(
 
 def latex(views: Sequence[RunViews], facts: Facts) -> str:
     """All tables for a LaTeX document that uses booktabs; the facts are comments."""
-    lines = [f"% {name}: {value}\n" for name, value in facts]
+    lines = [f"% {' '.join(f'{name}: {value}'.split())}\n" for name, value in facts]
     lines.append("% needs \\usepackage{booktabs}\n")
     for view in views:
-        lines.append(f"\n% {escape(view.run.title)}\n\n")
+        lines.append(f"\n% {' '.join(view.run.title.split())}\n\n")
         lines.append("\n".join(to_latex(table) for table in view.printed()))
     return "".join(lines)
 
@@ -124,12 +125,12 @@ def _figures(view: RunViews) -> list[Figure]:
         low, high = view.interval(view.run.focus, metric.name)
         others = [name for name in view.tables if name != view.run.focus and not math.isnan(value(name))]
         best = (max if metric.higher_is_better else min)(others, key=value, default=None)
-        beside = "" if best is None else f"; {best} {value(best):.1f}"
+        beside = "" if best is None else f"; {best} {format_percent(value(best))}"
         figures.append(
             Figure(
                 label=f"{metric.title}, {view.run.focus}",
-                value=f"{value(view.run.focus):.1f}",
-                note=f"{low:.1f} to {high:.1f}{beside}",
+                value=format_percent(value(view.run.focus)),
+                note=f"{format_percent(low)} to {format_percent(high)}{beside}",
             )
         )
     return figures
@@ -179,7 +180,9 @@ def _told(method: MethodScore) -> str:
     parts.append("depth order given" if method.options.depth_order else "depth order not given")
     if method.record is not None:
         run = method.record
-        parts.append(f"{run.threads} thread(s) in {run.processes} process(es) on {run.device}, commit {run.commit}")
+        elsewhere = f" of {run.machine}" if run.machine != provenance.machine() else ""
+        where = f"{run.device}{elsewhere}"
+        parts.append(f"{run.threads} thread(s) in {run.processes} process(es) on {where}, commit {run.commit}")
     return "; ".join(parts)
 
 

@@ -166,6 +166,7 @@ def fingerprint(job: Job, run: Run, data: BenchmarkData) -> dict[str, Any]:
         "data": data.sha256,
         "device": job.device,
         "code": provenance.methods_hash(),
+        "versions": provenance.versions(),
     }
 
 
@@ -178,10 +179,11 @@ def _make(source: _Computed, run: Run, data: BenchmarkData, pool: Workers, name:
         "%s on %s: %d images, %d of them answered before", name, data.name, len(data.dataset.images), len(known)
     )
     records = [shown(image, given(run.track), depth_order=job.options.depth_order) for image in missing]
+    console = Console(stderr=True)
     with files.recording(known.values()) as recorder:
         answers = pool.answers(job, records)
         for answer in progress(
-            answers, description=name, total=len(records), transient=True, console=Console(stderr=True)
+            answers, name, len(records), transient=True, console=console, disable=not console.is_terminal
         ):
             recorder.add(answer)
             known[answer.image_id] = answer

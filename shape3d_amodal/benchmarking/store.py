@@ -73,6 +73,8 @@ class ResultFiles:
             content = read_json(self._run)
             if content["fingerprint"] != self._fingerprint or content["results_sha256"] != _sha256(self.results):
                 return None
+            if not all((self.results.parent / name).is_file() for name in content["meshes"]):
+                return None
             return RunRecord(**content["run"])
         except (DataError, OSError, KeyError, TypeError):  # missing, cut or changed by hand: it is run again
             return None
@@ -99,8 +101,14 @@ class ResultFiles:
     def finish(self, answers: Iterable[Answer], run: RunRecord) -> None:
         """Publish the answers, in this order, as results; the record comes last, so it never speaks of other files."""
         self._run.unlink(missing_ok=True)
-        write_results(self.results, [result for answer in answers for result in answer.results])
-        content = {"fingerprint": self._fingerprint, "results_sha256": _sha256(self.results), "run": asdict(run)}
+        results = [result for answer in answers for result in answer.results]
+        write_results(self.results, results)
+        content = {
+            "fingerprint": self._fingerprint,
+            "results_sha256": _sha256(self.results),
+            "meshes": [result.mesh for result in results if result.mesh is not None],
+            "run": asdict(run),
+        }
         write_atomic(self._run, json.dumps(content, indent=1).encode())
         self._part.unlink(missing_ok=True)
 

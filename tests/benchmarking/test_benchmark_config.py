@@ -22,6 +22,12 @@ def test_names_are_resolved_in_order(tmp_path):
     assert run.methods["hull"] == ConvexHullOptions(background=False)
 
 
+def test_tables_have_titles_of_their_own(tmp_path):
+    draw_data(tmp_path)
+    runs = [{"data": "squares"}, {"data": "squares", "track": "order"}]
+    assert [run.title for run in benchmark(tmp_path, runs=runs).runs] == ["squares", "squares, order"]
+
+
 def test_methods_may_be_chosen_and_options_overridden(tmp_path):
     path = write_config(
         tmp_path,
@@ -46,9 +52,13 @@ def test_methods_may_be_chosen_and_options_overridden(tmp_path):
         ({"runs": [{"data": "squares", "track": "instance"}]}, "'visible' takes no part in the instance track"),
         ({"runs": [{"data": "squares", "track": "x"}]}, r"runs\[0\].track: expected one of completion, .*, got 'x'"),
         ({"runs": [{"data": "squares"}] * 2}, "same data and track"),
+        (
+            {"runs": [{"data": "squares", "title": "T"}, {"data": "squares", "track": "order", "title": "T"}]},
+            "runs: two of them have the title 'T'",
+        ),
         ({"methods": {"a": {"kind": "magic"}}}, r"methods.a: kind: expected one of visible_only, .*, got 'magic'"),
         ({"methods": {"a": {"kind": "convex_hull", "depth": 1}}}, "methods.a: depth: .*this key is not known"),
-        ({"methods": {"a": {"kind": "pipeline", "fit": {"steps": -1}}}}, "methods.a: fit.steps: .*greater than or equal"),
+        ({"methods": {"a": {"kind": "pipeline", "fit": {"steps": -1}}}}, "a: fit.steps: .*greater than or equal"),
         ({"methods": {"a": {"kind": "bank", "fit_steps": -1}}}, "methods.a: fit_steps: .*greater than or equal"),
         ({"methods": {"a b": {}, "a-b": {}}}, r"methods.a b: kind: expected one of visible_only, .*, got None"),
         ({"methods": {name: {"kind": "convex_hull"} for name in ("a b", "a-b")}}, "got 'a-b', which is too much like"),

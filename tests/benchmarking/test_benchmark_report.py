@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 from drawn_data import benchmark, draw_data
 
+from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.image_pictures import image_groups, mean_best_iou
 from shape3d_amodal.benchmarking.latex import to_latex
 from shape3d_amodal.benchmarking.methods import ConvexHullOptions, PipelineOptions, ResultsOptions
 from shape3d_amodal.benchmarking.pictures import case_groups
-from shape3d_amodal.benchmarking.report import _chosen, write_reports
+from shape3d_amodal.benchmarking.report import _chosen, _told, latex, write_reports
 from shape3d_amodal.benchmarking.runner import RunScores, run_benchmark
 from shape3d_amodal.benchmarking.views import RunViews, occlusion_curve
 from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.data.formats.results import read_results, write_results
 from shape3d_amodal.evaluation.completion_table import COUNTS, CompletionTable
 from shape3d_amodal.evaluation.tables import Table
@@ -115,6 +117,14 @@ def test_only_what_was_chosen_is_told():
     assert _chosen(ResultsOptions(file={"a": Path("b.json")})) == {"file": {"a": "b.json"}}
 
 
+def test_results_of_another_machine_say_so(written, monkeypatch):
+    _, (scores, _) = written
+    own = scores.methods["hull"].record.machine
+    assert own not in _told(scores.methods["hull"])
+    monkeypatch.setattr(provenance, "machine", lambda: "another one")
+    assert f" on cpu of {own}, commit " in _told(scores.methods["hull"])
+
+
 def test_latex_by_hand():
     table = Table(
         title="50 % & more_", corner="m", columns=("a#",), rows=(("x", (1.0,)), ("mean", (2.0,))), summary=("mean",)
@@ -134,6 +144,24 @@ def test_latex_by_hand():
         r"\end{tabular}",
         r"\end{table}",
     ]
+
+
+def test_facts_of_several_lines_stay_comments():
+    assert latex([], [("note", "one\ntwo  \r\nthree")]).splitlines()[0] == "% note: one two three"
+
+
+def test_numbers_that_are_not_defined_are_dashes(tmp_path):
+    """Where nothing is hidden there is no IoU of what is."""
+    dataset = draw_data(tmp_path, images=2)
+    whole = [
+        replace(image, instances=tuple(replace(one, visible=one.amodal) for one in image.instances[:1]))
+        for image in dataset.images
+    ]
+    write_coco_amodal(tmp_path / "annotations.json", replace(dataset, images=tuple(whole)))
+    scores = run_benchmark(benchmark(tmp_path), tmp_path / "out")
+    write_reports(tmp_path, scores, title="t", intro="", command="c")
+    text = re.sub(r'base64,[^"]*', "", (tmp_path / "report.html").read_text())
+    assert '<dd class="value">–</dd>' in text and ">nan" not in text and "nan to" not in text
 
 
 def test_curve_by_hand():

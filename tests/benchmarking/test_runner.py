@@ -87,8 +87,10 @@ def test_what_changed_is_run_again(folder, tmp_path, monkeypatch):
     assert times() == 4
     monkeypatch.setattr(provenance, "methods_hash", lambda: "other code")
     assert times() == 5
-    (tmp_path / "out" / "results" / "squares-masks" / "counted.json").write_text("[]")
+    monkeypatch.setattr(provenance, "versions", lambda: "another torch")
     assert times() == 6
+    (tmp_path / "out" / "results" / "squares-masks" / "counted.json").write_text("[]")
+    assert times() == 7
 
 
 def test_a_method_is_built_anew_from_new_weights_in_the_same_process(folder, tmp_path):
@@ -183,7 +185,7 @@ def test_what_is_missing_is_found_before_anything_is_run(folder, tmp_path, metho
 
 def test_what_a_method_cannot_take_is_found_before_anything_is_run(folder, box_folder, tmp_path):
     methods = {**counted(folder), "bank": {"kind": "bank", "meshes": str(box_folder)}}
-    with pytest.raises(UsageError, match="^bank on squares: unknown category 'car'; known are chair, "):
+    with pytest.raises(UsageError, match=r"^bank on squares: unknown category 'car'; known are chair, "):
         run_benchmark(benchmark(folder, methods=methods), tmp_path / "out")
     assert not (folder / "log").exists()
 
@@ -300,6 +302,9 @@ def test_meshes_are_written_where_a_track_looks_at_them(tmp_path):
     mesh = read_mesh(folder / str(results[instance.id].mesh))
     np.testing.assert_allclose(mesh.verts, one.verts, atol=1e-5)
     np.testing.assert_array_equal(mesh.faces, one.faces)
+    shutil.rmtree(folder / "tiny-meshes")
+    _, again = run_benchmark(benchmark(tmp_path, **config, runs=runs), tmp_path / "out")
+    assert again.tables["tiny"].score == shape.tables["tiny"].score
 
 
 def test_a_bank_depends_on_its_meshes(box_folder, tmp_path):
