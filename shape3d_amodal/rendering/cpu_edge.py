@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from shape3d_amodal.rendering.cpu_geometry import (
@@ -14,6 +13,8 @@ from shape3d_amodal.rendering.cpu_geometry import (
     ZERO,
     centre,
     edge_at,
+    exact_inlined,
+    exact_kernel,
     inlined,
     kernel,
     lower,
@@ -24,11 +25,8 @@ from shape3d_amodal.rendering.cpu_geometry import (
 from shape3d_amodal.rendering.reference import BESIDE, blur_radius
 
 CUT = blur_radius(1.0)
+# Built on cpu_geometry 60ffffd7
 TILE = 4  # pixels; faces are found by tiles where a point must be tested against them
-
-# Neighbouring faces must round alike, or gaps open between them.
-_exact_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
-_exact_inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 
 
 @kernel
@@ -194,7 +192,7 @@ def _free_side(begin, end, side_face, along, orientation):  # type: ignore[no-un
     return int(left) - int(right)
 
 
-@_exact_kernel
+@exact_kernel
 def _cover(verts, faces, turns, covered):  # type: ignore[no-untyped-def]
     """Which pixel centres lie in a face or on its border.
 
@@ -221,7 +219,7 @@ def _cover(verts, faces, turns, covered):  # type: ignore[no-untyped-def]
                 covered[row, column] = True
 
 
-@_exact_inlined
+@exact_inlined
 def _rising(ux, uy, wx, wy):  # type: ignore[no-untyped-def]
     """An edge in pixels, its lower row first, and columns a row; the same for both its faces."""
     if uy > wy:
@@ -229,7 +227,7 @@ def _rising(ux, uy, wx, wy):  # type: ignore[no-untyped-def]
     return ux, uy, wx, wy, (wx - ux) / (wy - uy) if uy < wy else 0.0
 
 
-@_exact_inlined
+@exact_inlined
 def _meet(edge, row, left, right):  # type: ignore[no-untyped-def]
     """Widen left..right by the column where an edge meets a row."""
     ux, uy, wx, wy, slope = edge
@@ -252,7 +250,7 @@ def _is_hidden(verts, faces, ends, side, t, tiles, size):  # type: ignore[no-unt
     return _is_covered(ux + t * ex + out * ey, uy + t * ey - out * ex, verts, faces, tiles, size)
 
 
-@_exact_kernel
+@exact_kernel
 def _is_covered(x, y, verts, faces, tiles, size):  # type: ignore[no-untyped-def]
     """Whether a face covers the point."""
     begin, listed = tiles
@@ -268,7 +266,7 @@ def _is_covered(x, y, verts, faces, tiles, size):  # type: ignore[no-untyped-def
     return False
 
 
-@_exact_kernel
+@exact_kernel
 def _tiles(low, high, size):  # type: ignore[no-untyped-def]
     """First and last tile of an NDC interval; what is beyond the image belongs to the outermost tiles."""
     last = (size - 1) // TILE
@@ -276,7 +274,7 @@ def _tiles(low, high, size):  # type: ignore[no-untyped-def]
     return int(min(max((1.0 - high) * scale, 0.0), last)), int(min(max((1.0 - low) * scale, 0.0), last))
 
 
-@_exact_kernel
+@exact_kernel
 def _faces_by_tile(verts, faces, turns, size):  # type: ignore[no-untyped-def]
     """For each tile where its faces begin in the second array, which lists them."""
     across = (size - 1) // TILE + 1

@@ -1,6 +1,7 @@
 """What the numba kernels of both modes share: which faces count, and edges as seen from pixels.
 
-Numba's cache of a kernel notices changes of the kernel's own file only: after a change here, touch those files too.
+Numba's cache of a kernel notices changes of the kernel's own file only, so those files state the digest of this one;
+``tests/rendering/test_cpu_cache.py`` says which.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 FAST = {"contract", "arcp", "nsz", "afn"}  # of the flags for fast mathematics those that leave NaN and order alone
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
 inlined = numba.njit(nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
+# A product fused with a sum is not rounded the same from both sides of an edge, and leaves a face of repeated vertices
+# an area. It must be said, for what says nothing takes its caller's flags.
+exact_kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=False)
+exact_inlined = numba.njit(nogil=True, error_model="numpy", fastmath=False, forceinline=True)
 
 
-@inlined
+@exact_inlined
 def orientation(verts, face):  # type: ignore[no-untyped-def]
     """1 or -1 for a face wound to the left or right on the screen, 0 if it does not count: it is not finite, has a
     vertex behind the near plane, or is edge-on."""

@@ -14,7 +14,7 @@ from shape3d_amodal.rendering.topology import Topology, topology_of
 
 NEAR = 1e-8  # PyTorch3D's kEpsilon, for depth and for twice the area
 AREA = 1e-8
-FAR = 1e18  # beyond it squares overflow
+FAR = 1e10  # so no square overflows, nor does that of an edge vanish while its face has an area above AREA
 BESIDE = 1 / 64  # pixels
 
 

@@ -42,8 +42,8 @@ def render_silhouettes(
     """Render a soft silhouette of each mesh, differentiable in the vertices.
 
     Every face that touches a pixel counts, front or back; there is no limit on faces a pixel. Faces with a vertex
-    behind the near plane (z < 1e-8), edge-on faces (twice the area at most 1e-8) and faces with a non-finite vertex
-    have no weight and a zero gradient. Depth has no other influence, and no gradient.
+    behind the near plane (z < 1e-8), edge-on faces (twice the area at most 1e-8) and faces with a vertex that is not
+    finite or as far away as 1e10 have no weight and a zero gradient. Depth has no other influence, and no gradient.
 
     ``product`` is the aggregation of SoftRas (Liu et al., ICCV 2019) and of PyTorch3D's ``SoftSilhouetteShader``:
     alpha(p) = 1 - prod_j (1 - sigmoid(+-d_j(p)^2 / sigma)), d_j the distance to the boundary of face j, positive

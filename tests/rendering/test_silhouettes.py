@@ -156,6 +156,29 @@ def test_far_vertices_leave_no_nan(mode, backend, far):
     assert grad.isfinite().all()
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("repeated", [[0, 1, 1], [0, 1, 0], [0, 0, 1]])
+def test_faces_of_repeated_vertices(repeated, backend, mode):
+    """Their area is zero whatever the numbers: a product fused with a sum would leave a rest of its rounding."""
+    verts = 3 * torch.randn(64, 2, 3, generator=torch.Generator().manual_seed(0))
+    verts[..., 2] = 1
+    alpha, grad = render_with_gradient(verts, torch.tensor([repeated]), 8, 1e-3, mode, backend)
+    assert (alpha == 0).all()
+    assert (grad == 0).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_needles_to_the_far_end_of_the_world(mode, backend):
+    """So thin that their width squared is no number, so long that they have an area."""
+    verts = torch.tensor([[[0.0, 0.0, 1.0], [1e-23, 0.0, 1.0], [0.0, 1e17, 1.0]]])
+    for order in ([0, 1, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]):
+        alpha, grad = render_with_gradient(verts, torch.tensor([order]), 8, 1e-3, mode, backend)
+        assert (alpha == 0).all()
+        assert (grad == 0).all()
+
+
 def test_pytorch3d_backend_ignores_vertices_that_are_not_finite():
     verts, faces = bumpy(1, level=1)
     verts[0, 3, 0] = float("nan")
