@@ -146,8 +146,11 @@ def check_zip(file: BinaryIO | io.BytesIO) -> None:
         raise DataError("damaged archive (File is not a zip file); replace it")
     length = int.from_bytes(tail[end + 12 : end + 16], "little")
     if tail[max(0, end - 20) : end][:4] == b"PK\6\7":  # zip64: the true length stands in a record of its own
-        file.seek(min(int.from_bytes(tail[end - 12 : end - 4], "little"), size))
-        length = max(length, int.from_bytes(file.read(56)[40:48], "little"))
+        stated = int.from_bytes(tail[end - 12 : end - 4], "little")
+        before = max(0, size - len(tail) + end - 76)  # Python looks there, whatever is stated
+        for place in (stated, before):
+            file.seek(min(place, size))
+            length = max(length, int.from_bytes(file.read(56)[40:48], "little"))
     if length > MAX_DIRECTORY_BYTES:
         raise DataError(f"expected an archive of few files, its list of contents has {length} bytes; replace it")
     file.seek(0)

@@ -11,7 +11,8 @@ import io
 import re
 import zipfile
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import IO, Any, TypeAlias
 
@@ -25,6 +26,8 @@ from shape3d_amodal.errors import DataError
 MAX_VERTICES = 4_000_000
 MAX_FACES = 8_000_000
 MAX_GLB_DEPTH = 64
+MAX_OBJ_LINE = 1_000_000
+"""Longest line of an OBJ, in signs."""
 
 OPEN13_SCALE = 32767.0
 OPEN13 = {
@@ -64,9 +67,10 @@ def checked(verts: np.ndarray, faces: np.ndarray, colors: np.ndarray | None) -> 
 
 def parse_obj(data: bytes) -> Triangles:
     """Wavefront OBJ: ``v`` and ``f`` lines alone, polygons cut into fans, negative indices counted back."""
+    _cap(data.count(b"\nv "), MAX_VERTICES, "vertices")  # quickly, for most files
+    _cap(data.count(b"\nf "), MAX_FACES, "faces")
     verts, faces = array("d"), array("q")
-    text = data.decode("utf-8", errors="replace").replace("\\\r\n", " ").replace("\\\n", " ")
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in _obj_lines(data):
         key, _, rest = line.lstrip().replace("\t", " ").partition(" ")
         if key not in ("v", "f"):
             continue
@@ -82,6 +86,8 @@ def parse_obj(data: bytes) -> Triangles:
         except ValueError as error:
             problem = f"not a valid '{key}' line ({reason(error)}); repair the mesh"
             raise DataError(problem, field=f"line {number}") from error
+        _cap(len(verts) // 3, MAX_VERTICES, "vertices")
+        _cap(len(faces) // 3, MAX_FACES, "faces")
     return np.array(verts).reshape(-1, 3), np.array(faces).reshape(-1, 3), None
 
 
@@ -132,6 +138,24 @@ PARSERS: dict[str, Callable[[bytes], Triangles]] = {
     ".glb": parse_glb,
     ".npz": parse_npz,
 }
+
+
+def _obj_lines(data: bytes) -> Iterator[tuple[int, str]]:
+    """The lines one by one, each with its number; those that end with a backslash go on in the next."""
+    stream = io.TextIOWrapper(io.BytesIO(data), "utf-8", errors="replace")
+    parts: list[str] = []
+    length = 0
+    for number, line in enumerate(iter(partial(stream.readline, MAX_OBJ_LINE), ""), start=1):
+        length += len(line)
+        if length >= MAX_OBJ_LINE:
+            problem = f"expected lines of less than {MAX_OBJ_LINE} signs, got a longer one; export the mesh anew"
+            raise DataError(problem, field=f"line {number}")
+        if line.endswith("\\\n"):
+            parts.append(line[:-2])
+            continue
+        yield number, " ".join((*parts, line))
+        parts, length = [], 0
+    yield 0, " ".join(parts)
 
 
 def _obj_corners(values: list[str], verts: int) -> list[int]:

@@ -101,9 +101,9 @@ def many_files(count: int) -> bytes:
     return whole[:start] + directory * count + bytes(end)
 
 
-def zip64_directory_of(length: int) -> bytes:
+def zip64_directory_of(length: int, stated_at: int = 0) -> bytes:
     record = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 1, 1, length, 0)
-    locator = b"PK\6\7" + struct.pack("<IQI", 0, 0, 1)
+    locator = b"PK\6\7" + struct.pack("<IQI", 0, stated_at, 1)
     return record + locator + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, 0xFFFFFFFF - 2**31, 0, 0)
 
 
@@ -153,6 +153,7 @@ NPZ: list[Attack] = [
     ("npz of unknown compression", npz(unknown_compression()), "stored or deflated"),
     ("npz with a password", npz(encrypted()), "damaged"),
     ("npz of 10^5 files", npz(many_files(100_000)), "few files"),
+    ("npz of 10^12 bytes of contents, elsewhere", npz(zip64_directory_of(10**12, stated_at=98)), "few files"),
     ("npz of 10^12 bytes of contents", npz(zip64_directory_of(10**12)), "few files"),
     ("open13 mesh of 10^5 files", lambda folder: mesh_of_many_files(folder), "few files"),
     ("npz in another folder", lambda folder: read_all(folder / "bad" / "a.npz"), "No such file"),
