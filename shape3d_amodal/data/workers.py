@@ -9,8 +9,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from shape3d_amodal.errors import AmodalError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -28,6 +31,9 @@ def spread(
     Args:
         make: called once in every process, with ``arguments``; it returns what does a task. Both can be pickled.
         workers: number of processes; 1 is this one.
+
+    Raises:
+        AmodalError: a worker process died.
     """
     if workers == 1:
         work = make(*arguments)
@@ -37,6 +43,9 @@ def spread(
     with ProcessPoolExecutor(workers, context, _start, (make, arguments)) as pool:
         try:
             yield lambda tasks: _in_order(pool, tasks, _AHEAD * workers)
+        except BrokenProcessPool:
+            problem = "a worker process died, perhaps for want of memory; run the same command with fewer workers"
+            raise AmodalError(problem) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
