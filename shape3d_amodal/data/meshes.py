@@ -133,8 +133,8 @@ def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
     - ``shapenet:FOLDER`` or ``shapenet:FOLDER:train``: ShapeNetCore v1 or v2, all or one official split;
       ``shapenet13:...`` its 13 published categories alone;
     - ``FILE.json``: a source that ``shape3d-amodal meshes`` has checked, less what it could not use;
-    - ``FOLDER``: any folder of meshes by category, y up and front +z; ``FOLDER?up=+z&front=-y`` says otherwise. With
-      ShapeNet's taxonomy.json in it, it is ShapeNet.
+    - ``FOLDER``: any folder of meshes by category, y up and front +z; ``FOLDER?up=+z&front=-y`` says otherwise. Laid
+      out as ShapeNetCore, it is ShapeNet.
 
     Raises:
         DataError, UsageError: there is no such source.
@@ -152,7 +152,7 @@ def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
     if spec.endswith(".json"):
         return _checked_source(Path(spec), strict=strict)
     name, _, options = spec.partition("?")
-    if not options and (Path(name) / "taxonomy.json").is_file() and shapenet.is_shapenet(Path(name)):
+    if not options and Path(name).is_dir() and shapenet.is_shapenet(Path(name)):
         return shapenet_core(Path(name), strict=strict, spec=f"shapenet:{name}")
     return mesh_folder(Path(name), frame=_frame(options), strict=strict, spec=spec)
 

@@ -19,6 +19,7 @@ from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.data.mesh import MeshSource, RecordedMeshes
 from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
 from shape3d_amodal.data.scenes import Scene, SceneConfig, make_scene
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance, Category
 
 
@@ -41,8 +42,14 @@ class SceneSetConfig:
 
 
 def category_names(meshes: MeshSource) -> tuple[str, ...]:
-    """The source's categories: those of ShapeNet's 13 in their published order, then others by name."""
+    """The source's categories: those of ShapeNet's 13 in their published order, then others by name.
+
+    Raises:
+        UsageError: one has the name that regions have which only hide others.
+    """
     present = {meshes.category(name) for name in meshes.names}
+    if OCCLUDER in present:
+        raise UsageError(f"meshes: the category {OCCLUDER!r} is kept for what only hides others; rename the folder")
     return tuple(name for name in CATEGORIES if name in present) + tuple(sorted(present - set(CATEGORIES)))
 
 

@@ -38,8 +38,9 @@ class ShapeNetModel:
 
 
 def is_shapenet(root: Path) -> bool:
-    """Whether the folder looks like ShapeNetCore: a taxonomy beside folders named by synsets."""
-    return (root / "taxonomy.json").is_file() and bool(_synset_folders(root))
+    """Whether the folder looks like ShapeNetCore: folders named by synsets, with models in the layout of a version."""
+    places = (place for folder in _synset_folders(root) for place in folder.iterdir())
+    return any(_mesh_of(place)[0] is not None for place in places)
 
 
 def models(root: Path, wanted: Mapping[str, str] | None = None) -> Iterator[ShapeNetModel]:

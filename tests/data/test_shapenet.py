@@ -83,10 +83,12 @@ def test_official_split(spec: str, expected: list[str], skipped: list[str], tmp_
     assert sorted(source.skipped) == skipped
 
 
-def test_without_a_taxonomy_categories_are_those_known_or_the_synsets(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "shapenet:"])
+def test_without_a_taxonomy_categories_are_those_known_or_the_synsets(prefix: str, tmp_path: Path) -> None:
     (published(tmp_path, 2) / "taxonomy.json").unlink()
-    source = mesh_source(f"shapenet:{tmp_path}")
+    source = mesh_source(f"{prefix}{tmp_path}")
     assert {source.category(name) for name in source.names} == {"airplane", "chair", "02946921"}
+    assert source.manifest()["file_frames"] == {str(SHAPENET_V2): 5}
 
 
 @pytest.mark.parametrize(

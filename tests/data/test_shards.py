@@ -318,6 +318,16 @@ def test_options_set_one_by_one_all_count(box_folder: Path, tmp_path: Path) -> N
     assert (manifest["count"], manifest["config"]["scenes"]["image_size"], manifest["config"]["seed"]) == (3, 32, 7)
 
 
+@pytest.mark.parametrize("layout", ["shards", "folder"])
+def test_no_category_may_be_called_what_only_hides(
+    layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_obj(tmp_path / "meshes" / "occluder" / "a.obj", box_mesh([((0, 0, 0), (1, 2, 1))]))
+    command = ["scenes", "--meshes", str(tmp_path / "meshes"), "--layout", layout, "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "the category 'occluder' is kept for what only hides others; rename the folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("layout", ["shards", "folder", "kins"])
 def test_a_folder_that_cannot_be_made(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
