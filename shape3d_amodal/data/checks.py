@@ -16,7 +16,7 @@ from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.fields import Record, is_number
 from shape3d_amodal.data.formats.layout import Layout
 from shape3d_amodal.data.occlusion import overlapping
-from shape3d_amodal.structures import AmodalImage, AmodalInstance
+from shape3d_amodal.structures import AmodalImage, AmodalInstance, Rle
 
 SLACK = 0.02
 """Share of a mask that hand-drawn outlines may differ by; more is an error."""
@@ -43,7 +43,7 @@ def check_object(record: Record, one: AmodalInstance, layout: Layout, say: Say) 
     _check_forms(record, layout, say)
     if one.amodal is None:
         return
-    measures = _Measures(masks.area(one.amodal), masks.area(one.visible), masks.overlap(one.amodal, one.visible))
+    measures = _measure(one.visible, one.amodal)
     _check_visible(record, layout, measures, say)
     if layout.invisible and record.values.get(layout.invisible) is not None:
         _check_invisible(record, one, layout, say)
@@ -52,6 +52,13 @@ def check_object(record: Record, one: AmodalInstance, layout: Layout, say: Say) 
         if key and key in record.values:
             _check_area(record, key, area, say)
     _check_boxes(record, one, layout, say)
+
+
+def _measure(visible: Rle, amodal: Rle) -> _Measures:
+    area = masks.area(amodal)
+    if visible == amodal:
+        return _Measures(area, area, area)
+    return _Measures(area, masks.area(visible), masks.overlap(amodal, visible))
 
 
 def check_orders(image: AmodalImage, say: Say) -> None:
@@ -146,7 +153,8 @@ def _check_area(record: Record, key: str, area: int, say: Say) -> None:
 
 def _check_boxes(record: Record, one: AmodalInstance, layout: Layout, say: Say) -> None:
     assert one.amodal is not None
-    whole, seen = masks.bbox(one.amodal), masks.bbox(one.visible)
+    whole = masks.bbox(one.amodal)
+    seen = whole if one.visible == one.amodal else masks.bbox(one.visible)
     for key, box, other, name in (
         (layout.amodal_box, whole, seen, "visible"),
         (layout.visible_box, seen, whole, "amodal"),

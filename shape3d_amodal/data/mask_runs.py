@@ -117,6 +117,23 @@ def shared(first, second, pixels):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def box(letters, pixels, height):  # type: ignore[no-untyped-def]
+    """Left, top, width and height of the tight box in an image of ``height`` rows; zeros for an empty mask."""
+    left, right, top, bottom = pixels, -1, height, -1
+    start = 0
+    for index, run in enumerate(runs(letters, pixels)[0]):
+        end = start + run
+        if index & 1 and run > 0:
+            left = min(left, start // height)
+            right = (end - 1) // height
+            within = start // height == right
+            top = min(top, start % height if within else 0)
+            bottom = max(bottom, (end - 1) % height if within else height - 1)
+        start = end
+    return (left, top, right + 1 - left, bottom + 1 - top) if right >= 0 else (0, 0, 0, 0)
+
+
+@njit(cache=True)
 def fill(letters, pixels, height, top, left, mask):  # type: ignore[no-untyped-def]
     """Draw the pixels inside into ``mask`` [h,w], all False, whose corner lies at row ``top``, column ``left``."""
     position = 0

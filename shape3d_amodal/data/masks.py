@@ -73,8 +73,8 @@ def area(rle: Rle) -> int:
 
 def bbox(rle: Rle) -> tuple[float, float, float, float]:
     """Tight box (x, y, width, height) in pixels around the pixels inside; zeros for an empty mask."""
-    x, y, width, height = coco_mask.toBbox(rle.to_coco()).tolist()
-    return x, y, width, height
+    x, y, width, height = mask_runs.box(_letters(rle.counts), rle.height * rle.width, rle.height)
+    return float(x), float(y), float(width), float(height)
 
 
 def union(rles: Sequence[Rle]) -> Rle:

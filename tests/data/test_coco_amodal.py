@@ -54,6 +54,13 @@ def test_visible_masks_alone_are_enough(tmp_path: Path) -> None:
     assert only(dataset) == AmodalInstance(id=9, category_id=7, visible=VISIBLE)
 
 
+def test_numbers_beyond_float64_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "set.json"
+    path.write_text(json.dumps(document()).replace("30.0", "1e999"))
+    with pytest.raises(DataError, match="camera: expected an object of finite numbers"):
+        read_dataset(path)
+
+
 @pytest.mark.parametrize(
     "segmentation",
     [

@@ -51,6 +51,27 @@ def test_masks_of_every_format(name: str, layout: str, order: tuple[str, ...], t
         assert one.occlude_rate == pytest.approx(EXPECTED[kind][2])
 
 
+NEAR_AND_FAR = [annotated.NEAR_POLYGON, annotated.FAR_POLYGON]
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (NEAR_AND_FAR, NEAR | FAR),
+        (NEAR_AND_FAR[:1], NEAR),
+        (NEAR_AND_FAR[::-1], NEAR | FAR),
+        ([NEAR_AND_FAR[0], annotated.ALONE_POLYGON], NEAR | ALONE),
+        ([[x + 1e-3 for x in annotated.NEAR_POLYGON]], NEAR),
+    ],
+)
+def test_visible_masks_are_their_own_polygons(visible: list[Any], expected: np.ndarray, tmp_path: Path) -> None:
+    document = annotated.kins2020()
+    document["annotations"][0].update(a_segm=NEAR_AND_FAR, i_segm=visible)
+    found = decoded(read(tmp_path, document))[0]
+    np.testing.assert_array_equal(found[0], NEAR | FAR)
+    np.testing.assert_array_equal(found[1], expected)
+
+
 def test_the_file_name_tells_nothing(tmp_path: Path) -> None:
     path = tmp_path / "instances_train_kins2019.json"
     path.write_text(json.dumps(annotated.cocoa()))

@@ -45,7 +45,7 @@ def read_annotations(path: str | Path, listener: Listener | None = None) -> Read
     """
     listener = listener or Listener()
     with _collector_paused():
-        root = Record(safe_io.read_json(path, object_hook=pack_masks), path, "")
+        root = Record(safe_io.read_json(path, object_hook=pack_masks, finite=False), path, "")
         if "regions" in root.values:
             root = as_document(root)
         layout = detect_layout(root)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,15 +19,23 @@ def pack_masks(record: dict[str, Any]) -> dict[str, Any]:
         value = record.get(key)
         if type(value) is list and value:
             several = type(value[0]) is list
-            record[key] = [_packed(polygon, "hd") for polygon in value] if several else _packed(value, "hd")
+            record[key] = [_polygon(polygon) for polygon in value] if several else _polygon(value)
     counts = record.get("counts")
     if type(counts) is list:
         record["counts"] = _packed(counts, "q")
     return record
 
 
+def _polygon(numbers: Any) -> Any:
+    fractions = type(numbers) is list and numbers and type(numbers[0]) is float
+    return _packed(numbers, "d" if fractions else "hd")
+
+
 def _packed(numbers: Any, types: str) -> Any:
     """``numbers`` as an array of the first of ``types`` that holds them all, or as they are."""
-    with suppress(TypeError, OverflowError):
-        return np.frombuffer(array(types[0], numbers), dtype=types[0])
-    return _packed(numbers, types[1:]) if types[1:] else numbers
+    for kind in types:
+        try:
+            return np.frombuffer(array(kind, numbers), dtype=kind)
+        except (TypeError, OverflowError):
+            continue
+    return numbers

@@ -6,6 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.fields import Record, is_number
 from shape3d_amodal.data.formats.layout import Layout, Listener, Reading
@@ -207,6 +209,8 @@ def _visible(record: Record, layout: Layout, image: AmodalImage, amodal: Rle | N
     if layout.invisible and values.get(layout.invisible) is not None:
         invisible = _mask(record, layout.invisible, image, may_be_empty=True)
     if values.get(layout.visible) is not None:
+        if amodal is not None and _same_polygons(values[layout.visible], values[layout.amodal]):
+            return amodal  # drawn once
         visible = _mask(record, layout.visible, image, may_be_empty=True)
         if amodal is None and masks.area(visible) == 0:
             raise _empty(record, layout.visible)
@@ -217,6 +221,14 @@ def _visible(record: Record, layout: Layout, image: AmodalImage, amodal: Rle | N
         return masks.subtract(amodal, invisible)
     unhidden = layout.whole_unless_visible or (layout.rate is not None and values.get(layout.rate) == 0)
     return amodal if unhidden else None
+
+
+def _same_polygons(first: Any, second: Any) -> bool:
+    """Whether both are lists of the same polygons, as most objects that nothing hides have them."""
+    if type(first) is not list or type(second) is not list or len(first) != len(second):
+        return False
+    arrays = all(isinstance(one, np.ndarray) for one in (*first, *second))
+    return arrays and all(map(np.array_equal, first, second))
 
 
 def _mask(record: Record, key: str, image: AmodalImage, *, may_be_empty: bool = False) -> Rle:
