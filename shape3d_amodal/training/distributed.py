@@ -60,12 +60,14 @@ def join(device: str) -> Iterator[Ranks]:
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        MissingBackendError: a GPU was asked for and there is none.
+        MissingBackendError: a GPU was asked for and there is none, or none of that number.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise MissingBackendError(f"device: expected a CUDA device for '{device}', found none; use 'cpu' or 'auto'")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.startswith("cuda") and (torch.device(device).index or 0) >= found:
+        problem = f"expected a CUDA device for '{device}', found {found or 'none'}"
+        raise MissingBackendError(f"device: {problem}; use 'cpu' or 'auto'")
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if found else "cpu"
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Ranks(0, 1, torch.device(device))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 from torch import Tensor, nn
 
 from shape3d_amodal.config import configuration
@@ -12,15 +13,15 @@ from shape3d_amodal.config import configuration
 
 @configuration
 class LoopConfig:
-    steps: int = 10_000
+    steps: Annotated[int, Field(ge=1)] = 10_000
     """Number of optimiser steps."""
-    batch_size: int = 32
+    batch_size: Annotated[int, Field(ge=1)] = 32
     """Samples of one optimiser step, over all ranks and accumulated parts."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Field(ge=0)] = 1e-3
     """Highest learning rate of AdamW."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Weight decay of AdamW, for parameters of two or more dimensions."""
-    warmup_steps: int = 100
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises linearly from zero."""
     schedule: Literal["cosine", "step"] = "cosine"
     """How the learning rate falls after the warm-up."""
@@ -30,31 +31,31 @@ class LoopConfig:
     """Shares of all steps at which the step schedule lowers the learning rate."""
     decay: float = 0.1
     """What the step schedule multiplies the learning rate by."""
-    clip_norm: float = 1.0
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
     """Largest L2 norm of the gradient; longer ones are shortened to it, 0 never does."""
-    ema_decay: float = 0.999
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Share of the old running mean of the weights that stays at each step; 0 turns the mean off."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Arithmetic of the forward pass; auto is bf16 on GPUs and on CPUs with AMX, else float32."""
-    accumulate: int = 1
+    accumulate: Annotated[int, Field(ge=1)] = 1
     """Parts that each rank works through one after another in a step, to save memory."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything random."""
-    log_every: int = 20
+    log_every: Annotated[int, Field(ge=1)] = 20
     """Steps between two lines of the log."""
-    checkpoint_every: int = 500
-    """Steps between two checkpoints."""
-    keep_checkpoints: int = 3
+    checkpoint_every: Annotated[int, Field(ge=0)] = 500
+    """Steps between two checkpoints; 0 makes one only at the end."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 3
     """Newest checkpoints that are kept."""
-    validate_every: int = 0
+    validate_every: Annotated[int, Field(ge=0)] = 0
     """Steps between two validations; 0 validates only at the end."""
-    sample_every: int = 0
+    sample_every: Annotated[int, Field(ge=0)] = 0
     """Steps between two sets of sample pictures; 0 makes them only at the end."""
-    max_minutes: float = 0.0
+    max_minutes: Annotated[float, Field(ge=0)] = 0.0
     """Minutes after which the training saves and stops; 0 is no limit."""
-    threads: int = 0
+    threads: Annotated[int, Field(ge=0)] = 0
     """Threads of torch in each process; 0 uses all cores."""
-    device: str = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto, cpu, cuda or cuda:N."""
 
 

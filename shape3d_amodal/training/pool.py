@@ -8,9 +8,12 @@ import logging
 import shutil
 from dataclasses import fields
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
+from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader
 
@@ -18,6 +21,7 @@ from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.data import shards
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCrops, SceneCropsConfig
+from shape3d_amodal.errors import TrainingError
 
 SCENES_VERSION = 1
 """To be raised when the same configuration gives other crops."""
@@ -31,7 +35,7 @@ class PoolConfig:
 
     crops: SceneCropsConfig = SceneCropsConfig()
     """How each scene is made and cut."""
-    scenes: int = 30_000
+    scenes: Annotated[int, Field(ge=1)] = 30_000
     """Number of scenes; each gives one to four crops."""
     shards: str | None = None
     """Folder of shards that `shape3d-amodal scenes` has made: its first scenes are cut, and none are made of meshes."""
@@ -47,6 +51,9 @@ def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
 
     Returns:
         Memory-mapped arrays.
+
+    Raises:
+        TrainingError: the disk is full.
     """
     if config.shards is None:
         source, origin = config.crops.meshes, mesh_source(config.crops.meshes).fingerprint()
@@ -76,14 +83,26 @@ def _make(config: PoolConfig, folder: Path, workers: int) -> None:
         worker_init_fn=_one_thread,
         multiprocessing_context="spawn" if workers else None,
     )
-    parts = list(track(loader, description="scenes", total=len(loader)))
+    parts = list(track(loader, description="scenes", total=len(loader), console=Console(stderr=True)))
+    try:
+        _write(parts, config, folder)
+    except OSError as error:  # numpy's has no file name
+        problem = f"{folder}: cannot save the crops: {error.strerror or error}"
+        raise TrainingError(f"{problem}; free some space, or choose another --cache") from error
+
+
+def _write(parts: list[CropArrays], config: PoolConfig, folder: Path) -> None:
+    """Put ``parts`` into ``folder``, which appears whole or not at all."""
     temporary = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for field in fields(CropArrays):
-        np.save(temporary / f"{field.name}.npy", np.concatenate([getattr(part, field.name) for part in parts]))
-    (temporary / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-    temporary.replace(folder)
+    try:
+        temporary.mkdir(parents=True)
+        for field in fields(CropArrays):
+            np.save(temporary / f"{field.name}.npy", np.concatenate([getattr(part, field.name) for part in parts]))
+        (temporary / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _join(parts: list[CropArrays]) -> CropArrays:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data.meshes import CATEGORIES
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.reconstruction.losses import certain_iou
 from shape3d_amodal.refinement.criterion import RefinementLossConfig, refinement_losses
 from shape3d_amodal.refinement.regions import compose
@@ -47,9 +49,9 @@ class StageConfig:
     """Losses of the prior."""
     refinement_loss: RefinementLossConfig = RefinementLossConfig()
     """Losses of the refinement."""
-    silhouette_dropout: float = 0.1
+    silhouette_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the refinement's samples that are shown no silhouette."""
-    hidden_share: float = 0.85
+    hidden_share: Annotated[float, Field(ge=0, le=1)] = 0.85
     """Share of the refinement's samples that have a hidden part."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
@@ -113,7 +115,8 @@ class PriorTask(CropTask):
         return self.criterion(self.model.prior, batch, 1.0 if "prior" in self.config.init else progress)
 
     def validate(self, step: int) -> dict[str, float]:
-        return validate(self.model, self.validation, with_prior=True)
+        refined = "refinement" in self.config.init  # otherwise nothing has trained it yet
+        return validate(self.model, self.validation, with_prior=True, with_refinement=refined)
 
 
 class RefinementTask(CropTask):
@@ -123,6 +126,9 @@ class RefinementTask(CropTask):
         super().__init__(config, model, pool, validation)
         self.with_prior = config.stage == "refinement"
         model.prior.requires_grad_(False)
+        if not len(self.partly_hidden):
+            problem = f"expected crops with a hidden part, none of {len(pool.hidden)} has one"
+            raise UsageError(f"pool: {problem}; make more, with pool.scenes")
 
     def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
         anything = super()._rows(generator, size)
@@ -193,7 +199,9 @@ def augment(batch: SupervisedCrops, generator: np.random.Generator) -> Supervise
     return SupervisedCrops(mirrored_crops, mirrored(amodal))
 
 
-def validate(model: AmodalModel, arrays: CropArrays, *, with_prior: bool, batch_size: int = 64) -> dict[str, float]:
+def validate(
+    model: AmodalModel, arrays: CropArrays, *, with_prior: bool, with_refinement: bool = True, batch_size: int = 64
+) -> dict[str, float]:
     """IoU and occluded IoU of silhouette and final mask on crops: means in percent over what is over 10 % hidden."""
     rows = np.nonzero(np.asarray(arrays.hidden) > 0.1)[0]
     sums: dict[str, list[Tensor]] = {}
@@ -202,8 +210,10 @@ def validate(model: AmodalModel, arrays: CropArrays, *, with_prior: bool, batch_
         batch = batch.to(next(model.parameters()).device)
         crops = batch.crops
         coarse = model.coarse(crops) if with_prior else None
-        logits = model.refinement(crops, coarse and coarse.silhouette, coarse and coarse.fit)
-        masks = {"final": compose(logits.sigmoid(), crops.visible, crops.occluder)}
+        masks = {}
+        if with_refinement:
+            logits = model.refinement(crops, coarse and coarse.silhouette, coarse and coarse.fit)
+            masks["final"] = compose(logits.sigmoid(), crops.visible, crops.occluder)
         if coarse is not None:
             masks["silhouette"] = compose(coarse.silhouette, crops.visible, crops.occluder)
             sums.setdefault("certain_iou", []).append(certain_iou((coarse.silhouette > 0.5).float(), crops))

@@ -76,6 +76,13 @@ def test_a_gpu_that_is_not_there_is_a_missing_backend(quick, tmp_path, monkeypat
         train(ToyTask(), replace(quick, device="cuda:1"), tmp_path)
 
 
+def test_a_gpu_of_too_high_a_number_is_a_missing_backend(quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(MissingBackendError, match="expected a CUDA device for 'cuda:1', found 1"):
+        train(ToyTask(), replace(quick, device="cuda:1"), tmp_path)
+
+
 @pytest.mark.parametrize(("rank", "first"), [(None, True), ("0", True), ("3", False)])
 def test_first_rank(monkeypatch, rank, first):
     monkeypatch.delenv("RANK", raising=False)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy import ToyTask
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import configuration, parse_config
 from shape3d_amodal.errors import TrainingError, UsageError
 from shape3d_amodal.training.checkpoints import CheckpointFolder
 from shape3d_amodal.training.loop import LoopConfig, train
@@ -59,6 +59,28 @@ def test_training_learns_and_leaves_the_frozen_part_alone(quick, tmp_path):
 def test_a_finished_training_returns_its_weights(quick, tmp_path):
     first = train(ToyTask(), quick, tmp_path)
     same(first.weights, train(ToyTask(), quick, tmp_path).weights)
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("steps=0", "greater than or equal to 1"),
+        ("batch_size=0", "greater than or equal to 1"),
+        ("accumulate=0", "greater than or equal to 1"),
+        ("log_every=0", "greater than or equal to 1"),
+        ("keep_checkpoints=0", "greater than or equal to 1"),
+        ("checkpoint_every=-1", "greater than or equal to 0"),
+        ("warmup_steps=-1", "greater than or equal to 0"),
+        ("ema_decay=1", "less than 1"),
+        ("seed=-1", "greater than or equal to 0"),
+        ("threads=-1", "greater than or equal to 0"),
+        ("device=gpu", "match pattern"),
+    ],
+)
+def test_options_out_of_range_are_one_line(option, problem):
+    with pytest.raises(UsageError, match=rf"^x\.yaml: {option.partition('=')[0]}: .*{problem}") as caught:
+        parse_config("{}", LoopConfig, source="x.yaml", overrides=[option])
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("poison", ["loss", "gradient"])

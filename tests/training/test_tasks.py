@@ -147,6 +147,44 @@ def test_each_stage_shows_what_it_makes(name: str, columns: int, pool: CropArray
     assert picture[:64, :64].std() > 5, "a picture, not a plain colour"
 
 
+@pytest.mark.parametrize(
+    ("name", "init", "masks"),
+    [
+        ("prior", {}, {"silhouette"}),
+        ("viewpoint", {"refinement": "somewhere"}, {"silhouette", "final"}),
+        ("completion2d", {}, {"final"}),
+        ("refinement", {}, {"silhouette", "final"}),
+    ],
+)
+def test_each_stage_is_validated_by_what_has_been_trained(name, init, masks, pool: CropArrays) -> None:
+    metrics = build_task(stage(name, init=init), tiny_model().eval(), pool, pool).validate(1)
+    assert {key.partition("_")[0] for key in metrics} - {"certain"} == masks
+    assert all(0 <= value <= 100 for value in metrics.values())
+
+
+def test_a_pool_in_which_nothing_is_hidden_is_refused(pool: CropArrays) -> None:
+    bare = replace(pool, hidden=np.zeros_like(pool.hidden))
+    build_task(stage("prior"), tiny_model(), bare, bare)
+    with pytest.raises(UsageError, match=r"^pool: expected crops with a hidden part, none of \d+ has one; .*scenes"):
+        build_task(stage("refinement"), tiny_model(), bare, bare)
+
+
+def test_a_pool_that_does_not_fit_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("4096 requested and 0 written")  # as numpy says it
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shape3d_amodal.training.pool.np.save", full)
+        with pytest.raises(TrainingError, match=r"crops-\w+: cannot save the crops: 4096 requested.*free some space"):
+            open_pool(POOL, tmp_path, workers=0)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_no_scenes_are_no_pool() -> None:
+    with pytest.raises(UsageError, match=r"scenes: .*greater than or equal to 1"):
+        parse_config("scenes: 0", PoolConfig)
+
+
 def test_dry_run_writes_no_weights(cache: Path, tmp_path: Path) -> None:
     run_stage(stage("completion2d"), tmp_path / "out", cache=cache, dry_run=True)
     assert not (tmp_path / "out").exists()
