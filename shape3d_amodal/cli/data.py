@@ -39,13 +39,15 @@ def validate(
     from shape3d_amodal.data.validation import validate
     from shape3d_amodal.errors import DataError
 
+    if out is not None:  # before minutes of work
+        out.parent.mkdir(parents=True, exist_ok=True)
     report, _ = validate(annotations, images=images, published=published, progress=_progress("images"))
     _print_report(report, examples)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         write_json_atomic(out, report.to_dict())
     if report.errors:
-        remedy = "correct them, or leave their records out by data convert --drop-invalid"
+        leave_out = ", or leave records that cannot be read out by data convert --drop-invalid"
+        remedy = "correct them" + (leave_out if report.unreadable else "")
         raise DataError(f"{_counted(report.errors, 'error')}; {remedy}", file=annotations)
 
 
@@ -103,11 +105,12 @@ def stats(
     from shape3d_amodal.data.statistics import statistics
     from shape3d_amodal.visualization.statistics import draw_statistics, to_markdown
 
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     found = statistics(read_dataset(annotations), progress=_progress("images"))
     text = to_markdown(found, title=annotations.name)
     print(text, end="")
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         write_json_atomic(out / "statistics.json", found.to_dict())
         write_atomic(out / "statistics.png", draw_statistics(found, title=annotations.name))
         write_atomic(out / "statistics.md", text.encode())

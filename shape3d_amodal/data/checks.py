@@ -144,10 +144,10 @@ def _check_rate(record: Record, layout: Layout, measures: _Measures, say: Say) -
 def _check_area(record: Record, key: str, area: int, say: Say) -> None:
     stated = record.values[key]
     if is_number(stated) and 0 <= stated <= 1 < area:
-        problem = f"got {_told(stated)} where the mask has {area} pixels: a visible ratio in place of the area"
+        problem = f"got {_told(stated)} where the mask has {area} pixels: a visible ratio; convert the set"
         say("error", "area-is-ratio", record.place(key), problem)
     elif not is_number(stated) or abs(stated - area) > max(_AREA * area, 2 * area**0.5):
-        problem = f"expected about {area} pixels as the mask has, got {_told(stated)}"
+        problem = f"expected about {area} pixels as the mask has, got {_told(stated)}; convert the set"
         say("warning", "area", record.place(key), problem)
 
 
@@ -167,9 +167,10 @@ def _check_boxes(record: Record, one: AmodalInstance, layout: Layout, say: Say) 
         elif not _close(stated, box):
             told = [round(float(number), 1) for number in stated]
             if _close(stated, other):
-                say("error", "box-of-other-mask", record.place(key), f"got the box of the {name} mask, {told}")
+                problem = f"got the box of the {name} mask, {told}; convert the set"
+                say("error", "box-of-other-mask", record.place(key), problem)
             else:
-                problem = f"expected {[round(number) for number in box]} as the mask has, got {told}"
+                problem = f"expected {[round(number) for number in box]} as the mask has, got {told}; convert the set"
                 say("warning", "box", record.place(key), problem)
 
 

@@ -55,6 +55,11 @@ class ValidationReport:
     problems: list[Problem] = field(default_factory=list)
 
     @property
+    def unreadable(self) -> bool:
+        """Whether there are records that cannot be read, which ``convert`` can leave out."""
+        return any(problem.check == "record" for problem in self.problems)
+
+    @property
     def errors(self) -> int:
         return sum(problem.severity == "error" for problem in self.problems)
 
@@ -123,6 +128,10 @@ class _Collector(Listener):
     def passes(self, error: DataError) -> bool:
         self._report.add("error", "record", error.field or "", error.problem)
         return True
+
+    def images_alone(self, error: DataError) -> None:
+        problem = "missing, as in D2SA's test_info; nothing can be completed or scored"
+        self._report.add("warning", "no-annotations", error.field or "", problem)
 
     def instance(self, record: Record, instance: AmodalInstance, layout: Layout) -> None:
         check_object(record, instance, layout, self._report.add)

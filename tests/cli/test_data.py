@@ -57,6 +57,28 @@ def test_all_problems_stand_in_the_table_and_the_json(
     assert [one["check"] for one in told["problems"] if one["severity"] == "error"] == ["record", "record"]
 
 
+def test_records_that_can_be_read_are_not_to_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = annotated.cocoa_cls()
+    document["annotations"][0]["occlude_rate"] = 0.9
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    assert main(["data", "validate", str(tmp_path / "a.json")]) == 3
+    assert "--drop-invalid" not in capsys.readouterr().err
+    (tmp_path / "a.json").write_text("{")
+    assert main(["data", "validate", str(tmp_path / "a.json")]) == 3
+    assert "--drop-invalid" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["validate", "stats"])
+def test_an_output_that_cannot_be_written_is_told_before_the_work(
+    command: str, cocoa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "report.json"
+    assert main(["data", command, str(cocoa), "--out", str(out)]) != 0
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1
+
+
 def test_warnings_alone_are_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "kins.json").write_text(json.dumps(annotated.kins2019()))
     assert main(["data", "validate", str(tmp_path / "kins.json")]) == 0

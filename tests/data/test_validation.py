@@ -373,6 +373,15 @@ def test_all_defects_of_a_file_are_found_at_once(tmp_path: Path) -> None:
     assert [found.count(one) for one in expected] == [1] * len(expected)
 
 
+@pytest.mark.parametrize("rest", [("images", "categories"), ("images",)])
+def test_a_file_of_images_alone_is_no_error(rest: tuple[str, ...], tmp_path: Path) -> None:
+    whole = annotated.cocoa_cls()
+    report = report_of(tmp_path, {key: whole[key] for key in rest})
+    assert (report.counts["images"], report.errors) == (1, 0)
+    found = [(one.severity, one.field) for one in report.problems if one.check == "no-annotations"]
+    assert found == [("warning", "annotations")]
+
+
 def test_counts_are_held_against_the_published_ones(tmp_path: Path) -> None:
     assert (PUBLISHED["kins-train"]["images"], PUBLISHED["kins-test"]["images"]) == (7474, 7517)
     report = report_of(tmp_path, annotated.kins2019(), published=["kins-train", "kins2020", "kins2019"])

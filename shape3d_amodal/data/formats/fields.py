@@ -37,7 +37,8 @@ class Record:
         if type(value) is not kind:
             if key not in self.values:
                 raise self.error(key, f"missing; expected {_NAMES[kind]}")
-            raise self.error(key, f"expected {_NAMES[kind]}, got {_name(value)}")
+            remedy = f" {value}; write it without a point" if kind is int and type(value) is float else ""
+            raise self.error(key, f"expected {_NAMES[kind]}, got {_name(value)}{remedy}")
         return value
 
     def optional(self, key: str, kind: type[T]) -> T | None:

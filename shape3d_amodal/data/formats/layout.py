@@ -72,6 +72,10 @@ class Listener:
         del error
         return False
 
+    def images_alone(self, error: DataError) -> None:
+        """Take a file without annotations, such as D2SA's ``test_info``, or raise ``error``."""
+        raise error
+
     def instance(self, record: Record, instance: AmodalInstance, layout: Layout) -> None:
         """Look at an object and the record that it was read from."""
 

@@ -33,9 +33,7 @@ def _polygon(numbers: Any) -> Any:
 
 def _packed(numbers: Any, types: str) -> Any:
     """``numbers`` as an array of the first of ``types`` that holds them all, or as they are."""
-    for kind in types:
-        try:
-            return np.frombuffer(array(kind, numbers), dtype=kind)
-        except (TypeError, OverflowError):
-            continue
-    return numbers
+    try:
+        return np.frombuffer(array(types[0], numbers), dtype=types[0])
+    except (TypeError, OverflowError):
+        return _packed(numbers, types[1:]) if types[1:] else numbers

@@ -64,7 +64,10 @@ def unique_records(root: Record, key: str, listener: Listener) -> list[Record]:
     """The objects of the list ``key``, each with an ``id`` of its own."""
     values: list[Any] = []
     with listener:
-        values = root.get(key, list)
+        if key == "annotations" and key not in root.values:
+            listener.images_alone(root.error(key, "missing; expected a list; add it, or use the annotated part"))
+        else:
+            values = root.get(key, list)
     records = []
     seen: set[int] = set()
     for index, value in enumerate(values):
