@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+from numbers import Real
 from types import ModuleType
 from typing import Literal, get_args
 
@@ -16,6 +17,8 @@ from shape3d_amodal.rendering.topology import check_indices, remembered
 
 Mode = Literal["product", "edge"]
 Backend = Literal["auto", "reference", "cpu", "gpu", "pytorch3d"]
+TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LEAST_SIGMA, MOST_SIGMA = 1e-30, 1e30  # float32 holds their inverses, too
 
 
 def blur_sigma(pixels: float, image_size: int) -> float:
@@ -63,10 +66,11 @@ def render_silhouettes(
             -1 and 1. Half precision is computed in float32.
         faces: [F,3] int64, shared by the batch, or [B,F,3].
         image_size: height and width of the image in pixels.
-        sigma: blur, NDC squared as in PyTorch3D; see ``blur_sigma``.
+        sigma: blur, NDC squared as in PyTorch3D, 1e-30 to 1e30; see ``blur_sigma``.
         mode: how the faces of a pixel are put together.
         backend: ``cpu`` (numba; float32 on the CPU), ``gpu`` (Triton; float32 on a CUDA device), ``reference`` (plain
-            torch), ``pytorch3d`` (at most 100 faces a pixel), or ``auto``: see ``automatic_backend``.
+            torch; the one with second derivatives), ``pytorch3d`` (float32, at most 100 faces a pixel), or ``auto``:
+            see ``automatic_backend``.
 
     Returns:
         [B,H,W] in 0..1, row 0 at the top (y = 1) and column 0 at the left of the picture (x = 1); float64 for float64
@@ -74,7 +78,8 @@ def render_silhouettes(
 
     Raises:
         ValueError: a wrong shape, type, device or value.
-        MissingBackendError: ``gpu`` or ``pytorch3d`` is asked for, and Triton or PyTorch3D is not installed.
+        MissingBackendError: ``gpu`` or ``pytorch3d`` is asked for, and Triton (3.3 or later) or PyTorch3D is not
+            installed.
     """
     _check(verts_ndc, faces, image_size, sigma, mode, backend)
     if verts_ndc.dtype in (torch.float16, torch.bfloat16):
@@ -84,7 +89,7 @@ def render_silhouettes(
     silhouettes = _module(backend)
     _check_backend(silhouettes, backend, verts_ndc, mode)
     render = silhouettes.product_silhouettes if mode == "product" else silhouettes.edge_silhouettes
-    return render(verts_ndc, faces, image_size, sigma)
+    return render(verts_ndc, faces, image_size, float(sigma))
 
 
 def automatic_backend(device: torch.device, dtype: torch.dtype = torch.float32) -> Backend:
@@ -118,8 +123,12 @@ def _check_backend(silhouettes: ModuleType, backend: Backend, verts: Tensor, mod
     if backend in ("cpu", "gpu") and (verts.dtype != torch.float32 or verts.device.type != silhouettes.DEVICE):
         raise ValueError(
             f"backend {backend!r} takes float32 vertices on a {silhouettes.DEVICE} device, got {verts.dtype} on "
-            f"{verts.device}; use backend='reference'"
+            f"{verts.device}; use backend='auto'"
         )
+    if backend == "gpu" and not triton_version():
+        raise MissingBackendError("backend 'gpu' needs Triton 3.3 or later; use backend='auto'")
+    if backend == "pytorch3d" and verts.dtype != torch.float32:
+        raise ValueError(f"backend 'pytorch3d' takes float32 vertices, got {verts.dtype}; use backend='auto'")
     if backend == "pytorch3d" and mode != "product":
         raise ValueError(f"backend 'pytorch3d' has mode 'product' only, got {mode!r}; use another backend")
 
@@ -129,7 +138,28 @@ def _check(verts: Tensor, faces: Tensor, image_size: int, sigma: float, mode: st
         raise ValueError(f"mode: expected one of {', '.join(get_args(Mode))}, got {mode!r}")
     if backend not in get_args(Backend):
         raise ValueError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
-    if verts.ndim != 3 or verts.shape[2] != 3 or not verts.is_floating_point():
+    _check_tensors(verts, faces)
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
+        raise ValueError(f"image_size: expected a positive number of pixels (int), got {image_size!r}")
+    if isinstance(sigma, bool) or not isinstance(sigma, Real) or not LEAST_SIGMA <= sigma <= MOST_SIGMA:
+        raise ValueError(
+            f"sigma: expected a number from 1e-30 to 1e30, the blur in NDC squared, got {sigma!r}; see blur_sigma"
+        )
+    if faces.device.type == "cpu":
+        check_indices(faces, verts.shape[1])
+    else:  # looking at the indices waits for the device, so it is done once for each tensor of faces
+        _check_indices_once(faces, verts.shape[1])
+
+
+def _check_tensors(verts: Tensor, faces: Tensor) -> None:
+    for name, tensor in (("verts_ndc", verts), ("faces", faces)):
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name}: expected a tensor, got {type(tensor).__name__}")
+    if verts.is_meta or verts.layout != torch.strided:
+        raise ValueError(
+            f"verts_ndc: expected a tensor with numbers, all of them, got {verts.layout} on {verts.device}"
+        )
+    if verts.ndim != 3 or verts.shape[2] != 3 or verts.dtype not in TYPES:
         raise ValueError(f"verts_ndc: expected a float [B,V,3] tensor, got {verts.dtype} {list(verts.shape)}")
     if faces.dtype != torch.int64 or faces.ndim not in (2, 3) or faces.shape[-1] != 3:
         raise ValueError(f"faces: expected an int64 [F,3] or [B,F,3] tensor, got {faces.dtype} {list(faces.shape)}")
@@ -137,14 +167,6 @@ def _check(verts: Tensor, faces: Tensor, image_size: int, sigma: float, mode: st
         raise ValueError(f"faces: expected one set of faces for each of {len(verts)} meshes, got {len(faces)}")
     if faces.device != verts.device:
         raise ValueError(f"faces: expected the vertices' device {verts.device}, got {faces.device}")
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
-        raise ValueError(f"image_size: expected a positive number of pixels (int), got {image_size!r}")
-    if not (math.isfinite(sigma) and sigma > 0):
-        raise ValueError(f"sigma: expected a positive, finite blur in NDC squared, got {sigma!r}")
-    if faces.device.type == "cpu":
-        check_indices(faces, verts.shape[1])
-    else:  # looking at the indices waits for the device, so it is done once for each tensor of faces
-        _check_indices_once(faces, verts.shape[1])
 
 
 _check_indices_once = remembered(check_indices)

@@ -191,7 +191,7 @@ def test_other_devices_and_types_are_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"takes float32 vertices on a cpu device, got torch\.float64 on cpu; use"):
         render_silhouettes(verts.double(), faces, SIZE, SIGMA, backend="gpu")
     monkeypatch.setattr(gpu, "DEVICE", "cuda")  # as without the interpreter
-    with pytest.raises(ValueError, match=r"on a cuda device, got torch\.float32 on cpu; use backend='reference'"):
+    with pytest.raises(ValueError, match=r"on a cuda device, got torch\.float32 on cpu; use backend='auto'"):
         render_silhouettes(verts, faces, SIZE, SIGMA, backend="gpu")
 
 
@@ -201,6 +201,12 @@ def test_a_missing_library_is_named(monkeypatch):
 
     monkeypatch.setattr(silhouettes.importlib, "import_module", refuse)
     with pytest.raises(MissingBackendError, match="backend 'gpu' lacks a library: No module named 'triton'"):
+        render_silhouettes(*bumpy(1, level=0), SIZE, SIGMA, backend="gpu")
+
+
+def test_an_old_triton_is_told(monkeypatch):
+    monkeypatch.setattr(silhouettes, "triton_version", lambda: None)
+    with pytest.raises(MissingBackendError, match=r"backend 'gpu' needs Triton 3\.3 or later; use backend='auto'"):
         render_silhouettes(*bumpy(1, level=0), SIZE, SIGMA, backend="gpu")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from silhouette_cases import CASES, bumpy
+from silhouette_cases import CASES, bumpy, triangle
 
 from shape3d_amodal.rendering import render_silhouettes
 
@@ -24,3 +24,10 @@ def test_gradcheck_of_every_entry(mode):
     verts, faces = bumpy(1, level=0)
     verts = verts.double().requires_grad_()
     assert torch.autograd.gradcheck(lambda v: render_silhouettes(v, faces, 7, 2e-2, mode, "reference"), verts)
+
+
+@pytest.mark.parametrize("mode", ["product", "edge"])
+def test_second_derivatives(mode):
+    verts, faces = triangle()
+    verts = verts.double().requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda v: render_silhouettes(v, faces, 6, 2e-2, mode, "reference"), verts)

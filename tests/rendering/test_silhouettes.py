@@ -291,6 +291,20 @@ def test_layout_and_precision_of_the_input(mode):
         assert torch.equal(render_silhouettes(verts.clone(), faces.clone(), 24, 1e-3, mode), expected)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("sigma", [1e-30, 1e30, 1, np.float32(1e-3)])
+def test_extreme_blurs(sigma, backend, mode):
+    """Finite also where a pixel's centre lies on an edge."""
+    verts = torch.tensor([[[-0.5, -0.5, 1.0], [0.5, -0.5, 1.0], [0.5, 0.5, 1.0]]])
+    alpha, grad = render_with_gradient(verts, torch.tensor([[0, 1, 2]]), 6, sigma, mode, backend)
+    assert ((alpha >= 0) & (alpha <= 1)).all()
+    assert grad.isfinite().all()
+    if sigma <= 1e-30:
+        assert alpha[0, 3, 2] == 1
+        assert alpha[0, 0].max() == 0
+
+
 def test_soup_is_drawn_like_the_welded_mesh():
     """Product mode does not ask who shares a vertex."""
     verts, faces = bumpy(1)
@@ -327,6 +341,12 @@ V3, F1 = torch.zeros(2, 4, 3), torch.tensor([[0, 1, 2]])
         ({"verts_ndc": V3[0]}, r"verts_ndc: expected a float \[B,V,3\]"),
         ({"verts_ndc": V3[..., :2]}, "verts_ndc"),
         ({"verts_ndc": V3.long()}, "verts_ndc"),
+        ({"verts_ndc": V3.numpy()}, "verts_ndc: expected a tensor, got ndarray"),
+        ({"verts_ndc": V3.to(torch.float8_e4m3fn)}, r"a float \[B,V,3\] tensor, got torch.float8_e4m3fn"),
+        ({"faces": [[0, 1, 2]]}, "faces: expected a tensor, got list"),
+        ({"faces": F1.to("meta")}, "faces: expected the vertices' device cpu, got meta"),
+        ({"faces": F1.to("meta"), "verts_ndc": V3.to("meta")}, "verts_ndc: expected a tensor with numbers"),
+        ({"verts_ndc": V3.to_sparse()}, "verts_ndc: expected a tensor with numbers"),
         ({"faces": F1.int()}, "faces: expected an int64"),
         ({"faces": F1.float()}, "faces"),
         ({"faces": F1[:, :2]}, "faces"),
@@ -340,10 +360,16 @@ V3, F1 = torch.zeros(2, 4, 3), torch.tensor([[0, 1, 2]])
         ({"sigma": 0.0}, "sigma"),
         ({"sigma": -1e-4}, "sigma"),
         ({"sigma": float("nan")}, "sigma"),
+        ({"sigma": "0.1"}, "sigma: expected a number from 1e-30 to 1e30, the blur in NDC squared, got '0.1'"),
+        ({"sigma": torch.tensor(1e-3)}, "sigma"),
+        ({"sigma": True}, "sigma"),
+        ({"sigma": 1e-40}, "sigma"),
+        ({"sigma": 1e40}, "sigma"),
         ({"mode": "soft"}, "mode: expected one of product, edge, got 'soft'"),
         ({"backend": "cuda"}, "backend: expected one of auto"),
-        ({"backend": "gpu", "verts_ndc": V3.double()}, "use backend='reference'"),
-        ({"backend": "cpu", "verts_ndc": V3.double()}, "use backend='reference'"),
+        ({"backend": "gpu", "verts_ndc": V3.double()}, "use backend='auto'"),
+        ({"backend": "cpu", "verts_ndc": V3.double()}, "use backend='auto'"),
+        ({"backend": "pytorch3d", "verts_ndc": V3.double()}, "takes float32 vertices, got torch.float64"),
         ({"backend": "pytorch3d", "mode": "edge"}, "mode 'product' only"),
     ],
 )
