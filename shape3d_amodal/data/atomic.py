@@ -36,7 +36,10 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException as error:  # also an interrupt must not leave the temporary file
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise DataError(f"cannot write the file ({error.strerror}); check folder and space", file=path) from error
+            remedy = "check folder and space"
+            if isinstance(error, FileNotFoundError) and path.parent.is_dir():  # its temporary file has been removed
+                remedy = "another process writes it, too; run one alone"
+            raise DataError(f"cannot write the file ({error.strerror}); {remedy}", file=path) from error
         raise
 
 

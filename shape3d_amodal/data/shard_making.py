@@ -90,7 +90,7 @@ def make_shards(
     description = _describe(config, meshes.listing_sha256())
     identity = hashlib.sha256(json.dumps([description, names]).encode()).hexdigest()
     mine = shards.shards_of(folder, config.count, config.shard_size)[share[0] :: share[1]]
-    finished = {shard.number for shard in mine if shards.is_finished(shard, identity)}
+    finished = {shard.number for shard in mine if shards.is_finished(shard, identity, description)}
     make_folder(folder)
     if len(finished) == len(mine):
         workers = 1  # nothing is left to make

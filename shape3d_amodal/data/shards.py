@@ -92,8 +92,11 @@ def write_shard(shard: Shard, samples: Iterable[Sample], manifest: dict[str, Any
     write_json_atomic(shard.manifest, {**own, **manifest})
 
 
-def is_finished(shard: Shard, identity: str) -> bool:
+def is_finished(shard: Shard, identity: str, config: dict[str, Any]) -> bool:
     """Whether the shard, or a longer one, is there, whole and of the set ``identity``; its SHA-256 is computed.
+
+    Args:
+        config: what ``identity`` is a hash of, to say what differs.
 
     Raises:
         DataError: it is of another set, or its manifest cannot be used.
@@ -102,8 +105,10 @@ def is_finished(shard: Shard, identity: str) -> bool:
         return False
     manifest = read_manifest(shard.manifest)
     if manifest["identity"] != identity:
-        problem = "holds scenes of other meshes or another configuration; choose another folder or remove it"
-        raise DataError(problem, file=shard.manifest, field="identity")
+        stored = manifest.get("config")
+        differing = [key for key in config if type(stored) is dict and stored.get(key) != config[key]]
+        problem = f"holds scenes of another set ({', '.join(differing) or 'categories'} differ)"
+        raise DataError(f"{problem}; choose another folder or remove it", file=shard.manifest, field="identity")
     if manifest["first"] != shard.first or manifest["count"] < shard.count or not shard.tar.is_file():
         return False
     return safe_io.sha256(shard.tar) == manifest["sha256"]

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,8 @@ def test_fewer_scenes_leave_what_is_there(made: Path, box_folder: Path) -> None:
 @pytest.mark.parametrize("changes", [{"seed": 5}, {"shard_size": 20}, {"scenes": SceneConfig(image_size=33)}])
 def test_a_folder_of_another_set_is_left_alone(changes: dict[str, Any], made: Path, box_folder: Path) -> None:
     before = content(made)
-    with pytest.raises(DataError, match=r"scenes-000000\.json: identity: holds scenes of other meshes"):
+    message = rf"scenes-000000\.json: identity: holds scenes of another set \({next(iter(changes))} differ\)"
+    with pytest.raises(DataError, match=message):
         make_shards(configured(box_folder, **changes), made)
     assert content(made) == before
 
@@ -316,6 +318,21 @@ def test_options_set_one_by_one_all_count(box_folder: Path, tmp_path: Path) -> N
     assert main(["scenes", "--meshes", str(box_folder), "--out", str(tmp_path), *options]) == 0
     manifest = json.loads((tmp_path / "scenes-000000.json").read_text())
     assert (manifest["count"], manifest["config"]["scenes"]["image_size"], manifest["config"]["seed"]) == (3, 32, 7)
+
+
+def test_two_that_make_the_same_shard(box_folder: Path, tmp_path: Path) -> None:
+    """The later one goes on; the other one says why it stops."""
+    whole = make_shards(configured(box_folder, count=3), tmp_path / "whole").made[0]
+    shard = replace(whole, folder=tmp_path)
+
+    def samples() -> Iterator[shards.Sample]:
+        make_shards(configured(box_folder, count=3), tmp_path)
+        yield shards.Sample(0, b"", b"")
+
+    with pytest.raises(DataError, match="another process writes it, too; run one alone"):
+        shards.write_shard(shard, samples(), {})
+    for path in (shard.tar, shard.manifest):
+        assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("layout", ["shards", "folder"])
