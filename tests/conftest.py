@@ -8,12 +8,20 @@ from boxes import PARTS, BoxMeshes, write_obj
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Unless tests on a GPU are asked for (``-m gpu``) Triton's kernels run in its interpreter, on the CPU.
+    """Unless tests on a GPU are asked for (``-m gpu``) none is seen, so that tests are the same on all machines, and
+    Triton's kernels run in its interpreter, on the CPU.
 
     It must be chosen before Triton is imported.
     """
     if "gpu" not in config.option.markexpr.replace("not gpu", ""):
-        os.environ["TRITON_INTERPRET"] = "1"
+        os.environ.update(TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A test on a GPU must not run in the interpreter unnoticed."""
+    kinds = {item.get_closest_marker("gpu") is not None for item in session.items}
+    if True in kinds and (False in kinds or "TRITON_INTERPRET" in os.environ):
+        raise pytest.UsageError("tests marked gpu need a run of their own: pytest -m gpu")
 
 
 @pytest.fixture(scope="session")
