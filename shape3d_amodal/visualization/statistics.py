@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -51,6 +53,7 @@ def to_markdown(found: DatasetStatistics, *, title: str) -> str:
     return "\n".join(parts)
 
 
+@rc_context({"text.parse_math": False})  # names of classes are no formulas
 def draw_statistics(found: DatasetStatistics, *, title: str) -> bytes:
     """Six charts as one PNG."""
     figure = Figure(figsize=(13, 7.5), layout="constrained")
@@ -59,6 +62,7 @@ def draw_statistics(found: DatasetStatistics, *, title: str) -> bytes:
     _draw_classes(classes, found)
     edges = [index / LEVELS for index in range(LEVELS)]
     levels.bar(edges, found.levels(), width=0.9 / LEVELS, align="edge", color=_COLORS["amodal"])
+    _count(levels.yaxis)
     _name(levels, "occlusion level", "hidden / amodal area", "occluded objects")
     _draw_shape(convexity, found, 0, "convexity")
     _draw_shape(simplicity, found, 1, "simplicity")
@@ -75,6 +79,7 @@ def _draw_classes(axes: Axes, found: DatasetStatistics) -> None:
     names = list(found.by_class)[:_CLASSES]
     axes.barh([name[:24] for name in names], [found.by_class[name] for name in names], color=_COLORS["amodal"])
     axes.invert_yaxis()
+    _count(axes.xaxis)
     more = len(found.by_class) - len(names)
     _name(axes, "objects by class" + (f", {more} more classes" if more else ""), "objects", "")
 
@@ -87,13 +92,20 @@ def _draw_shape(axes: Axes, found: DatasetStatistics, place: int, name: str) -> 
             label = f"{kind}, mean {sum(values) / len(values):.3f}"
             axes.hist(values, bins=25, range=(0, 1), histtype="step", linewidth=2, color=_COLORS[kind], label=label)
     if axes.get_legend_handles_labels()[0]:
+        axes.set_ylim(top=1.25 * axes.get_ylim()[1])
         axes.legend(loc="upper left", frameon=False)
+    _count(axes.yaxis)
     _name(axes, name, "", "objects")
 
 
 def _draw_counts(axes: Axes, counts: Counter[int]) -> None:
     axes.bar(list(counts), list(counts.values()), color=_COLORS["amodal"])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _count(axes.xaxis)
+    _count(axes.yaxis)
+
+
+def _count(axis: Axis) -> None:
+    axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _name(axes: Axes, title: str, x: str, y: str) -> None:
@@ -103,7 +115,11 @@ def _name(axes: Axes, title: str, x: str, y: str) -> None:
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _shares(counts: dict[str, int]) -> list[tuple[str, ...]]:

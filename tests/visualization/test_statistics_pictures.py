@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -43,6 +44,13 @@ def test_markdown() -> None:
         "| 10 | 3 | 75.0 % |",
     ):
         assert line in text.splitlines()
+
+
+def test_names_are_neither_formulas_nor_cells() -> None:
+    """COCOA's classes are free text."""
+    found = replace(FOUND, by_class={"$x_{$": 1, "a|b\nc": 3})
+    assert draw_statistics(found, title="$\\frac{$").startswith(b"\x89PNG")
+    assert "| a\\|b c | 3 | 75.0 % |" in to_markdown(found, title="a set").splitlines()
 
 
 @pytest.mark.parametrize("found", [FOUND, DatasetStatistics()])
