@@ -47,7 +47,7 @@ class SceneConfig:
 
     kind: Literal["composed", "bars"] = "composed"
     """Objects hiding each other on a ground plane, or one object on white erased by bars."""
-    image_size: Annotated[int, Field(ge=32)] = 256
+    image_size: Annotated[int, Field(ge=32, le=8192)] = 256
     """Side of the square image in pixels."""
     min_hidden: Annotated[float, Field(ge=0, le=1)] = 0.10
     """Least hidden share of the target's area."""

@@ -47,8 +47,8 @@ class ShardsConfig:
     """How the scenes are made."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the scenes."""
-    count: Annotated[int, Field(ge=1)] = 1000
-    """Number of scenes; more can be asked for later, those that are there are kept."""
+    count: Annotated[int, Field(ge=1, le=10**9)] = 1000
+    """Number of scenes, whose names have nine digits; more can be asked for later, those that are there are kept."""
     shard_size: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Scenes in a shard."""
     targets_only: bool = False

@@ -74,7 +74,15 @@ def test_scenes_of_own_meshes(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["per_category=0", "scenes.image_size=0", "scenes.min_hidden=-1", "scenes.kind=cubes", "nothing=1"]
+    "option",
+    [
+        "per_category=0",
+        "scenes.image_size=0",
+        "scenes.image_size=100000",
+        "scenes.min_hidden=-1",
+        "scenes.kind=cubes",
+        "nothing=1",
+    ],
 )
 def test_bad_scene_options(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scenes", "--out", str(tmp_path / "out"), "--set", option]) == 2

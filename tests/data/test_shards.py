@@ -308,9 +308,10 @@ def test_command(made: Path, box_folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert main([*command, "--seed", "5"]) == 3
     assert main(["scenes", "--out", str(tmp_path), "--count", "5", "--layout", "folder"]) == 2
     assert main([*command, "--seed", "-1"]) == 2
+    assert main([*command, "--count", str(10**9 + 1)]) == 2
     for misplaced in (["--shard", "0/2"], ["--workers", "2"], ["--layout", "kins", "--shard-size", "9"]):
         assert main(["scenes", "--out", str(tmp_path), *misplaced]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 8
+    assert len(capsys.readouterr().err.strip().splitlines()) == 9
 
 
 def test_options_set_one_by_one_all_count(box_folder: Path, tmp_path: Path) -> None:
