@@ -15,7 +15,7 @@ from shape3d_amodal.data.formats.detect import read_annotations, read_dataset
 from shape3d_amodal.data.formats.kins import write_kins2019, write_kins2020
 from shape3d_amodal.data.formats.layout import Listener
 from shape3d_amodal.data.formats.writing import MaskForm
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
 FormatName = Literal["coco_amodal", "kins2020", "kins2019", "cocoa", "d2sa"]
@@ -69,8 +69,10 @@ def convert(
     Raises:
         DataError: ``source`` cannot be read, an object lacks an amodal mask that ``to`` needs, or ``target`` cannot be
             written.
-        UsageError: ``classes`` contradicts itself.
+        UsageError: ``form`` is for KINS 2020 alone, or ``classes`` contradicts itself.
     """
+    if form == "polygons" and to != "kins2020":
+        raise UsageError(f"masks: {to} has one form; leave polygons to kins2020")
     listener = _Dropper() if drop_invalid else Listener()
     reading = read_annotations(source, listener)
     dataset, unclassed = reading.dataset, Counter[str]()

@@ -105,7 +105,7 @@ def _draw_counts(axes: Axes, counts: Counter[int]) -> None:
 
 
 def _count(axis: Axis) -> None:
-    axis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def _name(axes: Axes, title: str, x: str, y: str) -> None:

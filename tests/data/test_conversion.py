@@ -18,7 +18,7 @@ from shape3d_amodal.data import masks
 from shape3d_amodal.data.conversion import FORMATS, FormatName, convert
 from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.data.formats.detect import read_annotations, read_dataset
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 LAYOUT = {"d2sa": "coco_amodal"}
@@ -182,6 +182,13 @@ def test_an_object_without_amodal_mask_is_refused_and_nothing_is_written(tmp_pat
     for to in FORMATS[1:]:
         with pytest.raises(DataError, match="instance 2: it has no amodal mask"):
             convert(tmp_path / "own.json", tmp_path / "out.json", to)
+    assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("to", [name for name in FORMATS if name != "kins2020"])
+def test_polygons_where_the_form_is_fixed_are_refused(to: FormatName, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"masks: {to} has one form; leave polygons to kins2020"):
+        convert(written(tmp_path, "kins2020"), tmp_path / "out.json", to, form="polygons")
     assert not (tmp_path / "out.json").exists()
 
 

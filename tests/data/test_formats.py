@@ -13,6 +13,7 @@ import pytest
 from annotated import ALONE, FAR, FAR_VISIBLE, NEAR, Document
 
 from shape3d_amodal.data import masks
+from shape3d_amodal.data.conversion import convert
 from shape3d_amodal.data.formats.detect import read_annotations, read_dataset
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import AmodalImage, Category
@@ -118,6 +119,23 @@ def test_pairs_count_orders_even_where_some_are_missing(tmp_path: Path) -> None:
     image = read(tmp_path, document)
     assert image.depth_constraint == ((1, 3), (2, 3))
     assert [one.depth_order for one in image.instances] == [1, 4, 8]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_pairs_of_cocoa_keep_their_regions_where_one_is_left_out(ordered: bool, tmp_path: Path) -> None:
+    """Regions are numbered as in the file, with those that cannot be read."""
+    document = annotated.cocoa()
+    (annotation,) = document["annotations"]
+    annotation["depth_constraint"] = "1-2,2-3"
+    annotation["regions"][0]["segmentation"] = []
+    for region in annotation["regions"] if not ordered else ():
+        del region["order"]
+    (tmp_path / "set.json").write_text(json.dumps(document))
+    done = convert(tmp_path / "set.json", tmp_path / "out.json", "coco_amodal", drop_invalid=True)
+    assert [error.field for error in done.left_out] == ["annotations[0].regions[0].segmentation"]
+    (image,) = done.dataset.images
+    assert len(image.instances) == 2
+    assert image.depth_constraint == (tuple(one.id for one in image.instances),)
 
 
 def test_a_lone_annotation_of_cocoa_is_a_document(tmp_path: Path) -> None:

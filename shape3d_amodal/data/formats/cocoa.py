@@ -13,7 +13,7 @@ becomes an image of its own, with the same file and a new id.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -67,7 +67,7 @@ def read_cocoa(root: Record, listener: Listener) -> Reading:
             if image.id in done:
                 image = replace(image, id=next(fresh))
             found = _find_regions(record, image, ids, names, listener)
-            done[image.id] = replace(image, instances=settle(found, COCOA, listener))
+            done[image.id] = replace(image, instances=settle([*found.values()], COCOA, listener))
             with listener:
                 done[image.id] = replace(done[image.id], depth_constraint=_pairs(record, found))
     categories = tuple(Category(identity, name) for name, identity in names.items())
@@ -114,35 +114,39 @@ def as_document(annotation: Record) -> Record:
 
 def _find_regions(
     annotation: Record, image: AmodalImage, ids: Iterator[int], names: dict[str, int], listener: Listener
-) -> list[Found]:
-    """The objects of one annotation; ``names`` takes up the categories that are new."""
-    found = []
+) -> dict[int, Found]:
+    """The objects of one annotation by their places in it, from 1 on; ``names`` takes up new categories."""
+    found = {}
     for index, value in enumerate(annotation.get("regions", list)):
         with listener:
             record = Record(value, annotation.file, f"{annotation.field}.regions[{index}]")
             name = record.get("name", str).strip()
             category = names.get(name, len(names) + 1)
-            found.append(find_object(record, COCOA, image, identity=next(ids), category=category))
+            found[index + 1] = find_object(record, COCOA, image, identity=next(ids), category=category)
             names[name] = category
     return found
 
 
-def _pairs(annotation: Record, found: list[Found]) -> tuple[tuple[int, int], ...]:
-    """``depth_constraint`` as pairs of instance ids."""
+def _pairs(annotation: Record, found: dict[int, Found]) -> tuple[tuple[int, int], ...]:
+    """``depth_constraint`` as pairs of instance ids, without those of regions that were left out."""
     text = annotation.optional("depth_constraint", str) or ""
-    by_number = dict(zip(_numbers([one.instance.depth_order for one in found]), found, strict=True))
+    instances = {place: one.instance for place, one in found.items()}
+    numbers = _numbers({place: one.depth_order for place, one in instances.items()})
+    ids = {number: instances[place].id for place, number in numbers.items()}
+    all_found = len(found) == len(annotation.get("regions", list))
+    find: Callable[[int], int | None] = ids.__getitem__ if all_found else ids.get
     try:
-        pairs = [tuple(by_number[int(number)] for number in pair.split("-")) for pair in text.split(",") if pair]
-        return tuple((front.instance.id, behind.instance.id) for front, behind in pairs)
+        pairs = [tuple(find(int(number)) for number in pair.split("-")) for pair in text.split(",") if pair]
+        return tuple((front, behind) for front, behind in pairs if front is not None and behind is not None)
     except (ValueError, KeyError):
         problem = "expected pairs of regions such as 1-2,1-5; correct or remove it"
         raise annotation.error("depth_constraint", problem) from None
 
 
-def _numbers(orders: Sequence[int | None]) -> list[int]:
-    """What ``depth_constraint`` calls the regions: their orders, or their places where those do not tell them apart."""
-    known = [order + 1 for order in orders if order is not None]
-    return known if len(set(known)) == len(orders) else list(range(1, len(orders) + 1))
+def _numbers(orders: dict[int, int | None]) -> dict[int, int]:
+    """What ``depth_constraint`` calls the region at each place: its order, or the place where orders are alike."""
+    known = {place: order + 1 for place, order in orders.items() if order is not None}
+    return known if len(set(known.values())) == len(orders) else {place: place for place in orders}
 
 
 def _unread(root: Record) -> tuple[str, ...]:
@@ -174,8 +178,9 @@ def _annotation(image: AmodalImage, names: dict[int, str], path: str | Path) -> 
     ]
     annotation: dict[str, Any] = {"id": image.id, "image_id": image.id, "size": len(regions), "regions": regions}
     if image.depth_constraint:
-        numbers = dict(zip((one.id for one in image.instances), _numbers(orders), strict=True))
-        pairs = (f"{numbers[front]}-{numbers[behind]}" for front, behind in image.depth_constraint)
+        numbers = _numbers(dict(enumerate(orders, start=1)))
+        called = {one.id: numbers[place] for place, one in enumerate(image.instances, start=1)}
+        pairs = (f"{called[front]}-{called[behind]}" for front, behind in image.depth_constraint)
         annotation["depth_constraint"] = ",".join(pairs)
     return annotation
 
