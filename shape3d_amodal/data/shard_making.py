@@ -33,6 +33,8 @@ _CHUNK = 8
 """Scenes that a worker makes at a time."""
 _IDS_A_SCENE = 16
 """Annotation ids that are kept free for each scene."""
+_SLURM = {"MIN": "0", "STEP": "1"}
+"""First index and step of a SLURM array where they are not stated."""
 _VERSION = 1
 """To be raised when the same configuration gives other scenes."""
 
@@ -111,7 +113,7 @@ def share_of(text: str | None, environment: Mapping[str, str]) -> tuple[int, int
 
     Args:
         text: ``i/n`` as given by the user; without it the launcher's variables count: those of torchrun (RANK,
-            WORLD_SIZE), then those of a SLURM array (SLURM_ARRAY_TASK_ID, _MIN and _COUNT, steps of 1), else (0, 1).
+            WORLD_SIZE), then those of a SLURM array (SLURM_ARRAY_TASK_ID, _MIN, _STEP and _COUNT), else (0, 1).
 
     Raises:
         UsageError: no such share.
@@ -119,8 +121,8 @@ def share_of(text: str | None, environment: Mapping[str, str]) -> tuple[int, int
     if text is None and "RANK" in environment and "WORLD_SIZE" in environment:
         text = f"{environment['RANK']}/{environment['WORLD_SIZE']}"
     elif text is None and "SLURM_ARRAY_TASK_ID" in environment:
-        first = environment.get("SLURM_ARRAY_TASK_MIN", "0")
-        number = int(environment["SLURM_ARRAY_TASK_ID"]) - int(first)
+        first, step = (int(environment.get(f"SLURM_ARRAY_TASK_{name}", default)) for name, default in _SLURM.items())
+        number = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
         text = f"{number}/{environment.get('SLURM_ARRAY_TASK_COUNT', '')}"
     index, slash, count = ("0/1" if text is None else text).partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):

@@ -276,6 +276,16 @@ def test_bad_meshes_are_listed_where_they_were_drawn(with_a_bad_mesh: Path, tmp_
         ("2/5", {"RANK": "0", "WORLD_SIZE": "9"}, (2, 5)),
         (None, {"RANK": "3", "WORLD_SIZE": "4"}, (3, 4)),
         (None, {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_COUNT": "3"}, (2, 3)),
+        (
+            None,
+            {
+                "SLURM_ARRAY_TASK_ID": "9",
+                "SLURM_ARRAY_TASK_MIN": "5",
+                "SLURM_ARRAY_TASK_STEP": "2",
+                "SLURM_ARRAY_TASK_COUNT": "3",
+            },
+            (2, 3),
+        ),
         (None, {"RANK": "1", "WORLD_SIZE": "2", "SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "8"}, (1, 2)),
     ],
 )
