@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 
+from shape3d_amodal.rendering import reference
 from shape3d_amodal.rendering.cpu_geometry import (
     COLUMN,
+    HALF,
     LANES,
     ONE,
     ZERO,
@@ -24,8 +26,9 @@ from shape3d_amodal.rendering.cpu_geometry import (
 )
 from shape3d_amodal.rendering.reference import BESIDE, blur_radius
 
+BELOW_HALF = np.float32(reference.BELOW_HALF)
 CUT = blur_radius(1.0)
-# Built on cpu_geometry 60ffffd7
+# Built on cpu_geometry 16cd8b7b
 TILE = 4  # pixels; faces are found by tiles where a point must be tested against them
 
 
@@ -46,7 +49,8 @@ def forward(verts, faces, edges, first_edge, first_side, side_face, along, sigma
                     alpha[b, row, column] = ONE if inside else ZERO
                 else:
                     x = nearest[row, column] * scale
-                    alpha[b, row, column] = ONE / (ONE + math.exp(-x if inside else x))
+                    soft = ONE / (ONE + math.exp(-x if inside else x))
+                    alpha[b, row, column] = max(soft, HALF) if inside else min(soft, BELOW_HALF)
 
 
 @kernel

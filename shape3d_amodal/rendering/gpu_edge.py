@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from shape3d_amodal.rendering import reference
 from shape3d_amodal.rendering.gpu_binning import TILE, item_at, tile_items, tile_pixels
 from shape3d_amodal.rendering.gpu_contour import RECORD, edges_of, find_contour
 from shape3d_amodal.rendering.gpu_gather import sum_by_vertex
@@ -25,6 +26,7 @@ from shape3d_amodal.rendering.gpu_geometry import (
 )
 from shape3d_amodal.rendering.reference import BESIDE, blur_radius
 
+BELOW_HALF = tl.constexpr(reference.BELOW_HALF)
 EDGES_AT_ONCE, WINDOW = 4, (8, 4)  # backward, a pixel of an edge for each of 128 threads
 
 
@@ -145,6 +147,7 @@ def draw_kernel(  # type: ignore[no-untyped-def]
     x = tl.where(covered, nearest, -nearest) * scale
     soft = 1.0 / (1.0 + tl.exp(-x))
     pixel = b * size * size + row * size + column
+    soft = tl.where(covered, tl.maximum(soft, 0.5), tl.minimum(soft, BELOW_HALF))
     tl.store(alpha + pixel, tl.where(number < 0, covered.to(tl.float32), soft), mask=in_image)
     tl.store(winner + pixel, number, mask=in_image)
 

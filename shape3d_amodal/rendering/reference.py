@@ -16,6 +16,7 @@ NEAR = 1e-8  # PyTorch3D's kEpsilon, for depth and for twice the area
 AREA = 1e-8
 FAR = 1e10  # so no square overflows, nor does that of an edge vanish while its face has an area above AREA
 BESIDE = 1 / 64  # pixels
+BELOW_HALF = 0.5 - 2**-25  # the next float32: as near to 1/2 as alpha comes where edge mode sees no coverage
 
 
 def blur_radius(sigma: float) -> float:
@@ -82,6 +83,7 @@ def _edge_silhouette(
     nearest = verts.new_full((image_size**2,), radius)
     nearest = nearest.scatter_reduce(0, pixel[kept], squared.index_select(0, kept), "amin")
     alpha = torch.sigmoid(torch.where(covered, nearest, -nearest) / sigma)
+    alpha = torch.where(covered, alpha, alpha.clamp(max=BELOW_HALF))
     return torch.where(nearest < radius, alpha, covered.to(verts.dtype)).view(image_size, image_size)
 
 

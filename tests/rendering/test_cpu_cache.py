@@ -12,7 +12,8 @@ from shape3d_amodal.rendering import cpu_edge, cpu_geometry, cpu_product, refere
 
 def digest() -> str:
     """Of the functions that the kernels inline, and of the numbers that they take from the reference."""
-    numbers = reference.NEAR, reference.AREA, reference.FAR, reference.BESIDE, reference.blur_radius(1.0)
+    names = ("NEAR", "AREA", "FAR", "BESIDE", "BELOW_HALF")
+    numbers = [reference.blur_radius(1.0), *(getattr(reference, name) for name in names)]
     source = Path(cpu_geometry.__file__).read_bytes()
     return hashlib.sha256(source + repr(numbers).encode()).hexdigest()[:8]
 

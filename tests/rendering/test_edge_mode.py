@@ -80,6 +80,17 @@ def test_coverage_has_no_gaps_and_no_excess(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_pixels_beside_the_contour(backend):
+    """alpha >= 0.5 exactly where a pixel's centre is covered, however near the contour is to it."""
+    for towards, covered in ((-1, False), (1, True)):
+        x = 0.125 + towards * 2**-26  # of the edge, beside the centres of column 3 of 8
+        verts = torch.tensor([[[x, -3.0, 1.0], [x, 3.0, 1.0], [-3.0, 0.0, 1.0]]])
+        alpha = render(verts, torch.tensor([[0, 1, 2]]), 8, 1e-2, "edge", backend)[0]
+        assert ((alpha[:, 3] >= 0.5) == covered).all()
+        torch.testing.assert_close(alpha[:, 3], torch.full((8,), 0.5), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_hidden_edges_do_not_count(backend):
     """A sheet behind a larger one changes nothing where it is hidden, and its outline counts where it sticks out."""
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])

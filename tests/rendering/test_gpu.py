@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import interpreter  # noqa: F401
 import pytest
+import test_edge_mode
 import torch
 from silhouette_cases import (
     CASES,
@@ -156,6 +157,21 @@ def test_nothing_to_draw(mode):
         assert alpha.shape == (2, 8, 8)
         assert (alpha == 0).all()
         assert (grad == 0).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_faces_without_area(mode):
+    """Of repeated vertices, and a needle to a place too far away for numbers."""
+    verts = torch.tensor(
+        [[[-0.91, 0.68, 1.0], [0.83, -0.77, 1.0], [0.0, 0.0, 1.0], [1e-23, 0.0, 1.0], [0.0, 1e17, 1.0]]]
+    )
+    alpha, grad = draw(verts, torch.tensor([[0, 1, 1], [0, 0, 1], [0, 1, 0], [2, 3, 4], [4, 3, 2]]), mode)
+    assert (alpha == 0).all()
+    assert (grad == 0).all()
+
+
+def test_pixels_beside_the_contour():
+    test_edge_mode.test_pixels_beside_the_contour("gpu")
 
 
 @pytest.mark.usefixtures("large_blocks")
