@@ -26,7 +26,12 @@ def rasterize(
     Returns:
         depth: [H,W] float32, infinity where nothing was hit.
         face_id: [H,W] int32, -1 where nothing was hit; of faces equally near (to float32) either may win.
+
+    Raises:
+        ValueError: a face names a vertex that there is not.
     """
+    if faces.size and not 0 <= faces.min() <= faces.max() < len(verts):
+        raise ValueError(f"faces: expected vertex indices in 0..{len(verts) - 1}, got {faces.min()}..{faces.max()}")
     inverse_depth = np.zeros((height, width), np.float32)
     face_id = np.full((height, width), -1, np.int32)
     draw(np.ascontiguousarray(verts, np.float32), np.ascontiguousarray(faces, np.int32), inverse_depth, face_id)

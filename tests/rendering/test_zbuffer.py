@@ -55,6 +55,13 @@ def test_random_triangles(seed: int) -> None:
     np.testing.assert_allclose(depth[clear], expected[clear], rtol=1e-4)
 
 
+@pytest.mark.parametrize("face", [[0, 1, 3], [0, -1, 2]])
+def test_indices_of_no_vertex_are_refused(face: list[int]) -> None:
+    verts = square(1, 1, 5, 5, 2)[:3]
+    with pytest.raises(ValueError, match=r"faces: expected vertex indices in 0\.\.2, got (0\.\.3|-1\.\.2)"):
+        rasterize(verts, np.array([face], np.int32), 8, 8)
+
+
 def test_types_and_empty_pixels() -> None:
     depth, face_id = rasterize(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), 5, 7)
     assert depth.shape == face_id.shape == (5, 7)
