@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -158,6 +159,7 @@ def _use_threads(threads: int) -> None:
 
 
 def _begin_worker(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once; it would begin its next images otherwise
     _use_threads(threads)
     threading.Thread(target=_follow_parent, daemon=True).start()
 

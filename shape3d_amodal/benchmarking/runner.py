@@ -22,6 +22,7 @@ from shape3d_amodal.benchmarking.execution import Job, Workers, shown, workers
 from shape3d_amodal.benchmarking.methods import BuiltOptions, MethodOptions, ResultsOptions
 from shape3d_amodal.benchmarking.store import Answer, ResultFiles, RunRecord
 from shape3d_amodal.data import masks
+from shape3d_amodal.data.atomic import make_folder
 from shape3d_amodal.data.formats.results import AmodalResult, read_results
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import DataError, UsageError
@@ -85,7 +86,7 @@ def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> lis
 
     Raises:
         UsageError: another process works in ``out``, or a category that a method does not know.
-        DataError: data or results that cannot be used.
+        DataError: data or results that cannot be used, or ``out`` cannot be made.
     """
     with _alone(out), workers(processes, benchmark.config.threads) as pool:
         data = {
@@ -248,7 +249,7 @@ def _score(run: Run, data: BenchmarkData, results: list[AmodalResult], file: Pat
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Two processes in one folder would take each other's work away."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with (out / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.data import shards
+from shape3d_amodal.data.atomic import make_folder
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCrops, SceneCropsConfig
 from shape3d_amodal.errors import TrainingError
@@ -53,6 +54,7 @@ def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
         Memory-mapped arrays.
 
     Raises:
+        DataError: ``cache`` cannot be made.
         TrainingError: the disk is full.
     """
     if config.shards is None:
@@ -62,7 +64,7 @@ def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
     content = f"{dump_config(config)}{origin} {SCENES_VERSION}"
     name = hashlib.sha256(content.encode()).hexdigest()[:16]
     folder = cache / f"crops-{name}"
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one makes the pool, the others wait for it
         if not folder.is_dir():

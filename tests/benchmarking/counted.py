@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,17 +21,19 @@ class CountedOptions(BuiltOptions):
     log: Path
     weights: Path | None = None
     die_at: int = 0
+    seconds: float = 0
 
     def build(self, names: Mapping[int, str], device: str) -> Counted:  # noqa: ARG002
-        return Counted(self.log, self.die_at, 12 if self.weights is None else int(self.weights.read_text()))
+        parameters = 12 if self.weights is None else int(self.weights.read_text())
+        return Counted(self.log, self.die_at, self.seconds, parameters)
 
     def inputs(self) -> tuple[str, ...]:
         return () if self.weights is None else (file_hash(self.weights),)
 
 
 class Counted(VisibleOnly):
-    def __init__(self, log: Path, die_at: int, parameters: int) -> None:
-        self.log, self.die_at, self.parameters = log, die_at, parameters
+    def __init__(self, log: Path, die_at: int, seconds: float, parameters: int) -> None:
+        self.log, self.die_at, self.seconds, self.parameters = log, die_at, seconds, parameters
 
     def complete(self, image, record, /):
         if self.die_at == record.id and not self.log.with_suffix(".died").exists():
@@ -40,4 +43,5 @@ class Counted(VisibleOnly):
         assert all(instance.amodal is None for instance in record.instances)
         with self.log.open("a") as stream:
             stream.write(f"{record.id} {sorted(map(str, orders))} {image[0, 0, 0]}\n")
+        time.sleep(self.seconds)
         return super().complete(image, record)

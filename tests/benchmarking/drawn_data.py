@@ -29,7 +29,7 @@ def draw_data(folder: Path, images: int = 6) -> AmodalDataset:
         amodal[6:26, 6:26] = True
         visible = amodal.copy()
         visible[6 : 8 + 2 * i, 16:26] = False
-        picture = np.full((SIDE, SIDE, 3), 40 * i, np.uint8)
+        picture = np.full((SIDE, SIDE, 3), 20 * i, np.uint8)
         Image.fromarray(picture).save(folder / "images" / f"{i}.png")
         square = AmodalInstance(
             id=10 + i, category_id=1 + i % 2, visible=masks.encode(visible), amodal=masks.encode(amodal), depth_order=1

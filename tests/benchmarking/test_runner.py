@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,21 +113,27 @@ def test_depth_order_is_told_to_those_who_ask(folder, tmp_path):
         (folder / "log").unlink()
 
 
-@pytest.mark.parametrize("at", [4, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 6))])
-def test_a_killed_run_goes_on_where_it_stood(folder, tmp_path, at):
-    """Killed as by a machine that loses its power, while the picture ``at`` is worked on."""
-    path = write_config(folder, methods=counted(folder, die_at=at))
+def start(config: Path, out: Path, *, processes: int) -> subprocess.Popen[bytes]:
+    """A benchmark in a process, and a process group, of its own."""
     code = (
         "import sys; from pathlib import Path; from counted import CountedOptions\n"
         "from shape3d_amodal.benchmarking.methods import KINDS; KINDS['counted'] = CountedOptions\n"
         "from shape3d_amodal.benchmarking.config import load_benchmark\n"
         "from shape3d_amodal.benchmarking.runner import run_benchmark\n"
-        "run_benchmark(load_benchmark(Path(sys.argv[1])), Path(sys.argv[2]))\n"
+        "if __name__ == '__main__':\n"
+        "    run_benchmark(load_benchmark(Path(sys.argv[1])), Path(sys.argv[2]), processes=int(sys.argv[3]))\n"
     )
-    command = [sys.executable, "-c", code, str(path), str(tmp_path / "out")]
+    command = [sys.executable, "-c", code, str(config), str(out), str(processes)]
     here = Path(__file__).resolve().parent
     environment = {"PYTHONPATH": f"{here}:{here.parents[1]}", "PATH": "", "OMP_NUM_THREADS": "1"}
-    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == -9
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+@pytest.mark.parametrize("at", [4, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 6))])
+def test_a_killed_run_goes_on_where_it_stood(folder, tmp_path, at):
+    """Killed as by a machine that loses its power, while the picture ``at`` is worked on."""
+    path = write_config(folder, methods=counted(folder, die_at=at))
+    assert start(path, tmp_path / "out", processes=1).wait() == -9
     assert not (tmp_path / "out" / "results" / "squares-masks" / "counted.json").exists()
     run_benchmark(benchmark(folder, methods=counted(folder, die_at=at)), tmp_path / "out")
     run_benchmark(benchmark(folder, methods=counted(folder, die_at=0)), tmp_path / "straight")
@@ -133,6 +142,18 @@ def test_a_killed_run_goes_on_where_it_stood(folder, tmp_path, at):
     )
     assert killed == straight
     assert asked(folder / "log") == SIX + SIX
+
+
+@pytest.mark.slow
+def test_an_interrupt_from_the_keyboard_does_not_wait_for_workers(tmp_path):
+    folder = tmp_path / "drawn"
+    draw_data(folder, images=9)  # more than two workers begin with
+    running = start(write_config(folder, methods=counted(folder, seconds=20)), tmp_path / "out", processes=2)
+    while not (folder / "log").exists() or len(asked(folder / "log")) < 2:  # both workers work
+        assert running.poll() is None
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(timeout=10) != 0
 
 
 @pytest.mark.slow
@@ -229,6 +250,12 @@ def test_two_benchmarks_do_not_share_a_folder(folder, tmp_path):
         with pytest.raises(UsageError, match="another benchmark works in this folder"):
             run_benchmark(benchmark(folder), tmp_path / "out")
     run_benchmark(benchmark(folder), tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(folder, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file: cannot make the folder \(File exists\); choose another"):
+        run_benchmark(benchmark(folder), tmp_path / "file")
 
 
 def test_made_scenes_are_kept_until_their_configuration_changes(tmp_path):
