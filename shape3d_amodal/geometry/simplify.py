@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_CELLS = tuple(round(128 / 2 ** (step / 2)) for step in range(9))
+"""Grids that are tried, the finest first: 128 to 8 cells along the longest side."""
+
 
 def cluster_vertices(
     verts: NDArray[np.float32], faces: NDArray[np.int32], cells: int
@@ -25,15 +28,46 @@ def cluster_vertices(
     used = verts[np.unique(faces)]
     low = used.min(axis=0)
     side = float((used.max(axis=0) - low).max()) / cells
-    cell = np.floor((verts - low) / max(side, 1e-12)).astype(np.int64)
-    _, cluster = np.unique(cell, axis=0, return_inverse=True)
-    cluster = cluster.reshape(-1)
+    cell = np.floor((np.clip(verts, low, used.max(axis=0)) - low) / max(side, 1e-12)).astype(np.int64)
+    _, cluster = np.unique(_keys(cell, cells + 1), return_inverse=True)
     corners = cluster[faces.astype(np.int64)]
     a, b, c = corners.T
     corners = corners[(a != b) & (b != c) & (c != a)]
-    _, first = np.unique(np.sort(corners, axis=1), axis=0, return_index=True)
+    _, first = np.unique(_keys(np.sort(corners, axis=1), len(verts)), return_index=True)
     corners = corners[np.sort(first)]
     kept, renumbered = np.unique(corners, return_inverse=True)
     count = np.bincount(cluster)
     mean = np.stack([np.bincount(cluster, verts[:, axis]) / count for axis in range(3)], axis=1)
     return mean[kept].astype(np.float32), renumbered.reshape(-1, 3).astype(np.int64)
+
+
+def _keys(triples: NDArray[np.int64], base: int) -> NDArray[np.int64]:
+    """A number for each row [N,3] of integers below ``base``: sorting these is far faster than sorting rows."""
+    keys: NDArray[np.int64] = (triples[:, 0] * base + triples[:, 1]) * base + triples[:, 2]
+    return keys
+
+
+def reduce_faces(
+    verts: NDArray[np.float32], faces: NDArray[np.int32], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Cluster as finely as ``count`` faces allow: parts thinner than a cell would vanish.
+
+    Args:
+        verts: [V,3] float32.
+        faces: [F,3] integers, at least one.
+        count: number of faces wished for.
+
+    Returns:
+        As ``cluster_vertices``; more than ``count`` faces only at the coarsest grid, or where the next coarser one
+        would leave none, as for a mesh of wires.
+    """
+    finest = cluster_vertices(verts, faces, _CELLS[0])
+    result = finest if len(finest[1]) else (verts, faces.astype(np.int64))
+    for cells in _CELLS[1:]:
+        if len(result[1]) <= count:
+            break
+        coarser = cluster_vertices(verts, faces, cells)
+        if len(coarser[1]) == 0:
+            break
+        result = coarser
+    return result

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data.mesh import MeshSource
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.geometry.cameras import project
-from shape3d_amodal.geometry.simplify import cluster_vertices
+from shape3d_amodal.geometry.simplify import reduce_faces
 from shape3d_amodal.rendering.zbuffer import rasterize
 from shape3d_amodal.structures import Viewpoint
 
@@ -33,8 +35,8 @@ class BankConfig:
     """Azimuths, evenly over the full circle."""
     elevations_deg: tuple[float, ...] = (8.0, 20.0, 32.0)
     """Elevations of the camera, in degrees."""
-    cells: int = 32
-    """Meshes are simplified to this many cells along their longest side."""
+    faces: Annotated[int, Field(ge=4)] = 1500
+    """Meshes of more faces are simplified for the fit to about this many."""
     meshes: int = 64
     """Meshes of a category, at most; of more, an even selection in the source's order is taken."""
 
@@ -107,7 +109,7 @@ class ShapeBank:
         integral[:, 1:, 1:] = masks.cumsum(axis=1, dtype=np.uint16).cumsum(axis=2, dtype=np.uint16)
         return BankShapes(
             names=tuple(names),
-            meshes=tuple(cluster_vertices(mesh.verts, mesh.faces, config.cells) for mesh in loaded),
+            meshes=tuple(reduce_faces(mesh.verts, mesh.faces, config.faces) for mesh in loaded),
             mesh=np.repeat(np.arange(len(names)), views),
             azimuth=np.tile(azimuth, len(names)).astype(np.float32),
             elevation=np.tile(elevation, len(names)).astype(np.float32),

@@ -7,7 +7,7 @@ import pytest
 from boxes import CHAIR, box_mesh
 
 from shape3d_amodal.data.meshes import mesh_source
-from shape3d_amodal.geometry.simplify import cluster_vertices
+from shape3d_amodal.geometry.simplify import cluster_vertices, reduce_faces
 from shape3d_amodal.geometry.templates import icosphere
 from shape3d_amodal.rendering.zbuffer import rasterize
 
@@ -57,13 +57,34 @@ def test_thin_parts_and_holes_stay() -> None:
     assert (before & after).sum() / (before | after).sum() > 0.95
 
 
+def test_faces_are_reduced_as_little_as_needed() -> None:
+    sphere = icosphere(4)
+    verts, faces = sphere.verts.numpy(), sphere.faces.numpy()
+    counts = [len(reduce_faces(verts, faces, count)[1]) for count in (10_000, 2_000, 500)]
+    assert counts[0] == len(faces)
+    assert all(found <= asked for found, asked in zip(counts[1:], (2_000, 500), strict=True))
+    assert counts[1] > 800  # a grid a step finer would have had more than asked for
+
+
+def test_wires_stay() -> None:
+    """Three-sided tubes a thousandth as thick as long: any coarse grid would merge all their cross-sections."""
+    along = np.linspace(0, 1, 41)
+    ring = np.array([[0, 0], [1e-3, 0], [0, 1e-3]])
+    verts = np.array([[x, *point] for x in along for point in ring], np.float32)
+    quads = [(3 * i + a, 3 * i + (a + 1) % 3) for i in range(40) for a in range(3)]
+    faces = np.array([face for a, b in quads for face in ((a, b, a + 3), (b, b + 3, a + 3))], np.int32)
+    found, corners = reduce_faces(verts, faces, 10)
+    assert len(corners) > 0
+    assert np.ptp(found[:, 0]) == pytest.approx(1, abs=0.02)
+
+
 @pytest.mark.slow
 def test_the_silhouettes_of_open13_change_little() -> None:
     source = mesh_source("open13:train")
     scores = []
     for name in source.names[::5]:
         mesh = source.load(name)
-        verts, faces = cluster_vertices(mesh.verts, mesh.faces, 32)
+        verts, faces = reduce_faces(mesh.verts, mesh.faces, 1500)
         before, after = silhouette(mesh.verts, mesh.faces), silhouette(verts, faces)
         scores.append((before & after).sum() / (before | after).sum())
     assert np.mean(scores) > 0.93
