@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 
 _AHEAD = 4
 """Tasks a worker that are begun before their results are asked for."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What these libraries read when they are loaded."""
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def spread(
         yield lambda tasks: map(work, tasks)
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(workers, context, _start, (make, arguments)) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(workers, context, _start, (make, arguments)) as pool:
         try:
             yield lambda tasks: _in_order(pool, tasks, _AHEAD * workers)
         except BrokenProcessPool:
@@ -48,6 +50,21 @@ def spread(
             raise AmodalError(problem) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started here have one thread each in linear algebra: idle ones would spin beside the others."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _in_order(pool: ProcessPoolExecutor, tasks: Iterable[Task], ahead: int) -> Iterator[Any]:

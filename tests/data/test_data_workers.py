@@ -40,3 +40,17 @@ def test_a_worker_that_dies_is_one_clear_line() -> None:
         spread(dying, (5,), 2) as die,
     ):
         list(die(range(3)))
+
+
+def telling(name: str) -> Callable[[int], str | None]:
+    return lambda _: os.environ.get(name)
+
+
+def test_workers_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        with spread(telling, (name,), 2) as tell:
+            assert list(tell(range(3))) == ["1"] * 3
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
