@@ -21,13 +21,12 @@ from shape3d_amodal.benchmarking.data import BenchmarkData, open_data
 from shape3d_amodal.benchmarking.execution import Job, Workers, shown, workers
 from shape3d_amodal.benchmarking.methods import BuiltOptions, MethodOptions, ResultsOptions
 from shape3d_amodal.benchmarking.store import Answer, ResultFiles, RunRecord
-from shape3d_amodal.data import masks
 from shape3d_amodal.data.atomic import make_folder
 from shape3d_amodal.data.formats.results import AmodalResult, read_results
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.evaluation.interface import ScoreTable
-from shape3d_amodal.evaluation.matched import is_scored
+from shape3d_amodal.evaluation.matched import missing_ids
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.structures import AmodalDataset
 
@@ -227,9 +226,7 @@ def _foreign_file(options: ResultsOptions, name: str, run: Run) -> Path:
 
 def _refuse_missing(dataset: AmodalDataset, results: list[AmodalResult], file: Path) -> None:
     """Somebody's results must be whole, but for objects of which nothing is visible, which nobody can ask for."""
-    known = [one for image in dataset.images for one in image.instances]
-    wanted = {one.id for one in known if is_scored(one) and masks.area(one.visible) > 0}
-    missing = sorted(wanted - {result.annotation_id for result in results})
+    wanted, missing = missing_ids(dataset, ()), missing_ids(dataset, results)
     if missing:
         problem = f"expected a result for each of {len(wanted)} annotations, {len(missing)} have none (id {missing[0]}"
         problem += ", ...)" if len(missing) > 1 else ")"

@@ -95,25 +95,7 @@ def hidden_share(amodal, visible, pixels):  # type: ignore[no-untyped-def]
 def shared(first, second, pixels):  # type: ignore[no-untyped-def]
     """Pixels inside both."""
     one, two = runs(first, pixels)[0], runs(second, pixels)[0]
-    total = 0
-    i = 0
-    j = 0
-    left_one = one[0]
-    left_two = two[0]
-    while True:
-        step = min(left_one, left_two)
-        if i & 1 and j & 1:
-            total += step
-        left_one -= step
-        left_two -= step
-        while left_two == 0 and j + 1 < len(two):
-            j += 1
-            left_two = two[j]
-        while left_one == 0:
-            i += 1
-            if i == len(one):
-                return total
-            left_one = one[i]
+    return one[1::2].sum() - subtract_runs(one, two)[1::2].sum()
 
 
 @njit(cache=True)

@@ -112,28 +112,23 @@ class BankPrior:
         found = [
             match(self.bank.shapes(name), crops[i : i + 1], count, self.config.search) for i, name in enumerate(names)
         ]
-        owner = torch.tensor([i for i, matches in enumerate(found) for _ in range(len(matches.score))])
-        verts, faces = self._meshes(names, found)
+        owner = torch.tensor([i for i, matches in enumerate(found) for _ in range(len(matches.score))]).to(self.device)
+        verts, faces = (part.to(self.device) for part in self._meshes(names, found))
         viewpoint = Viewpoint.join([matches.viewpoint for matches in found]).to(self.device)
-        subject = DeformedMeshes(
-            verts.to(self.device),
-            faces.to(self.device),
-            viewpoint,
-            crops.size,
-            self.config.deformation,
-        )
-        score = optimize(
-            subject,
-            crops[owner.to(self.device)],
-            steps=fit_steps,
-            start_blur_px=self.config.start_blur_px,
-            final_blur_px=self.config.blur_px,
-        )
+        subject = DeformedMeshes(verts, faces, viewpoint, crops.size, self.config.deformation)
+        if fit_steps:
+            optimize(
+                subject,
+                crops[owner],
+                steps=fit_steps,
+                start_blur_px=self.config.start_blur_px,
+                final_blur_px=self.config.blur_px,
+            )
         with torch.no_grad():
-            return self._weigh(subject, faces.to(score.device), score, owner.to(score.device), crops)
+            return self._weigh(subject, faces, owner, crops)
 
     def _meshes(self, names: list[str], found: list[Matches]) -> tuple[Tensor, Tensor]:
-        """Vertices [M,V,3] and faces [M,F,3] of all matches, padded with zeros to the bank's largest mesh."""
+        """Vertices [M,V,3] and faces [M,F,3] of all matches, padded with zeros to the largest of them."""
         meshes = [
             self.bank.shapes(name).meshes[index]
             for name, matches in zip(names, found, strict=True)
@@ -146,10 +141,10 @@ class BankPrior:
             faces[row, : len(own_faces)] = torch.from_numpy(own_faces)
         return verts, faces
 
-    def _weigh(
-        self, subject: DeformedMeshes, faces: Tensor, score: Tensor, owner: Tensor, crops: InstanceCrops
-    ) -> CoarseEstimate:
+    def _weigh(self, subject: DeformedMeshes, faces: Tensor, owner: Tensor, crops: InstanceCrops) -> CoarseEstimate:
+        """The estimate from all rows of ``subject``, of which ``owner`` [M] says whose they are."""
         silhouettes = subject.silhouettes(self.config.blur_px)
+        score = certain_iou(silhouettes, crops[owner])
         means, best = [], []
         for i in range(len(crops)):
             rows = torch.nonzero(owner == i)[:, 0]
