@@ -1,4 +1,4 @@
-"""``shape3d-amodal train``: one stage, or all of them end to end."""
+"""``shape3d-amodal train``: a stage, all of them end to end, or a baseline."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def train(
     dry_run: bool = False,
     print_config: bool = False,
 ) -> None:
-    """Train a stage; a training that was stopped goes on where it stood.
+    """Train a stage or a baseline; a training that was stopped goes on where it stood.
 
     Args:
-        config: YAML file of the stage, such as configs/open13/prior.yaml.
+        config: YAML file of the training, such as configs/open13/prior.yaml.
         out: folder of checkpoints, log.jsonl, TensorBoard events and, at the end, weights; by default
             outputs/<folder of the config>/<name of the config>.
         cache: folder where training crops are kept between trainings.
@@ -34,23 +34,23 @@ def train(
     """
     import logging
 
-    from shape3d_amodal.config import dump_config, load_config
+    from shape3d_amodal.config import dump_config
     from shape3d_amodal.training.distributed import is_first_rank
-    from shape3d_amodal.training.run import run_stage
-    from shape3d_amodal.training.tasks import StageConfig
+    from shape3d_amodal.training.run import run_training
+    from shape3d_amodal.training.trainings import load_training
 
-    stage = load_config(config, StageConfig, overrides=flat(overrides))
+    training = load_training(config, overrides=flat(overrides))
     if print_config:
-        print(dump_config(stage), end="")
+        print(dump_config(training), end="")
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = out or Path("outputs") / config.resolve().parent.name / config.stem
-    result = run_stage(stage, folder, cache=cache, resume=resume, dry_run=dry_run)
+    result = run_training(training, folder, cache=cache, resume=resume, dry_run=dry_run)
     if not is_first_rank():
         return
     for name, value in result.metrics.items():
         print(f"{name}: {value:.2f}")
     if dry_run:
-        print(f"{stage.stage}: one batch went through; nothing was trained")
+        print(f"{training.stage}: one batch went through; nothing was trained")
     else:
-        print(f"{stage.stage}: {result.step} steps done; weights in {folder / 'weights'}")
+        print(f"{training.stage}: {result.step} steps done; weights in {folder / 'weights'}")

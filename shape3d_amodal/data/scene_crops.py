@@ -54,6 +54,7 @@ class CropArrays:
         window: [N,4] float32, in image pixels.
         hidden: [N] float32, hidden share of the amodal area.
         scene: [N] int64, index of the scene.
+        mesh: [N] str, name of the mesh in its source; never given to a model, but to a bank that shall not know it.
     """
 
     rgb: NDArray[np.uint8]
@@ -64,6 +65,7 @@ class CropArrays:
     window: NDArray[np.float32]
     hidden: NDArray[np.float32]
     scene: NDArray[np.int64]
+    mesh: NDArray[np.str_]
 
     def supervised(self, rows: NDArray[np.int64]) -> SupervisedCrops:
         """Some rows as tensors."""
@@ -127,6 +129,7 @@ class SceneCrops(Dataset[CropArrays]):
             window=windows,
             hidden=np.array(hidden, np.float32),
             scene=np.full(len(instances), index, np.int64),
+            mesh=np.array([one.mesh for one in instances], np.str_),
         )
 
 

@@ -1,7 +1,9 @@
-"""What a training is configured with (``LoopConfig``) and what it trains (``Task``)."""
+"""What the loop is configured with, what it trains (``Task``), and what makes one (``TrainingConfig``)."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
@@ -91,3 +93,29 @@ class Task(Protocol):
     def sample_pictures(self, step: int) -> dict[str, np.ndarray]:  # noqa: ARG002
         """Named pictures [H,W,3] uint8 after ``step`` steps, called like ``validate``."""
         return {}
+
+
+class TrainingConfig(ABC):
+    """A training as its YAML file says it; subclasses are ``@configuration`` classes with at least these fields."""
+
+    stage: str
+    """What is trained: the key under which ``trainings`` knows the class."""
+    loop: LoopConfig
+    """The training loop."""
+
+    @abstractmethod
+    def task(self, cache: Path, *, workers: int) -> Task:
+        """The task, its module as ``loop.seed`` makes it.
+
+        Args:
+            cache: folder for data that are made and kept.
+            workers: processes that make data; what is made does not depend on it.
+        """
+
+    @abstractmethod
+    def smaller(self) -> TrainingConfig:
+        """The same training with little data, for a dry run."""
+
+    @abstractmethod
+    def weights_config(self) -> str:
+        """The YAML text that is put beside the weights: from it alone the module is built again."""

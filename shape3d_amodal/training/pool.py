@@ -24,7 +24,7 @@ from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCrops, SceneCropsConfig
 from shape3d_amodal.errors import TrainingError
 
-SCENES_VERSION = 1
+SCENES_VERSION = 2
 """To be raised when the same configuration gives other crops."""
 
 log = logging.getLogger(__name__)

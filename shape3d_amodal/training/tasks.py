@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -11,27 +12,28 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.data.meshes import CATEGORIES
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.reconstruction.losses import certain_iou
 from shape3d_amodal.refinement.criterion import RefinementLossConfig, refinement_losses
 from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
-from shape3d_amodal.training.interface import LoopConfig, Task
+from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
 from shape3d_amodal.training.pictures import crop_grid, spread_rows
-from shape3d_amodal.training.pool import PoolConfig
+from shape3d_amodal.training.pool import PoolConfig, open_pool
 from shape3d_amodal.viewpoint.criterion import PriorCriterion, PriorLossConfig
+from shape3d_amodal.weights import load_weights
 
 Part = Literal["prior", "refinement"]
 Stage = Literal["prior", "reconstruction", "viewpoint", "completion2d", "refinement", "end_to_end"]
 
 
 @configuration
-class StageConfig:
-    """One training: a stage, its data, its model and its loop."""
+class StageConfig(TrainingConfig):
+    """The training of a stage, or of several together: its data, its model and its loop."""
 
     stage: Stage
     """prior (stages 2 and 3 together), reconstruction, viewpoint, completion2d (stage 5 without a prior), refinement,
@@ -55,6 +57,33 @@ class StageConfig:
     """Share of the refinement's samples that have a hidden part."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
+
+    def task(self, cache: Path, *, workers: int) -> CropTask:
+        """
+        Raises:
+            UsageError: the model's categories are not those of the crops, or no crop has what the stage needs.
+            WeightsError: the weights to start from cannot be used.
+        """
+        if self.model.categories != CATEGORIES:
+            raise UsageError(
+                f"model.categories: expected the categories of the crops in their order: {', '.join(CATEGORIES)}"
+            )
+        torch.manual_seed(self.loop.seed)
+        model = AmodalModel(self.model)
+        for part, folder in self.init.items():
+            load_part(model, part, Path(folder))
+        pool = open_pool(self.pool, cache, workers=workers)
+        return build_task(self, model, pool, open_pool(self.validation, cache, workers=workers))
+
+    def smaller(self) -> StageConfig:
+        return replace(self, pool=_few_scenes(self.pool), validation=_few_scenes(self.validation))
+
+    def weights_config(self) -> str:
+        return dump_config(self.model)
+
+
+def _few_scenes(pool: PoolConfig) -> PoolConfig:
+    return replace(pool, scenes=min(pool.scenes, 16))
 
 
 class CropTask(Task):
@@ -238,3 +267,24 @@ def build_task(config: StageConfig, model: AmodalModel, pool: CropArrays, valida
         "end_to_end": EndToEndTask,
     }
     return kinds.get(config.stage, PriorTask)(config, model, pool, validation)
+
+
+def load_part(model: AmodalModel, part: str, folder: Path) -> None:
+    """Load one part of the model (``prior`` or ``refinement``) from weights that a stage left.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, or of a model of other sizes.
+    """
+    if not folder.is_dir():
+        problem = f"no such folder of weights; train that stage first, or set init.{part}=assets/checkpoints/open13"
+        raise WeightsError(problem, file=folder)
+    _, state = load_weights(folder)
+    own = getattr(model, part)
+    found = {name.removeprefix(f"{part}."): tensor for name, tensor in state.items() if name.startswith(f"{part}.")}
+    wrong = [
+        name for name, tensor in own.state_dict().items() if name not in found or found[name].shape != tensor.shape
+    ]
+    if wrong:
+        problem = f"{part}.{wrong[0]} is missing or has another shape; use the model that these weights were made with"
+        raise WeightsError(problem, file=folder)
+    own.load_state_dict({name: found[name] for name in own.state_dict()})

@@ -66,6 +66,7 @@ def test_crops_are_of_the_scene_of_the_same_index(config: SceneCropsConfig, item
         scene = make_scene(source, config.scenes, config.seed, k)
         kept = [one for one in scene.instances if one.visible.sum() >= config.min_visible_px]
         assert [CATEGORIES[c] for c in item.category] == [one.category for one in kept]
+        assert item.mesh.tolist() == [one.mesh for one in kept]
         np.testing.assert_allclose(item.hidden, [1 - one.visible.sum() / one.amodal.sum() for one in kept], atol=1e-6)
         for name in ("visible", "amodal"):
             expected = mask_crops([getattr(one, name) for one in kept], torch.from_numpy(item.window), SIZE)

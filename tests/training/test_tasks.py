@@ -20,8 +20,8 @@ from shape3d_amodal.refinement.stage import AmodalModel
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
 from shape3d_amodal.training.interface import LoopConfig
 from shape3d_amodal.training.pool import PoolConfig, open_pool
-from shape3d_amodal.training.run import load_part, run_stage
-from shape3d_amodal.training.tasks import StageConfig, augment, build_task
+from shape3d_amodal.training.run import run_training
+from shape3d_amodal.training.tasks import StageConfig, augment, build_task, load_part
 from shape3d_amodal.viewpoint.criterion import PriorLossConfig
 
 POOL = PoolConfig(crops=SceneCropsConfig(size=32, meshes="open13:train"), scenes=6)
@@ -111,10 +111,10 @@ def test_losses_are_means_over_rows(name: str, pool: CropArrays) -> None:
 
 
 def test_a_run_leaves_weights_that_the_next_stage_takes(cache: Path, tmp_path: Path) -> None:
-    result = run_stage(stage("prior"), tmp_path / "prior", cache=cache)
+    result = run_training(stage("prior"), tmp_path / "prior", cache=cache)
     assert result.step == 2
     following = stage("refinement", init={"prior": str(tmp_path / "prior" / "weights")})
-    run_stage(following, tmp_path / "refinement", cache=cache)
+    run_training(following, tmp_path / "refinement", cache=cache)
     first, second = AmodalModel(tiny_config()), AmodalModel(tiny_config())
     load_part(first, "prior", tmp_path / "prior" / "weights")
     load_part(second, "prior", tmp_path / "refinement" / "weights")
@@ -130,8 +130,8 @@ def test_weights_that_do_not_fit_on_the_disk(cache: Path, tmp_path: Path, monkey
     with monkeypatch.context() as patched:
         patched.setattr("shape3d_amodal.training.run.save_weights", full)
         with pytest.raises(TrainingError, match=r"weights: cannot save the weights: No space left on device; free"):
-            run_stage(stage("prior"), out, cache=cache)
-    assert run_stage(stage("prior"), out, cache=cache).step == 2
+            run_training(stage("prior"), out, cache=cache)
+    assert run_training(stage("prior"), out, cache=cache).step == 2
     assert (out / "weights" / "model.safetensors").exists()
 
 
@@ -186,7 +186,7 @@ def test_no_scenes_are_no_pool() -> None:
 
 
 def test_dry_run_writes_no_weights(cache: Path, tmp_path: Path) -> None:
-    run_stage(stage("completion2d"), tmp_path / "out", cache=cache, dry_run=True)
+    run_training(stage("completion2d"), tmp_path / "out", cache=cache, dry_run=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -250,7 +250,7 @@ def test_a_validation_override_stays_on_the_validation_meshes() -> None:
 def test_categories_must_be_those_of_the_crops(tmp_path: Path) -> None:
     model = replace(tiny_config(), categories=("car", "chair"))
     with pytest.raises(UsageError, match=r"model\.categories"):
-        run_stage(stage("prior", model=model), tmp_path / "out", cache=tmp_path, dry_run=True)
+        run_training(stage("prior", model=model), tmp_path / "out", cache=tmp_path, dry_run=True)
 
 
 def test_weights_that_are_not_there_yet(tmp_path: Path) -> None:

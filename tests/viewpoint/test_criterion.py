@@ -224,6 +224,7 @@ def random_pool(count: int = 8, size: int = 32) -> CropArrays:
         window=np.zeros((count, 4), np.float32),
         hidden=np.full(count, 0.5, np.float32),
         scene=np.arange(count),
+        mesh=np.full(count, "a mesh"),
     )
 
 
