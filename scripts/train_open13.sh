@@ -7,7 +7,7 @@ bash scripts/setup.sh
 export OMP_WAIT_POLICY=PASSIVE
 train() { .venv/bin/shape3d-amodal train "configs/open13/$1.yaml"; }
 
-train prior         # stages 2 and 3, from visible masks alone
+train shape_prior   # stages 2 and 3, from visible masks alone
 train completion2d  # stage 5 without a prior: where the refinement starts
 train refinement    # stage 5 on top of the prior
 mkdir -p assets/checkpoints

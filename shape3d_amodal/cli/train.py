@@ -23,7 +23,7 @@ def train(
     """Train a stage or a baseline; a training that was stopped goes on where it stood.
 
     Args:
-        config: YAML file of the training, such as configs/open13/prior.yaml.
+        config: YAML file of the training, such as configs/open13/shape_prior.yaml.
         out: folder of checkpoints, log.jsonl, TensorBoard events and, at the end, weights; by default
             outputs/<folder of the config>/<name of the config>.
         cache: folder where training crops are kept between trainings.

@@ -1,9 +1,9 @@
 """One training loop for all stages and baselines.
 
-On one machine: ``shape3d-amodal train configs/open13/prior.yaml``; on several GPUs or processes:
-``torchrun --nproc-per-node 2 --max-restarts 3 -m shape3d_amodal train configs/open13/prior.yaml``. Only rank 0 writes;
-a run on several machines needs an output folder that all of them see, and TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 beside
-``--max-restarts`` (see ``distributed.py``).
+On one machine: ``shape3d-amodal train configs/open13/shape_prior.yaml``; on several GPUs or processes:
+``torchrun --nproc-per-node 2 --max-restarts 3 -m shape3d_amodal train configs/open13/shape_prior.yaml``. Only rank 0
+writes; a run on several machines needs an output folder that all of them see, and
+TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 beside ``--max-restarts`` (see ``distributed.py``).
 
 Whatever is random in a step is drawn from (seed, step), so a training that was stopped and resumed gives, on a CPU, the
 same bits as one that was not. Several ranks have the gradients of one, but for batch norm, which in training looks at
