@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 OCCLUDER = "occluder"
 """Category of things that only hide others (an erased region, an unknown object): they are not completed themselves."""
 
-Batch = TypeVar("Batch", bound="_TensorBatch")
+Batch = TypeVar("Batch", bound="TensorBatch")
 
 
-class _TensorBatch:
+class TensorBatch:
     """Dataclasses of tensors that share their first dimension (N), with row selection and device moves."""
 
     def _map(self: Batch, function) -> Batch:  # type: ignore[no-untyped-def]
@@ -30,7 +30,7 @@ class _TensorBatch:
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if value is not None:
-                changed[field.name] = value._map(function) if isinstance(value, _TensorBatch) else function(value)
+                changed[field.name] = value._map(function) if isinstance(value, TensorBatch) else function(value)
         return replace(self, **changed)  # type: ignore[type-var]
 
     def __getitem__(self: Batch, index: Tensor | slice | list[int]) -> Batch:
@@ -46,7 +46,7 @@ class _TensorBatch:
         for field in fields(cls):  # type: ignore[arg-type]
             values = [getattr(part, field.name) for part in parts]
             kind = type(values[0])
-            joined[field.name] = kind.join(values) if issubclass(kind, _TensorBatch) else torch.cat(values)
+            joined[field.name] = kind.join(values) if issubclass(kind, TensorBatch) else torch.cat(values)
         return cls(**joined)
 
     def to(self: Batch, device: torch.device | str) -> Batch:
@@ -141,7 +141,7 @@ class AmodalDataset:
 
 
 @dataclass(frozen=True)
-class InstanceCrops(_TensorBatch):
+class InstanceCrops(TensorBatch):
     """N instances, each seen through a square window; all that stages 2 to 5 may look at.
 
     It holds no camera, no mesh and no amodal mask on purpose: what is learned from it is learned without such labels.
@@ -171,15 +171,41 @@ class InstanceCrops(_TensorBatch):
 
 
 @dataclass(frozen=True)
-class SupervisedCrops(_TensorBatch):
-    """Crops with the amodal mask, [N,S,S] float32 in 0..1, for the refinement stage and the baselines alone."""
+class SupervisedCrops(TensorBatch):
+    """Crops with what a completion learns from, for the refinement stage and the baselines alone.
+
+    Attributes:
+        crops: the instances.
+        amodal: [N,S,S] float32 in 0..1, the whole masks.
+        known: [N,S,S] float32 in 0..1, where ``amodal`` is known; None for everywhere.
+        silhouette: [N,S,S] float32 in 0..1, what a bank of known shapes says of the crops; None for no bank.
+        fit: [N] float32, certain-pixel IoU of ``silhouette``, 0 where there is none; None with it.
+    """
 
     crops: InstanceCrops
     amodal: Tensor
+    known: Tensor | None = None
+    silhouette: Tensor | None = None
+    fit: Tensor | None = None
+
+    def pictures(self) -> Tensor:
+        """All that is drawn over the crops, [N,C,S,S]."""
+        import torch
+
+        drawn = [self.crops.visible, self.crops.occluder, self.amodal, self.known, self.silhouette]
+        return torch.cat([self.crops.rgb, *(mask[:, None] for mask in drawn if mask is not None)], dim=1)
+
+    def with_pictures(self, pictures: Tensor) -> SupervisedCrops:
+        """The same batch with other ``pictures``, in their order."""
+        rgb, (visible, occluder, amodal, *rest) = pictures[:, :3], pictures[:, 3:].unbind(dim=1)
+        known = None if self.known is None else rest.pop(0)
+        silhouette = None if self.silhouette is None else rest.pop(0)
+        crops = replace(self.crops, rgb=rgb, visible=visible, occluder=occluder)
+        return replace(self, crops=crops, amodal=amodal, known=known, silhouette=silhouette)
 
 
 @dataclass(frozen=True)
-class Viewpoint(_TensorBatch):
+class Viewpoint(TensorBatch):
     """Camera of each object, in its crop. Shapes [N], or [N,K] for K hypotheses (``offset`` has a last dimension of 2).
 
     The camera looks at the origin of the object frame from distance ``cameras.DISTANCE`` with PyTorch3D's azimuth and
@@ -199,7 +225,7 @@ class Viewpoint(_TensorBatch):
 
 
 @dataclass(frozen=True)
-class ViewpointHypotheses(_TensorBatch):
+class ViewpointHypotheses(TensorBatch):
     """K candidate viewpoints an instance ([N,K]) and the selection head's probabilities [N,K] (rows sum to 1)."""
 
     viewpoint: Viewpoint
@@ -232,7 +258,7 @@ class MeshEstimate:
 
 
 @dataclass(frozen=True)
-class AmodalPrediction(_TensorBatch):
+class AmodalPrediction(TensorBatch):
     """What the pipeline says of N crops.
 
     Attributes:
