@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,7 +19,7 @@ from detectron2.modeling.proposal_generator.rpn import RPN, StandardRPNHead
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.modeling.roi_heads.roi_heads import ROIHeads
 from detectron2.structures import Boxes, ImageList, Instances
-from torch import Tensor, nn
+from torch import Tensor
 
 from shape3d_amodal.segmentation.config import (
     LEVELS,
@@ -30,6 +32,10 @@ from shape3d_amodal.segmentation.config import (
     RegionConfig,
 )
 from shape3d_amodal.segmentation.samples import ImageTargets
+
+# Of detectron2's calls, which are not the user's to mend.
+warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
+logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 _RES = ("res2", "res3", "res4", "res5")
 
@@ -102,9 +108,7 @@ def build_pooler(size: int) -> ROIPooler:
 
 def normalized(images: Sequence[Tensor], config: InputConfig, divisor: int) -> ImageList:
     """Images [3,H,W] in 0..255 as one batch [B,3,H,W], filled up with the mean to multiples of ``divisor``."""
-    mean, std = (
-        images[0].new_tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (config.mean, config.std)
-    )
+    mean, std = (torch.tensor(values, device=images[0].device).view(3, 1, 1) for values in (config.mean, config.std))
     return ImageList.from_tensors([(image.float() - mean) / std for image in images], divisor)
 
 

@@ -61,6 +61,7 @@ def predictor(inputs: int, classes: int) -> nn.Conv2d:
     """The last 1 x 1 convolution of a mask branch, as Mask R-CNN starts it."""
     layer = nn.Conv2d(inputs, classes, 1)
     nn.init.normal_(layer.weight, std=0.001)
+    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer
 

@@ -48,7 +48,7 @@ def test_one_mask_a_detection(system: str) -> None:
     for masks in (prediction.amodal, prediction.visible):
         if masks is not None:
             assert masks.shape == (count, 28, 28)
-            assert 0 <= masks.min() and masks.max() <= 1
+            assert masks.min() >= 0 and masks.max() <= 1
     assert prediction.factor is None or prediction.factor.shape == (count,)
     assert prediction.samples is None or prediction.samples.shape[::2] == (count, 28)
     assert nothing.amodal.shape == (0, 28, 28)
