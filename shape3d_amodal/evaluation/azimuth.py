@@ -2,8 +2,10 @@
 
 A prior that is learned without camera labels chooses the frame of each category itself, so that its azimuths differ
 from the annotated ones by an unknown angle, the same for all objects of the category. ``best_offset`` finds that one
-angle on the scored instances themselves: one number for each category. It cannot mend meshes of one category that were
-modelled in different frames; such categories show low accuracy whatever the method does.
+angle: on the scored instances themselves, as is usual, or on other scenes, which is harder and has nothing to gain
+from chance. A turn is all there is to find: the object frame is right-handed, and a mirrored azimuth would need
+mirrored pictures. It cannot mend meshes of one category that were modelled in different frames; such categories show
+low accuracy whatever the method does.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ WITHIN_DEG = 30.0
 SYMMETRY = {
     "bench": 2,
     "dresser": 2,
-    "display": 2,
     "speaker": 2,
     "table": 2,
     "phone": 2,

@@ -23,6 +23,7 @@ class MeanTable(ScoreTable):
         values: [N] float64 by the name of a metric; NaN where undefined, which is no part of the mean.
         missing: [N] bool, rows without a prediction.
         by_row: the number over everything is the mean over rows.
+        medians: metrics of which a category's number is the median over its rows; they have no intervals.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class MeanTable(ScoreTable):
         missing: NDArray[np.bool_],
         *,
         by_row: bool = False,
+        medians: tuple[str, ...] = (),
     ) -> None:
         self.protocol, self.metrics = protocol, metrics
         self.names = scored_names(names, categories.tolist())
         self.categories, self.values, self.missing, self.by_row = categories, values, missing, by_row
+        self.medians = medians
 
     @cached_property
     def score(self) -> Score:
@@ -62,6 +65,8 @@ class MeanTable(ScoreTable):
         """95 % intervals over rows, drawn with replacement within each category."""
         result = {}
         for metric, values in self.values.items():
+            if metric in self.medians:
+                continue
             means = stratified_means(values, self.categories, samples, seed)
             rows = {name: means[key] for key, name in self.names.items()}
             counts = [int((~np.isnan(values[self.categories == key])).sum()) for key in self.names]
@@ -73,7 +78,7 @@ class MeanTable(ScoreTable):
 
     def _category(self, key: int) -> Score:
         own = self.categories == key
-        values = {name: mean(values[own]) for name, values in self.values.items()}
+        values = {name: (median if name in self.medians else mean)(values[own]) for name, values in self.values.items()}
         return Score(counts=self._counts(own), values=values)
 
     def _counts(self, rows: NDArray[np.bool_]) -> dict[str, int]:
@@ -88,7 +93,14 @@ class MeanTable(ScoreTable):
             {name: values[rows] for name, values in self.values.items()},
             self.missing[rows],
             by_row=self.by_row,
+            medians=self.medians,
         )
+
+
+def median(values: NDArray[np.float64]) -> float:
+    """Median of the defined values; NaN if there are none."""
+    defined = values[~np.isnan(values)]
+    return float(np.median(defined)) if len(defined) else float("nan")
 
 
 def mean(values: NDArray[np.float64]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,13 @@ class TrackOptions:
         boundary: completion: also boundary IoU.
         meshes: shape: where the meshes of the scenes are from; None scores viewpoints alone.
         folder: shape: what mesh names of results are relative to.
+        turns: shape: degrees by which azimuths are turned, by category, found on other scenes.
     """
 
     boundary: bool = False
     meshes: MeshSource | None = None
     folder: Path | None = None
+    turns: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,9 @@ TRACKS = {
     "shape": Track(
         protocol=shape.SHAPE,
         metrics=shape.METRICS,
-        make=lambda data, options: shape.ShapeEvaluator(data, meshes=options.meshes, folder=options.folder),
-        by_category=("azimuth_accuracy", "voxel_iou"),
+        make=lambda data, options: shape.ShapeEvaluator(
+            data, meshes=options.meshes, folder=options.folder, turns=options.turns
+        ),
+        by_category=("azimuth_accuracy", "held_out_azimuth_accuracy", "azimuth_median", "voxel_iou"),
     ),
 }

@@ -75,6 +75,33 @@ def test_one_turn_a_category_is_free():
     assert list(table.without("table").by_category()) == ["chair", "lamp"]
 
 
+def test_turns_found_elsewhere_are_taken_as_they_are():
+    data = scene((1, 0), (1, 90), (1, 200), (1, 300), (2, 10), (3, 50))
+    results = [seen(1, 1, 90), seen(2, 1, 180), seen(3, 1, 290), seen(4, 1, 210), seen(5, 2, 190), seen(6, 3, 0)]
+    assert math.isnan(evaluate(data, results).score["held_out_azimuth_accuracy"])
+    # With 90 the first three are 180 degrees off and the last one is right; nobody has found a turn for tables.
+    table = evaluate(data, results, turns={"chair": 90.0})
+    own = table.by_category()
+    assert (own["chair"]["held_out_azimuth_accuracy"], own["chair"]["azimuth_accuracy"]) == (1 / 4, 3 / 4)
+    assert math.isnan(own["table"]["held_out_azimuth_accuracy"])
+    assert table.score["held_out_azimuth_accuracy"] == 1 / 4
+    assert evaluate(data, results, turns={"chair": 270.0}).score["held_out_azimuth_accuracy"] == 3 / 4
+    assert table.to_dict(samples=2)["held_out_offsets_deg"] == {"chair": 90.0}
+    nobody = evaluate(data, results[1:], turns={"chair": 270.0}).without("table", "lamp")
+    assert nobody.score["held_out_azimuth_accuracy"] == 2 / 4  # one without a viewpoint, one by 180 degrees off
+
+
+def test_medians_are_of_instances_and_their_mean_of_categories():
+    data = scene((1, 0), (1, 0), (1, 0), (1, 0), (1, 0), (2, 0))
+    azimuths = (0, 0, 10, 25, 150)  # turned back by 10: errors of 10, 10, 0, 15 and 140 degrees
+    table = evaluate(data, [*(seen(i + 1, 1, angle) for i, angle in enumerate(azimuths)), seen(6, 2, 0)])
+    assert table.offsets["chair"] == 350
+    assert table.by_category()["chair"]["azimuth_median"] == pytest.approx(10)
+    assert table.by_category()["chair"]["azimuth_error"] == pytest.approx(35)
+    assert table.score["azimuth_median"] == pytest.approx(5)
+    assert "azimuth_median" not in table.intervals(samples=5)
+
+
 def test_missing_viewpoints_are_wrong_and_missing_results_count():
     table = evaluate(scene((1, 0), (1, 90), (1, 180)), [seen(1, 1, 0), result(2, 1, MASK)])
     assert table.score["azimuth_accuracy"] == pytest.approx(1 / 3)
