@@ -26,6 +26,7 @@ from pydantic import Field
 
 from shape3d_amodal.baselines.convex_hull import ConvexHull
 from shape3d_amodal.baselines.interface import CompletionMethod
+from shape3d_amodal.baselines.pcnet_m.method import PcnetM
 from shape3d_amodal.baselines.visible_only import VisibleOnly
 from shape3d_amodal.benchmarking.provenance import file_hash
 from shape3d_amodal.completion import PipelineMethod
@@ -143,6 +144,24 @@ class BankOptions(BuiltOptions):
 
 
 @configuration
+class PcnetMOptions(BuiltOptions):
+    """PCNet-M."""
+
+    weights: str
+    """Name of shipped weights, or a folder of weights."""
+    occluders: bool = True
+    """Whether regions of category occluder are erasers in front of all objects; otherwise they are left aside."""
+    gap_px: Annotated[int, Field(ge=0)] = 0
+    """Pixels by which erasers are grown; 0 for exact masks."""
+
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
+        return PcnetM.from_pretrained(self.weights, names, device=device, occluders=self.occluders, gap_px=self.gap_px)
+
+    def inputs(self) -> tuple[str, ...]:
+        return (weights_hash(self.weights),)
+
+
+@configuration
 class ResultsOptions(MethodOptions):
     """Results that were made elsewhere."""
 
@@ -163,6 +182,7 @@ KINDS: dict[str, type[MethodOptions]] = {
     "convex_hull": ConvexHullOptions,
     "pipeline": PipelineOptions,
     "bank": BankOptions,
+    "pcnet_m": PcnetMOptions,
     "results": ResultsOptions,
 }
 

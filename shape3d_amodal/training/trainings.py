@@ -17,7 +17,12 @@ from shape3d_amodal.errors import UsageError
 from shape3d_amodal.training.interface import TrainingConfig
 
 _STAGES = ("prior", "reconstruction", "viewpoint", "completion2d", "refinement", "end_to_end")
-_TRAININGS: dict[str, tuple[str, str]] = dict.fromkeys(_STAGES, ("tasks", "StageConfig"))
+_TRAININGS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(_STAGES, ("tasks", "StageConfig")),
+    "known_cameras": ("nmr", "NmrConfig"),
+    "layered_embeddings": ("layered", "LayeredTraining"),
+    "pcnet_m": ("pcnet_m", "PcnetMTraining"),
+}
 """Module of this room, and class in it, by stage."""
 
 

@@ -1,0 +1,102 @@
+"""The examples of the self-supervision: visible masks, cut by the masks of other instances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from shape3d_amodal.baselines.pcnet_m.windows import Mask, look, object_window
+from shape3d_amodal.config import configuration
+from shape3d_amodal.structures import TensorBatch
+
+
+@configuration
+class ErasingConfig:
+    """How visible masks are cut."""
+
+    front: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of the examples whose eraser cuts the mask; in the others it lies behind, and nothing may grow."""
+    overlap: tuple[float, float] = (0.4, 1.0)
+    """Range of the share of its crop that the eraser's crop covers."""
+    cut: tuple[float, float] = (0.001, 0.9)
+    """Range of the share of the mask that the eraser covers."""
+    tries: Annotated[int, Field(ge=1)] = 100
+    """Places that are tried; after so many the last one is taken."""
+    shift: float = 0.2
+    """Largest shift of the mask in its crop, as a share of the crop's side."""
+    scale: tuple[float, float] = (0.8, 1.2)
+    """Range of the factor by which crops are enlarged."""
+
+
+@dataclass(frozen=True)
+class ErasedMasks(TensorBatch):
+    """N examples. There is no place for an amodal mask: ``target`` is a visible mask.
+
+    Attributes:
+        visible: [N,S,S] bool, the visible mask less the eraser.
+        eraser: [N,S,S] bool, another instance's visible mask; less this one's where it lies behind.
+        target: [N,S,S] bool, the visible mask before anything was cut.
+    """
+
+    visible: Tensor
+    eraser: Tensor
+    target: Tensor
+
+
+def erase(
+    mask: Mask, other: Mask, size: int, config: ErasingConfig, generator: np.random.Generator
+) -> tuple[Mask, Mask, Mask]:
+    """One example: visible, eraser and target, [size,size] bool each (``ErasedMasks``).
+
+    Args:
+        mask, other: visible masks [H,W] bool of two instances, neither empty.
+    """
+    target = look_at_random(mask, size, config, generator, shift=config.shift)
+    crop = look_at_random(other, size, config, generator, shift=0.0)
+    eraser = place_eraser(target, crop, config, generator)
+    if generator.random() < config.front:
+        return target & ~eraser, eraser, target
+    return target, eraser & ~target, target
+
+
+def look_at_random(mask: Mask, size: int, config: ErasingConfig, generator: np.random.Generator, shift: float) -> Mask:
+    """``mask`` in its window, which is scaled, shifted by up to ``shift`` of its side, and mirrored at random."""
+    left, top, side = object_window(mask)
+    larger = side / generator.uniform(*config.scale)
+    dx, dy = generator.uniform(-shift, shift, 2) * side - (larger - side) / 2
+    seen = look(mask, (left + dx, top + dy, larger), size)
+    return seen[:, ::-1] if generator.random() < 0.5 else seen
+
+
+def place_eraser(target: Mask, crop: Mask, config: ErasingConfig, generator: np.random.Generator) -> Mask:
+    """``crop`` shifted so that its square covers a random share of that of ``target``, and cuts a share out of it."""
+    area = max(int(target.sum()), 1)
+    for _ in range(config.tries):
+        eraser = moved(crop, *random_offset(config.overlap, generator))
+        if config.cut[0] <= (target & eraser).sum() / area < config.cut[1]:
+            break
+    return eraser
+
+
+def random_offset(overlap: tuple[float, float], generator: np.random.Generator) -> tuple[float, float]:
+    """An offset (x, y) of two unit squares whose shared part (1 - |x|) (1 - |y|) is random in ``overlap``."""
+    share = generator.uniform(*overlap)
+    x = generator.uniform(share - 1, 1 - share)
+    y = 1 - share / (1 - abs(x))
+    return x, y if generator.random() < 0.5 else -y
+
+
+def moved(mask: Mask, x: float, y: float) -> Mask:
+    """``mask`` [S,S] moved to the right and down by these shares of its side; what comes in is empty."""
+    size = len(mask)
+    dx, dy = round(x * size), round(y * size)
+    result: NDArray[np.bool_] = np.zeros_like(mask)
+    result[max(dy, 0) : size + min(dy, 0), max(dx, 0) : size + min(dx, 0)] = mask[
+        max(-dy, 0) : size - max(dy, 0), max(-dx, 0) : size - max(dx, 0)
+    ]
+    return result

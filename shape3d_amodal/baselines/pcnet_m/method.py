@@ -1,0 +1,153 @@
+"""Order and completion of the instances of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from shape3d_amodal.baselines.interface import make_result
+from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig
+from shape3d_amodal.baselines.pcnet_m.order import Relation, in_front, neighbours, ranks
+from shape3d_amodal.baselines.pcnet_m.windows import Mask, Window, look, object_window
+from shape3d_amodal.baselines.pretrained import load_network
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal.data.occlusion import is_in_front
+from shape3d_amodal.geometry.crops import paste
+from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance
+
+ORDER_THRESHOLD = 0.1
+AMODAL_THRESHOLD = 0.2
+_BATCH = 64
+
+
+class PcnetM:
+    """PCNet-M as a completion method whose results have a depth order.
+
+    Args:
+        network: what was trained, in evaluation mode.
+        config: its sizes.
+        names: category names by id; instances of category ``occluder`` are not completed.
+        occluders: whether those are in front of all others, as erasers; otherwise nothing is made of them.
+        gap_px: pixels by which erasers are grown, for predicted masks, which leave gaps between each other.
+    """
+
+    name = "PCNet-M"
+
+    def __init__(
+        self,
+        network: CompletionNetwork,
+        config: PcnetMConfig,
+        names: Mapping[int, str],
+        *,
+        occluders: bool = True,
+        gap_px: int = 0,
+    ) -> None:
+        self.parameters = sum(parameter.numel() for parameter in network.parameters())
+        self._network = network
+        self._device = next(network.parameters()).device
+        self._size = config.size
+        self._bare = {key for key, name in names.items() if name == OCCLUDER}
+        self._occluders = occluders
+        self._gap = gap_px
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        weights: str | Path,
+        names: Mapping[int, str],
+        *,
+        device: str = "cpu",
+        occluders: bool = True,
+        gap_px: int = 0,
+    ) -> PcnetM:
+        """
+        Raises:
+            WeightsError: the weights are missing, damaged, or do not fit their own configuration.
+        """
+        network, config = load_network(weights, PcnetMConfig, CompletionNetwork)
+        return cls(network.to(device), config, names, occluders=occluders, gap_px=gap_px)
+
+    def complete(self, _image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
+        """See ``interface.CompletionMethod``; the image is not looked at. Depth orders in ``record`` are believed."""
+        instances = record.instances
+        if not instances:
+            return []
+        visible = [masks.decode(instance.visible) for instance in instances]
+        front = self.order(instances, visible)
+        results = []
+        for i, (instance, mask) in enumerate(zip(instances, self._complete(visible, front), strict=True)):
+            results.append(replace(make_result(record, instance, mask), depth_order=int(ranks(front)[i])))
+        return results
+
+    def order(self, instances: Sequence[AmodalInstance], visible: Sequence[Mask]) -> Relation:
+        """Who is in front of whom: of two neighbours the one is behind whose completion grows more into the other.
+
+        Args:
+            instances: N of one image; of two whose depth orders are known, those decide.
+            visible: their masks [H,W], none empty.
+        """
+        bare = np.array([instance.category_id in self._bare for instance in instances])
+        pairs = [(i, j) for i, j in neighbours(visible, self._gap) if not (bare[i] or bare[j])]
+        behind = np.zeros((len(visible), len(visible)))
+        unknown = []
+        for i, j in [*pairs, *((j, i) for i, j in pairs)]:
+            if is_in_front(instances[j], instances[i]):
+                behind[i, j] = np.inf
+            elif not is_in_front(instances[i], instances[j]):
+                unknown.append((i, j))
+        windows = [object_window(mask) for mask in visible]
+        seen = [look(visible[i], windows[i], self._size) for i, _ in unknown]
+        erasers = [look(self._grown(visible[j]), windows[i], self._size) for i, j in unknown]
+        for (i, j), grown, eraser in zip(unknown, self._predict(seen, erasers), erasers, strict=True):
+            pixels = ((grown > ORDER_THRESHOLD) & eraser).sum()
+            behind[i, j] = pixels * (windows[i][2] / self._size) ** 2
+        if self._occluders:
+            behind[np.ix_(~bare, bare)] = np.inf
+        return in_front(behind)
+
+    def _complete(self, visible: Sequence[Mask], front: Relation) -> list[Mask]:
+        """Each instance's mask with what is completed of it inside of all that are in front of it."""
+        completed = list(visible)
+        hidden = np.flatnonzero(front.any(axis=1)).tolist()
+        windows = [object_window(visible[i]) for i in hidden]
+        regions = [
+            self._grown(np.logical_or.reduce([visible[j] for j in np.flatnonzero(front[i]).tolist()])) for i in hidden
+        ]
+        seen = [look(visible[i], window, self._size) for i, window in zip(hidden, windows, strict=True)]
+        erasers = [look(region, window, self._size) for region, window in zip(regions, windows, strict=True)]
+        predicted = self._predict(seen, erasers)
+        for i, probability, window, region in zip(hidden, predicted, windows, regions, strict=True):
+            completed[i] = visible[i] | (_pasted(probability, window, region.shape) > AMODAL_THRESHOLD) & region
+        return completed
+
+    def _grown(self, mask: Mask) -> Mask:
+        if self._gap == 0:
+            return mask
+        square = np.ones((3, 3), bool)
+        grown: Mask = ndimage.binary_dilation(mask, structure=square, iterations=self._gap)
+        return grown
+
+    def _predict(self, visible: Sequence[Mask], erasers: Sequence[Mask]) -> list[NDArray[np.float32]]:
+        """Probability [S,S] of the object for each pair of crops [S,S]; what the eraser covers is not seen."""
+        result: list[NDArray[np.float32]] = []
+        for start in range(0, len(visible), _BATCH):
+            eraser = torch.from_numpy(np.stack(erasers[start : start + _BATCH])).to(self._device)
+            seen = torch.from_numpy(np.stack(visible[start : start + _BATCH])).to(self._device)
+            with torch.no_grad():
+                probability = self._network(seen & ~eraser, eraser).softmax(dim=1)[:, 1]
+            result.extend(probability.cpu().numpy())
+        return result
+
+
+def _pasted(probability: NDArray[np.float32], window: Window, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    left, top, side = window
+    square = torch.tensor([left, top, left + side, top + side])
+    pasted: NDArray[np.float32] = paste(torch.from_numpy(probability), square, shape[0], shape[1]).numpy()
+    return pasted
