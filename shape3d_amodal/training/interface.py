@@ -19,10 +19,14 @@ class LoopConfig:
     """Number of optimiser steps."""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Samples of one optimiser step, over all ranks and accumulated parts."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or stochastic gradient descent with momentum, as detectors are published with."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of sgd."""
     learning_rate: Annotated[float, Field(ge=0)] = 1e-3
-    """Highest learning rate of AdamW."""
+    """Highest learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Weight decay of AdamW, for parameters of two or more dimensions."""
+    """Weight decay, for parameters of two or more dimensions."""
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises linearly from zero."""
     schedule: Literal["cosine", "step"] = "cosine"

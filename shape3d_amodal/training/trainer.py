@@ -45,13 +45,7 @@ class Trainer:
         self.module = task.modules().to(ranks.device)
         named = {name: tensor for name, tensor in self.module.named_parameters() if tensor.requires_grad}
         self.names, self.parameters = list(named), list(named.values())
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-                {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
-        )
+        self.optimizer = _optimizer(self.parameters, config)
         self.average = WeightAverage(self.module, config.ema_decay)
         self.forward: nn.Module = _Losses(task)
         if ranks.count > 1:
@@ -177,6 +171,16 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         with self.average.applied(), torch.no_grad():
             yield
+
+
+def _optimizer(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 
 _REMEDY = "no step was taken; look at these samples or lower loop.learning_rate, then resume"

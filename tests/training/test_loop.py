@@ -13,6 +13,7 @@ from shape3d_amodal.config import configuration, parse_config
 from shape3d_amodal.errors import TrainingError, UsageError
 from shape3d_amodal.training.checkpoints import CheckpointFolder
 from shape3d_amodal.training.loop import LoopConfig, train
+from shape3d_amodal.training.trainer import generator
 
 
 def same(first, second):
@@ -185,3 +186,18 @@ def test_clipping_bounds_the_gradient(quick, tmp_path):
     moments = CheckpointFolder(tmp_path).load_latest().optimizer
     norm = torch.cat([tensor.flatten() for name, tensor in moments.items() if name.endswith("exp_avg")]).norm()
     assert norm == pytest.approx(0.001, rel=1e-3)
+
+
+def test_stochastic_gradient_descent_is_resumed_bit_for_bit_and_steps_as_its_formula_says(quick, tmp_path):
+    plain = replace(
+        quick, optimizer="sgd", momentum=0.5, learning_rate=0.1, clip_norm=0, weight_decay=0, warmup_steps=0
+    )
+    one = replace(plain, steps=1, ema_decay=0)
+    task, after = ToyTask(noisy=False), train(ToyTask(noisy=False), one, tmp_path / "one").weights["2.bias"]
+    batch, _ = task.batch(0, generator(0, "train", 0), 8)
+    sum(task.losses(batch, 0, 0.0).values()).backward()
+    torch.testing.assert_close(after, task.net[2].bias - 0.1 * task.net[2].bias.grad)
+    with pytest.raises(TrainingError):
+        train(ToyTask(poison="loss", poisoned_step=13), plain, tmp_path / "halves")
+    halves = train(ToyTask(), plain, tmp_path / "halves")
+    same(halves.weights, train(ToyTask(), plain, tmp_path / "straight").weights)
