@@ -22,6 +22,7 @@ _TRAININGS: dict[str, tuple[str, str]] = {
     "known_cameras": ("nmr", "NmrConfig"),
     "layered_embeddings": ("layered", "LayeredTraining"),
     "pcnet_m": ("pcnet_m", "PcnetMTraining"),
+    "rcnn": ("rcnn", "RcnnTraining"),
 }
 """Module of this room, and class in it, by stage."""
 
