@@ -44,6 +44,19 @@ class ReconstructsMeshes(Protocol):
     """Folder that they are written to, for results to name them relative to its parent; None writes none."""
 
 
+@runtime_checkable
+class FindsObjects(Protocol):
+    """A method of the instance track: it finds objects in an image by itself."""
+
+    def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> Sequence[AmodalResult]:
+        """Whatever it finds, with scores.
+
+        Args:
+            image: [H,W,3] uint8, RGB.
+            record: the image's id and size; it has no instances.
+        """
+
+
 def without_ground_truth(record: AmodalImage) -> AmodalImage:
     """``record`` as a completion method may see it: no amodal masks, occlusion rates, meshes, cameras or crowd flags.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from shape3d_amodal.baselines.interface import CompletionMethod, ReconstructsMeshes, without_ground_truth
+from shape3d_amodal.baselines.interface import CompletionMethod, FindsObjects, ReconstructsMeshes, without_ground_truth
 from shape3d_amodal.benchmarking.methods import BuiltOptions, Given
 from shape3d_amodal.benchmarking.store import Answer
 from shape3d_amodal.completion import hide_depth_order
@@ -40,6 +40,7 @@ class Job:
         device: where it runs.
         images, annotations: as for ``load_image``.
         meshes: folder that methods which reconstruct meshes write them to; None writes none.
+        given: what the method starts from.
     """
 
     options: BuiltOptions
@@ -48,6 +49,7 @@ class Job:
     images: Path
     annotations: Path
     meshes: Path | None = None
+    given: Given = "masks"
 
 
 class Workers:
@@ -145,7 +147,11 @@ def _answer(job: Job, record: AmodalImage) -> Answer:
     method = _build(job)
     picture = load_image(job.images, record, file=job.annotations)
     begin = time.perf_counter()
-    results = tuple(method.complete(picture, record))
+    if job.given == "image":
+        assert isinstance(method, FindsObjects), "its kind says that it takes images"
+        results = tuple(method.find(picture, record))
+    else:
+        results = tuple(method.complete(picture, record))
     return Answer(record.id, time.perf_counter() - begin, results)
 
 

@@ -162,6 +162,30 @@ class PcnetMOptions(BuiltOptions):
 
 
 @configuration
+class RcnnOptions(BuiltOptions):
+    """A system of the R-CNN family."""
+
+    takes: ClassVar[tuple[Given, ...]] = ("masks", "image")
+
+    weights: str
+    """Folder of weights that a training of the stage rcnn wrote."""
+    background: bool = True
+    """Leave out known background where visible masks are given."""
+    samples: bool = False
+    """Give all plausible masks of a system that has several, for the multimodal track."""
+
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
+        from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
+        from shape3d_amodal.baselines.rcnn.method import RcnnMethod
+
+        finder = ObjectFinder.from_pretrained(self.weights, device=device)
+        return RcnnMethod(finder, names, background=self.background, samples=self.samples)
+
+    def inputs(self) -> tuple[str, ...]:
+        return (weights_hash(self.weights),)
+
+
+@configuration
 class ResultsOptions(MethodOptions):
     """Results that were made elsewhere."""
 
@@ -183,6 +207,7 @@ KINDS: dict[str, type[MethodOptions]] = {
     "pipeline": PipelineOptions,
     "bank": BankOptions,
     "pcnet_m": PcnetMOptions,
+    "rcnn": RcnnOptions,
     "results": ResultsOptions,
 }
 

@@ -122,7 +122,7 @@ def _sources(benchmark: Benchmark, run: Run, data: BenchmarkData, out: Path) -> 
             assert isinstance(options, BuiltOptions), "what is not read is run"
             stem = file_stem(name)
             meshes = folder / f"{stem}-meshes" if any(name in other.methods for other in shape_runs) else None
-            job = Job(options, names, benchmark.config.device, data.images, data.annotations, meshes)
+            job = Job(options, names, benchmark.config.device, data.images, data.annotations, meshes, given(run.track))
             sources[name] = _Computed(job, ResultFiles(folder, stem, fingerprint(job, run, data)))
     return sources
 

@@ -35,6 +35,8 @@ class BackboneConfig:
     """Channels of every level of the pyramid."""
     weights: str | None = None
     """Safetensors file that the ResNet starts from, with the names of torchvision or detectron2; without it random."""
+    bgr: bool = False
+    """Whether that file's network was trained on images of blue, green and red, as detectron2's own are."""
 
 
 @configuration

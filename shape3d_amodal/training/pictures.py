@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -39,6 +39,32 @@ def crop_grid(crops: InstanceCrops, masks: Mapping[str, Tensor]) -> NDArray[np.u
     count, panel, _, height, width = columns.shape
     grid = columns.permute(0, 3, 1, 4, 2).reshape(count * height, panel * width, 3)
     return (grid[:-_GAP, :-_GAP] * 255).round().to(torch.uint8).numpy()
+
+
+Masks = Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+
+
+def found_grid(rows: Sequence[tuple[NDArray[np.uint8], Masks, Masks]]) -> NDArray[np.uint8]:
+    """A row a picture: as it is, with its objects, and with what was found.
+
+    Args:
+        rows: pictures [H,W,3] uint8, each with the masks (amodal, visible), [H,W] bool, of its objects and of what was
+            found; visible parts are blue, the rest orange.
+
+    Returns:
+        [H,W,3] uint8, on white.
+    """
+    height, width = (max(image.shape[axis] for image, _, _ in rows) for axis in (0, 1))
+    grid = np.full((len(rows), height + _GAP, 3, width + _GAP, 3), 255, np.uint8)
+    for row, (image, *columns) in enumerate(rows):
+        for column, found in enumerate(([], *columns)):
+            rgb = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+            for amodal, visible in found:
+                rgb = _tint(rgb, torch.from_numpy(visible)[None].float(), VISIBLE)
+                rgb = _tint(rgb, torch.from_numpy(amodal & ~visible)[None].float(), HIDDEN)
+            shown = (rgb[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+            grid[row, : image.shape[0], column, : image.shape[1]] = shown
+    return grid.reshape(len(rows) * (height + _GAP), -1, 3)[:-_GAP, :-_GAP]
 
 
 def spread_rows(hidden: NDArray[np.float32], count: int = 8) -> NDArray[np.int64]:

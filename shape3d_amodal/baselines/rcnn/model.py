@@ -27,9 +27,6 @@ from shape3d_amodal.segmentation import detector as parts
 from shape3d_amodal.segmentation.config import ROI_LEVELS, DetectorConfig
 from shape3d_amodal.segmentation.samples import Samples
 
-DETECTOR_PARTS = ("backbone", "rpn", "box_head", "box_predictor")
-"""What all systems may share; the rest is a system's own."""
-
 
 @dataclass(frozen=True)
 class Detections:
@@ -123,6 +120,15 @@ class Rcnn(nn.Module):
             rois = rois.with_box(self.box_head(self.box_pooler(_roi_levels(features), boxes)))
         prediction: MaskPrediction = self.mask_head.predict(rois)
         return prediction
+
+    def refine(self, features: dict[str, Tensor], boxes: Tensor, category: Tensor, size: tuple[int, int]) -> Tensor:
+        """What the box head makes of boxes [R,4] in one image of that size [H,W], if they are of ``category`` [R]."""
+        box = self.box_head(self.box_pooler(_roi_levels(features), [Boxes(boxes)]))
+        _, deltas = self._predictions(box.vector)
+        own = deltas.view(len(boxes), self.classes, 4)[torch.arange(len(boxes), device=boxes.device), category]
+        refined = Boxes(self.box_predictor.box2box_transform.apply_deltas(own, boxes))
+        refined.clip(size)
+        return refined.tensor
 
     def features(self, images: ImageList) -> dict[str, Tensor]:
         """The pyramid's levels by name, float32: regions are cut out of them with more digits than bf16 has."""

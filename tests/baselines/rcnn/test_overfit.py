@@ -1,0 +1,53 @@
+"""Every system learns four pictures by heart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shape3d_amodal.baselines.rcnn.systems import SYSTEMS
+from shape3d_amodal.data.meshes import CATEGORIES
+from shape3d_amodal.data.scenes import SceneConfig
+from shape3d_amodal.data.shard_making import ShardsConfig
+from shape3d_amodal.segmentation.config import (
+    BackboneConfig,
+    DetectorConfig,
+    InputConfig,
+    ProposalConfig,
+    RegionConfig,
+)
+from shape3d_amodal.segmentation.mapper import AugmentConfig
+from shape3d_amodal.segmentation.pictures import PicturesConfig
+from shape3d_amodal.training.interface import LoopConfig
+from shape3d_amodal.training.rcnn import RcnnTraining
+from shape3d_amodal.training.run import run_training
+
+PICTURES = PicturesConfig(scenes=ShardsConfig(scenes=SceneConfig(image_size=128), count=4))
+DETECTOR = DetectorConfig(
+    categories=CATEGORIES,
+    input=InputConfig(short_side=128, long_side=128),
+    backbone=BackboneConfig(depth=18, norm="GN", frozen_stages=0, channels=32),
+    proposals=ProposalConfig(sizes=(8, 16, 32, 64, 128), sampled=64, before_nms=(200, 200), after_nms=(100, 100)),
+    regions=RegionConfig(sampled=32, box_width=128, mask_channels=32),
+)
+LOOP = LoopConfig(
+    steps=300, batch_size=4, learning_rate=2e-3, warmup_steps=20, ema_decay=0, clip_norm=5, threads=1, precision="auto"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_four_pictures_are_learned_by_heart(system: str, tmp_path: Path) -> None:
+    config = RcnnTraining(
+        stage="rcnn",
+        system=system,
+        detector=DETECTOR,
+        pictures=PICTURES,
+        validation=PICTURES,
+        augment=AugmentConfig(flip=0),
+        loop=LOOP,
+    )
+    result = run_training(config, tmp_path / "out", cache=tmp_path / "cache")
+    assert result.metrics["amodal_ap50"] > 90
