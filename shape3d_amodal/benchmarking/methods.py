@@ -26,6 +26,8 @@ from pydantic import Field
 
 from shape3d_amodal.baselines.convex_hull import ConvexHull
 from shape3d_amodal.baselines.interface import CompletionMethod
+from shape3d_amodal.baselines.mean_mask import MeanMasks
+from shape3d_amodal.baselines.mean_shape import MeanShapes
 from shape3d_amodal.baselines.pcnet_m.method import PcnetM
 from shape3d_amodal.baselines.visible_only import VisibleOnly
 from shape3d_amodal.benchmarking.provenance import file_hash
@@ -34,7 +36,9 @@ from shape3d_amodal.config import configuration, from_mapping
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.pipeline import Refine, ShapePriorPipeline, weights_folder
+from shape3d_amodal.reconstruction.bank import ShapeBank
 from shape3d_amodal.refinement.fit import FitConfig
+from shape3d_amodal.refinement.priors import BankPrior
 from shape3d_amodal.weights import MANIFEST
 
 Given = Literal["masks", "image"]
@@ -87,6 +91,35 @@ class ConvexHullOptions(BuiltOptions):
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:  # noqa: ARG002
         return ConvexHull(background=self.background)
+
+
+@configuration
+class MeanMaskOptions(BuiltOptions):
+    """The mean mask of the category, placed by the certain pixels."""
+
+    meshes: str = "open13:train"
+    """Mesh source of the silhouettes."""
+
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:  # noqa: ARG002
+        return MeanMasks(ShapeBank(mesh_source(self.meshes)), names)
+
+    def inputs(self) -> tuple[str, ...]:
+        return (mesh_source(self.meshes).fingerprint(),)
+
+
+@configuration
+class MeanShapeOptions(BuiltOptions):
+    """The mean shape of the category, posed by the certain pixels: a bank of one mesh a category."""
+
+    meshes: str = "open13:train"
+    """Mesh source of which the means are taken."""
+
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
+        prior = BankPrior(ShapeBank(MeanShapes(mesh_source(self.meshes))), device=device)
+        return PipelineMethod(ShapePriorPipeline(None, prior=prior, refine="visible-union"), names)
+
+    def inputs(self) -> tuple[str, ...]:
+        return (mesh_source(self.meshes).fingerprint(),)
 
 
 @configuration
@@ -204,6 +237,8 @@ class ResultsOptions(MethodOptions):
 KINDS: dict[str, type[MethodOptions]] = {
     "visible_only": VisibleOnlyOptions,
     "convex_hull": ConvexHullOptions,
+    "mean_mask": MeanMaskOptions,
+    "mean_shape": MeanShapeOptions,
     "pipeline": PipelineOptions,
     "bank": BankOptions,
     "pcnet_m": PcnetMOptions,

@@ -1,0 +1,117 @@
+"""The mean mask of a category, laid over what is visible: a completion that knows what the category looks like at most.
+
+The silhouettes of all known meshes from all viewpoints, each stretched to the same frame, are averaged and cut at the
+level of best mean IoU with them. In a picture the mask is stretched to a usual ratio of height to width and placed
+where it explains the certain pixels best (``viewpoint.placing``), of all sizes and shifts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal.baselines.interface import make_result
+from shape3d_amodal.baselines.mean_shape import mean_shape
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.crops import instance_crops, occluders
+from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.reconstruction.bank import FRAME, BankShapes, ShapeBank
+from shape3d_amodal.structures import OCCLUDER, AmodalImage, InstanceCrops
+from shape3d_amodal.viewpoint.placing import place_all
+
+Mask = NDArray[np.bool_]
+
+_CROP = 48
+"""Side in pixels of the crops in which masks are placed."""
+_RATIOS = 9
+"""Ratios of height to width that are tried: quantiles of those of the known silhouettes."""
+_SIZES = (0.3 * 1.1 ** np.arange(13) * _CROP).astype(np.float32)
+"""Lengths of the longer side that are tried, in crop pixels."""
+
+
+class MeanMasks:
+    """The mean mask of each category, placed by the certain pixels; known background is left out.
+
+    Args:
+        bank: the known shapes.
+        names: category names by id.
+
+    Raises:
+        UsageError: a category that the bank has no shapes of.
+    """
+
+    name = "mean mask"
+    parameters = 0
+
+    def __init__(self, bank: ShapeBank, names: Mapping[int, str]) -> None:
+        unknown = set(names.values()) - {*bank.categories, OCCLUDER}
+        if unknown:
+            raise UsageError(f"unknown category {min(unknown)!r}; known are {', '.join(bank.categories)}")
+        self._bank, self._names = bank, names
+        self._means: dict[str, tuple[Mask, NDArray[np.float32]]] = {}
+
+    def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
+        """See ``interface.CompletionMethod``; instances of category ``occluder`` have no result."""
+        instances = record.instances
+        visible = [masks.decode(one.visible) for one in instances]
+        hiding = occluders(visible, [one.depth_order for one in instances], [one.cluster for one in instances])
+        results = []
+        for one, seen, front in zip(instances, visible, hiding, strict=True):
+            name = self._names[one.category_id]
+            if name != OCCLUDER:
+                crop = instance_crops(image, [seen], [front], [0], _CROP)
+                placed = self._placed(name, crop, seen.shape) & (seen | front)
+                results.append(make_result(record, one, placed))
+        return results
+
+    def _placed(self, category: str, crop: InstanceCrops, shape: tuple[int, ...]) -> Mask:
+        """The mean mask [H,W] where it explains the certain pixels of ``crop`` best; empty where it cannot."""
+        if category not in self._means:
+            self._means[category] = mean_mask(self._bank.shapes(category))
+        mask, ratios = self._means[category]
+        sides = np.stack([np.minimum(ratios, 1), np.minimum(1 / ratios, 1)], axis=1).astype(np.float32)
+        integral = np.zeros((FRAME + 1, FRAME + 1), np.uint16)
+        integral[1:, 1:] = mask.cumsum(axis=0, dtype=np.uint16).cumsum(axis=1, dtype=np.uint16)
+        seen = crop.visible[0].numpy()
+        possible = (crop.visible[0] + crop.occluder[0]).clamp(max=1).numpy()
+        stack = np.ascontiguousarray(np.broadcast_to(integral, (len(ratios), *integral.shape)))
+        places = place_all(stack, sides, seen, possible, _SIZES)
+        best = int(places[:, 0].argmax())
+        score, size, top, left = places[best].tolist()
+        if score == 0:
+            return np.zeros(shape, bool)
+        scale = float(crop.window[0, 2] - crop.window[0, 0]) / _CROP
+        corner = (float(crop.window[0, 1]) + top * scale, float(crop.window[0, 0]) + left * scale)
+        height, width = sides[best] * size * scale
+        return stretched(mask, corner, (float(height), float(width)), shape)
+
+
+def mean_mask(shapes: BankShapes) -> tuple[Mask, NDArray[np.float32]]:
+    """The mean silhouette [FRAME,FRAME] bool of a category, and its usual ratios of height to width, ascending."""
+    # A pixel's value from the integral image around it.
+    integral = shapes.integral.astype(np.int64)
+    silhouettes = np.diff(np.diff(integral, axis=1), axis=2) > 0
+    mean, level = mean_shape(silhouettes)
+    box = shapes.high - shapes.low
+    ratios = np.quantile(box[:, 1] / box[:, 0], np.linspace(0.05, 0.95, _RATIOS))
+    return mean >= level, ratios.astype(np.float32)
+
+
+def stretched(mask: Mask, corner: tuple[float, float], sides: tuple[float, float], shape: tuple[int, ...]) -> Mask:
+    """``mask`` [F,F] bool drawn into an image of ``shape`` (H, W), as large as ``sides``.
+
+    Args:
+        corner: row and column of the upper left corner, in pixels.
+        sides: height and width, in pixels.
+    """
+    inside = [
+        np.floor((np.arange(length) + 0.5 - start) / side * len(mask)).astype(np.int64)
+        for length, start, side in zip(shape, corner, sides, strict=True)
+    ]
+    known = [(places >= 0) & (places < len(mask)) for places in inside]
+    rows, columns = (places.clip(0, len(mask) - 1) for places in inside)
+    drawn: Mask = mask[rows[:, None], columns[None]] & known[0][:, None] & known[1][None]
+    return drawn
