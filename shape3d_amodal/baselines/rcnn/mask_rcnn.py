@@ -5,6 +5,7 @@ Each kind of mask has a branch of its own; the branches share nothing but the re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -31,11 +32,13 @@ class MaskRcnnConfig(SystemConfig):
 
 
 class MaskRcnnHead(MaskHead):
-    """A mask branch for each of ``names`` (amodal, visible)."""
+    """A mask branch, which ``branch`` makes, for each of ``names`` (amodal, visible)."""
 
-    def __init__(self, shape: FrameShape, names: tuple[str, ...]) -> None:
+    def __init__(
+        self, shape: FrameShape, names: tuple[str, ...], branch: Callable[[FrameShape], MaskBranch] = MaskBranch
+    ) -> None:
         super().__init__()
-        self.branches = nn.ModuleDict({name: MaskBranch(shape) for name in names})
+        self.branches = nn.ModuleDict({name: branch(shape) for name in names})
 
     def forward(self, rois: Rois) -> dict[str, Tensor]:
         return {name: of_category(branch(rois.features), rois.category) for name, branch in self.branches.items()}

@@ -14,6 +14,11 @@ from shape3d_amodal.segmentation.config import DetectorConfig
 
 SYSTEMS: dict[str, tuple[str, str]] = {
     "mask_rcnn": ("mask_rcnn", "MaskRcnnConfig"),
+    "orcnn": ("orcnn", "OrcnnConfig"),
+    "panet": ("panet", "PanetConfig"),
+    "asn": ("asn", "AsnConfig"),
+    "arcnn": ("arcnn", "ArcnnConfig"),
+    "arcnn_add": ("arcnn", "ArcnnAddConfig"),
 }
 """Module of this room, and class of options in it, by system."""
 
