@@ -27,14 +27,19 @@ class RefinementLossConfig:
 
 
 def refinement_losses(logits: Tensor, batch: SupervisedCrops, config: RefinementLossConfig) -> dict[str, Tensor]:
-    """Scalar losses of logits [N,S,S]; only pixels that may hide the object are counted, as no others are free."""
-    crops, amodal = batch.crops, batch.amodal
-    unknown = crops.occluder.minimum(1 - crops.visible)
+    """Scalar losses of logits [N,S,S].
+
+    Only pixels that may hide the object are counted, as no others are free, and of them those that are known.
+    """
+    crops = batch.crops
+    known = 1 if batch.known is None else batch.known
+    amodal = batch.amodal * known
+    unknown = crops.occluder.minimum(1 - crops.visible) * known
     weight = unknown * (1 + config.edge * edge_band(amodal, config.edge_px))
     entropy = binary_cross_entropy_with_logits(logits, amodal, reduction="none")
     per_instance = (weight * entropy).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp(min=16)
 
-    mask = compose(logits.sigmoid(), crops.visible, crops.occluder)
+    mask = compose(logits.sigmoid(), crops.visible, crops.occluder) * known
     hidden = unknown * amodal
     guessed = unknown * logits.sigmoid()
     has_hidden = (hidden.sum(dim=(1, 2)) > 4).float()

@@ -1,31 +1,46 @@
-"""Stage 5: a small U-Net that decides the hidden region from the picture, the masks and the rendered silhouette.
+"""Stage 5: a small U-Net that decides the hidden region from the picture, the masks and the rendered silhouettes.
 
 The published description fixes the inputs (visible mask, cropped appearance, rendered coarse mask) and the aim
 (reliable visible edges stay, the uncertain occluded region is refined), not the network. This one is a U-Net
-(Ronneberger et al., 2015) whose channels are modulated (FiLM, Perez et al., 2018) by the category and by how well the
-silhouette explains the certain pixels: so it can weigh the prior against what the picture shows.
+(Ronneberger et al., 2015) whose channels are modulated (FiLM, Perez et al., 2018) by the category and by how well each
+silhouette explains the certain pixels: so it can weigh the priors against each other and against the picture. A gate,
+driven by the same numbers, says how far each silhouette's own logits go into the result.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d
+from torch.nn.functional import interpolate, max_pool2d, pixel_shuffle, pixel_unshuffle
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.structures import InstanceCrops
+
+PriorName = Literal["learned", "bank"]
+"""Who makes silhouettes: the networks of stages 2 and 3, or a bank of known shapes."""
+_SURE = 0.02
+"""Silhouettes are taken for no surer than this, so that their logits are finite."""
 
 
 @configuration
 class RefinementConfig:
     """Sizes of the refinement network."""
 
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    """Channels at each resolution, from the crop's own downwards."""
+    patch: int = 2
+    """Side in crop pixels of what the network takes for one: at the full resolution a third of the work buys most."""
+    widths: tuple[int, ...] = (64, 128, 256)
+    """Channels at each resolution, from that of the patches downwards."""
     embedding: int = 32
     """Numbers that describe the category and the prior's fit to the channels' modulation."""
     use_rgb: bool = True
     """Whether the network sees colours, or masks alone."""
+    priors: tuple[PriorName, ...] = ("learned",)
+    """Whose silhouettes it sees; none makes it a 2D completion."""
+    gate: bool = True
+    """Whether silhouettes also reach the result directly, each as far as its gate lets it."""
 
 
 class _Block(nn.Module):
@@ -48,40 +63,60 @@ class _Block(nn.Module):
 
 
 class RefinementNetwork(nn.Module):
-    """Crops and silhouettes to logits of the amodal mask."""
+    """Crops and the silhouettes of P priors to logits of the amodal mask."""
 
     def __init__(self, config: RefinementConfig, categories: int) -> None:
         super().__init__()
         self.use_rgb = config.use_rgb
-        widths, size = config.widths, config.embedding
+        widths, size, priors = config.widths, config.embedding, len(config.priors)
+        self.priors = config.priors
         self.embedding = nn.Embedding(categories, size)
-        self.condition = nn.Sequential(nn.Linear(size + 2, size), nn.ReLU())
-        pairs = list(zip((6, *widths), widths, strict=False))
+        self.condition = nn.Sequential(nn.Linear(size + 2 * priors, size), nn.ReLU())
+        self.gate = nn.Linear(size, priors) if config.gate and priors else None
+        if self.gate is not None:
+            nn.init.zeros_(self.gate.weight)
+            nn.init.zeros_(self.gate.bias)
+        self.patch = config.patch
+        pairs = list(zip(((5 + priors) * config.patch**2, *widths), widths, strict=False))
         self.down = nn.ModuleList(_Block(inputs, outputs, size) for inputs, outputs in pairs)
         ups = list(zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True))
         self.up = nn.ModuleList(_Block(below + beside, beside, size) for below, beside in ups)
-        self.head = nn.Conv2d(widths[0], 1, 1)
+        self.head = nn.Conv2d(widths[0], config.patch**2, 1)
 
-    def forward(self, crops: InstanceCrops, silhouette: Tensor | None, fit: Tensor | None) -> Tensor:
+    def forward(self, crops: InstanceCrops, silhouettes: Sequence[Tensor], fits: Sequence[Tensor]) -> Tensor:
         """Logits [N,S,S].
 
         Args:
-            crops: N crops; S is a multiple of 2^(levels - 1).
-            silhouette: [N,S,S] in 0..1, or None where there is no prior.
-            fit: [N] in 0..1, certain-pixel IoU of the silhouette; None with it.
+            crops: N crops; S is a multiple of patch * 2^(levels - 1).
+            silhouettes: [N,S,S] in 0..1 of each prior, in the order of ``priors``.
+            fits: [N] in 0..1 of each, the silhouette's certain-pixel IoU; 0 where there is no silhouette.
         """
-        if silhouette is None or fit is None:
-            silhouette, fit = torch.zeros_like(crops.visible), torch.zeros_like(crops.visible[:, 0, 0])
+        fit = torch.stack([*fits], dim=1) if fits else crops.visible.new_zeros(len(crops), 0)
         known = (fit > 0).to(fit.dtype)
-        condition = self.condition(torch.cat([self.embedding(crops.category), fit[:, None], known[:, None]], dim=1))
+        condition = self.condition(torch.cat([self.embedding(crops.category), fit, known], dim=1))
+        logits: Tensor = self._unet(crops, silhouettes, condition)
+        if self.gate is None:
+            return logits
+        gates = (self.gate(condition).float() * known).unbind(dim=1)
+        for gate, silhouette in zip(gates, silhouettes, strict=True):
+            logits = logits + gate[:, None, None] * silhouette.float().clamp(_SURE, 1 - _SURE).logit()
+        return logits
+
+    def _patches(self, x: Tensor) -> tuple[int, ...]:
+        rows, channels, *sides = x.shape
+        return (rows, channels * self.patch**2, *(side // self.patch for side in sides))
+
+    def _unet(self, crops: InstanceCrops, silhouettes: Sequence[Tensor], condition: Tensor) -> Tensor:
         rgb = crops.rgb - 0.5 if self.use_rgb else torch.zeros_like(crops.rgb)
-        masks = torch.stack([crops.visible, crops.occluder, silhouette], dim=1)
-        x = torch.cat([rgb, masks], dim=1).contiguous(memory_format=torch.channels_last)
+        masks = torch.stack([crops.visible, crops.occluder, *silhouettes], dim=1)
+        x = torch.cat([rgb, masks], dim=1)
+        x = pixel_unshuffle(x, self.patch) if len(x) else x.new_zeros(self._patches(x))  # torch's fails with no rows
+        x = x.contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for block in self.down:
             x = block(max_pool2d(x, 2) if skips else x, condition)
             skips.append(x)
         for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
             x = block(torch.cat([interpolate(x, scale_factor=2.0, mode="nearest"), skip], dim=1), condition)
-        logits: Tensor = self.head(x)[:, 0].float()
+        logits: Tensor = pixel_shuffle(self.head(x), self.patch)[:, 0].float()
         return logits

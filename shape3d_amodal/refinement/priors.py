@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -106,11 +107,19 @@ class BankPrior:
         self.config = config or BankPriorConfig()
         self.device = torch.device(device)
 
-    def estimate(self, crops: InstanceCrops, fit_steps: int) -> CoarseEstimate:
+    def estimate(self, crops: InstanceCrops, fit_steps: int, *, without: Sequence[str] | None = None) -> CoarseEstimate:
+        """As for ``Prior``; ``without`` names the mesh that the bank shall not know for each crop."""
         count = self.config.starts if fit_steps else self.config.matches
         names = [self.categories[index] for index in crops.category.tolist()]
         found = [
-            match(self.bank.shapes(name), crops[i : i + 1], count, self.config.search) for i, name in enumerate(names)
+            match(
+                self.bank.shapes(name),
+                crops[i : i + 1],
+                count,
+                self.config.search,
+                without=without[i] if without else None,
+            )
+            for i, name in enumerate(names)
         ]
         owner = torch.tensor([i for i, matches in enumerate(found) for _ in range(len(matches.score))]).to(self.device)
         verts, faces = (part.to(self.device) for part in self._meshes(names, found))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.reconstruction.losses import certain_iou
-from shape3d_amodal.refinement.network import RefinementConfig, RefinementNetwork
+from shape3d_amodal.refinement.network import PriorName, RefinementConfig, RefinementNetwork
 from shape3d_amodal.structures import InstanceCrops, Viewpoint
 from shape3d_amodal.viewpoint.prior import ShapePrior, ShapePriorConfig
 
@@ -26,6 +29,10 @@ class AmodalModelConfig:
     """Stages 2 to 4."""
     refinement: RefinementConfig = RefinementConfig()
     """Stage 5."""
+    meshes: str | None = None
+    """Mesh source of the bank whose silhouettes the refinement has learned to use, such as open13:train."""
+    fit_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of the fit at test time, where nobody asks for another number."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,11 @@ class CoarseEstimate:
     silhouette: Tensor
     fit: Tensor
 
+    @property
+    def evidence(self) -> tuple[Tensor, Tensor]:
+        """What the refinement sees of it: silhouette and fit."""
+        return self.silhouette, self.fit
+
 
 class AmodalModel(nn.Module):
     """Stages 2 to 5 as one module."""
@@ -56,6 +68,19 @@ class AmodalModel(nn.Module):
         self.prior = ShapePrior(config.prior, len(config.categories))
         self.refinement = RefinementNetwork(config.refinement, len(config.categories))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+
+    def refine(self, crops: InstanceCrops, shown: Mapping[PriorName, tuple[Tensor, Tensor]]) -> Tensor:
+        """Logits [N,S,S] of the amodal masks.
+
+        Args:
+            crops: N crops.
+            shown: silhouettes [N,S,S] and their certain-pixel IoU [N], by the name of their prior; those that the
+                refinement has not learned to use are left aside, those that are missing it does without.
+        """
+        nothing = (torch.zeros_like(crops.visible), torch.zeros_like(crops.visible[:, 0, 0]))
+        pairs = [shown.get(name, nothing) for name in self.refinement.priors]
+        logits: Tensor = self.refinement(crops, [silhouette for silhouette, _ in pairs], [fit for _, fit in pairs])
+        return logits
 
     def coarse(self, crops: InstanceCrops) -> CoarseEstimate:
         """Mesh, viewpoint (the selection head's choice) and silhouette of each crop."""

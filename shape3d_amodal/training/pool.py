@@ -8,7 +8,7 @@ import logging
 import shutil
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -57,13 +57,7 @@ def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
         DataError: ``cache`` cannot be made.
         TrainingError: the disk is full.
     """
-    if config.shards is None:
-        source, origin = config.crops.meshes, mesh_source(config.crops.meshes).fingerprint()
-    else:
-        source, origin = config.shards, shards.fingerprint(Path(config.shards))
-    content = f"{dump_config(config)}{origin} {SCENES_VERSION}"
-    name = hashlib.sha256(content.encode()).hexdigest()[:16]
-    folder = cache / f"crops-{name}"
+    source, folder = config.shards or config.crops.meshes, cache / f"crops-{pool_name(config)}"
     make_folder(cache)
     with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one makes the pool, the others wait for it
@@ -73,6 +67,15 @@ def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
     return CropArrays(
         **{field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(CropArrays)}
     )
+
+
+def pool_name(config: PoolConfig) -> str:
+    """What stands for all that the pool's crops depend on."""
+    if config.shards is None:
+        origin = mesh_source(config.crops.meshes).fingerprint()
+    else:
+        origin = shards.fingerprint(Path(config.shards))
+    return hashlib.sha256(f"{dump_config(config)}{origin} {SCENES_VERSION}".encode()).hexdigest()[:16]
 
 
 def _make(config: PoolConfig, folder: Path, workers: int) -> None:
@@ -86,23 +89,26 @@ def _make(config: PoolConfig, folder: Path, workers: int) -> None:
         multiprocessing_context="spawn" if workers else None,
     )
     parts = list(track(loader, description="scenes", total=len(loader), console=Console(stderr=True)))
-    try:
-        _write(parts, config, folder)
-    except OSError as error:  # numpy's has no file name
-        problem = f"{folder}: cannot save the crops: {error.strerror or error}"
-        raise TrainingError(f"{problem}; free some space, or choose another --cache") from error
+    write_arrays(_join(parts), dump_config(config), folder)
 
 
-def _write(parts: list[CropArrays], config: PoolConfig, folder: Path) -> None:
-    """Put ``parts`` into ``folder``, which appears whole or not at all."""
+def write_arrays(arrays: Any, config_yaml: str, folder: Path) -> None:
+    """Put the fields of a dataclass of arrays into ``folder`` as .npy files; it appears whole or not at all.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
     temporary = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        for field in fields(CropArrays):
-            np.save(temporary / f"{field.name}.npy", np.concatenate([getattr(part, field.name) for part in parts]))
-        (temporary / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        for field in fields(arrays):
+            np.save(temporary / f"{field.name}.npy", getattr(arrays, field.name))
+        (temporary / "config.yaml").write_text(config_yaml, encoding="utf-8")
         temporary.replace(folder)
+    except OSError as error:  # numpy's has no file name
+        problem = f"{folder}: cannot save the crops: {error.strerror or error}"
+        raise TrainingError(f"{problem}; free some space, or choose another --cache") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

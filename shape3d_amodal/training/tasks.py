@@ -16,16 +16,23 @@ from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.data.meshes import CATEGORIES
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
 from shape3d_amodal.errors import UsageError, WeightsError
-from shape3d_amodal.reconstruction.losses import certain_iou
 from shape3d_amodal.refinement.criterion import RefinementLossConfig, refinement_losses
+from shape3d_amodal.refinement.network import PriorName
 from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
+from shape3d_amodal.training.augmentation import AugmentationConfig, augment
+from shape3d_amodal.training.bank_pool import PARTLY, BankArrays, BankPoolConfig, open_bank
 from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
 from shape3d_amodal.training.pictures import crop_grid, spread_rows
 from shape3d_amodal.training.pool import PoolConfig, open_pool
+from shape3d_amodal.training.reocclusion import reocclude
 from shape3d_amodal.viewpoint.criterion import PriorCriterion, PriorLossConfig
 from shape3d_amodal.weights import load_weights
+
+_VALIDATION_BATCH = 64
+_SILHOUETTES: dict[PriorName, str] = {"learned": "silhouette", "bank": "bank"}
+"""What silhouettes are called in metrics and pictures."""
 
 Part = Literal["prior", "refinement"]
 Stage = Literal["prior", "reconstruction", "viewpoint", "completion2d", "refinement", "end_to_end"]
@@ -51,6 +58,14 @@ class StageConfig(TrainingConfig):
     """Losses of the prior."""
     refinement_loss: RefinementLossConfig = RefinementLossConfig()
     """Losses of the refinement."""
+    bank: BankPoolConfig | None = None
+    """The bank whose silhouettes the refinement is shown; needed where model.refinement.priors has one."""
+    bank_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the refinement's samples with a hidden part that are drawn from those that the bank was asked about."""
+    supervision: Literal["amodal", "visible"] = "amodal"
+    """What the refinement learns from: amodal masks; or visible masks alone, parts of which are hidden once more."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    """What is done to the refinement's crops."""
     silhouette_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the refinement's samples that are shown no silhouette."""
     hidden_share: Annotated[float, Field(ge=0, le=1)] = 0.85
@@ -64,19 +79,34 @@ class StageConfig(TrainingConfig):
             UsageError: the model's categories are not those of the crops, or no crop has what the stage needs.
             WeightsError: the weights to start from cannot be used.
         """
-        if self.model.categories != CATEGORIES:
-            raise UsageError(
-                f"model.categories: expected the categories of the crops in their order: {', '.join(CATEGORIES)}"
-            )
+        self._check()
         torch.manual_seed(self.loop.seed)
         model = AmodalModel(self.model)
         for part, folder in self.init.items():
             load_part(model, part, Path(folder))
         pool = open_pool(self.pool, cache, workers=workers)
-        return build_task(self, model, pool, open_pool(self.validation, cache, workers=workers))
+        validation = open_pool(self.validation, cache, workers=workers)
+        banks: list[BankArrays] = []
+        if self.bank is not None:
+            for config, crops in ((self.pool, pool), (self.validation, validation)):
+                banks.append(open_bank(self.bank, config, crops, cache, workers=workers))
+        return build_task(self, model, pool, validation, *banks)
+
+    def _check(self) -> None:
+        if self.model.categories != CATEGORIES:
+            raise UsageError(
+                f"model.categories: expected the categories of the crops in their order: {', '.join(CATEGORIES)}"
+            )
+        if (self.bank is None) == (self.stage == "refinement" and "bank" in self.model.refinement.priors):
+            raise UsageError(
+                "bank: expected one exactly for the stage refinement with a bank among model.refinement.priors"
+            )
+        if self.bank is not None and self.supervision == "visible":
+            raise UsageError("supervision: visible goes without a bank, whose silhouettes would be of other masks")
 
     def smaller(self) -> StageConfig:
-        return replace(self, pool=_few_scenes(self.pool), validation=_few_scenes(self.validation))
+        few = replace(self, pool=_few_scenes(self.pool), validation=_few_scenes(self.validation))
+        return few if few.bank is None else replace(few, bank=replace(few.bank, crops=min(few.bank.crops, 8)))
 
     def weights_config(self) -> str:
         return dump_config(self.model)
@@ -87,7 +117,7 @@ def _few_scenes(pool: PoolConfig) -> PoolConfig:
 
 
 class CropTask(Task):
-    """What all stages share: drawing augmented crops from the pool."""
+    """What all stages share: crops of the pool, and what is made of those of the validation pool."""
 
     def __init__(self, config: StageConfig, model: AmodalModel, pool: CropArrays, validation: CropArrays) -> None:
         self.name = config.stage
@@ -95,7 +125,6 @@ class CropTask(Task):
         self.model = model
         self.pool = pool
         self.validation = validation
-        self.partly_hidden = np.nonzero(np.asarray(pool.hidden) > 0.02)[0]
 
     def modules(self) -> nn.Module:
         return self.model
@@ -103,21 +132,37 @@ class CropTask(Task):
     def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
         return generator.integers(len(self.pool.category), size=size)
 
-    def _draw(self, generator: np.random.Generator, rows: NDArray[np.int64]) -> tuple[SupervisedCrops, list[str]]:
-        batch = augment(self.pool.supervised(rows), generator)
-        return batch, [f"scene {self.pool.scene[row]} crop {row}" for row in rows]
+    def _ids(self, rows: NDArray[np.int64]) -> list[str]:
+        return [f"scene {self.pool.scene[row]} crop {row}" for row in rows]
 
     def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:
-        """Validation crops: picture, given masks, what the model makes of them (``_masks``), and the true mask."""
+        """Validation crops: picture, given masks, what the model makes of them (``masks``), and the true mask."""
         rows = spread_rows(self.validation.hidden)
         if not len(rows):
             return {}
-        batch = self.validation.supervised(rows).to(next(self.model.parameters()).device)
-        return {"samples": crop_grid(batch.crops, {**self._masks(batch.crops), "truth": batch.amodal})}
+        batch = self._validation_batch(rows)
+        return {"samples": crop_grid(batch.crops, {**self.masks(batch), "truth": batch.amodal})}
 
-    def _masks(self, crops: InstanceCrops) -> dict[str, Tensor]:
-        """The silhouette before refinement."""
-        return {"silhouette": self.model.coarse(crops).silhouette}
+    def validate(self, step: int) -> dict[str, float]:
+        """IoU and occluded IoU of ``masks``: means in percent over the validation crops that are over 10 % hidden."""
+        rows = np.nonzero(np.asarray(self.validation.hidden) > 0.1)[0]
+        sums: dict[str, list[Tensor]] = {}
+        for start in range(0, len(rows), _VALIDATION_BATCH):
+            batch = self._validation_batch(rows[start : start + _VALIDATION_BATCH])
+            truth, seen = batch.amodal > 0.5, batch.crops.visible > 0.5
+            for name, mask in self.masks(batch).items():
+                found = mask > 0.5
+                sums.setdefault(f"{name}_iou", []).append(_iou(found, truth))
+                sums.setdefault(f"{name}_occluded_iou", []).append(_iou(found & ~seen, truth & ~seen))
+        return {name: 100 * float(torch.cat(parts).mean()) for name, parts in sums.items()}
+
+    def _validation_batch(self, rows: NDArray[np.int64]) -> SupervisedCrops:
+        return self.validation.supervised(rows).to(next(self.model.parameters()).device)
+
+    def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
+        """What the stage makes of crops, [N,S,S] in 0..1 each: the learned silhouette, joined with what is visible."""
+        crops = batch.crops
+        return {"silhouette": compose(self.model.coarse(crops).silhouette, crops.visible, crops.occluder)}
 
 
 class PriorTask(CropTask):
@@ -134,8 +179,9 @@ class PriorTask(CropTask):
             model.prior.decoder.requires_grad_(False)
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[InstanceCrops, list[str]]:
-        batch, ids = self._draw(generator, self._rows(generator, size))
-        return batch.crops, ids
+        rows = self._rows(generator, size)
+        # Not warped: no camera shows an object so.
+        return augment(self.pool.supervised(rows), generator).crops, self._ids(rows)
 
     def losses(self, batch: InstanceCrops, step: int, progress: float) -> dict[str, Tensor]:
         if self.config.stage == "viewpoint":
@@ -143,53 +189,85 @@ class PriorTask(CropTask):
         # A stage that starts from trained shapes has its gate open and its blur small.
         return self.criterion(self.model.prior, batch, 1.0 if "prior" in self.config.init else progress)
 
-    def validate(self, step: int) -> dict[str, float]:
-        refined = "refinement" in self.config.init  # otherwise nothing has trained it yet
-        return validate(self.model, self.validation, with_prior=True, with_refinement=refined)
+    def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
+        """The silhouette and, where one was trained before, what the refinement makes of it."""
+        crops, found = batch.crops, super().masks(batch)
+        if "refinement" not in self.config.init:
+            return found
+        logits = self.model.refine(crops, {"learned": self.model.coarse(crops).evidence})
+        return {**found, "final": compose(logits.sigmoid(), crops.visible, crops.occluder)}
 
 
 class RefinementTask(CropTask):
-    """Stage 5 on top of a fixed prior (``refinement``), or on its own (``completion2d``)."""
+    """Stage 5 on top of fixed priors (``refinement``), or on its own (``completion2d``)."""
 
-    def __init__(self, config: StageConfig, model: AmodalModel, pool: CropArrays, validation: CropArrays) -> None:
+    def __init__(
+        self,
+        config: StageConfig,
+        model: AmodalModel,
+        pool: CropArrays,
+        validation: CropArrays,
+        bank: BankArrays | None = None,
+        validation_bank: BankArrays | None = None,
+    ) -> None:
         super().__init__(config, model, pool, validation)
-        self.with_prior = config.stage == "refinement"
+        self.with_prior = config.stage == "refinement" and "learned" in config.model.refinement.priors
+        self.bank, self.validation_bank = bank, validation_bank
+        self.partly_hidden = np.nonzero(np.asarray(pool.hidden) > PARTLY)[0]
         model.prior.requires_grad_(False)
-        if not len(self.partly_hidden):
+        if config.supervision == "amodal" and not len(self.partly_hidden):
             problem = f"expected crops with a hidden part, none of {len(pool.hidden)} has one"
             raise UsageError(f"pool: {problem}; make more, with pool.scenes")
 
     def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
         anything = super()._rows(generator, size)
+        if self.config.supervision == "visible":
+            return anything  # whether something is hidden is not known
         hidden = self.partly_hidden[generator.integers(len(self.partly_hidden), size=size)]
+        if self.bank is not None:
+            asked = self.bank.row[generator.integers(len(self.bank.row), size=size)]
+            hidden = np.where(generator.random(size) < self.config.bank_share, asked, hidden)
         return np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
+
+    def _draw(self, generator: np.random.Generator, rows: NDArray[np.int64]) -> tuple[SupervisedCrops, list[str]]:
+        if self.config.supervision == "visible":
+            batch = reocclude(self.pool.supervised(rows).crops, generator)
+        else:
+            batch = with_bank(self.pool.supervised(rows), self.bank, rows)
+        return augment(batch, generator, self.config.augmentation), self._ids(rows)
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[SupervisedCrops, list[str]]:
         return self._draw(generator, self._rows(generator, size))
 
     def losses(self, batch: SupervisedCrops, step: int, progress: float) -> dict[str, Tensor]:
-        silhouette, fit = None, None
-        if self.with_prior:
-            self.model.prior.eval()
-            with torch.no_grad():
-                coarse = self.model.coarse(batch.crops)
-            silhouette, fit = self._drop(coarse.silhouette, coarse.fit)
-        logits = self.model.refinement(batch.crops, silhouette, fit)
+        self.model.prior.eval()
+        with torch.no_grad():
+            shown = self._shown(batch)
+        logits = self.model.refine(batch.crops, {name: self._drop(*one) for name, one in shown.items()})
         return refinement_losses(logits, batch, self.config.refinement_loss)
 
-    def _masks(self, crops: InstanceCrops) -> dict[str, Tensor]:
-        """The silhouette where the stage has one, and the final mask."""
-        coarse = self.model.coarse(crops) if self.with_prior else None
-        logits = self.model.refinement(crops, coarse and coarse.silhouette, coarse and coarse.fit)
-        final = {"final": compose(logits.sigmoid(), crops.visible, crops.occluder)}
-        return final if coarse is None else {"silhouette": coarse.silhouette, **final}
+    def _shown(self, batch: SupervisedCrops) -> dict[PriorName, tuple[Tensor, Tensor]]:
+        """Silhouettes and fits of the stage's priors."""
+        shown: dict[PriorName, tuple[Tensor, Tensor]] = {}
+        if self.with_prior:
+            shown["learned"] = self.model.coarse(batch.crops).evidence
+        if batch.silhouette is not None and batch.fit is not None:
+            shown["bank"] = (batch.silhouette, batch.fit)
+        return shown
+
+    def _validation_batch(self, rows: NDArray[np.int64]) -> SupervisedCrops:
+        return with_bank(super()._validation_batch(rows), self.validation_bank, rows)
+
+    def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
+        """The silhouettes that the stage has, joined with what is visible, and the final mask."""
+        crops, shown = batch.crops, self._shown(batch)
+        joined = {_SILHOUETTES[name]: compose(one, crops.visible, crops.occluder) for name, (one, _) in shown.items()}
+        logits = self.model.refine(crops, shown)
+        return {**joined, "final": compose(logits.sigmoid(), crops.visible, crops.occluder)}
 
     def _drop(self, silhouette: Tensor, fit: Tensor) -> tuple[Tensor, Tensor]:
         keep = (torch.rand(len(fit), device=fit.device) >= self.config.silhouette_dropout).to(fit.dtype)
         return silhouette * keep[:, None, None], fit * keep
-
-    def validate(self, step: int) -> dict[str, float]:
-        return validate(self.model, self.validation, with_prior=self.with_prior)
 
 
 class EndToEndTask(RefinementTask):
@@ -204,69 +282,32 @@ class EndToEndTask(RefinementTask):
     def losses(self, batch: SupervisedCrops, step: int, progress: float) -> dict[str, Tensor]:
         coarse = self.model.coarse(batch.crops)
         silhouette, fit = self._drop(coarse.silhouette, coarse.fit)
-        logits = self.model.refinement(batch.crops, silhouette, fit.detach())
+        logits = self.model.refine(batch.crops, {"learned": (silhouette, fit.detach())})
         prior = self.criterion(self.model.prior, batch.crops, 1.0)
         return {**prior, **refinement_losses(logits, batch, self.config.refinement_loss)}
 
 
-def augment(batch: SupervisedCrops, generator: np.random.Generator) -> SupervisedCrops:
-    """Mirror half of the crops; permute and scale the colours of some."""
-    crops, amodal = batch.crops, batch.amodal
-    flip = torch.from_numpy(generator.random(len(crops)) < 0.5)
-    order = np.stack(
-        [generator.permutation(3) if generator.random() < 0.5 else np.arange(3) for _ in range(len(crops))]
-    )
-    gain = torch.from_numpy(generator.uniform(0.8, 1.2, (len(crops), 3, 1, 1)).astype(np.float32))
-    rgb = crops.rgb[torch.arange(len(crops))[:, None], torch.from_numpy(order)] * gain
-
-    def mirrored(tensor: Tensor) -> Tensor:
-        return torch.where(flip.view(-1, *[1] * (tensor.ndim - 1)), tensor.flip(-1), tensor)
-
-    mirrored_crops = replace(
-        crops, rgb=mirrored(rgb.clamp(0, 1)), visible=mirrored(crops.visible), occluder=mirrored(crops.occluder)
-    )
-    return SupervisedCrops(mirrored_crops, mirrored(amodal))
-
-
-def validate(
-    model: AmodalModel, arrays: CropArrays, *, with_prior: bool, with_refinement: bool = True, batch_size: int = 64
-) -> dict[str, float]:
-    """IoU and occluded IoU of silhouette and final mask on crops: means in percent over what is over 10 % hidden."""
-    rows = np.nonzero(np.asarray(arrays.hidden) > 0.1)[0]
-    sums: dict[str, list[Tensor]] = {}
-    for start in range(0, len(rows), batch_size):
-        batch = arrays.supervised(rows[start : start + batch_size])
-        batch = batch.to(next(model.parameters()).device)
-        crops = batch.crops
-        coarse = model.coarse(crops) if with_prior else None
-        masks = {}
-        if with_refinement:
-            logits = model.refinement(crops, coarse and coarse.silhouette, coarse and coarse.fit)
-            masks["final"] = compose(logits.sigmoid(), crops.visible, crops.occluder)
-        if coarse is not None:
-            masks["silhouette"] = compose(coarse.silhouette, crops.visible, crops.occluder)
-            sums.setdefault("certain_iou", []).append(certain_iou((coarse.silhouette > 0.5).float(), crops))
-        truth = batch.amodal > 0.5
-        seen = crops.visible > 0.5
-        for name, mask in masks.items():
-            found = mask > 0.5
-            sums.setdefault(f"{name}_iou", []).append(_iou(found, truth))
-            sums.setdefault(f"{name}_occluded_iou", []).append(_iou(found & ~seen, truth & ~seen))
-    return {name: 100 * float(torch.cat(parts).mean()) for name, parts in sums.items()}
+def with_bank(batch: SupervisedCrops, bank: BankArrays | None, rows: NDArray[np.int64]) -> SupervisedCrops:
+    """``batch``, the pool's ``rows``, with what the bank says of it."""
+    if bank is None:
+        return batch
+    silhouette, fit = bank.of(rows)
+    device = batch.amodal.device
+    return replace(batch, silhouette=silhouette.to(device), fit=fit.to(device))
 
 
 def _iou(a: Tensor, b: Tensor) -> Tensor:
     return (a & b).sum(dim=(1, 2)) / (a | b).sum(dim=(1, 2)).clamp(min=1)
 
 
-def build_task(config: StageConfig, model: AmodalModel, pool: CropArrays, validation: CropArrays) -> CropTask:
-    """The task of ``config.stage``."""
-    kinds: dict[str, type[CropTask]] = {
-        "completion2d": RefinementTask,
-        "refinement": RefinementTask,
-        "end_to_end": EndToEndTask,
-    }
-    return kinds.get(config.stage, PriorTask)(config, model, pool, validation)
+def build_task(
+    config: StageConfig, model: AmodalModel, pool: CropArrays, validation: CropArrays, *banks: BankArrays
+) -> CropTask:
+    """The task of ``config.stage``; ``banks`` are what the bank says of ``pool`` and of ``validation``, if anything."""
+    if config.stage in ("completion2d", "refinement"):
+        return RefinementTask(config, model, pool, validation, *banks)
+    kind = EndToEndTask if config.stage == "end_to_end" else PriorTask
+    return kind(config, model, pool, validation)
 
 
 def load_part(model: AmodalModel, part: str, folder: Path) -> None:

@@ -49,7 +49,9 @@ class Matches:
     score: Tensor
 
 
-def match(shapes: BankShapes, crop: InstanceCrops, count: int, config: MatchConfig) -> Matches:
+def match(
+    shapes: BankShapes, crop: InstanceCrops, count: int, config: MatchConfig, *, without: str | None = None
+) -> Matches:
     """Place all silhouettes of ``shapes`` over one crop, and the best of them again, more finely.
 
     Args:
@@ -57,6 +59,7 @@ def match(shapes: BankShapes, crop: InstanceCrops, count: int, config: MatchConf
         crop: one instance (N = 1).
         count: matches to return, at most; K.
         config: the search.
+        without: name of a mesh that is left out, as if the bank did not know it (where it has another).
 
     Returns:
         K matches; fewer where fewer silhouettes can be placed, but at least one.
@@ -67,6 +70,8 @@ def match(shapes: BankShapes, crop: InstanceCrops, count: int, config: MatchConf
     steps = int(np.log(config.largest / config.smallest) / np.log(config.ratio) + 1e-6) + 1
     sizes = config.smallest * config.ratio ** np.arange(steps) * config.coarse_px
     coarse = place_all(shapes.integral, shape, visible, possible, sizes.astype(np.float32))
+    if without in shapes.names and len(shapes.names) > 1:
+        coarse[shapes.mesh == shapes.names.index(without)] = 0
     order = np.argsort(-coarse[:, 0], kind="stable")[: max(config.candidates, count)]
     order = order[coarse[order, 0] > 0]
     if len(order) == 0:

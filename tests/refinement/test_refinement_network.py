@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from tiny import tiny_config, tiny_model
 from torch import nn
 
 from shape3d_amodal.reconstruction.losses import certain_iou
-from shape3d_amodal.refinement.network import RefinementConfig, RefinementNetwork
+from shape3d_amodal.refinement.network import PriorName, RefinementConfig, RefinementNetwork
 from shape3d_amodal.refinement.stage import AmodalModel
 from shape3d_amodal.structures import InstanceCrops
 
@@ -34,30 +35,55 @@ def trained(config: RefinementConfig = CONFIG, seed: int = 0) -> RefinementNetwo
     return network
 
 
-SILHOUETTE, FIT = torch.rand(N, S, S), torch.tensor([0.5, 0.9, 0.2])
+SILHOUETTE, FIT = [torch.rand(N, S, S)], [torch.tensor([0.5, 0.9, 0.2])]
+OTHER_FIT = [FIT[0].flip(0)]
+NOTHING = [torch.zeros(N)]
 
 
-@pytest.mark.parametrize(("size", "widths"), [(16, (4,)), (16, (4, 8)), (32, (4, 8, 8, 8)), (48, (4, 4, 4, 4, 4))])
-def test_shapes(size: int, widths: tuple[int, ...]) -> None:
-    network = trained(replace(CONFIG, widths=widths))
-    logits = network(crops(size), torch.rand(N, size, size), FIT)
+@pytest.mark.parametrize("priors", [(), ("learned",), ("bank", "learned")])
+@pytest.mark.parametrize(
+    ("size", "patch", "widths"), [(16, 2, (4,)), (16, 1, (4, 8)), (32, 4, (4, 8, 8, 8)), (32, 2, (4, 4, 4, 4, 4))]
+)
+def test_shapes(size: int, patch: int, widths: tuple[int, ...], priors: tuple[PriorName, ...]) -> None:
+    network = trained(replace(CONFIG, widths=widths, patch=patch, priors=priors))
+    shown = [torch.rand(N, size, size) for _ in priors]
+    logits = network(crops(size), shown, [FIT[0] for _ in priors])
     assert logits.shape == (N, size, size)
     assert logits.dtype == torch.float32
-    assert network(crops(size, 0), torch.zeros(0, size, size), torch.zeros(0)).shape == (0, size, size)
+    nobody = [torch.zeros(0, size, size) for _ in priors]
+    assert network(crops(size, 0), nobody, [torch.zeros(0) for _ in priors]).shape == (0, size, size)
 
 
-def test_without_a_prior_is_with_an_empty_silhouette() -> None:
-    network = trained()
-    nothing = network(crops(), torch.zeros(N, S, S), torch.zeros(N))
-    assert torch.equal(network(crops(), None, None), nothing)
-    assert not torch.equal(network(crops(), SILHOUETTE, FIT), nothing)
+def test_the_gate_adds_the_logits_of_silhouettes_that_there_are() -> None:
+    """With a U-Net that says nothing, the result is each gate times its silhouette's logits."""
+    network = trained(replace(CONFIG, priors=("learned", "bank")))
+    nn.init.zeros_(network.head.weight)
+    nn.init.zeros_(network.head.bias)
+    nn.init.zeros_(network.gate.weight)
+    network.gate.bias.data = torch.tensor([2.0, -0.5])
+    first, second = torch.full((N, S, S), 0.75), torch.full((N, S, S), 1.0)
+    logits = network(crops(), [first, second], [torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.9, 0.0, 0.0])])
+    expected = torch.tensor([2 * math.log(3) - 0.5 * math.log(49), 2 * math.log(3), 0.0])  # 0.98 : 0.02 at the most
+    torch.testing.assert_close(logits, expected[:, None, None].expand(N, S, S), rtol=1e-5, atol=1e-5)
+
+
+def test_it_does_without_a_prior_that_is_not_shown() -> None:
+    model = tiny_model()
+    given = crops(32)
+    with torch.no_grad():
+        coarse = model.coarse(given)
+        bare, shown = model.refine(given, {}), model.refine(given, {"learned": coarse.evidence})
+        other = model.refine(given, {"bank": coarse.evidence})
+        nothing = model.refinement(given, [torch.zeros(N, 32, 32)], NOTHING)
+    assert torch.equal(bare, nothing) and torch.equal(other, nothing)
+    assert not torch.equal(shown, nothing)
 
 
 def test_it_weighs_the_prior_by_its_fit_and_category() -> None:
     network = trained()
     logits = network(crops(), SILHOUETTE, FIT)
-    assert (network(crops(), SILHOUETTE, FIT.flip(0)) - logits).abs().amax(dim=(1, 2))[0] > 1e-4
-    assert torch.equal(network(crops(), SILHOUETTE, FIT.flip(0))[1], logits[1])
+    assert (network(crops(), SILHOUETTE, OTHER_FIT) - logits).abs().amax(dim=(1, 2))[0] > 1e-4
+    assert torch.equal(network(crops(), SILHOUETTE, OTHER_FIT)[1], logits[1])
     other = replace(crops(), category=torch.tensor([0, 4, 2]))
     changed = (network(other, SILHOUETTE, FIT) - logits).abs().amax(dim=(1, 2)) > 1e-4
     assert changed.tolist() == [False, True, False]
@@ -65,7 +91,7 @@ def test_it_weighs_the_prior_by_its_fit_and_category() -> None:
 
 def test_no_prior_differs_from_a_prior_that_fits_badly() -> None:
     network = trained()
-    none, bad = torch.zeros(N), torch.full((N,), 1e-6)
+    none, bad = NOTHING, [torch.full((N,), 1e-6)]
     assert (network(crops(), SILHOUETTE, none) - network(crops(), SILHOUETTE, bad)).abs().max() > 1e-3
 
 
@@ -73,7 +99,7 @@ def test_modulation_starts_neutral() -> None:
     torch.manual_seed(0)
     network = RefinementNetwork(CONFIG, 5).eval()
     logits = network(crops(), SILHOUETTE, FIT)
-    assert torch.equal(network(crops(), SILHOUETTE, 1 - FIT), logits)
+    assert torch.equal(network(crops(), SILHOUETTE, [1 - FIT[0]]), logits)
 
 
 def test_masks_alone() -> None:
@@ -88,14 +114,14 @@ def test_instances_do_not_see_each_other() -> None:
     network = trained()
     together = network(crops(), SILHOUETTE, FIT)
     for i in range(N):
-        alone = network(crops()[i : i + 1], SILHOUETTE[i : i + 1], FIT[i : i + 1])
+        alone = network(crops()[i : i + 1], [SILHOUETTE[0][i : i + 1]], [FIT[0][i : i + 1]])
         torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_reach_every_parameter() -> None:
     network = trained().train()
-    silhouette = SILHOUETTE.clone().requires_grad_()
-    network(crops(), silhouette, FIT).pow(2).sum().backward()
+    silhouette = SILHOUETTE[0].clone().requires_grad_()
+    network(crops(), [silhouette], FIT).pow(2).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
     assert silhouette.grad.abs().sum() > 0
 

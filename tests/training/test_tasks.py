@@ -17,11 +17,11 @@ from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
 from shape3d_amodal.data.shard_making import ShardsConfig, make_shards
 from shape3d_amodal.errors import TrainingError, UsageError, WeightsError
 from shape3d_amodal.refinement.stage import AmodalModel
-from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
+from shape3d_amodal.structures import InstanceCrops
 from shape3d_amodal.training.interface import LoopConfig
 from shape3d_amodal.training.pool import PoolConfig, open_pool
 from shape3d_amodal.training.run import run_training
-from shape3d_amodal.training.tasks import StageConfig, augment, build_task, load_part
+from shape3d_amodal.training.tasks import StageConfig, build_task, load_part
 from shape3d_amodal.viewpoint.criterion import PriorLossConfig
 
 POOL = PoolConfig(crops=SceneCropsConfig(size=32, meshes="open13:train"), scenes=6)
@@ -84,6 +84,20 @@ def test_shape_and_viewpoint_see_no_label_but_visible_masks(name: str, pool: Cro
     batch, _ = task.batch(0, np.random.default_rng(0), 4)
     assert type(batch) is InstanceCrops
     assert [field.name for field in fields(batch)] == ["rgb", "visible", "occluder", "category", "window"]
+
+
+def test_visible_supervision_sees_no_amodal_mask(pool: CropArrays) -> None:
+    """Stage 5 from visible masks alone: other amodal masks change nothing."""
+    other = replace(pool, amodal=255 - pool.amodal, hidden=1 - pool.hidden)
+    config = stage("completion2d", supervision="visible")
+    results = []
+    for arrays in (pool, other):
+        task = build_task(config, tiny_model().eval(), arrays, pool)
+        batch, ids = task.batch(3, np.random.default_rng(0), 8)
+        results.append((ids, batch.amodal, task.losses(batch, 3, 0.5)))
+    assert results[0][0] == results[1][0]
+    assert torch.equal(results[0][1], results[1][1])
+    assert results[0][2] == results[1][2]
 
 
 def test_the_refined_mask_reaches_the_shape(pool: CropArrays) -> None:
@@ -221,23 +235,6 @@ def test_a_pool_of_shards(pool: CropArrays, tmp_path: Path) -> None:
     make_shards(replace(config, count=9), tmp_path / "shards")
     open_pool(stored, tmp_path / "cache", workers=0)
     assert len(list((tmp_path / "cache").glob("crops-*.lock"))) == 2
-
-
-def test_augmentation_mirrors_picture_and_masks_together() -> None:
-    rgb = torch.arange(3 * 4 * 4, dtype=torch.float32).view(1, 3, 4, 4).expand(32, -1, -1, -1) / 48
-    mask = torch.arange(16, dtype=torch.float32).view(1, 4, 4).expand(32, -1, -1) / 16
-    crops = InstanceCrops(rgb, mask, mask * 0.5, torch.zeros(32, dtype=torch.int64), torch.zeros(32, 4))
-    result = augment(SupervisedCrops(crops, mask), np.random.default_rng(0))
-    flipped = (result.amodal[:, 0, 0] == mask[0, 0, 3]).numpy()
-    assert 4 < flipped.sum() < 28
-    for i in range(32):
-        expected = mask[i].flip(-1) if flipped[i] else mask[i]
-        torch.testing.assert_close(result.amodal[i], expected)
-        torch.testing.assert_close(result.crops.visible[i], expected)
-        torch.testing.assert_close(result.crops.occluder[i], expected * 0.5)
-        # Every plane rises along a row unless the row was mirrored, whatever the colours became.
-        rises = result.crops.rgb[i, :, 0].diff(dim=-1)
-        assert ((rises <= 0) if flipped[i] else (rises >= 0)).all()
 
 
 def test_a_validation_override_stays_on_the_validation_meshes() -> None:

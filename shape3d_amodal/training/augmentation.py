@@ -1,0 +1,75 @@
+"""What is done to crops at random before a network sees them: mirroring, stretching, other colours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from shape3d_amodal.config import configuration
+from shape3d_amodal.structures import SupervisedCrops
+
+
+@configuration
+class AugmentationConfig:
+    """How strongly crops are changed; each change comes to a share of them."""
+
+    warp: float = 0.5
+    """Share of the crops that are stretched and turned in the picture's plane."""
+    stretch: float = 0.2
+    """Largest logarithm of the stretch of each axis."""
+    turn_deg: float = 6.0
+    """Largest turn, in degrees."""
+
+
+def augment(
+    batch: SupervisedCrops, generator: np.random.Generator, config: AugmentationConfig | None = None
+) -> SupervisedCrops:
+    """Mirror half of the crops; warp, permute and scale the colours of some.
+
+    Args:
+        batch: N crops; all that is drawn over them (masks, silhouettes) moves with them.
+        generator: what is random.
+        config: how strongly; None does not warp.
+    """
+    matrix = _mirrors(generator, len(batch.amodal))
+    if config is not None:
+        matrix = _warps(generator, len(matrix), config) @ matrix
+    return _colours(_moved(batch, matrix), generator)
+
+
+def _mirrors(generator: np.random.Generator, count: int) -> NDArray[np.float32]:
+    matrix = np.tile(np.eye(2, dtype=np.float32), (count, 1, 1))
+    matrix[:, 0, 0] = np.where(generator.random(count) < 0.5, -1, 1)
+    return matrix
+
+
+def _warps(generator: np.random.Generator, count: int, config: AugmentationConfig) -> NDArray[np.float32]:
+    """Stretch along x and y after a turn, [N,2,2]; the identity for those that are left alone."""
+    some = (generator.random(count) < config.warp).astype(np.float32)
+    angle = some * np.radians(generator.uniform(-config.turn_deg, config.turn_deg, count))
+    stretch = np.exp(some[:, None] * generator.uniform(-config.stretch, config.stretch, (count, 2)))
+    rows = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn: NDArray[np.float64] = np.array(rows).transpose(2, 0, 1)
+    return (stretch[:, :, None] * turn).astype(np.float32)
+
+
+def _moved(batch: SupervisedCrops, matrix: NDArray[np.float32]) -> SupervisedCrops:
+    """``batch`` as the linear maps ``matrix`` [N,2,2], about the crops' centres, show it."""
+    theta = torch.cat([torch.from_numpy(matrix), torch.zeros(len(matrix), 2, 1)], dim=2)
+    pictures = batch.pictures()
+    grid = affine_grid(theta, [len(matrix), 1, batch.crops.size, batch.crops.size], align_corners=False)
+    # Beyond a crop goes on what is at its border: background stays background, and what may hide may go on hiding.
+    return batch.with_pictures(grid_sample(pictures, grid, padding_mode="border", align_corners=False))
+
+
+def _colours(batch: SupervisedCrops, generator: np.random.Generator) -> SupervisedCrops:
+    count = len(batch.amodal)
+    order = np.stack([generator.permutation(3) if generator.random() < 0.5 else np.arange(3) for _ in range(count)])
+    gain = torch.from_numpy(generator.uniform(0.8, 1.2, (count, 3, 1, 1)).astype(np.float32))
+    rgb: Tensor = batch.crops.rgb[torch.arange(count)[:, None], torch.from_numpy(order)] * gain
+    return replace(batch, crops=replace(batch.crops, rgb=rgb.clamp(0, 1)))

@@ -1,0 +1,133 @@
+"""What a bank of shapes says of training crops, computed once: the search and the fit are too slow for every step.
+
+The mesh that a crop shows is left out of the bank, so that the refinement meets the bank as it will be at test time:
+without the very object.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from rich.console import Console
+from rich.progress import track
+
+from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
+from shape3d_amodal.data.scene_crops import CropArrays
+from shape3d_amodal.data.workers import spread
+from shape3d_amodal.reconstruction.bank import BankConfig, ShapeBank
+from shape3d_amodal.refinement.priors import BankPrior, BankPriorConfig
+from shape3d_amodal.training.pool import PoolConfig, pool_name, write_arrays
+
+BANK_VERSION = 1
+"""To be raised when the same configuration gives other silhouettes."""
+_CHUNK = 32
+
+log = logging.getLogger(__name__)
+
+
+@configuration
+class BankPoolConfig:
+    """A bank, and how much of the pool it is asked about."""
+
+    meshes: str = "open13:train"
+    """Mesh source of the bank."""
+    bank: BankConfig = BankConfig()
+    """Which silhouettes the bank holds."""
+    prior: BankPriorConfig = BankPriorConfig()
+    """Matches and fit."""
+    fit_steps: Annotated[int, Field(ge=0)] = 15
+    """Steps of the fit."""
+    crops: Annotated[int, Field(ge=1)] = 10_000
+    """Crops that the bank is asked about: the pool's first that have a hidden part."""
+
+
+@dataclass(frozen=True)
+class BankArrays:
+    """What the bank says of M crops of a pool.
+
+    Attributes:
+        row: [M] int64, the crops' rows in the pool, rising.
+        silhouette: [M,S,S] uint8, the silhouette times 255.
+        fit: [M] float32, its certain-pixel IoU.
+    """
+
+    row: NDArray[np.int64]
+    silhouette: NDArray[np.uint8]
+    fit: NDArray[np.float32]
+
+    def of(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Silhouettes [N,S,S] in 0..1 and fits [N] of the pool's ``rows`` [N]; both 0 where the bank was not asked."""
+        place = np.minimum(np.searchsorted(self.row, rows), len(self.row) - 1)
+        asked = self.row[place] == rows
+        silhouette = torch.from_numpy(self.silhouette[place] * asked[:, None, None]).float() / 255
+        return silhouette, torch.from_numpy(self.fit[place] * asked)
+
+
+def open_bank(
+    config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, cache: Path, *, workers: int
+) -> BankArrays:
+    """What the bank says of ``pool``'s crops, computed if it is not in ``cache`` yet.
+
+    Args:
+        config: bank and number of crops.
+        pool_config: the configuration that ``pool`` was opened with.
+        pool: the crops; at least one has a hidden part.
+        cache: folder of all pools.
+        workers: processes; the result does not depend on it.
+
+    Raises:
+        DataError: the mesh source cannot be used, or ``cache`` cannot be made.
+        TrainingError: the disk is full.
+    """
+    origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config)} {BANK_VERSION}"
+    name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
+    folder = cache / f"bank-{name}"
+    with (cache / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            rows = np.nonzero(np.asarray(pool.hidden) > PARTLY)[0][: config.crops]
+            log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
+            write_arrays(_ask(config, pool, rows, workers), dump_config(config), folder)
+    return BankArrays(
+        **{field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(BankArrays)}
+    )
+
+
+PARTLY = 0.02
+"""Crops of which more than this share is hidden have a hidden part."""
+
+
+def _ask(config: BankPoolConfig, pool: CropArrays, rows: NDArray[np.int64], workers: int) -> BankArrays:
+    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    tasks = (_rows_of(pool, chunk) for chunk in chunks)
+    with spread(_asker, (config,), max(workers, 1)) as run:
+        parts = list(track(run(tasks), description="bank", total=len(chunks), console=Console(stderr=True)))
+    silhouettes, fits = zip(*parts, strict=True)
+    return BankArrays(rows, np.concatenate(silhouettes), np.concatenate(fits))
+
+
+def _rows_of(pool: CropArrays, rows: NDArray[np.int64]) -> CropArrays:
+    return CropArrays(**{field.name: np.asarray(getattr(pool, field.name)[rows]) for field in fields(CropArrays)})
+
+
+def _asker(config: BankPoolConfig) -> Callable[[CropArrays], tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    torch.set_num_threads(1)
+    prior = BankPrior(ShapeBank(mesh_source(config.meshes), config.bank), CATEGORIES, config.prior)
+
+    def ask(part: CropArrays) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        crops = part.supervised(np.arange(len(part.category))).crops
+        found = prior.estimate(crops, config.fit_steps, without=part.mesh.tolist())
+        return (found.silhouette * 255 + 0.5).to(torch.uint8).numpy(), found.fit.numpy()
+
+    return ask

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_config, tiny_model
+
+from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
+from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
+from shape3d_amodal.data.scenes import SceneConfig
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.reconstruction.bank import BankConfig, ShapeBank
+from shape3d_amodal.refinement.priors import BankPrior, BankPriorConfig
+from shape3d_amodal.training.bank_pool import PARTLY, BankArrays, BankPoolConfig, open_bank
+from shape3d_amodal.training.pool import PoolConfig, open_pool
+from shape3d_amodal.training.tasks import RefinementTask, StageConfig, build_task
+
+S = 32
+
+
+@pytest.fixture(scope="module")
+def pool_config(box_folder: Path) -> PoolConfig:
+    crops = SceneCropsConfig(meshes=str(box_folder), scenes=SceneConfig(image_size=64), size=S, min_visible_px=10)
+    return PoolConfig(crops=crops, scenes=20)
+
+
+@pytest.fixture(scope="module")
+def config(box_folder: Path) -> BankPoolConfig:
+    return BankPoolConfig(
+        meshes=str(box_folder),
+        bank=BankConfig(azimuths=4, elevations_deg=(20.0,)),
+        prior=BankPriorConfig(matches=2, starts=2),
+        fit_steps=2,
+        crops=12,
+    )
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def pool(pool_config: PoolConfig, cache: Path) -> CropArrays:
+    return open_pool(pool_config, cache, workers=0)
+
+
+@pytest.fixture(scope="module")
+def bank(config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, cache: Path) -> BankArrays:
+    return open_bank(config, pool_config, pool, cache, workers=1)
+
+
+def test_it_asks_about_the_first_crops_with_a_hidden_part(bank: BankArrays, pool: CropArrays) -> None:
+    hidden = [row for row in range(len(pool.hidden)) if pool.hidden[row] > PARTLY]
+    assert bank.row.tolist() == hidden[:12]
+    assert bank.silhouette.shape == (12, S, S) and bank.silhouette.dtype == np.uint8
+    assert (bank.fit > 0).all() and (bank.fit <= 1).all()
+
+
+def test_the_crops_own_mesh_is_left_out(bank: BankArrays, config: BankPoolConfig, pool: CropArrays) -> None:
+    """As a prior whose bank was made without that mesh would say it."""
+    source = mesh_source(config.meshes)
+    meshes = [source.category(name) for name in source.names]
+    place = next(i for i, row in enumerate(bank.row) if meshes.count(source.category(str(pool.mesh[row]))) > 1)
+    row, own = int(bank.row[place]), str(pool.mesh[bank.row[place]])
+
+    class Without:
+        names = tuple(name for name in source.names if name != own)
+        category, load = source.category, source.load
+
+    prior = BankPrior(ShapeBank(Without(), config.bank), CATEGORIES, config.prior)
+    crops = pool.supervised(np.array([row])).crops
+    expected = prior.estimate(crops, config.fit_steps)
+    np.testing.assert_allclose(bank.silhouette[place] / 255, expected.silhouette[0], atol=0.01)
+    full = BankPrior(ShapeBank(source, config.bank), CATEGORIES, config.prior).estimate(crops, config.fit_steps)
+    assert (full.silhouette[0] - expected.silhouette[0]).abs().max() > 0.05
+
+
+def test_rows_that_were_not_asked_about_have_nothing(bank: BankArrays) -> None:
+    asked = int(bank.row[2])
+    free = next(row for row in range(asked + 50) if row not in bank.row)
+    silhouette, fit = bank.of(np.array([free, asked, 10**6]))
+    assert silhouette[0].sum() == 0 and silhouette[2].sum() == 0
+    torch.testing.assert_close(silhouette[1] * 255, torch.tensor(bank.silhouette[2]).float())
+    assert fit.tolist() == [0, pytest.approx(float(bank.fit[2])), 0]
+
+
+def test_it_is_asked_once_and_says_the_same_with_any_number_of_workers(
+    bank: BankArrays, config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, cache: Path, tmp_path: Path
+) -> None:
+    again = open_bank(config, pool_config, pool, cache, workers=1)
+    np.testing.assert_array_equal(again.silhouette, bank.silhouette)
+    assert len(list(cache.glob("bank-*.lock"))) == 1
+    other = open_bank(config, pool_config, pool, tmp_path, workers=2)
+    np.testing.assert_array_equal(other.silhouette, bank.silhouette)
+    np.testing.assert_array_equal(other.fit, bank.fit)
+
+
+def stage(config: BankPoolConfig | None, **changes) -> StageConfig:
+    model = tiny_config()
+    model = replace(model, refinement=replace(model.refinement, priors=("learned", "bank")))
+    return StageConfig(**{"stage": "refinement", "model": model, "bank": config, **changes})
+
+
+def test_the_refinement_is_shown_the_bank(config: BankPoolConfig, pool: CropArrays, bank: BankArrays) -> None:
+    settings = stage(config, silhouette_dropout=0.0, bank_share=1.0, hidden_share=1.0)
+    model = type(tiny_model())(settings.model)
+    task = build_task(settings, model, pool, pool, bank, bank)
+    assert isinstance(task, RefinementTask)
+    batch, _ = task.batch(0, np.random.default_rng(0), 8)
+    assert (batch.fit > 0).all() and (batch.silhouette.sum(dim=(1, 2)) > 0).all()
+    shown: list[list[torch.Tensor]] = []
+    model.refinement.register_forward_pre_hook(lambda _, given: shown.append(given[1]))
+    task.losses(batch, 0, 0.0)
+    assert torch.equal(shown[0][1], batch.silhouette)
+    with torch.no_grad():
+        assert {"bank_iou", "silhouette_iou", "final_iou"} <= task.validate(1).keys()
+
+
+@pytest.mark.parametrize(
+    ("with_bank", "changes", "problem"),
+    [
+        (False, {}, r"bank: expected one exactly for the stage refinement"),
+        (True, {"stage": "completion2d"}, r"bank: expected one exactly for the stage refinement"),
+        (True, {"supervision": "visible"}, r"supervision: visible goes without a bank"),
+    ],
+)
+def test_banks_where_they_do_not_belong(
+    with_bank: bool, changes: dict, problem: str, config: BankPoolConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=problem):
+        stage(config if with_bank else None, **changes).task(tmp_path, workers=0)
