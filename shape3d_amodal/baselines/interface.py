@@ -19,6 +19,7 @@ from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 
+@runtime_checkable
 class CompletionMethod(Protocol):
     """A method of the completion track."""
 
@@ -47,6 +48,11 @@ class ReconstructsMeshes(Protocol):
 @runtime_checkable
 class FindsObjects(Protocol):
     """A method of the instance track: it finds objects in an image by itself."""
+
+    name: str
+    """Name in tables."""
+    parameters: int
+    """Numbers that were learned; 0 where nothing is."""
 
     def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> Sequence[AmodalResult]:
         """Whatever it finds, with scores.

@@ -130,7 +130,7 @@ def shown(image: AmodalImage, given: Given, *, depth_order: bool) -> AmodalImage
 
 
 @lru_cache(maxsize=1)
-def _build(job: Job) -> CompletionMethod:
+def _build(job: Job) -> CompletionMethod | FindsObjects:
     """The method of ``job``; the last one is kept."""
     method = job.options.build(dict(job.names), job.device)
     if job.meshes is not None and isinstance(method, ReconstructsMeshes):
@@ -151,6 +151,7 @@ def _answer(job: Job, record: AmodalImage) -> Answer:
         assert isinstance(method, FindsObjects), "its kind says that it takes images"
         results = tuple(method.find(picture, record))
     else:
+        assert isinstance(method, CompletionMethod), "its kind says that it takes masks"
         results = tuple(method.complete(picture, record))
     return Answer(record.id, time.perf_counter() - begin, results)
 

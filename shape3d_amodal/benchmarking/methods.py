@@ -24,8 +24,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from shape3d_amodal.baselines.c2f_seg.method import C2FSegMethod
 from shape3d_amodal.baselines.convex_hull import ConvexHull
-from shape3d_amodal.baselines.interface import CompletionMethod
+from shape3d_amodal.baselines.interface import CompletionMethod, FindsObjects
 from shape3d_amodal.baselines.mean_mask import MeanMasks
 from shape3d_amodal.baselines.mean_shape import MeanShapes
 from shape3d_amodal.baselines.pcnet_m.method import PcnetM
@@ -38,6 +39,7 @@ from shape3d_amodal.errors import UsageError
 from shape3d_amodal.pipeline import Refine, ShapePriorPipeline, weights_folder
 from shape3d_amodal.reconstruction.bank import ShapeBank
 from shape3d_amodal.refinement.fit import FitConfig
+from shape3d_amodal.refinement.network import PriorName
 from shape3d_amodal.refinement.priors import BankPrior
 from shape3d_amodal.weights import MANIFEST
 
@@ -62,7 +64,7 @@ class BuiltOptions(MethodOptions, ABC):
     """A method that is run here."""
 
     @abstractmethod
-    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod | FindsObjects:
         """The method, ready to run, for data with these category names by id."""
 
     def inputs(self) -> tuple[str, ...]:
@@ -130,14 +132,16 @@ class PipelineOptions(BuiltOptions):
     """Name of shipped weights, or a folder of weights."""
     refine: Refine = "full"
     """full, 2d, visible-union or none (the bare silhouette)."""
-    fit: FitConfig = FitConfig(steps=0)
-    """The fit at test time."""
+    priors: tuple[PriorName, ...] | None = None
+    """Which priors to ask; null asks those that the weights' refinement has learned to use."""
+    fit: FitConfig | None = None
+    """The fit at test time; null fits with the weights' own number of steps."""
     gap_px: Annotated[int, Field(ge=0)] = 0
     """Gaps between masks that are closed; 0 for exact masks."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         pipeline = ShapePriorPipeline.from_pretrained(
-            self.weights, device=device, fit=self.fit, refine=self.refine, gap_px=self.gap_px
+            self.weights, device=device, priors=self.priors, fit=self.fit, refine=self.refine, gap_px=self.gap_px
         )
         return PipelineMethod(pipeline, names)
 
@@ -219,6 +223,79 @@ class RcnnOptions(BuiltOptions):
 
 
 @configuration
+class C2FSegOptions(BuiltOptions):
+    """C2F-Seg."""
+
+    weights: str
+    """Name of shipped weights, or a folder of weights."""
+    background: bool = True
+    """Leave out known background."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the rounds in which tokens are drawn."""
+
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
+        return C2FSegMethod.from_pretrained(
+            self.weights, names, device=device, background=self.background, seed=self.seed
+        )
+
+    def inputs(self) -> tuple[str, ...]:
+        return (weights_hash(self.weights),)
+
+
+@configuration
+class PredictOptions(BuiltOptions):
+    """All stages, from the image alone."""
+
+    takes: ClassVar[tuple[Given, ...]] = ("image",)
+
+    detector: str
+    """Folder of the weights of stage 1, a system of the R-CNN family that predicts visible masks."""
+    weights: str = "open13"
+    """Name of shipped weights of stages 2 to 5, or a folder of weights."""
+    refine: Refine = "full"
+    """full, 2d, visible-union or none (the bare silhouette)."""
+    priors: tuple[PriorName, ...] | None = None
+    """Which priors to ask; null asks those that the weights' refinement has learned to use."""
+    fit: FitConfig | None = None
+    """The fit at test time; null fits with the weights' own number of steps."""
+    gap_px: Annotated[int, Field(ge=0)] = 1
+    """Gaps between predicted visible masks that are closed."""
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Least score of an object; low, since average precision counts the less sure ones, too."""
+
+    def build(self, names: Mapping[int, str], device: str) -> FindsObjects:
+        from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
+        from shape3d_amodal.prediction import ImagePredictor, PredictorMethod
+
+        finder = ObjectFinder.from_pretrained(self.detector, device=device)
+        pipeline = ShapePriorPipeline.from_pretrained(
+            self.weights, device=device, fit=self.fit, refine=self.refine, gap_px=self.gap_px
+        )
+        return PredictorMethod(ImagePredictor(finder, pipeline, min_score=self.min_score), names)
+
+    def inputs(self) -> tuple[str, ...]:
+        return (weights_hash(self.detector), weights_hash(self.weights))
+
+
+@configuration
+class LayeredOptions(BuiltOptions):
+    """Layered embeddings."""
+
+    takes: ClassVar[tuple[Given, ...]] = ("image",)
+
+    weights: str
+    """Folder of weights that a training of the stage layered_embeddings wrote."""
+
+    def build(self, names: Mapping[int, str], device: str) -> FindsObjects:
+        from shape3d_amodal.baselines.layered.method import LayeredEmbeddings, load_network
+
+        return LayeredEmbeddings(load_network(self.weights), names, device)
+
+    def inputs(self) -> tuple[str, ...]:
+        return (weights_hash(self.weights),)
+
+
+@configuration
 class ResultsOptions(MethodOptions):
     """Results that were made elsewhere."""
 
@@ -242,7 +319,10 @@ KINDS: dict[str, type[MethodOptions]] = {
     "pipeline": PipelineOptions,
     "bank": BankOptions,
     "pcnet_m": PcnetMOptions,
+    "layered_embeddings": LayeredOptions,
     "rcnn": RcnnOptions,
+    "predict": PredictOptions,
+    "c2f_seg": C2FSegOptions,
     "results": ResultsOptions,
 }
 

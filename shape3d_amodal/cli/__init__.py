@@ -31,7 +31,21 @@ from typing import Any
 import tyro
 
 from shape3d_amodal import __version__
-from shape3d_amodal.cli import benchmark, complete, data, demo, doctor, evaluate, meshes, nmr, render, scenes, train
+from shape3d_amodal.cli import (
+    benchmark,
+    complete,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    meshes,
+    nmr,
+    predict,
+    render,
+    scenes,
+    shapes2d,
+    train,
+)
 from shape3d_amodal.errors import AmodalError, MissingBackendError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -41,8 +55,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "meshes": meshes.meshes,
     "scenes": scenes.scenes,
     "nmr": nmr.nmr,
+    "shapes2d": shapes2d.shapes2d,
     "train": train.train,
     "complete": complete.complete,
+    "predict": predict.predict,
     "render": render.render,
     "evaluate": evaluate.evaluate,
     "benchmark": benchmark.benchmark,

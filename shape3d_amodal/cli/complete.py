@@ -17,7 +17,7 @@ def complete(
     prior: Literal["learned", "bank"] = "learned",
     weights: str | None = None,
     meshes: str | None = None,
-    fit_steps: int = 0,
+    fit_steps: int | None = None,
     refine: Literal["full", "2d", "visible-union", "none"] | None = None,
     gap_px: int = 0,
     depth_order: bool = True,
@@ -36,7 +36,8 @@ def complete(
             of any category.
         weights: name of shipped weights, or a folder of weights; open13 where networks are needed.
         meshes: for the bank, a folder <category>/.../<mesh>.obj (.ply, .off, .glb, .npz), y up, or open13:train.
-        fit_steps: gradient steps that fit shape and viewpoint to each object; 30 is a good number, 0 is fastest.
+        fit_steps: gradient steps that fit shapes and viewpoints to each object; 30 is a good number, 0 is fastest; by
+            default as many as the weights were trained with, 0 for a bank.
         refine: full (the learned prior's default), or 2d (without the rendered silhouette, for weights of the stage
             completion2d), or visible-union (silhouette joined with the visible mask, the bank's default), or none (bare
             silhouette).
@@ -57,7 +58,7 @@ def complete(
     from shape3d_amodal.data.occlusion import without_hidden
     from shape3d_amodal.visualization.export import write_glb
 
-    pipeline = _pipeline(prior, weights, meshes, device=device, refine=refine, gap_px=gap_px)
+    pipeline = open_pipeline(prior, weights, meshes, device=device, refine=refine, gap_px=gap_px)
     dataset = without_hidden(read_dataset(annotations))
     if not depth_order:
         dataset = without_depth_order(dataset)
@@ -79,9 +80,10 @@ def complete(
     print(f"{len(results)} objects in {len(dataset.images)} images; results in {out}")
 
 
-def _pipeline(
+def open_pipeline(
     prior: str, weights: str | None, meshes: str | None, *, device: str, refine: Refine | None, gap_px: int
 ) -> ShapePriorPipeline:
+    """The pipeline that the options of a command ask for; the options are explained in ``complete``."""
     from shape3d_amodal.errors import UsageError
     from shape3d_amodal.pipeline import ShapePriorPipeline
 
