@@ -28,7 +28,7 @@ from shape3d_amodal.training.pool import PoolConfig, open_pool
 
 MIN_PIXELS = 16
 """Masks with fewer pixels are left out."""
-_VALIDATED = 512
+_VALIDATED = 256
 _SHOWN = 8
 
 

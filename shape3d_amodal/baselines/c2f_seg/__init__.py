@@ -1,0 +1,22 @@
+"""C2F-Seg: coarse-to-fine amodal segmentation with a shape prior (Gao et al., ICCV 2023).
+
+Masks are words of a learned vocabulary: an autoencoder turns a mask into a grid of tokens (``codebook``). A transformer
+sees image features, the tokens of the visible mask and those tokens of the amodal mask that are known, and fills in the
+others, the surest ones first, in three rounds (``transformer``). The decoded coarse mask is refined with image features
+(``refinement``).
+
+=====================================  ==========================================  =====================================
+the paper and its code say             here                                        why
+=====================================  ==========================================  =====================================
+256 px crops, 16 x 16 tokens           configs/kins; 64 px, 8 x 8 on open13        an hour of one core
+VQ-GAN: adversarial and VGG losses     cross-entropy                               masks have no texture
+group norm; codes start near 0         batch norm, before the codebook too;        all codes are used from the start
+                                       codes start as normal numbers
+ResNet-50 with ImageNet weights        the same network from random weights        no weights of others are shipped
+one mask rate a batch                  one a row                                   losses are means over rows
+refinement sees the coarse mask at     at each resolution                          8 x 8 pixels of a 64 px crop hold
+the tokens' resolution                                                             too little of it
+crop of twice the visible box          ``geometry.crops.instance_window``          the same for all methods
+Gumbel noise from one generator        from (seed, image)                          results depend on nothing else
+=====================================  ==========================================  =====================================
+"""

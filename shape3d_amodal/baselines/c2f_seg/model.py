@@ -1,0 +1,87 @@
+"""The parts together: what is learned after the codebook, and inference."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig, MaskCodebook
+from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig, ImageFeatures
+from shape3d_amodal.baselines.c2f_seg.refinement import RefinementModule
+from shape3d_amodal.baselines.c2f_seg.transformer import (
+    TRAINING_CHOICES,
+    MaskedTransformer,
+    TransformerConfig,
+    complete_tokens,
+    draw,
+    mask_tokens,
+)
+from shape3d_amodal.config import configuration
+from shape3d_amodal.structures import SupervisedCrops
+
+
+@configuration
+class C2FSegConfig:
+    """Sizes of the whole network."""
+
+    codebook: CodebookConfig = CodebookConfig()
+    """The masks' autoencoder."""
+    features: FeaturesConfig = FeaturesConfig()
+    """The image encoder."""
+    transformer: TransformerConfig = TransformerConfig()
+    """The transformer."""
+    rounds: Annotated[int, Field(ge=1)] = 3
+    """Rounds in which the tokens are found."""
+
+
+class C2FSeg(nn.Module):
+    """Colours and visible mask to the amodal mask. The codebook is fixed; it is trained before."""
+
+    def __init__(self, config: C2FSegConfig) -> None:
+        super().__init__()
+        book = config.codebook
+        self.config = config
+        self.codebook = MaskCodebook(book).requires_grad_(False)
+        self.features = ImageFeatures(config.features, book.stride)
+        widths = self.features.widths
+        self.transformer = MaskedTransformer(config.transformer, book.codes, book.grid**2, widths[3])
+        self.refinement = RefinementModule(widths)
+
+    def train(self, mode: bool = True) -> C2FSeg:
+        """As for any module, but for the codebook, whose batch statistics stay what they are."""
+        super().train(mode)
+        self.codebook.eval()
+        return self
+
+    def losses(self, batch: SupervisedCrops) -> dict[str, Tensor]:
+        """Scalars: cross-entropy of the tokens, and of the refined visible and amodal masks."""
+        crops = batch.crops
+        visible, amodal = self.codebook.tokens(crops.visible), self.codebook.tokens(batch.amodal)
+        features = self.features(crops.rgb)
+        logits = self.transformer(features[3], visible, mask_tokens(amodal, self.transformer.unknown))
+        with torch.no_grad():
+            coarse = self.codebook.mask(draw(logits, TRAINING_CHOICES)[0])
+        fine_visible, fine = self.refinement(features, coarse)
+        return {
+            "tokens": cross_entropy(logits.flatten(0, 1), amodal.flatten()),
+            "visible": binary_cross_entropy_with_logits(fine_visible, crops.visible),
+            "amodal": binary_cross_entropy_with_logits(fine, batch.amodal),
+        }
+
+    def complete(self, rgb: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The coarse and the refined amodal mask, [N,S,S] in 0..1 each.
+
+        Args:
+            rgb: [N,3,S,S] in 0..1.
+            visible: [N,S,S] in 0..1.
+            generator: of the random numbers, on the CPU.
+        """
+        features = self.features(rgb)
+        seen = self.codebook.tokens(visible)
+        tokens = complete_tokens(self.transformer, features[3], seen, self.config.rounds, generator)
+        coarse = self.codebook.mask(tokens)
+        return coarse, self.refinement(features, coarse)[1].sigmoid()

@@ -1,0 +1,128 @@
+"""Tokens of the amodal mask from the image and those of the visible mask, in rounds (MaskGIT, Chang et al., 2022)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from shape3d_amodal.config import configuration
+
+LEAST_RATE = 0.5
+"""In training, at least this share of the tokens is masked."""
+TRAINING_CHOICES, CHOICES = 5, 3
+"""Tokens are drawn among so many likeliest ones."""
+TEMPERATURE = 4.5
+"""Weight of the noise in what is sure, in the beginning; it falls to 0."""
+
+
+@configuration
+class TransformerConfig:
+    """Sizes of the transformer."""
+
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 192
+    """Numbers of a position: half from the image, a quarter each from the visible and the amodal mask's token."""
+    layers: Annotated[int, Field(ge=1)] = 6
+    """Layers."""
+    heads: Annotated[int, Field(ge=1)] = 6
+    """Attention heads of each."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Share of numbers that are dropped in training."""
+
+
+class MaskedTransformer(nn.Module):
+    """A bidirectional transformer over the positions of a mask's tokens.
+
+    Args:
+        config: its sizes.
+        codes: words of the vocabulary K; K itself is the token of what is not known.
+        positions: tokens L of a mask.
+        features: channels of the image features, which have the tokens' resolution.
+    """
+
+    def __init__(self, config: TransformerConfig, codes: int, positions: int, features: int) -> None:
+        super().__init__()
+        width = config.width
+        self.image = nn.Conv2d(features, width // 2, 3, padding=1)
+        self.visible = nn.Embedding(codes, width // 4)
+        self.amodal = nn.Embedding(codes + 1, width // 4)
+        self.position = nn.Parameter(torch.zeros(positions, width))
+        layer = nn.TransformerEncoderLayer(
+            width, config.heads, 4 * width, config.dropout, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        self.head = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, codes)
+        )
+        self.unknown = codes
+        for part in (self.visible.weight, self.amodal.weight, self.position):
+            nn.init.normal_(part, std=0.02)
+
+    def forward(self, features: Tensor, visible: Tensor, amodal: Tensor) -> Tensor:
+        """Logits [N,L,K] float32 of the amodal mask's tokens.
+
+        Args:
+            features: [N,C,G,G].
+            visible: [N,L] int64.
+            amodal: [N,L] int64, ``unknown`` where it is asked for.
+        """
+        image = self.image(features).flatten(2).transpose(1, 2)
+        x = torch.cat([image, self.visible(visible).to(image), self.amodal(amodal).to(image)], dim=2) + self.position
+        logits: Tensor = self.head(self.layers(x)).float()
+        return logits
+
+
+def cosine(share: float) -> float:
+    """The share of tokens that are unknown after ``share`` of the rounds."""
+    return math.cos(share * math.pi / 2)
+
+
+def unknown_after(round_: int, rounds: int, positions: int) -> int:
+    """How many of ``positions`` tokens are unknown after the 0-based ``round_``: none after the last, else some."""
+    if round_ == rounds - 1:
+        return 0
+    return max(1, math.floor(positions * cosine((round_ + 1) / rounds)))
+
+
+def mask_tokens(tokens: Tensor, unknown: int) -> Tensor:
+    """``tokens`` [N,L] with a random share of each row replaced by ``unknown``; the share is one of the schedule's."""
+    count, positions = tokens.shape
+    shares = torch.cos(torch.rand(count, 1, device=tokens.device) * math.pi / 2).clamp(min=LEAST_RATE)
+    order = torch.rand(count, positions, device=tokens.device).argsort(dim=1).argsort(dim=1)
+    return torch.where(order < (shares * positions).floor(), unknown, tokens)
+
+
+def draw(logits: Tensor, choices: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """One token [N,L] for each row of logits [N,L,K], drawn among the likeliest ones, and its probability [N,L]."""
+    values, places = logits.topk(min(choices, logits.shape[-1]), dim=-1)
+    probability = values.softmax(dim=-1)
+    drawn = torch.multinomial(probability.flatten(0, 1), 1, generator=generator).view(*logits.shape[:2], 1)
+    return places.gather(-1, drawn)[..., 0], probability.gather(-1, drawn)[..., 0]
+
+
+def complete_tokens(
+    network: MaskedTransformer, features: Tensor, visible: Tensor, rounds: int, generator: torch.Generator
+) -> Tensor:
+    """The amodal mask's tokens [N,L]: in each round all unknown ones are drawn, and the surest of these are kept.
+
+    Args:
+        features, visible: as for ``MaskedTransformer``.
+        rounds: number of rounds T.
+        generator: of the random numbers, on the CPU.
+    """
+    tokens = torch.full_like(visible, network.unknown)
+    drawn = tokens
+    for i in range(rounds):
+        unknown = tokens == network.unknown
+        found, probability = draw(network(features, visible, tokens).cpu(), CHOICES, generator)
+        drawn = torch.where(unknown, found.to(tokens.device), tokens)
+        uniform = torch.rand(probability.shape, generator=generator).clamp(1e-9, 1 - 1e-7)
+        noise = -torch.log(-torch.log(uniform))
+        sureness = probability.log() + TEMPERATURE * (1 - (i + 1) / rounds) * noise
+        sureness = sureness.to(tokens.device).masked_fill(~unknown, math.inf)
+        rank = sureness.argsort(dim=1).argsort(dim=1)
+        tokens = torch.where(rank < unknown_after(i, rounds, visible.shape[1]), network.unknown, drawn)
+    return drawn

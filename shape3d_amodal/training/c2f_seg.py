@@ -1,0 +1,255 @@
+"""The two trainings of C2F-Seg: the masks' codebook, then all the rest on top of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig, MaskCodebook
+from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig
+from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
+from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig
+from shape3d_amodal.baselines.pretrained import load_network
+from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.data.scene_crops import SceneCropsConfig
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.refinement.regions import compose
+from shape3d_amodal.structures import SupervisedCrops
+from shape3d_amodal.training.annotated_crops import AnnotatedCrops, AnnotatedCropsConfig, CropSource
+from shape3d_amodal.training.augmentation import augment
+from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.training.pictures import crop_grid, spread_rows
+from shape3d_amodal.training.pool import PoolConfig, open_pool
+
+_VALIDATED = 256
+_BATCH = 32
+
+
+@configuration
+class CropsConfig:
+    """Where crops come from."""
+
+    pool: PoolConfig = PoolConfig()
+    """Crops of scenes."""
+    annotated: AnnotatedCropsConfig | None = None
+    """Annotated images, to be taken instead."""
+
+
+VALIDATION = CropsConfig(pool=PoolConfig(crops=SceneCropsConfig(meshes="open13:val", seed=2), scenes=300))
+
+
+@configuration
+class CodebookTraining(TrainingConfig):
+    """The training of the codebook, from amodal and visible masks."""
+
+    stage: Literal["c2f_codebook"]
+    """c2f_codebook."""
+    model: CodebookConfig = CodebookConfig()
+    """The autoencoder."""
+    train: CropsConfig = CropsConfig()
+    """The crops whose masks are learned."""
+    validation: CropsConfig = VALIDATION
+    """Other crops."""
+    loop: LoopConfig = LoopConfig()
+    """The training loop."""
+
+    def task(self, cache: Path, *, workers: int) -> CodebookTask:
+        """
+        Raises:
+            DataError, UsageError: the crops cannot be used.
+        """
+        torch.manual_seed(self.loop.seed)
+        crops = [open_crops(one, self.model.size, cache, workers=workers) for one in (self.train, self.validation)]
+        return CodebookTask(self, *crops)
+
+    def smaller(self) -> CodebookTraining:
+        return replace(self, train=_few(self.train), validation=_few(self.validation))
+
+    def weights_config(self) -> str:
+        return dump_config(self.model)
+
+
+@configuration
+class C2FSegTraining(TrainingConfig):
+    """The training of image encoder, transformer and refinement."""
+
+    stage: Literal["c2f_seg"]
+    """c2f_seg."""
+    codebook: str | None = None
+    """Folder of weights that c2f_codebook left; without one the masks' tokens mean nothing, which serves dry runs."""
+    features: FeaturesConfig = FeaturesConfig()
+    """The image encoder."""
+    transformer: TransformerConfig = TransformerConfig()
+    """The transformer."""
+    rounds: Annotated[int, Field(ge=1)] = 3
+    """Rounds in which the tokens are found at inference."""
+    train: CropsConfig = CropsConfig()
+    """Training crops."""
+    validation: CropsConfig = VALIDATION
+    """Other crops."""
+    hidden_share: Annotated[float, Field(ge=0, le=1)] = 0.85
+    """Share of the samples that have a hidden part."""
+    loop: LoopConfig = LoopConfig()
+    """The training loop."""
+
+    def task(self, cache: Path, *, workers: int) -> C2FSegTask:
+        """
+        Raises:
+            WeightsError: those of the codebook cannot be used.
+            DataError, UsageError: the crops cannot be used.
+        """
+        torch.manual_seed(self.loop.seed)
+        codebook = MaskCodebook(CodebookConfig())
+        if self.codebook is not None:
+            codebook = load_network(self.codebook, CodebookConfig, MaskCodebook)[0]
+        size = codebook.config.size
+        crops = [open_crops(one, size, cache, workers=workers) for one in (self.train, self.validation)]
+        return C2FSegTask(self, codebook, *crops)
+
+    def smaller(self) -> C2FSegTraining:
+        return replace(self, train=_few(self.train), validation=_few(self.validation))
+
+    def weights_config(self) -> str:
+        book = CodebookConfig()
+        if self.codebook is not None:
+            book = load_network(self.codebook, CodebookConfig, MaskCodebook)[1]
+        return dump_config(self.model(book))
+
+    def model(self, codebook: CodebookConfig) -> C2FSegConfig:
+        """The whole network's sizes."""
+        return C2FSegConfig(codebook=codebook, features=self.features, transformer=self.transformer, rounds=self.rounds)
+
+
+def open_crops(config: CropsConfig, size: int, cache: Path, *, workers: int) -> CropSource:
+    """The crops that ``config`` names.
+
+    Raises:
+        DataError: they cannot be read.
+        UsageError: they are of another size.
+    """
+    if config.annotated is not None:
+        return AnnotatedCrops(config.annotated, size)
+    if config.pool.crops.size != size:
+        problem = f"expected {size}, the side of the codebook's crops, got {config.pool.crops.size}"
+        raise UsageError(f"pool.crops.size: {problem}")
+    return open_pool(config.pool, cache, workers=workers)
+
+
+class CodebookTask(Task):
+    """Give back masks from their tokens."""
+
+    def __init__(self, config: CodebookTraining, train: CropSource, validation: CropSource) -> None:
+        self.name = config.stage
+        self.train, self.validation = train, validation
+        self.network = MaskCodebook(config.model)
+
+    def modules(self) -> nn.Module:
+        return self.network
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:  # noqa: ARG002
+        """Masks [size,S,S]: amodal ones, and for a quarter of the rows visible ones."""
+        rows = generator.integers(len(self.train.hidden), size=size)
+        crops = augment(self.train.supervised(rows), generator)
+        visible = torch.from_numpy(generator.random(size) < 0.25)
+        return torch.where(visible[:, None, None], crops.crops.visible, crops.amodal), [f"crop {row}" for row in rows]
+
+    def losses(self, batch: Tensor, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        return self.network.losses(batch)
+
+    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """IoU of masks and what their tokens give back, and the share of codes that are used, in percent."""
+        device = self.network.codes.device
+        ious, used = [], []
+        for rows in _batches(len(self.validation.hidden)):
+            mask = self.validation.supervised(rows).amodal.to(device)
+            tokens = self.network.tokens(mask)
+            ious.append(_iou(self.network.mask(tokens) > 0.5, mask > 0.5))
+            used.append(tokens.flatten())
+        share = len(torch.cat(used).unique()) / len(self.network.codes)
+        return {"reconstruction_iou": 100 * float(torch.cat(ious).mean()), "codes_used": 100 * share}
+
+    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+        """Masks and what their tokens give back."""
+        rows = spread_rows(self.validation.hidden)
+        if not len(rows):
+            return {}
+        batch = self.validation.supervised(rows).to(self.network.codes.device)
+        back = self.network.mask(self.network.tokens(batch.amodal))
+        return {"samples": crop_grid(batch.crops, {"truth": batch.amodal, "back": back})}
+
+
+class C2FSegTask(Task):
+    """Find the tokens of amodal masks, and refine what they say."""
+
+    def __init__(
+        self, config: C2FSegTraining, codebook: MaskCodebook, train: CropSource, validation: CropSource
+    ) -> None:
+        self.name = config.stage
+        self.config = config
+        self.train, self.validation = train, validation
+        self.network = C2FSeg(config.model(codebook.config))
+        self.network.codebook.load_state_dict(codebook.state_dict())
+        self._partly_hidden = np.flatnonzero(np.asarray(train.hidden) > 0.02)
+        if not len(self._partly_hidden):
+            raise UsageError(
+                f"train: expected crops with a hidden part, none of {len(train.hidden)} has one; make more"
+            )
+
+    def modules(self) -> nn.Module:
+        return self.network
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[SupervisedCrops, list[str]]:  # noqa: ARG002
+        anything = generator.integers(len(self.train.hidden), size=size)
+        hidden = self._partly_hidden[generator.integers(len(self._partly_hidden), size=size)]
+        rows = np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
+        return augment(self.train.supervised(rows), generator), [f"crop {row}" for row in rows]
+
+    def losses(self, batch: SupervisedCrops, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        return self.network.losses(batch)
+
+    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """IoU and occluded IoU of the coarse and the refined mask, in percent, over what is over 10 % hidden."""
+        hidden = np.flatnonzero(np.asarray(self.validation.hidden) > 0.1)
+        sums: dict[str, list[Tensor]] = {}
+        for places in _batches(len(hidden)):
+            batch = self.validation.supervised(hidden[places]).to(self.network.codebook.codes.device)
+            seen, truth = batch.crops.visible > 0.5, batch.amodal > 0.5
+            for name, mask in self._masks(batch).items():
+                found = compose(mask, batch.crops.visible, batch.crops.occluder) > 0.5
+                sums.setdefault(f"{name}_iou", []).append(_iou(found, truth))
+                sums.setdefault(f"{name}_occluded_iou", []).append(_iou(found & ~seen, truth & ~seen))
+        return {name: 100 * float(torch.cat(parts).mean()) for name, parts in sums.items()}
+
+    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+        """Picture, given masks, coarse and refined mask, true mask."""
+        rows = spread_rows(self.validation.hidden)
+        if not len(rows):
+            return {}
+        batch = self.validation.supervised(rows).to(self.network.codebook.codes.device)
+        return {"samples": crop_grid(batch.crops, {**self._masks(batch), "truth": batch.amodal})}
+
+    def _masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(self.config.loop.seed)
+        coarse, fine = self.network.complete(batch.crops.rgb, batch.crops.visible, generator)
+        return {"coarse": coarse, "final": fine}
+
+
+def _batches(count: int) -> list[NDArray[np.int64]]:
+    """Up to ``_VALIDATED`` of ``count`` rows, evenly spread, in batches."""
+    rows = np.unique(np.linspace(0, count - 1, min(count, _VALIDATED)).round().astype(np.int64))
+    return [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+
+
+def _iou(a: Tensor, b: Tensor) -> Tensor:
+    return (a & b).sum(dim=(1, 2)) / (a | b).sum(dim=(1, 2)).clamp(min=1)
+
+
+def _few(crops: CropsConfig) -> CropsConfig:
+    return replace(crops, pool=replace(crops.pool, scenes=min(crops.pool.scenes, 16)))
