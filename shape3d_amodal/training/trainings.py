@@ -22,7 +22,10 @@ _TRAININGS: dict[str, tuple[str, str]] = {
     "known_cameras": ("nmr", "NmrConfig"),
     "layered_embeddings": ("layered", "LayeredTraining"),
     "pcnet_m": ("pcnet_m", "PcnetMTraining"),
+    "c2f_codebook": ("c2f_seg", "CodebookTraining"),
+    "c2f_seg": ("c2f_seg", "C2FSegTraining"),
     "rcnn": ("rcnn", "RcnnTraining"),
+    "vrsp_shapes": ("vrsp_shapes", "VrspShapesTraining"),
 }
 """Module of this room, and class in it, by stage."""
 
