@@ -107,8 +107,8 @@ class PipelineMethod:
         return [to_result(record, instance, one, self._save(record, instance, one)) for instance, one in objects]
 
     def _save(self, record: AmodalImage, instance: AmodalInstance, one: CompletedObject) -> str | None:
-        """Write the object's mesh; its name, or None where no meshes are asked for."""
-        if self.meshes is None:
+        """Write the object's mesh; its name, or None where none is asked for or there is none."""
+        if self.meshes is None or not len(one.faces):
             return None
         name = f"{record.id}_{instance.id}.obj"
         write_atomic(self.meshes / name, obj_text(one.verts, one.faces).encode())
@@ -156,6 +156,6 @@ def to_result(
         annotation_id=instance.id,
         visible=instance.visible,
         occluded=masks.encode(one.amodal & ~one.visible),
-        viewpoint=one.viewpoint,
+        viewpoint=one.viewpoint or None,
         mesh=mesh,
     )

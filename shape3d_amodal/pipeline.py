@@ -9,7 +9,7 @@ or, with known shapes in place of learned ones, ``ShapePriorPipeline.from_meshes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,9 +26,10 @@ from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.geometry.crops import paste
 from shape3d_amodal.reconstruction.bank import ShapeBank
 from shape3d_amodal.refinement.fit import FitConfig
+from shape3d_amodal.refinement.network import PriorName
 from shape3d_amodal.refinement.priors import BankPrior, LearnedPrior, Prior
 from shape3d_amodal.refinement.regions import close_gaps, compose
-from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig
+from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig, best_of, no_estimate
 from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, InstanceCrops, Viewpoint
 from shape3d_amodal.weights import MANIFEST, load_weights, save_weights
 
@@ -50,8 +51,9 @@ class CompletedObject:
         amodal: [H,W] bool, the whole mask; it contains ``visible``.
         visible: [H,W] bool, as given.
         silhouette: [H,W] bool, the rendered mesh before refinement.
-        verts: [V,3] float32 and faces: [F,3] int64, the reconstructed mesh in the object frame.
-        viewpoint: azimuth_deg, elevation_deg, roll_deg, scale and offset (crop NDC) of the camera in ``window``.
+        verts: [V,3] float32 and faces: [F,3] int64, the reconstructed mesh in the object frame; empty without a prior.
+        viewpoint: azimuth_deg, elevation_deg, roll_deg, scale and offset (crop NDC) of the camera in ``window``; empty
+            without a prior.
         window: [4] float32, the crop in image pixels.
         score: 0..1, how well the silhouette explains the certain pixels.
     """
@@ -77,12 +79,12 @@ class ShapePriorPipeline:
 
     Args:
         model: the networks, on the device where they shall run; None for a bank of shapes without networks.
-        prior: where silhouettes come from; by default the model's own networks.
+        priors: where silhouettes come from, by name; by default those that the model's refinement has learned to use.
         fit: the fit of the model's own prior; its ``steps`` is the default that ``complete`` may override, for every
-            prior.
-        refine: ``full``; or ``2d``, the refinement without the silhouette (for weights of the stage completion2d); or
-            ``visible-union``, the silhouette joined with the visible mask and cut to the possible pixels; or ``none``,
-            the bare silhouette.
+            prior; by default the model's own number.
+        refine: ``full``; or ``2d``, the refinement without silhouettes (for weights of the stage completion2d), which
+            makes no meshes; or ``visible-union``, the silhouette joined with the visible mask and cut to the possible
+            pixels; or ``none``, the bare silhouette.
         gap_px: width in image pixels of gaps between predicted masks that are closed; 0 for exact masks.
 
     Raises:
@@ -93,7 +95,7 @@ class ShapePriorPipeline:
         self,
         model: AmodalModel | None,
         *,
-        prior: Prior | None = None,
+        priors: Mapping[PriorName, Prior] | None = None,
         fit: FitConfig | None = None,
         refine: Refine = "full",
         gap_px: int = 0,
@@ -103,8 +105,8 @@ class ShapePriorPipeline:
         if model is None and refine in ("full", "2d"):
             raise UsageError(f"refine: {refine} needs the networks of trained weights; use visible-union or none")
         self.model = None if model is None else model.eval()
-        self.fit = fit or FitConfig(steps=0)
-        self.prior = prior or self._learned()
+        self.fit = fit or FitConfig(steps=0 if model is None else model.config.fit_steps)
+        self.priors = dict(_own_priors(model, self.fit) if priors is None else priors)
         self.refine: Refine = refine
         self.gap_px = gap_px
 
@@ -114,14 +116,22 @@ class ShapePriorPipeline:
         name_or_folder: str | Path = "open13",
         *,
         device: str = "cpu",
+        priors: Sequence[PriorName] | None = None,
         fit: FitConfig | None = None,
         refine: Refine = "full",
         gap_px: int = 0,
     ) -> ShapePriorPipeline:
         """Load shipped weights by name, or a folder that ``save_pretrained`` or a training wrote.
 
+        Args:
+            name_or_folder: such as open13.
+            device: cpu, cuda or cuda:N.
+            priors: which priors to ask; by default those that the weights' refinement has learned to use.
+            fit, refine, gap_px: as for the class.
+
         Raises:
             WeightsError: they are missing, damaged, or do not fit their own configuration.
+            DataError: the meshes of the bank that they were trained with are not there.
             UsageError, MissingBackendError: there is no device of that name, or not on this machine.
         """
         folder = weights_folder(name_or_folder)
@@ -133,7 +143,9 @@ class ShapePriorPipeline:
         except RuntimeError as error:
             first = str(error).splitlines()[-1].strip()
             raise WeightsError(f"the tensors do not fit the configuration beside them: {first}", file=folder) from error
-        return cls(model.to(_device(device)), fit=fit, refine=refine, gap_px=gap_px)
+        model = model.to(_device(device))
+        fit = fit or FitConfig(steps=config.fit_steps)
+        return cls(model, priors=_own_priors(model, fit, priors), fit=fit, refine=refine, gap_px=gap_px)
 
     @classmethod
     def from_meshes(
@@ -150,7 +162,8 @@ class ShapePriorPipeline:
 
         Args:
             meshes: a folder of meshes by category, or another mesh source (``data.meshes.mesh_source``).
-            weights: as for ``from_pretrained``; needed for ``refine`` full, which then sees the bank's silhouettes.
+            weights: as for ``from_pretrained``; needed for ``refine`` full, which then sees these shapes' silhouettes
+                in place of those of its own bank.
             fit_steps: steps of the fit at test time, where ``complete`` is not told another number.
 
         Raises:
@@ -159,8 +172,12 @@ class ShapePriorPipeline:
         place = _device(device)
         model = None if weights is None else cls.from_pretrained(weights, device=device).model
         names = None if model is None else model.config.categories
-        prior = BankPrior(ShapeBank(mesh_source(str(meshes))), names, device=place)
-        return cls(model, prior=prior, fit=FitConfig(steps=fit_steps), refine=refine, gap_px=gap_px)
+        fit = FitConfig(steps=fit_steps)
+        priors: dict[PriorName, Prior] = {}
+        if model is not None and refine == "full" and "learned" in model.config.refinement.priors:
+            priors["learned"] = LearnedPrior(model, fit)
+        priors["bank"] = BankPrior(ShapeBank(mesh_source(str(meshes))), names, device=place)
+        return cls(model, priors=priors, fit=fit, refine=refine, gap_px=gap_px)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.yaml``, ``model.safetensors`` and ``sha256``.
@@ -175,7 +192,8 @@ class ShapePriorPipeline:
     @property
     def categories(self) -> tuple[str, ...]:
         """Names of what can be completed."""
-        return self.prior.known
+        first, *others = self.priors.values()
+        return tuple(name for name in first.known if all(name in other.known for other in others))
 
     @property
     def parameters(self) -> int:
@@ -183,14 +201,14 @@ class ShapePriorPipeline:
         modules: list[torch.nn.Module] = []
         if self.model is not None and self.refine in ("full", "2d"):
             modules.append(self.model.refinement)
-        if isinstance(self.prior, LearnedPrior) and self.refine != "2d":
-            modules.append(self.prior.model.prior)
+        if self.refine != "2d":
+            modules += [prior.model.prior for prior in self.priors.values() if isinstance(prior, LearnedPrior)]
         return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
-    def _learned(self) -> Prior:
-        if self.model is None:
-            raise UsageError("expected networks or a prior, got neither")
-        return LearnedPrior(self.model, self.fit)
+    @property
+    def _prior(self) -> Prior:
+        """One of the priors: they all count the same categories, on the same device."""
+        return next(iter(self.priors.values()))
 
     def crops(
         self,
@@ -207,7 +225,7 @@ class ShapePriorPipeline:
         """
         hiding = occluders(visible, depth_order or [None] * len(visible), cluster)
         places = [i for i, category in enumerate(categories) if category != OCCLUDER]
-        indices = [self.prior.categories.index(categories[i]) for i in places]
+        indices = [self._prior.categories.index(categories[i]) for i in places]
         masks, hiding = [visible[i] for i in places], [hiding[i] for i in places]
         if self.gap_px > 0:
             hiding = [_closed(seen, mask, self.gap_px) for seen, mask in zip(masks, hiding, strict=True)]
@@ -217,17 +235,18 @@ class ShapePriorPipeline:
     @torch.no_grad()
     def predict(self, crops: InstanceCrops, fit_steps: int | None = None) -> AmodalPrediction:
         """Stages 2 to 5 on N crops, in batches."""
-        crops = crops.to(self.prior.device)
+        crops = crops.to(self._prior.device)
         parts = [self._predict(crops[i : i + _BATCH], fit_steps) for i in range(0, len(crops), _BATCH)]
         return AmodalPrediction.join(parts)
 
     def _predict(self, crops: InstanceCrops, fit_steps: int | None) -> AmodalPrediction:
-        coarse = self.prior.estimate(crops, self.fit.steps if fit_steps is None else fit_steps)
+        steps = self.fit.steps if fit_steps is None else fit_steps
+        estimates = {} if self.refine == "2d" else {k: prior.estimate(crops, steps) for k, prior in self.priors.items()}
+        coarse = best_of(list(estimates.values())) if estimates else no_estimate(crops)
         probability = coarse.silhouette
-        if self.refine == "full" and self.model is not None:
-            probability = self.model.refinement(crops, coarse.silhouette, coarse.fit).sigmoid()
-        elif self.refine == "2d" and self.model is not None:
-            probability = self.model.refinement(crops, None, None).sigmoid()
+        if self.refine in ("full", "2d") and self.model is not None:
+            shown = {name: estimate.evidence for name, estimate in estimates.items()}
+            probability = self.model.refine(crops, shown).sigmoid()
         if self.refine != "none":
             probability = compose(probability, crops.visible, crops.occluder)
         return AmodalPrediction(
@@ -297,12 +316,31 @@ class ShapePriorPipeline:
                     silhouette=silhouette,
                     verts=verts,
                     faces=faces,
-                    viewpoint=_viewpoint_dict(prediction.viewpoint, i),
+                    viewpoint=_viewpoint_dict(prediction.viewpoint, i) if len(verts) else {},
                     window=window.numpy(),
                     score=float(prediction.score[i]),
                 )
             )
         return result
+
+
+def _own_priors(
+    model: AmodalModel | None, fit: FitConfig, names: Sequence[PriorName] | None = None
+) -> dict[PriorName, Prior]:
+    """The priors ``names`` of ``model``; by default those that its refinement has learned to use, or the networks."""
+    if model is None:
+        raise UsageError("expected networks or a prior, got neither")
+    config = model.config
+    priors: dict[PriorName, Prior] = {}
+    for name in names or config.refinement.priors or ("learned",):
+        if name == "learned":
+            priors[name] = LearnedPrior(model, fit)
+        elif config.meshes is None:
+            raise UsageError("priors: these weights know no bank; give the meshes of one, or ask for learned")
+        else:
+            bank = ShapeBank(mesh_source(config.meshes))
+            priors[name] = BankPrior(bank, config.categories, device=next(model.parameters()).device)
+    return priors
 
 
 def weights_folder(name_or_folder: str | Path) -> Path:
@@ -344,6 +382,8 @@ def _closed(visible: Mask, hiding: Mask, gap_px: int) -> Mask:
 def _unpadded(verts: Tensor, faces: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """A mesh without the rows that fill it up to the largest mesh of its batch."""
     kept = faces[faces[:, 0] != faces[:, 1]]
+    if not len(kept):
+        return verts[:0].numpy(), kept.numpy()
     return verts[: int(kept.max()) + 1].numpy(), kept.numpy()
 
 

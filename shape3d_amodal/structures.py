@@ -280,15 +280,19 @@ class AmodalPrediction(TensorBatch):
     @classmethod
     def join(cls, parts: Sequence[AmodalPrediction]) -> AmodalPrediction:
         """The rows of all parts (at least one) one after another, their meshes filled up to the largest."""
-        from torch.nn.functional import pad
+        return super().join(even_meshes(parts))
 
-        verts, faces = (max(getattr(part, name).shape[1] for part in parts) for name in ("verts", "faces"))
-        even = [
-            replace(
-                part,
-                verts=pad(part.verts, (0, 0, 0, verts - part.verts.shape[1])),
-                faces=pad(part.faces, (0, 0, 0, faces - part.faces.shape[1])),
-            )
-            for part in parts
-        ]
-        return super().join(even)
+
+def even_meshes(parts: Sequence[Batch]) -> list[Batch]:
+    """Batches with ``verts`` [N,V,3] and ``faces`` [N,F,3], filled up with zeros to the largest V and F among them."""
+    from torch.nn.functional import pad
+
+    verts, faces = (max(getattr(part, name).shape[1] for part in parts) for name in ("verts", "faces"))
+
+    def filled(tensor: Tensor, length: int) -> Tensor:
+        return pad(tensor, (0, 0, 0, length - tensor.shape[1]))
+
+    return [
+        replace(part, verts=filled(part.verts, verts), faces=filled(part.faces, faces))  # type: ignore[attr-defined,type-var]
+        for part in parts
+    ]

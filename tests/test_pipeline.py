@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_model
+from boxes import BoxMeshes
+from tiny import tiny_config, tiny_model
 
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.pipeline import ShapePriorPipeline
+from shape3d_amodal.reconstruction.bank import BankConfig, ShapeBank
+from shape3d_amodal.refinement.priors import BankPrior, LearnedPrior
+from shape3d_amodal.refinement.stage import AmodalModel
 from shape3d_amodal.structures import OCCLUDER
 from shape3d_amodal.weights import save_weights
 
@@ -91,12 +97,58 @@ def test_refine_modes(pipeline: ShapePriorPipeline) -> None:
     flat = ShapePriorPipeline(pipeline.model, refine="2d")
     (without_prior,) = flat.complete(picture(), [CHAIR, TABLE], ["chair", OCCLUDER])
     assert without_prior.amodal[CHAIR].all()
+    assert len(without_prior.verts) == len(without_prior.faces) == 0 and without_prior.viewpoint == {}
     assert not without_prior.amodal[~(CHAIR | TABLE)].any()
     (none,) = bare.complete(picture(), [CHAIR, TABLE], ["chair", OCCLUDER])
     (joined,) = union.complete(picture(), [CHAIR, TABLE], ["chair", OCCLUDER])
     assert (none.amodal == none.silhouette).all()
     assert joined.amodal[CHAIR].all()
     assert not joined.amodal[~(CHAIR | TABLE)].any()
+
+
+def test_two_priors_are_shown_together_and_the_better_one_gives_the_mesh(boxes: BoxMeshes) -> None:
+    config = tiny_config()
+    torch.manual_seed(0)
+    model = AmodalModel(replace(config, refinement=replace(config.refinement, priors=("bank", "learned"))))
+    bank = BankPrior(ShapeBank(boxes, BankConfig(azimuths=4, elevations_deg=(20.0,))), config.categories)
+    pipeline = ShapePriorPipeline(model, priors={"learned": LearnedPrior(model), "bank": bank})
+    assert pipeline.categories == bank.known
+    crops, _, _ = pipeline.crops(picture(), [CHAIR, TABLE], ["chair", "table"])
+    shown: list[list[torch.Tensor]] = []
+    model.refinement.register_forward_pre_hook(lambda _, given: shown.append(given[1:]))
+    prediction = pipeline.predict(crops)
+    estimates = [bank.estimate(crops, 0), LearnedPrior(model).estimate(crops, 0)]
+    (silhouettes, fits) = shown[0]
+    for i, estimate in enumerate(estimates):
+        torch.testing.assert_close(silhouettes[i], estimate.silhouette)
+        torch.testing.assert_close(fits[i], estimate.fit)
+    better = torch.stack([estimate.fit for estimate in estimates]).argmax(dim=0).tolist()
+    for row, which in enumerate(better):
+        own = estimates[which]
+        torch.testing.assert_close(prediction.score[row], own.fit[row])
+        torch.testing.assert_close(prediction.verts[row, : own.verts.shape[1]], own.verts[row])
+        assert prediction.verts[row, own.verts.shape[1] :].abs().sum() == 0
+    assert 0 in better, "boxes explain rectangles"
+
+
+def test_weights_without_a_bank_have_none(pipeline: ShapePriorPipeline, tmp_path) -> None:
+    pipeline.save_pretrained(tmp_path / "weights")
+    with pytest.raises(UsageError, match="priors: these weights know no bank"):
+        ShapePriorPipeline.from_pretrained(tmp_path / "weights", priors=["bank"])
+
+
+def test_weights_bring_their_bank_and_their_fit(boxes: BoxMeshes, box_folder, tmp_path) -> None:
+    config = tiny_config()
+    refinement = replace(config.refinement, priors=("learned", "bank"))
+    config = replace(config, refinement=refinement, meshes=str(box_folder), fit_steps=3)
+    ShapePriorPipeline(AmodalModel(config), priors={}).save_pretrained(tmp_path / "weights")
+    again = ShapePriorPipeline.from_pretrained(tmp_path / "weights")
+    assert list(again.priors) == ["learned", "bank"]
+    assert again.fit.steps == 3
+    assert set(again.categories) == {boxes.category(name) for name in boxes.names}
+    (chair,) = again.complete(picture(), [CHAIR, TABLE], ["chair", OCCLUDER])
+    assert chair.amodal[CHAIR].all() and len(chair.faces) > 0
+    assert list(ShapePriorPipeline.from_pretrained(tmp_path / "weights", priors=["bank"]).priors) == ["bank"]
 
 
 def test_results_do_not_depend_on_what_else_is_in_the_batch(pipeline: ShapePriorPipeline) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from shape3d_amodal.config import configuration
 from shape3d_amodal.reconstruction.losses import certain_iou
 from shape3d_amodal.refinement.network import PriorName, RefinementConfig, RefinementNetwork
-from shape3d_amodal.structures import InstanceCrops, Viewpoint
+from shape3d_amodal.structures import InstanceCrops, TensorBatch, Viewpoint, even_meshes
 from shape3d_amodal.viewpoint.prior import ShapePrior, ShapePriorConfig
 
 
@@ -36,7 +36,7 @@ class AmodalModelConfig:
 
 
 @dataclass(frozen=True)
-class CoarseEstimate:
+class CoarseEstimate(TensorBatch):
     """What a prior says of N crops.
 
     Attributes:
@@ -57,6 +57,26 @@ class CoarseEstimate:
     def evidence(self) -> tuple[Tensor, Tensor]:
         """What the refinement sees of it: silhouette and fit."""
         return self.silhouette, self.fit
+
+    @classmethod
+    def join(cls, parts: Sequence[CoarseEstimate]) -> CoarseEstimate:
+        """The rows of all parts (at least one) one after another, their meshes filled up to the largest."""
+        return super().join(even_meshes(parts))
+
+
+def best_of(estimates: Sequence[CoarseEstimate]) -> CoarseEstimate:
+    """Of several priors' estimates (at least one) of the same N crops, for each crop the one with the best fit."""
+    chosen = torch.stack([estimate.fit for estimate in estimates], dim=1).argmax(dim=1)  # [N], which estimate
+    count = len(chosen)
+    return CoarseEstimate.join(estimates)[chosen * count + torch.arange(count, device=chosen.device)]
+
+
+def no_estimate(crops: InstanceCrops) -> CoarseEstimate:
+    """What is known of N crops where no prior is asked: empty meshes and silhouettes."""
+    zero = torch.zeros_like(crops.visible[:, 0, 0])
+    verts = zero[:, None, None].expand(-1, 1, 3)
+    viewpoint = Viewpoint(zero, zero, zero, zero + 1, torch.stack([zero, zero], dim=1))
+    return CoarseEstimate(verts, torch.zeros_like(verts, dtype=torch.int64), viewpoint, crops.visible * 0, zero)
 
 
 class AmodalModel(nn.Module):

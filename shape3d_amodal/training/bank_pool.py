@@ -27,10 +27,12 @@ from shape3d_amodal.data.scene_crops import CropArrays
 from shape3d_amodal.data.workers import spread
 from shape3d_amodal.reconstruction.bank import BankConfig, ShapeBank
 from shape3d_amodal.refinement.priors import BankPrior, BankPriorConfig
-from shape3d_amodal.training.pool import PoolConfig, pool_name, write_arrays
+from shape3d_amodal.training.pool import PoolConfig, pool_name, read_arrays, write_arrays
 
 BANK_VERSION = 1
 """To be raised when the same configuration gives other silhouettes."""
+PARTLY = 0.02
+"""Crops of which more than this share is hidden have a hidden part."""
 _CHUNK = 32
 
 log = logging.getLogger(__name__)
@@ -99,13 +101,7 @@ def open_bank(
             rows = np.nonzero(np.asarray(pool.hidden) > PARTLY)[0][: config.crops]
             log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
             write_arrays(_ask(config, pool, rows, workers), dump_config(config), folder)
-    return BankArrays(
-        **{field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(BankArrays)}
-    )
-
-
-PARTLY = 0.02
-"""Crops of which more than this share is hidden have a hidden part."""
+    return read_arrays(folder, BankArrays)
 
 
 def _ask(config: BankPoolConfig, pool: CropArrays, rows: NDArray[np.int64], workers: int) -> BankArrays:

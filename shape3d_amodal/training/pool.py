@@ -8,7 +8,7 @@ import logging
 import shutil
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from shape3d_amodal.errors import TrainingError
 
 SCENES_VERSION = 2
 """To be raised when the same configuration gives other crops."""
+
+Arrays = TypeVar("Arrays")
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +66,7 @@ def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
         if not folder.is_dir():
             log.info("cutting %d scenes of %s in %s", config.scenes, source, folder)
             _make(config, folder, workers)
-    return CropArrays(
-        **{field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(CropArrays)}
-    )
+    return read_arrays(folder, CropArrays)
 
 
 def pool_name(config: PoolConfig) -> str:
@@ -111,6 +111,12 @@ def write_arrays(arrays: Any, config_yaml: str, folder: Path) -> None:
         raise TrainingError(f"{problem}; free some space, or choose another --cache") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_arrays(folder: Path, kind: type[Arrays]) -> Arrays:
+    """What ``write_arrays`` wrote, memory-mapped, as the dataclass ``kind``."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # it is a dataclass
+    return kind(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
 
 
 def _join(parts: list[CropArrays]) -> CropArrays:
