@@ -118,7 +118,7 @@ class MeanShapeOptions(BuiltOptions):
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         prior = BankPrior(ShapeBank(MeanShapes(mesh_source(self.meshes))), device=device)
-        return PipelineMethod(ShapePriorPipeline(None, prior=prior, refine="visible-union"), names)
+        return PipelineMethod(ShapePriorPipeline(None, priors={"bank": prior}, refine="visible-union"), names)
 
     def inputs(self) -> tuple[str, ...]:
         return (mesh_source(self.meshes).fingerprint(),)
