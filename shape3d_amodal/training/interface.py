@@ -66,7 +66,7 @@ class LoopConfig:
 
 
 class Task(Protocol):
-    """What one stage or baseline brings to the loop. Subclass it to inherit the two empty defaults."""
+    """What one stage or baseline brings to the loop. Subclass it to inherit the defaults."""
 
     name: str
 
@@ -97,6 +97,10 @@ class Task(Protocol):
     def sample_pictures(self, step: int) -> dict[str, np.ndarray]:  # noqa: ARG002
         """Named pictures [H,W,3] uint8 after ``step`` steps, called like ``validate``."""
         return {}
+
+    def finish(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights to leave behind, from the trained ones on the CPU; called once at the end, on rank 0 alone."""
+        return weights
 
 
 class TrainingConfig(ABC):

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from torch import Tensor
+
 from shape3d_amodal.errors import TrainingError
 from shape3d_amodal.training.distributed import is_first_rank
 from shape3d_amodal.training.interface import TrainingConfig
@@ -37,13 +39,13 @@ def run_training(
     task = config.task(cache, workers=os.cpu_count() or 1)
     result = train(task, config.loop, output, resume=resume, experiment=config)
     if is_first_rank():
-        _save(output / "weights", config, result)
+        _save(output / "weights", config, task.finish(result.weights))
     return result
 
 
-def _save(folder: Path, config: TrainingConfig, result: TrainResult) -> None:
+def _save(folder: Path, config: TrainingConfig, weights: dict[str, Tensor]) -> None:
     try:
-        save_weights(folder, config.weights_config(), result.weights)
+        save_weights(folder, config.weights_config(), weights)
     except OSError as error:
         problem = f"{folder}: cannot save the weights: {error.strerror}; free some space and run the same command again"
         raise TrainingError(f"{problem} (the checkpoint is kept)") from error

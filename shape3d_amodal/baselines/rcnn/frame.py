@@ -25,6 +25,7 @@ R is the number of regions of a batch and may be 0. Boxes are (x0, y0, x1, y1) i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -194,8 +195,18 @@ class BoxHead(nn.Module, ABC):
 class SystemConfig(ABC):
     """The options of a system, and what it makes of the frame: a ``@configuration`` class."""
 
+    files: ClassVar[tuple[str, ...]] = ()
+    """Options that name files which a training starts from; they do not stand beside its weights."""
+
     @abstractmethod
     def mask_head(self, shape: FrameShape) -> MaskHead: ...
+
+    def start(self, head: MaskHead, categories: Sequence[str]) -> None:  # noqa: B027
+        """Fill what of ``head`` is trained beforehand; called once, when a training begins. By default nothing is.
+
+        Raises:
+            UsageError, WeightsError: it is missing, or does not fit.
+        """
 
     def box_head(self, shape: FrameShape) -> BoxHead:
         """By default two fully connected layers."""

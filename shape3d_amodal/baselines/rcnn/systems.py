@@ -19,6 +19,10 @@ SYSTEMS: dict[str, tuple[str, str]] = {
     "asn": ("asn", "AsnConfig"),
     "arcnn": ("arcnn", "ArcnnConfig"),
     "arcnn_add": ("arcnn", "ArcnnAddConfig"),
+    "bcnet": ("bcnet", "BcnetConfig"),
+    "vrsp": ("vrsp", "VrspConfig"),
+    "imle": ("imle", "ImleConfig"),
+    "aisformer": ("aisformer", "AisformerConfig"),
 }
 """Module of this room, and class of options in it, by system."""
 

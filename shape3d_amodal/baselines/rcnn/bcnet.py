@@ -1,0 +1,139 @@
+"""BCNet (Ke et al., CVPR 2021): two layers, one for what hides the object and one for the object itself.
+
+Each layer predicts a mask and its boundary, and in each a non-local relation lets all positions of the region look at
+one another. What the first layer knows of the occluder is added to the features that the second one sees.
+
+The public code predicts visible masks; for amodal ones the second layer learns amodal targets, which is the default
+here. The code's occluders are all other instances that reach into the box; ours leave out those known to be behind.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+from kornia.morphology import gradient
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from shape3d_amodal.baselines.rcnn.frame import (
+    FrameShape,
+    MaskHead,
+    MaskPrediction,
+    Rois,
+    RoiTargets,
+    SystemConfig,
+)
+from shape3d_amodal.baselines.rcnn.layers import conv, mask_loss, of_category, predictor, upsample
+from shape3d_amodal.config import configuration
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+@configuration
+class BcnetConfig(SystemConfig):
+    masks: Literal["amodal", "visible"] = "amodal"
+    """Which masks the second layer learns. In mode visible these stand for the amodal ones."""
+    each_category: bool = False
+    """Whether each category has masks of its own; in the public code one mask serves all."""
+    occluder_weight: Weight = 0.25
+    """Weight of the occluder's mask; the object's has 1."""
+    boundary_weight: Weight = 0.5
+    """Weight of the object's boundary. The public code adds the same cross-entropy up twice, which makes it 1."""
+    occluder_boundary_weight: Weight = 0.5
+    """Weight of the occluder's boundary."""
+
+    def mask_head(self, shape: FrameShape) -> MaskHead:
+        return BcnetHead(shape, self)
+
+
+class BcnetHead(MaskHead):
+    def __init__(self, shape: FrameShape, config: BcnetConfig) -> None:
+        super().__init__()
+        self.config = config
+        classes = shape.classes if config.each_category else 1
+        self.occluder, self.occludee = Layer(shape, classes), Layer(shape, classes)
+        same = shape.channels == shape.mask_channels
+        self.fit = nn.Identity() if same else nn.Conv2d(shape.mask_channels, shape.channels, 1)
+
+    def forward(self, rois: Rois) -> dict[str, Tensor]:
+        """The object's ``mask`` and ``boundary``, and ``occluder`` and ``occluder_boundary``: logits [R,28,28]."""
+        hiding = self.occluder.features(rois.features)
+        own = self.occludee.features(rois.features + self.fit(hiding))
+        logits = {
+            "mask": self.occludee.mask(own),
+            "occluder": self.occluder.mask(hiding),
+            "boundary": self.occludee.boundary(own),
+            "occluder_boundary": self.occluder.boundary(hiding),
+        }
+        return {name: of_category(one, rois.category) for name, one in logits.items()}
+
+    def losses(self, rois: Rois, targets: RoiTargets) -> dict[str, Tensor]:
+        """The occluder's losses are means over the regions that have an occluder."""
+        logits, config = self(rois), self.config
+        own = targets.amodal if config.masks == "amodal" else targets.visible
+        hidden = targets.occluder.flatten(1).any(dim=1)
+        hiding = targets.occluder[hidden]
+        return {
+            "mask": mask_loss(logits["mask"], own),
+            "occluder": config.occluder_weight * mask_loss(logits["occluder"][hidden], hiding),
+            "boundary": config.boundary_weight * mask_loss(logits["boundary"], boundary(own)),
+            "occluder_boundary": config.occluder_boundary_weight
+            * mask_loss(logits["occluder_boundary"][hidden], boundary(hiding)),
+        }
+
+    def predict(self, rois: Rois) -> MaskPrediction:
+        mask = self(rois)["mask"].sigmoid()
+        return MaskPrediction(mask, visible=mask if self.config.masks == "visible" else None)
+
+
+class Layer(nn.Module):
+    """Convolutions with a relation after the second one, then a mask and its boundary."""
+
+    def __init__(self, shape: FrameShape, classes: int) -> None:
+        super().__init__()
+        width = shape.mask_channels
+        self.convs = nn.ModuleList(conv(a, b) for a, b in pairwise([shape.channels] + [width] * shape.mask_convs))
+        self.relation = NonLocal(width)
+        self.mask = nn.Sequential(upsample(width, width), predictor(width, classes))
+        self.boundary = nn.Sequential(upsample(width, width), predictor(width, classes))
+
+    def features(self, features: Tensor) -> Tensor:
+        """[R,C,14,14] to [R,mask_channels,14,14]."""
+        for place, layer in enumerate(self.convs, start=1):
+            features = layer(features)
+            if place == min(2, len(self.convs)):
+                features = self.relation(features)
+        return features
+
+
+class NonLocal(nn.Module):
+    """x + BN(W softmax(q kᵀ / √C) v) over all positions, with q, k and v linear in x [R,C,h,w]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.output = (nn.Conv2d(channels, channels, 1, bias=False) for _ in range(4))
+        for layer in (self.query, self.key, self.value, self.output):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        self.norm = nn.BatchNorm2d(channels, eps=1e-4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not len(x):  # of nothing there are no batch statistics
+            return x
+        query, key, value = (one(x).flatten(2).transpose(1, 2) for one in (self.query, self.key, self.value))
+        seen = scaled_dot_product_attention(query, key, value)  # [R,hw,C]
+        related: Tensor = x + self.norm(self.output(seen.transpose(1, 2).unflatten(2, x.shape[2:])))
+        return related
+
+
+def boundary(masks: Tensor) -> Tensor:
+    """Masks [R,28,28] of 0 and 1 dilated, and those without the eroded ones: a line of two pixels, inside and outside.
+
+    Pixels have four neighbours; the border of the region is no boundary.
+    """
+    if not len(masks):
+        return masks
+    cross = torch.tensor([[0.0, 1, 0], [1, 1, 1], [0, 1, 0]], device=masks.device)
+    return gradient(masks[:, None], cross)[:, 0]

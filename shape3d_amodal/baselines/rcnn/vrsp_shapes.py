@@ -1,0 +1,105 @@
+"""The shape prior of VRSP: an auto-encoder of masks, and for each category a codebook of the shapes it has seen."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.cluster.vq import kmeans2
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from shape3d_amodal.baselines.rcnn.frame import MASK_SIZE
+from shape3d_amodal.config import configuration
+
+_ITERATIONS = 20
+"""Rounds of k-means."""
+
+
+@configuration
+class ShapeMemoryConfig:
+    convs: Literal[1, 2, 3] = 2
+    """Convolutions of the encoder, each of which halves the side: 28, 14, 7, 4."""
+    channels: Annotated[int, Field(ge=1)] = 8
+    """Channels of the auto-encoder, and of a code."""
+    codes: Annotated[int, Field(ge=1)] = 1024
+    """Codes a category, at most."""
+
+
+@configuration
+class ShapesConfig:
+    """What stands beside the weights of a trained prior."""
+
+    categories: tuple[str, ...]
+    """Names of the categories, in their order."""
+    memory: ShapeMemoryConfig = ShapeMemoryConfig()
+    """Its sizes."""
+
+
+class ShapeMemory(nn.Module):
+    """Masks to codes and back, and the known codes of each category.
+
+    Attributes:
+        codebook: [classes,codes,D] float32, of each category the first ``known`` are shapes.
+        known: [classes] int64.
+    """
+
+    def __init__(self, classes: int, config: ShapeMemoryConfig) -> None:
+        super().__init__()
+        width = config.channels
+        self.sides = [MASK_SIZE]
+        for _ in range(config.convs):
+            self.sides.append((self.sides[-1] + 1) // 2)
+        layers = [(nn.Conv2d(width if i else 1, width, 3, stride=2, padding=1), nn.ReLU()) for i in range(config.convs)]
+        self.encoder = nn.Sequential(*(part for layer in layers for part in layer))
+        self.decoder = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(config.convs))
+        self.last = nn.Conv2d(width, 1, 3, padding=1)
+        self.register_buffer("codebook", torch.zeros(classes, config.codes, width * self.sides[-1] ** 2))
+        self.codebook: Tensor
+        self.register_buffer("known", torch.zeros(classes, dtype=torch.int64))
+        self.known: Tensor
+
+    def encode(self, masks: Tensor) -> Tensor:
+        """Masks [R,28,28] in 0..1 to codes [R,D]."""
+        codes: Tensor = self.encoder(masks[:, None]).flatten(1)
+        return codes.float()
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes [...,D] to masks [...,28,28] in 0..1."""
+        maps = codes.reshape(-1, self.last.in_channels, self.sides[-1], self.sides[-1])
+        for layer, side in zip(self.decoder, reversed(self.sides[:-1]), strict=True):
+            maps = layer(interpolate(maps, size=side, mode="bilinear", align_corners=True)).relu()
+        masks: Tensor = self.last(maps).float().sigmoid()
+        return masks.reshape(*codes.shape[:-1], MASK_SIZE, MASK_SIZE)
+
+    def nearest(self, codes: Tensor, category: Tensor, count: int) -> Tensor:
+        """The ``count`` known codes of its category that are nearest (L2) to each of ``codes`` [R,D]: [R,count,D].
+
+        Where a category has fewer they come again, the nearest first; where it has none, each code is its own.
+        """
+        found = codes[:, None].repeat(1, count, 1)
+        for one in category.unique().tolist():
+            book = self.codebook[one, : int(self.known[one])]
+            if len(book):
+                rows = category == one
+                order = torch.cdist(codes[rows], book).topk(min(count, len(book)), largest=False).indices
+                found[rows] = book[order[:, torch.arange(count, device=order.device) % order.shape[1]]]
+        return found
+
+    def remember(self, codes: Tensor, category: Tensor, seed: int) -> None:
+        """Fill the codebook with the k-means centres of each category's codes [N,D], or with these if they are few."""
+        for one, book in enumerate(self.codebook):
+            own = codes[category == one].cpu().numpy()
+            centres = own if len(own) <= len(book) else _centres(own, len(book), seed)
+            self.known[one] = len(centres)
+            book[:] = 0
+            book[: len(centres)] = torch.from_numpy(centres)
+
+
+def _centres(vectors: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:
+    """``count`` centres of ``vectors`` [N,D] by k-means."""
+    centres, _ = kmeans2(vectors, count, iter=_ITERATIONS, minit="++", seed=np.random.default_rng(seed))
+    return np.asarray(centres, np.float32)
