@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from shape3d_amodal.cli.complete import open_pipeline
+
+if TYPE_CHECKING:
+    from shape3d_amodal.structures import AmodalDataset
 
 _KINDS = (".png", ".jpg", ".jpeg")
 
@@ -17,6 +20,7 @@ def predict(
     /,
     *,
     detector: Path,
+    annotations: Path | None = None,
     out: Path = Path("outputs/predict"),
     weights: str | None = None,
     meshes: str | None = None,
@@ -24,6 +28,7 @@ def predict(
     refine: Literal["full", "2d", "visible-union", "none"] | None = None,
     gap_px: int = 1,
     min_score: float = 0.5,
+    drawings: bool = True,
     device: str = "cpu",
 ) -> None:
     """Find the objects in pictures, and complete them: masks, meshes and viewpoints.
@@ -31,7 +36,10 @@ def predict(
     Args:
         images: pictures (PNG, JPEG), or folders of them.
         detector: folder of the weights of a detector, such as outputs/open13/mask_rcnn_small/weights.
-        out: folder for results.json (COCO), images.json (what its ids mean), overlays, meshes and report.html.
+        annotations: annotation file, of which nothing but the names, sizes and ids of images and categories is looked
+            at: the pictures are those that it names, in the one folder given, and `evaluate --track instance` can score
+            the results.
+        out: folder for results.json (COCO results), images.json (what ids mean), overlays, meshes and report.html.
         weights: name of shipped weights of stages 2 to 5, or a folder of weights; open13 where networks are needed.
         meshes: take these shapes as the prior, a folder <category>/.../<mesh>.obj or open13:train, in place of learned
             ones.
@@ -39,7 +47,8 @@ def predict(
         refine: full, 2d (without the rendered silhouette), visible-union (silhouette joined with the visible mask) or
             none (bare silhouette).
         gap_px: close gaps of up to this many pixels between the predicted visible masks.
-        min_score: least score of an object, from 0 to 1.
+        min_score: least score of an object, from 0 to 1; for evaluate 0.05, since it weighs the less sure ones, too.
+        drawings: write overlays, meshes and the report; --no-drawings writes the results alone.
         device: cpu or cuda.
     """
     import time
@@ -47,38 +56,54 @@ def predict(
     from rich.progress import track
 
     from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
-    from shape3d_amodal.data.atomic import make_folder
-    from shape3d_amodal.data.safe_io import read_image
+    from shape3d_amodal.data.formats.coco_amodal import load_image
     from shape3d_amodal.prediction import ImagePredictor
     from shape3d_amodal.visualization.predictions import PredictionFolder
 
-    files = picture_files(images)
     prior = "learned" if meshes is None else "bank"
     pipeline = open_pipeline(prior, weights, meshes, device=device, refine=refine, gap_px=gap_px)
     finder = ObjectFinder.from_pretrained(detector, device=device)
     predictor = ImagePredictor(finder, pipeline, min_score=min_score)
-    make_folder(out)
-    folder = PredictionFolder(out, finder.categories)
+    dataset, roots = _named(images, annotations) if annotations else _numbered(images, finder.categories)
+    folder = PredictionFolder(out, dataset.categories, drawings=drawings)
     seconds = 0.0
-    for file in track(files, description="predict", transient=True):
-        image = read_image(file)
+    for record, root in track(list(zip(dataset.images, roots, strict=True)), description="predict", transient=True):
+        picture = load_image(root, record, file=annotations or root / record.file_name)
         begin = time.perf_counter()
-        objects = predictor.predict(image, fit_steps=fit_steps)
+        objects = predictor.predict(picture, fit_steps=fit_steps)
         seconds += time.perf_counter() - begin
-        folder.add(file, image, objects)
+        folder.add(record, picture, objects)
     folder.finish(detector=str(detector), prior=meshes or weights or "open13")
-    each = f"{seconds / len(files):.2f} s a picture"
-    print(f"{folder.count} objects in {len(files)} pictures, {each}; report: {out / 'report.html'}")
+    each = f"{seconds / len(roots):.2f} s a picture"
+    print(f"{folder.count} objects in {len(roots)} pictures, {each}; results in {out / 'results.json'}")
 
 
-def picture_files(paths: tuple[Path, ...]) -> list[Path]:
-    """The pictures that are named, and those in the folders that are named.
+def _named(images: tuple[Path, ...], annotations: Path) -> tuple[AmodalDataset, list[Path]]:
+    """The images of an annotation file without their instances, and the folder of each."""
+    from dataclasses import replace
+
+    from shape3d_amodal.data.formats.detect import read_dataset
+    from shape3d_amodal.errors import DataError, UsageError
+
+    if len(images) != 1 or not images[0].is_dir():
+        raise UsageError("images: with annotations, expected the one folder that their file names are relative to")
+    dataset = read_dataset(annotations)
+    if not dataset.images:
+        raise DataError("expected images, found none", file=annotations, field="images")
+    bare = tuple(replace(image, instances=(), depth_constraint=(), camera=None) for image in dataset.images)
+    return replace(dataset, images=bare), [images[0]] * len(bare)
+
+
+def _numbered(paths: tuple[Path, ...], names: tuple[str, ...]) -> tuple[AmodalDataset, list[Path]]:
+    """The pictures that are named, and those in the folders that are named, numbered from 1; and the folder of each.
 
     Raises:
         UsageError: none is named.
         DataError: a folder has none, or there is no such file.
     """
+    from shape3d_amodal.data.safe_io import read_image
     from shape3d_amodal.errors import DataError, UsageError
+    from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 
     files: list[Path] = []
     for path in paths:
@@ -88,4 +113,9 @@ def picture_files(paths: tuple[Path, ...]) -> list[Path]:
         files += inside
     if not files:
         raise UsageError("images: expected one or more pictures or folders, got none")
-    return files
+    records = []
+    for number, file in enumerate(files, start=1):
+        height, width = read_image(file).shape[:2]  # a picture that cannot be read is found before the work
+        records.append(AmodalImage(id=number, file_name=file.name, width=width, height=height, instances=()))
+    categories = tuple(Category(i + 1, name) for i, name in enumerate(names))
+    return AmodalDataset(images=tuple(records), categories=categories), [file.parent for file in files]

@@ -97,8 +97,8 @@ class InputConfig:
 class DetectorConfig:
     """Everything of an R-CNN but its mask head."""
 
-    categories: tuple[str, ...]
-    """Names of what is detected."""
+    categories: tuple[str, ...] = ()
+    """Names of what is detected; without any a training takes those of its annotation file."""
     input: InputConfig = InputConfig()
     """Size and colours of the images."""
     backbone: BackboneConfig = BackboneConfig()

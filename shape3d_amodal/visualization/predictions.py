@@ -25,64 +25,79 @@ _SIDE = 480
 
 
 class PredictionFolder:
-    """Writes ``overlays/*.png`` and ``meshes/*.glb`` picture by picture, then the rest.
+    """Writes overlays and meshes picture by picture, then the report and the results.
 
     Args:
-        folder: exists.
-        categories: names; their ids in the results are their places, counted from 1.
+        folder: is made if it is missing.
+        categories: those of the results; what is found of others is left out.
+        drawings: write overlays, meshes and report, too.
     """
 
-    def __init__(self, folder: Path, categories: Sequence[str]) -> None:
-        self.folder = folder
-        self.categories = tuple(categories)
-        self.count = 0
+    def __init__(self, folder: Path, categories: Sequence[Category], *, drawings: bool = True) -> None:
+        self.folder, self.drawings = folder, drawings
+        self._categories = tuple(categories)
+        self._ids = {category.name: category.id for category in categories}
         self._images: list[AmodalImage] = []
         self._results: list[AmodalResult] = []
         self._groups: list[CaseGroup] = []
-        for name in ("overlays", "meshes"):
+        for name in ("overlays", "meshes") if drawings else (".",):
             make_folder(folder / name)
 
-    def add(self, file: Path, image: Image, objects: Sequence[PredictedObject]) -> None:
+    @property
+    def count(self) -> int:
+        """Objects so far."""
+        return len(self._results)
+
+    def add(self, record: AmodalImage, image: Image, objects: Sequence[PredictedObject]) -> None:
         """One picture [H,W,3] uint8, and what is in it."""
-        number = len(self._images) + 1
-        stem = f"{number}_{file.stem}"
-        height, width = image.shape[:2]
-        self._images.append(AmodalImage(id=number, file_name=file.name, width=width, height=height, instances=()))
-        overlay = draw_objects(image, objects)
-        write_atomic(self.folder / "overlays" / f"{stem}.png", png_bytes(overlay))
-        panels = (
-            Panel(label="picture", image=bounded(image, _SIDE)),
-            Panel(label="objects", image=bounded(overlay, _SIDE)),
-        )
-        cases = [ReportCase(title=file.name, caption=f"{len(objects)} objects", panels=panels)]
-        for index, one in enumerate(objects, start=1):
-            mesh = None
-            if one.completed is not None:
-                mesh = f"meshes/{stem}_{index}.glb"
-                write_glb(self.folder / mesh, one.completed.verts, one.completed.faces, name=one.category)
-            category_id = self.categories.index(one.category) + 1
-            self._results.append(predicted_result(number, category_id, one, mesh))
-            cases.append(object_case(image, one, index))
-        self.count += len(objects)
-        self._groups.append(CaseGroup(title=file.name, cases=tuple(cases)))
+        self._images.append(record)
+        stem = f"{record.id}_{Path(record.file_name).stem}"
+        known = [one for one in objects if one.category in self._ids]
+        names: list[str | None] = [None] * len(known)
+        if self.drawings:
+            names = [self._mesh(f"{stem}_{i}", one) for i, one in enumerate(known, start=1)]
+            overlay = draw_objects(image, known)
+            write_atomic(self.folder / "overlays" / f"{stem}.png", png_bytes(overlay))
+            self._groups.append(picture_group(record.file_name, image, overlay, known))
+        self._results += [
+            predicted_result(record.id, self._ids[one.category], one, mesh)
+            for one, mesh in zip(known, names, strict=True)
+        ]
 
     def finish(self, **facts: str) -> None:
         """Write ``images.json``, ``report.html`` and, last, ``results.json``; ``facts`` stand in the report."""
-        categories = tuple(Category(i + 1, name) for i, name in enumerate(self.categories))
-        dataset = AmodalDataset(images=tuple(self._images), categories=categories)
+        dataset = AmodalDataset(images=tuple(self._images), categories=self._categories)
         write_coco_amodal(self.folder / "images.json", dataset)
-        write_report(
-            self.folder / "report.html",
-            title="Objects found and completed",
-            intro="Blue is the visible part of an object, orange its hidden part; the mesh stands where it was fitted.",
-            figures=(
-                Figure(label="pictures", value=str(len(self._images))),
-                Figure(label="objects", value=str(self.count)),
-            ),
-            sections=(Section(title="Pictures", blocks=tuple(self._groups)),),
-            facts=tuple(facts.items()),
-        )
+        if self.drawings:
+            write_report(
+                self.folder / "report.html",
+                title="Objects found and completed",
+                intro="Blue is the visible part of an object, orange its hidden part.",
+                figures=(
+                    Figure(label="pictures", value=str(len(self._images))),
+                    Figure(label="objects", value=str(self.count)),
+                ),
+                sections=(Section(title="Pictures", blocks=tuple(self._groups)),),
+                facts=tuple(facts.items()),
+            )
         write_results(self.folder / "results.json", self._results)
+
+    def _mesh(self, stem: str, one: PredictedObject) -> str | None:
+        """Write the object's mesh; its name relative to the folder, or None where there is none."""
+        if one.completed is None:
+            return None
+        write_glb(self.folder / "meshes" / f"{stem}.glb", one.completed.verts, one.completed.faces, name=one.category)
+        return f"meshes/{stem}.glb"
+
+
+def picture_group(title: str, image: Image, overlay: Image, objects: Sequence[PredictedObject]) -> CaseGroup:
+    """A picture with all of its objects, then each by itself."""
+    panels = (
+        Panel(label="picture", image=bounded(image, _SIDE)),
+        Panel(label="objects", image=bounded(overlay, _SIDE)),
+    )
+    whole = ReportCase(title=title, caption=f"{len(objects)} objects", panels=panels)
+    return CaseGroup(title=title, cases=(whole, *(object_case(image, one, i + 1) for i, one in enumerate(objects))))
 
 
 def draw_objects(image: Image, objects: Sequence[PredictedObject]) -> Image:
