@@ -1,8 +1,8 @@
 """ARCNN and ARCNN-add (Zeng and Yin, arXiv 2107.07464): the visible and the occluded mask, stitched to the amodal one.
 
 Both parts are predicted for every category (V and O, C masks each). ARCNN learns how they go together: its amodal mask
-of category T is, by equation 1 of the paper, the sum over all categories i of VW[T,i] V[i] + OW[T,i] O[i]. These weights
-say which categories hide which; ``visualization.stitching`` draws them. ARCNN-add takes V[T] + O[T] instead.
+of category T is, by equation 1, the sum over all categories i of VW[T,i] V[i] + OW[T,i] O[i]. These weights say which
+categories hide which; ``visualization.stitching`` draws them. ARCNN-add takes V[T] + O[T] instead.
 """
 
 from __future__ import annotations

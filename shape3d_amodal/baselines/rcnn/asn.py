@@ -1,9 +1,9 @@
 """ASN (Qi et al., CVPR 2019): masks that are told what the box branch and a branch for occlusion know of the region.
 
-The box head has two towers of four convolutions: one for class and box, one that tells whether the object is hidden by
-more than 5 % (cross-entropy, in which a hidden one weighs 8 times as much). Multi-Level Coding, MLC(a, b), extracts what
-both know after their a-th convolution and combines it with the features of a mask branch after its b-th. Amodal and
-visible masks have a branch and a coding each. At inference the towers look at the refined boxes a second time.
+The box head has two towers of four convolutions: one for class and box, and one that tells whether more than 5 % of the
+object are hidden (cross-entropy, in which such objects weigh 8 times as much). Multi-Level Coding, MLC(a, b), extracts
+what both know after their a-th convolution and combines it with the features of a mask branch after its b-th. Amodal
+and visible masks have a branch and a coding each. At inference the towers look at the refined boxes a second time.
 """
 
 from __future__ import annotations
@@ -173,6 +173,7 @@ class AsnHead(MaskHead):
 
     def _masks(self, name: str, known: Tensor, features: Tensor) -> Tensor:
         branch, coding = self.branches[name], self.codings[name]
+        assert isinstance(branch, MaskBranch)
         features = coding(known, _through(branch.convs[: self.fuse], features))
         masks: Tensor = branch.logits(_through(branch.convs[self.fuse :], features))
         return masks
