@@ -143,7 +143,7 @@ class ShapePriorPipeline:
         except RuntimeError as error:
             first = str(error).splitlines()[-1].strip()
             raise WeightsError(f"the tensors do not fit the configuration beside them: {first}", file=folder) from error
-        model = model.to(_device(device))
+        model = model.to(torch_device(device))
         fit = fit or FitConfig(steps=config.fit_steps)
         return cls(model, priors=_own_priors(model, fit, priors), fit=fit, refine=refine, gap_px=gap_px)
 
@@ -169,7 +169,7 @@ class ShapePriorPipeline:
         Raises:
             DataError: there are no meshes; and the errors of ``from_pretrained``.
         """
-        place = _device(device)
+        place = torch_device(device)
         model = None if weights is None else cls.from_pretrained(weights, device=device).model
         names = None if model is None else model.config.categories
         fit = FitConfig(steps=fit_steps)
@@ -359,7 +359,12 @@ def weights_folder(name_or_folder: str | Path) -> Path:
     return folder
 
 
-def _device(name: str) -> torch.device:
+def torch_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        UsageError, MissingBackendError: there is no such device, or not on this machine.
+    """
     try:
         device = torch.device(name)
     except RuntimeError:

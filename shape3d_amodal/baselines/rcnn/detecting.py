@@ -22,6 +22,7 @@ from shape3d_amodal.baselines.pretrained import load_network
 from shape3d_amodal.baselines.rcnn.frame import MaskPrediction
 from shape3d_amodal.baselines.rcnn.model import Detections, Rcnn
 from shape3d_amodal.baselines.rcnn.systems import RcnnConfig
+from shape3d_amodal.pipeline import torch_device
 from shape3d_amodal.segmentation.mapper import resized, resized_shape
 
 Mask = NDArray[np.bool_]
@@ -67,10 +68,11 @@ class ObjectFinder:
 
         Raises:
             WeightsError: they are missing, damaged, or do not fit their own configuration.
-            UsageError: they are of something else.
+            UsageError: they are of something else, or there is no such device.
+            MissingBackendError: the device is not on this machine.
         """
         model, _ = load_network(folder, RcnnConfig, Rcnn)
-        return cls(model.to(device))
+        return cls(model.to(torch_device(device)))
 
     @property
     def parameters(self) -> int:
