@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from shape3d_amodal.baselines.rcnn.frame import FrameShape, Rois, RoiTargets
 from shape3d_amodal.baselines.rcnn.model import Rcnn
 from shape3d_amodal.baselines.rcnn.systems import RcnnConfig
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.segmentation.config import (
     BackboneConfig,
     DetectorConfig,
@@ -18,6 +23,7 @@ from shape3d_amodal.segmentation.config import (
     RegionConfig,
 )
 from shape3d_amodal.segmentation.samples import ImageTargets, Sample, Samples
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 CATEGORIES = ("box", "disc", "bar")
 SHAPE = FrameShape(classes=3, channels=8, mask_channels=8, mask_convs=4, box_width=16)
@@ -94,3 +100,32 @@ def drawn_sample(count: int, seed: int = 0, *, fully_hidden: bool = False) -> Sa
 
 def drawn_samples(*counts: int) -> Samples:
     return Samples(tuple(drawn_sample(count, seed) for seed, count in enumerate(counts)))
+
+
+def write_drawn(folder: Path, counts: Sequence[int]) -> Path:
+    """Drawn pictures with so many objects each, cut to 96 x 80 pixels, as files with ``annotations.json``."""
+    images, number = [], 0
+    for index, count in enumerate(counts):
+        sample = drawn_sample(count, seed=index)
+        Image.fromarray(sample.image[:, :, :80].permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
+        instances = []
+        for i in range(count):
+            amodal, visible = (mask[i, :, :80].numpy() for mask in (sample.targets.amodal, sample.targets.visible))
+            if not visible.any():
+                continue
+            number += 1
+            instances.append(
+                AmodalInstance(
+                    id=number,
+                    category_id=int(sample.targets.category[i]) + 1,
+                    visible=masks.encode(visible),
+                    amodal=masks.encode(amodal),
+                    occlude_rate=1 - visible.sum() / amodal.sum(),
+                )
+            )
+        images.append(
+            AmodalImage(id=index + 1, file_name=f"{index}.png", width=80, height=SIZE, instances=tuple(instances))
+        )
+    categories = tuple(Category(i + 1, name) for i, name in enumerate(CATEGORIES))
+    write_coco_amodal(folder / "annotations.json", AmodalDataset(images=tuple(images), categories=categories))
+    return folder

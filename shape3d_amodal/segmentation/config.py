@@ -98,7 +98,7 @@ class DetectorConfig:
     """Everything of an R-CNN but its mask head."""
 
     categories: tuple[str, ...] = ()
-    """Names of what is detected; without any a training takes those of its annotation file."""
+    """Names of what is detected; without any a training takes those of its annotation file, or ShapeNet's 13."""
     input: InputConfig = InputConfig()
     """Size and colours of the images."""
     backbone: BackboneConfig = BackboneConfig()

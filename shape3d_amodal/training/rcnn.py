@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
 from shape3d_amodal.baselines.rcnn.method import to_result
 from shape3d_amodal.baselines.rcnn.model import Rcnn
-from shape3d_amodal.baselines.rcnn.systems import RcnnConfig
+from shape3d_amodal.baselines.rcnn.systems import RcnnConfig, system_config
 from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.detect import read_dataset
 from shape3d_amodal.data.meshes import CATEGORIES
 from shape3d_amodal.data.scenes import SceneConfig
 from shape3d_amodal.data.shard_making import ShardsConfig
@@ -30,6 +32,7 @@ from shape3d_amodal.segmentation.mapper import AugmentConfig, Drawn, Mapper
 from shape3d_amodal.segmentation.pictures import Pictures, PicturesConfig, open_pictures
 from shape3d_amodal.segmentation.pretrained import load_backbone
 from shape3d_amodal.segmentation.samples import Samples
+from shape3d_amodal.structures import OCCLUDER
 from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
 from shape3d_amodal.training.pictures import found_grid
 from shape3d_amodal.weights import load_weights
@@ -58,7 +61,7 @@ class RcnnTraining(TrainingConfig):
     """The system, such as mask_rcnn."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the system."""
-    detector: DetectorConfig = DetectorConfig(categories=CATEGORIES)
+    detector: DetectorConfig = DetectorConfig()
     """Everything of the network but the mask head."""
     pictures: PicturesConfig = PicturesConfig()
     """Training pictures."""
@@ -88,21 +91,27 @@ class RcnnTraining(TrainingConfig):
         if self.detector.backbone.norm == "GN" and self.detector.backbone.weights is not None:
             raise UsageError("detector.backbone.weights: such weights need the norm FrozenBN or BN, got GN")
         torch.manual_seed(self.loop.seed)
-        model = Rcnn(self.network())
+        network = self.network()
+        model = Rcnn(network)
         if self.detector.backbone.weights is not None:
             load_backbone(model.backbone, Path(self.detector.backbone.weights), bgr=self.detector.backbone.bgr)
         taken = set() if self.init is None else take_weights(model, Path(self.init))
         if self.freeze == "detector":
             freeze_taken(model, taken)
+        system_config(self.system, self.options).start(model.mask_head, network.detector.categories)
         pictures = open_pictures(self.pictures, cache, workers=workers)
         validation = open_pictures(self.validation, cache, workers=workers)
-        _check(pictures, self.detector.categories)
+        _check(pictures, network.detector.categories)
         return RcnnTask(self, model, pictures, validation)
 
     def network(self) -> RcnnConfig:
-        """What stands beside the weights; the file that the ResNet started from is no part of it."""
+        """What stands beside the weights; files that the training started from are no part of it."""
         backbone = replace(self.detector.backbone, weights=None)
-        return RcnnConfig(detector=replace(self.detector, backbone=backbone), system=self.system, options=self.options)
+        files = system_config(self.system, self.options).files
+        options = {name: value for name, value in self.options.items() if name not in files}
+        categories = self.detector.categories or _annotated_categories(self.pictures.annotations)
+        detector = replace(self.detector, backbone=backbone, categories=categories)
+        return RcnnConfig(detector=detector, system=self.system, options=options)
 
     def smaller(self) -> RcnnTraining:
         return replace(
@@ -122,7 +131,8 @@ class RcnnTask(Task):
     def __init__(self, config: RcnnTraining, model: Rcnn, pictures: Pictures, validation: Pictures) -> None:
         self.name = config.system
         self.config, self.model, self.validation = config, model, validation
-        self.mapper = Mapper(pictures, config.detector.categories, config.detector.input, config.augment)
+        detector = model.config.detector
+        self.mapper = Mapper(pictures, detector.categories, detector.input, config.augment)
 
     def modules(self) -> nn.Module:
         return self.model
@@ -165,6 +175,17 @@ class RcnnTask(Task):
             ]
             rows.append((image, truth, found))
         return {"samples": found_grid(rows)} if rows else {}
+
+
+@lru_cache
+def _annotated_categories(annotations: str | None) -> tuple[str, ...]:
+    """The categories of an annotation file in its order, but for that of things which only hide others.
+
+    Without a file they are the 13 of ShapeNet, which scenes have.
+    """
+    if annotations is None:
+        return CATEGORIES
+    return tuple(category.name for category in read_dataset(annotations).categories if category.name != OCCLUDER)
 
 
 def take_weights(model: Rcnn, folder: Path) -> set[str]:

@@ -58,7 +58,7 @@ def test_what_is_found_is_ordered_and_consistent(finder: ObjectFinder) -> None:
     for one in results:
         amodal, visible, occluded = (masks.decode(mask) for mask in (one.segmentation, one.visible, one.occluded))
         np.testing.assert_array_equal(occluded, amodal & ~visible)
-    boxes = {"box": 4}
+    boxes = {4: "box"}
     only = RcnnMethod(finder, boxes).find(IMAGE, record())
     assert len(only) < len(results) and {one.category_id for one in only} <= {4}
 

@@ -14,18 +14,16 @@ from detectron2.modeling import build_model
 from detectron2.structures import BoxMode
 from detectron2.utils.events import EventStorage
 from PIL import Image
-from rcnn_small import CATEGORIES, SIZE, drawn_sample, small_rcnn
+from rcnn_small import CATEGORIES, SIZE, small_rcnn, write_drawn
 from torch import nn
 
 from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
 from shape3d_amodal.baselines.rcnn.model import Rcnn
 from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.segmentation.config import InputConfig
 from shape3d_amodal.segmentation.mapper import AugmentConfig, Mapper
 from shape3d_amodal.segmentation.pictures import AnnotatedPictures
 from shape3d_amodal.segmentation.samples import Sample, Samples
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 COUNTS = (3, 0, 7)
 WIDE = InputConfig(short_side=72, long_side=SIZE)
@@ -33,33 +31,7 @@ WIDE = InputConfig(short_side=72, long_side=SIZE)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn pictures, cut to 96 x 80 pixels, as files with annotations in our format."""
-    folder = tmp_path_factory.mktemp("drawn")
-    images, number = [], 0
-    for index, count in enumerate(COUNTS):
-        sample = drawn_sample(count, seed=index)
-        Image.fromarray(sample.image[:, :, :80].permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
-        instances = []
-        for i in range(count):
-            amodal, visible = (mask[i, :, :80].numpy() for mask in (sample.targets.amodal, sample.targets.visible))
-            if not visible.any():
-                continue
-            number += 1
-            instances.append(
-                AmodalInstance(
-                    id=number,
-                    category_id=int(sample.targets.category[i]) + 1,
-                    visible=masks.encode(visible),
-                    amodal=masks.encode(amodal),
-                    occlude_rate=1 - visible.sum() / amodal.sum(),
-                )
-            )
-        images.append(
-            AmodalImage(id=index + 1, file_name=f"{index}.png", width=80, height=SIZE, instances=tuple(instances))
-        )
-    categories = tuple(Category(i + 1, name) for i, name in enumerate(CATEGORIES))
-    write_coco_amodal(folder / "annotations.json", AmodalDataset(images=tuple(images), categories=categories))
-    return folder
+    return write_drawn(tmp_path_factory.mktemp("drawn"), COUNTS)
 
 
 def oracle_config() -> CfgNode:

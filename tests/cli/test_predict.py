@@ -1,0 +1,152 @@
+"""``predict`` end to end with a detector of random weights, and every way of giving it something bad."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from rcnn_small import small_config, small_rcnn
+from tiny import tiny_model
+
+from shape3d_amodal.baselines.rcnn.detecting import FoundObject
+from shape3d_amodal.cli import main
+from shape3d_amodal.config import dump_config
+from shape3d_amodal.data import masks
+from shape3d_amodal.data.formats.results import read_results
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.pipeline import ShapePriorPipeline
+from shape3d_amodal.prediction import ImagePredictor, apart
+from shape3d_amodal.weights import save_weights
+
+CATEGORIES = ("car", "chair", "stool")
+"""Stages 2 to 5 know the first two."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of both kinds, and two pictures."""
+    from dataclasses import replace
+
+    root = tmp_path_factory.mktemp("predict")
+    ShapePriorPipeline(tiny_model()).save_pretrained(root / "weights")
+    for masks_of in ("both", "amodal"):
+        config = small_config(masks=masks_of)
+        config = replace(config, detector=replace(config.detector, categories=CATEGORIES))
+        model = small_rcnn(masks=masks_of)
+        with torch.no_grad():  # so that it is sure of something, and sees it
+            model.box_predictor.cls_score.bias.copy_(torch.tensor([1.0, 1.2, 1.1, 0.0]))
+            for branch in model.mask_head.branches.values():
+                branch.predictor.bias.fill_(1.0)
+        save_weights(root / masks_of, dump_config(config), model.state_dict())
+    (root / "pictures").mkdir()
+    for name, shape in (("a.png", (60, 80, 3)), ("b.jpg", (100, 70, 3))):
+        pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "pictures" / name)
+    return root
+
+
+def predict(root: Path, *more: str) -> int:
+    return main(["predict", *more, "--weights", str(root / "weights"), "--min-score", "0.2"])
+
+
+def test_pictures_become_masks_meshes_overlays_and_a_report(root: Path, tmp_path: Path, capsys) -> None:
+    assert predict(root, str(root / "pictures"), "--detector", str(root / "both"), "--out", str(tmp_path / "out")) == 0
+    results = read_results(tmp_path / "out" / "results.json")
+    assert f"{len(results)} objects in 2 pictures" in capsys.readouterr().out
+    listing = json.loads((tmp_path / "out" / "images.json").read_text())
+    assert [(one["id"], one["file_name"]) for one in listing["images"]] == [(1, "a.png"), (2, "b.jpg")]
+    assert [one["name"] for one in listing["categories"]] == list(CATEGORIES)
+    assert {one.image_id for one in results} == {1, 2}
+    for one in results:
+        amodal, visible, occluded = (masks.decode(mask) for mask in (one.segmentation, one.visible, one.occluded))
+        assert amodal.shape == {1: (60, 80), 2: (100, 70)}[one.image_id]
+        np.testing.assert_array_equal(amodal, visible | occluded)
+        assert visible.any() and one.score >= 0.2
+        known = one.category_id in (1, 2)
+        assert (one.mesh is not None) == known == (one.viewpoint is not None)
+        if one.mesh is not None:
+            assert len(trimesh.load(tmp_path / "out" / one.mesh, force="mesh").faces) > 0
+    for name in ("1_a.png", "2_b.png"):
+        assert Image.open(tmp_path / "out" / "overlays" / name).mode == "RGB"
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert report.count("<article") == len(results) + 2
+
+
+def test_results_bear_the_ids_of_annotations(root: Path, tmp_path: Path, capsys) -> None:
+    square = np.zeros((60, 80), bool)
+    square[10:40, 10:40] = True
+    content = {
+        "images": [{"id": 70, "file_name": "a.png", "width": 80, "height": 60}],
+        "categories": [{"id": 30, "name": "chair"}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 70,
+                "category_id": 30,
+                "segmentation": masks.encode(square).to_coco(),
+                "visible_mask": masks.encode(square).to_coco(),
+            }
+        ],
+    }
+    file = tmp_path / "annotations.json"
+    file.write_text(json.dumps(content))
+    more = ["--annotations", str(file), "--no-drawings", "--out", str(tmp_path / "out")]
+    assert predict(root, str(root / "pictures"), "--detector", str(root / "both"), *more) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "images.json"}
+    results = read_results(tmp_path / "out" / "results.json")
+    assert {(one.image_id, one.category_id) for one in results} == {(70, 30)}
+    capsys.readouterr()
+    command = ["evaluate", str(tmp_path / "out" / "results.json"), "--annotations", str(file), "--track", "instance"]
+    assert main(command) == 0
+    assert "amodal AP" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("images", "more", "status", "problem"),
+    [
+        (["absent.png"], ["--detector", "both"], 3, "absent.png: "),
+        (["weights"], ["--detector", "both"], 3, "expected pictures (.png, .jpg, .jpeg) in the folder, found none"),
+        (["pictures"], ["--detector", "nothing"], 3, "nothing: no such folder of weights"),
+        (["pictures"], ["--detector", "weights"], 2, "this key is not known"),
+        (["pictures"], ["--detector", "amodal"], 2, "detector: it predicts no visible masks; train it with"),
+        (["pictures"], ["--detector", "both", "--min-score", "2"], 2, "min_score: expected a score from 0 to 1, got 2"),
+        (["pictures"], ["--detector", "both", "--device", "cuda:99"], 4, "device: this machine has"),
+    ],
+)
+def test_what_is_wrong_is_one_line(root: Path, tmp_path: Path, monkeypatch, capsys, images, more, status, problem):
+    monkeypatch.chdir(root)
+    command = ["predict", *images, "--weights", "weights", "--min-score", "0.2", "--out", str(tmp_path / "out"), *more]
+    assert main(command) == status
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and problem in error
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def found(score: float, left: int, right: int) -> FoundObject:
+    mask = np.zeros((8, 40), bool)
+    mask[:, left:right] = True
+    return FoundObject("car", score, np.zeros(4, np.float32), mask, mask)
+
+
+def test_visible_masks_share_no_pixel_and_what_was_found_twice_is_dropped() -> None:
+    first, second, twice = found(0.9, 0, 20), found(0.8, 12, 40), found(0.7, 1, 18)
+    kept = apart([first, second, twice])
+    assert [one for one, _ in kept] == [first, second]
+    assert [visible.sum() for _, visible in kept] == [160, 160]
+    assert not (kept[0][1] & kept[1][1]).any()
+    with pytest.raises(UsageError, match="no visible masks"):
+        apart([FoundObject("car", 0.5, np.zeros(4, np.float32), first.amodal, None)])
+
+
+def test_a_picture_without_objects(root: Path) -> None:
+    from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
+
+    predictor = ImagePredictor(
+        ObjectFinder.from_pretrained(root / "both"), ShapePriorPipeline(tiny_model()), min_score=1.0
+    )
+    assert predictor.predict(np.zeros((40, 50, 3), np.uint8)) == []
