@@ -70,10 +70,7 @@ class ShapeScene:
         return visible_parts(self.masks)
 
     def on_grid(self, stride: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """Masks [M,S/stride,S/stride] and classes [M] of the shapes that are still visible at every ``stride``-th pixel.
-
-        The nearest shape comes first.
-        """
+        """Every ``stride``-th pixel: masks [M,S/stride,S/stride] and classes [M] of what is visible there, nearest first."""
         sampled = np.ascontiguousarray(self.masks[:, stride // 2 :: stride, stride // 2 :: stride])
         kept = visible_parts(sampled).any(axis=(1, 2))
         return sampled[kept], self.classes[kept]

@@ -70,7 +70,7 @@ def test_a_point_at_the_radius_is_outside() -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_a_full_image_takes_little_time(noise: float) -> None:
-    """Every pixel of two layers of 64 x 64 taken, by twelve instances, or by as many and three pixels in ten anywhere."""
+    """Every pixel of two layers of 64 x 64 taken by twelve instances, and three in ten of them beside these."""
     rng = np.random.default_rng(0)
     points, _ = _clusters(rng, 12, 683)
     points[rng.random(len(points)) < noise] += 2

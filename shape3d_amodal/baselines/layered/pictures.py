@@ -18,7 +18,7 @@ _GOLDEN = 0.618034
 
 
 def draw_layers(network: LayeredNetwork, image: Picture, *, columns: int = 6) -> Picture:
-    """A strip: the image; embeddings, clusters and classes of each layer below each other; the ``columns`` largest masks.
+    """A strip: the image; embeddings, clusters and classes of each layer; the largest masks in two rows of ``columns``.
 
     Embeddings are drawn by their first three principal components, of the pixels of a class in all layers together, so
     that one colour in two layers is one embedding. A mask's visible part is darker than its hidden part.
@@ -45,7 +45,7 @@ def draw_layers(network: LayeredNetwork, image: Picture, *, columns: int = 6) ->
 
 
 def principal_colours(points: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Picture:
-    """Points [...,C] as colours [...,3] uint8 by the first three principal components of those that are ``chosen`` [...].
+    """Points [...,C] as colours [...,3] uint8 by the first three principal components of those ``chosen`` [...].
 
     The others are white.
     """
