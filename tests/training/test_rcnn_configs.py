@@ -1,0 +1,71 @@
+"""The shipped configurations of the R-CNN systems: published schedules, and options that their networks accept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from shape3d_amodal.baselines.rcnn.frame import FrameShape
+from shape3d_amodal.baselines.rcnn.systems import system_config
+from shape3d_amodal.training.rcnn import RcnnTraining
+from shape3d_amodal.training.schedule import learning_rate
+from shape3d_amodal.training.trainings import load_training
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def load(path: Path) -> RcnnTraining:
+    training = load_training(path)
+    assert isinstance(training, RcnnTraining)
+    return training
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "batch", "rate", "falls"),
+    [
+        ("kins/orcnn", 48000, 1, 0.0025, [40000, 44000]),
+        ("kins/arcnn", 48000, 4, 0.0025, [40000, 44000]),
+        ("kins/arcnn_add", 48000, 4, 0.0025, [40000, 44000]),
+        ("kins/panet", 24000, 8, 0.02, [20000, 22000]),
+        ("kins/asn", 24000, 8, 0.02, [20000, 22000]),
+        ("kins/asn_panet", 24000, 8, 0.02, [20000, 22000]),
+        ("cocoa_cls/orcnn", 10000, 2, 0.0005, [5000, 8000]),
+        ("cocoa_cls/arcnn", 10000, 2, 0.0005, [8000]),
+        ("cocoa_cls/arcnn_add", 10000, 2, 0.0005, [8000]),
+        ("d2sa/orcnn", 70000, 2, 0.005, [40000, 60000]),
+    ],
+)
+def test_published_schedules(name: str, steps: int, batch: int, rate: float, falls: list[int]) -> None:
+    """ORCNN: VRSP's repository; ARCNN: section 4.2 of its paper; ASN and PANet on KINS: section 5 of the KINS paper."""
+    loop = load(CONFIGS / f"{name}.yaml").loop
+    assert (loop.optimizer, loop.momentum, loop.weight_decay, loop.schedule) == ("sgd", 0.9, 1e-4, "step")
+    assert (loop.steps, loop.batch_size, loop.learning_rate, loop.decay) == (steps, batch, rate, 0.1)
+    rates = [learning_rate(step, loop) for fall in falls for step in (fall - 1, fall)]
+    assert rates == pytest.approx([rate, rate / 10, rate / 10, rate / 100][: len(rates)])
+    assert len(loop.milestones) == len(falls)
+
+
+@pytest.mark.parametrize("system", ["orcnn", "arcnn", "arcnn_add", "panet", "asn", "asn_panet"])
+def test_small_ones_stand_on_the_small_detector(system: str) -> None:
+    detector, training = load(CONFIGS / "open13/mask_rcnn_small.yaml"), load(CONFIGS / f"open13/{system}_small.yaml")
+    assert training.detector == detector.detector
+    assert (training.pictures, training.validation) == (detector.pictures, detector.validation)
+    assert training.init == "outputs/open13/mask_rcnn_small/weights"
+    assert training.freeze == "detector"
+
+
+def rcnn_configs() -> list[Path]:
+    return sorted(path for path in CONFIGS.rglob("*.yaml") if "\nstage: rcnn\n" in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", rcnn_configs(), ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_system_can_be_built(path: Path) -> None:
+    training = load(path)
+    system = system_config(training.system, training.options)
+    backbone, regions = training.detector.backbone, training.detector.regions
+    shape = FrameShape(80, backbone.channels, regions.mask_channels, regions.mask_convs, regions.box_width)
+    with torch.device("meta"):
+        parts = (system.neck(shape), system.box_head(shape), system.mask_head(shape))
+    assert all(sum(p.numel() for p in part.parameters()) > 0 for part in parts[1:])
