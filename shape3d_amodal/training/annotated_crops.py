@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.data import masks
@@ -17,7 +18,7 @@ from shape3d_amodal.data.crops import instance_crops, instance_windows, mask_cro
 from shape3d_amodal.data.formats.coco_amodal import load_image
 from shape3d_amodal.data.formats.detect import read_dataset
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.structures import OCCLUDER, AmodalImage, SupervisedCrops
+from shape3d_amodal.structures import OCCLUDER, AmodalImage, InstanceCrops, SupervisedCrops
 
 _KEPT_IMAGES = 64
 
@@ -84,9 +85,11 @@ class AnnotatedCrops:
         Raises:
             DataError: an image cannot be read.
         """
-        return SupervisedCrops.join([self._cut(*self._rows[row]) for row in rows.tolist()])
+        crops, amodal = zip(*(self._cut(*self._rows[row]) for row in rows.tolist()), strict=True)
+        return SupervisedCrops(InstanceCrops.join(crops), torch.cat(amodal))
 
-    def _cut(self, image: AmodalImage, place: int) -> SupervisedCrops:
+    def _cut(self, image: AmodalImage, place: int) -> tuple[InstanceCrops, Tensor]:
+        """The crop [1] of an instance and its amodal mask [1,S,S]."""
         instances = image.instances
         visible = [masks.decode(one.visible) for one in instances]
         hiding = occluders(visible, [None] * len(visible))[place]
@@ -94,7 +97,7 @@ class AnnotatedCrops:
         assert amodal is not None
         windows = instance_windows([mask], [hiding])
         crops = instance_crops(self._picture(image), [mask], [hiding], [0], self._size, windows)
-        return SupervisedCrops(crops, mask_crops([masks.decode(amodal)], torch.from_numpy(windows), self._size))
+        return crops, mask_crops([masks.decode(amodal)], crops.window, self._size)
 
     def _load(self, image: AmodalImage) -> NDArray[np.uint8]:
         return load_image(Path(self._config.images), image, file=self._config.annotations)

@@ -21,7 +21,7 @@ from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.detect import read_dataset
 from shape3d_amodal.data.scene_crops import SceneCropsConfig
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.structures import InstanceCrops, Rle
+from shape3d_amodal.structures import OCCLUDER, InstanceCrops, Rle
 from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
 from shape3d_amodal.training.pictures import crop_grid
 from shape3d_amodal.training.pool import PoolConfig, open_pool
@@ -144,9 +144,11 @@ def open_masks(config: MasksConfig, cache: Path, *, workers: int) -> VisibleMask
     if config.annotations is None:
         found = CroppedMasks(open_pool(config.pool, cache, workers=workers).visible)
     else:
-        images = read_dataset(config.annotations).images
-        instances = [one for image in images for one in image.instances if not one.crowd]
-        found = AnnotatedMasks([(one.id, one.visible) for one in instances])
+        dataset = read_dataset(config.annotations)
+        names = dataset.category_names
+        instances = [one for image in dataset.images for one in image.instances]
+        single = [one for one in instances if not one.crowd and names[one.category_id] != OCCLUDER]
+        found = AnnotatedMasks([(one.id, one.visible) for one in single])
     if len(found) < 2:
         problem = f"expected at least two visible masks of {MIN_PIXELS} pixels or more, got {len(found)}"
         raise DataError(f"{problem}; give more scenes or annotations", file=config.annotations)

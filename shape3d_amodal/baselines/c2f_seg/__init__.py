@@ -10,8 +10,8 @@ the paper and its code say             here                                     
 =====================================  ==========================================  =====================================
 256 px crops, 16 x 16 tokens           configs/kins; 64 px, 8 x 8 on open13        an hour of one core
 VQ-GAN: adversarial and VGG losses     cross-entropy                               masks have no texture
-group norm; codes start near 0         batch norm, before the codebook too;        all codes are used from the start
-                                       codes start as normal numbers
+group norm; codes start near 0         batch norm, before the codebook too;        more of the codes are used
+                                       unused codes follow the nearest encoding
 ResNet-50 with ImageNet weights        the same network from random weights        no weights of others are shipped
 one mask rate a batch                  one a row                                   losses are means over rows
 refinement sees the coarse mask at     at each resolution                          8 x 8 pixels of a 64 px crop hold

@@ -26,7 +26,7 @@ class CodebookConfig:
     """Residual blocks at each resolution."""
     codes: Annotated[int, Field(ge=2)] = 256
     """Words of the vocabulary."""
-    code_size: Annotated[int, Field(ge=1)] = 32
+    code_size: Annotated[int, Field(ge=1)] = 8
     """Numbers of a word."""
 
     @property
@@ -85,7 +85,7 @@ class MaskCodebook(nn.Module):
             decoder += [Upsample(width, following)] if following else []
         decoder += [nn.BatchNorm2d(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], 1, 3, padding=1)]
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
-        self.codes = nn.Parameter(torch.randn(config.codes, config.code_size))
+        self.codes = nn.Parameter(torch.randn(config.codes, config.code_size) / 2)
 
     def tokens(self, mask: Tensor) -> Tensor:
         """The tokens [N,L] int64 of masks [N,S,S] in 0..1, row by row of their grid."""
@@ -96,13 +96,17 @@ class MaskCodebook(nn.Module):
         return self._decoded(self.codes[tokens.unflatten(1, (self.config.grid, -1))]).sigmoid()
 
     def losses(self, mask: Tensor) -> dict[str, Tensor]:
-        """Scalars, of masks [N,S,S] in 0..1: of the reconstruction, and of what lies between codes and codebook."""
+        """Scalars, of masks [N,S,S] in 0..1: of the reconstruction, of what lies between it and the codes, and between
+        the codes and what is nearest to each."""
         encoded = self._encoded(mask)
         codes = self.codes[nearest(encoded, self.codes)]
         straight = encoded + (codes - encoded).detach()
+        points = encoded.detach().flatten(0, 2)
         return {
             "reconstruction": binary_cross_entropy_with_logits(self._decoded(straight), mask),
             "codebook": mse_loss(codes, encoded.detach()) + COMMITMENT * mse_loss(encoded, codes.detach()),
+            # A code that nothing is nearest to would stay where it is for ever.
+            "unused": mse_loss(self.codes, points[nearest(self.codes, points)]),
         }
 
     def _encoded(self, mask: Tensor) -> Tensor:

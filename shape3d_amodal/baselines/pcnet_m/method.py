@@ -81,10 +81,8 @@ class PcnetM:
             return []
         visible = [masks.decode(instance.visible) for instance in instances]
         front = self.order(instances, visible)
-        results = []
-        for i, (instance, mask) in enumerate(zip(instances, self._complete(visible, front), strict=True)):
-            results.append(replace(make_result(record, instance, mask), depth_order=int(ranks(front)[i])))
-        return results
+        completed = zip(instances, self._complete(visible, front), ranks(front).tolist(), strict=True)
+        return [replace(make_result(record, one, mask), depth_order=rank) for one, mask, rank in completed]
 
     def order(self, instances: Sequence[AmodalInstance], visible: Sequence[Mask]) -> Relation:
         """Who is in front of whom: of two neighbours the one is behind whose completion grows more into the other.
