@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -18,12 +19,12 @@ from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.data.atomic import make_folder
 from shape3d_amodal.data.formats.coco_amodal import load_image
 from shape3d_amodal.data.formats.detect import read_dataset
-from shape3d_amodal.data.meshes import mesh_source
+from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
 from shape3d_amodal.data.scenes import SceneConfig
 from shape3d_amodal.data.shard_making import ShardsConfig, make_shards
 from shape3d_amodal.data.shard_reading import SceneShards
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.structures import AmodalDataset, AmodalImage
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,17 @@ def open_pictures(config: PicturesConfig, cache: Path, *, workers: int) -> Pictu
     if config.count:
         pictures.dataset = replace(pictures.dataset, images=pictures.dataset.images[: config.count])
     return pictures
+
+
+@lru_cache
+def annotated_categories(annotations: str | None) -> tuple[str, ...]:
+    """The categories of an annotation file in its order, but for that of things which only hide others.
+
+    Without a file they are the 13 of ShapeNet, which scenes have.
+    """
+    if annotations is None:
+        return CATEGORIES
+    return tuple(category.name for category in read_dataset(annotations).categories if category.name != OCCLUDER)
 
 
 def _made(config: ShardsConfig, cache: Path, workers: int) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +19,6 @@ from shape3d_amodal.baselines.rcnn.model import Rcnn
 from shape3d_amodal.baselines.rcnn.systems import RcnnConfig, system_config
 from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.detect import read_dataset
-from shape3d_amodal.data.meshes import CATEGORIES
 from shape3d_amodal.data.scenes import SceneConfig
 from shape3d_amodal.data.shard_making import ShardsConfig
 from shape3d_amodal.errors import UsageError, WeightsError
@@ -29,10 +26,9 @@ from shape3d_amodal.evaluation.instance import evaluate_instances
 from shape3d_amodal.segmentation.config import DetectorConfig
 from shape3d_amodal.segmentation.detector import few_regions
 from shape3d_amodal.segmentation.mapper import AugmentConfig, Drawn, Mapper
-from shape3d_amodal.segmentation.pictures import Pictures, PicturesConfig, open_pictures
+from shape3d_amodal.segmentation.pictures import Pictures, PicturesConfig, annotated_categories, open_pictures
 from shape3d_amodal.segmentation.pretrained import load_backbone
 from shape3d_amodal.segmentation.samples import Samples
-from shape3d_amodal.structures import OCCLUDER
 from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
 from shape3d_amodal.training.pictures import found_grid
 from shape3d_amodal.weights import load_weights
@@ -109,7 +105,7 @@ class RcnnTraining(TrainingConfig):
         backbone = replace(self.detector.backbone, weights=None)
         files = system_config(self.system, self.options).files
         options = {name: value for name, value in self.options.items() if name not in files}
-        categories = self.detector.categories or _annotated_categories(self.pictures.annotations)
+        categories = self.detector.categories or annotated_categories(self.pictures.annotations)
         detector = replace(self.detector, backbone=backbone, categories=categories)
         return RcnnConfig(detector=detector, system=self.system, options=options)
 
@@ -175,17 +171,6 @@ class RcnnTask(Task):
             ]
             rows.append((image, truth, found))
         return {"samples": found_grid(rows)} if rows else {}
-
-
-@lru_cache
-def _annotated_categories(annotations: str | None) -> tuple[str, ...]:
-    """The categories of an annotation file in its order, but for that of things which only hide others.
-
-    Without a file they are the 13 of ShapeNet, which scenes have.
-    """
-    if annotations is None:
-        return CATEGORIES
-    return tuple(category.name for category in read_dataset(annotations).categories if category.name != OCCLUDER)
 
 
 def take_weights(model: Rcnn, folder: Path) -> set[str]:

@@ -19,11 +19,10 @@ from shape3d_amodal.baselines.rcnn.frame import MASK_SIZE
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
 from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.data import masks
-from shape3d_amodal.data.meshes import CATEGORIES
 from shape3d_amodal.data.scenes import SceneConfig
 from shape3d_amodal.data.shard_making import ShardsConfig
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.pictures import PicturesConfig, open_pictures
+from shape3d_amodal.segmentation.pictures import PicturesConfig, annotated_categories, open_pictures
 from shape3d_amodal.structures import AmodalDataset, Rle
 from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
 
@@ -39,8 +38,8 @@ class VrspShapesTraining(TrainingConfig):
 
     stage: Literal["vrsp_shapes"]
     """vrsp_shapes."""
-    categories: tuple[str, ...] = CATEGORIES
-    """Names of the categories, as the detector has them."""
+    categories: tuple[str, ...] = ()
+    """Names of the categories, in the detector's order; none takes those of the annotations, as the detector does."""
     memory: ShapeMemoryConfig = ShapeMemoryConfig()
     """Sizes of the auto-encoder and of the codebook."""
     pictures: PicturesConfig = PicturesConfig()
@@ -65,19 +64,24 @@ class VrspShapesTraining(TrainingConfig):
             DataError: the annotations cannot be used.
         """
         torch.manual_seed(self.loop.seed)
-        sources = []
+        shapes, sources = self.shapes(), []
         for name in ("pictures", "validation"):
             pictures = open_pictures(getattr(self, name), cache, workers=workers)
-            sources.append(amodal_masks(pictures.dataset, self.categories))
+            sources.append(amodal_masks(pictures.dataset, shapes.categories))
             if not len(sources[-1].masks):
-                raise UsageError(f"{name}: expected amodal masks of {', '.join(self.categories)}, found none")
+                raise UsageError(f"{name}: expected amodal masks of {', '.join(shapes.categories)}, found none")
         return VrspShapesTask(self, *sources)
+
+    def shapes(self) -> ShapesConfig:
+        """What stands beside the weights."""
+        categories = self.categories or annotated_categories(self.pictures.annotations)
+        return ShapesConfig(categories=categories, memory=self.memory)
 
     def smaller(self) -> VrspShapesTraining:
         return replace(self, pictures=_few(self.pictures), validation=_few(self.validation))
 
     def weights_config(self) -> str:
-        return dump_config(ShapesConfig(categories=self.categories, memory=self.memory))
+        return dump_config(self.shapes())
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class VrspShapesTask(Task):
 
     def __init__(self, config: VrspShapesTraining, train: AmodalMasks, validation: AmodalMasks) -> None:
         self.config, self.train, self.validation = config, train, validation
-        self.memory = ShapeMemory(len(config.categories), config.memory)
+        self.classes = len(config.shapes().categories)
+        self.memory = ShapeMemory(self.classes, config.memory)
 
     def modules(self) -> nn.Module:
         return self.memory
@@ -126,7 +131,7 @@ class VrspShapesTask(Task):
     @torch.no_grad()
     def finish(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weights with the codebook: centres of the codes of the training's own masks."""
-        memory = ShapeMemory(len(self.config.categories), self.config.memory)
+        memory = ShapeMemory(self.classes, self.config.memory)
         memory.load_state_dict(weights)
         generator = np.random.default_rng(self.config.loop.seed)
         rows = self._remembered(generator)
@@ -144,7 +149,7 @@ class VrspShapesTask(Task):
     def _remembered(self, generator: np.random.Generator) -> list[int]:
         """Rows of the masks that the codebook is made of, at most so many of each category."""
         category = np.array(self.train.category)
-        chosen = [generator.permutation(np.flatnonzero(category == one)) for one in range(len(self.config.categories))]
+        chosen = [generator.permutation(np.flatnonzero(category == one)) for one in range(self.classes)]
         return [int(row) for rows in chosen for row in rows[: self.config.remembered]]
 
     def _varied(self, cut: Tensor, generator: np.random.Generator) -> Tensor:
