@@ -32,6 +32,30 @@ class DataConfig:
 
 
 @configuration
+class MarginConfig:
+    """How far one method is ahead of the best of others, category by category."""
+
+    of: str
+    """Name of the method."""
+    over: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names of the others."""
+
+
+@configuration
+class KnownCamerasRun:
+    """3D IoU of a reconstruction with known cameras, on the test split of NMR's files or of renders of their form."""
+
+    data: Path
+    """Folder of <synset>_<split>_{images,voxels}.npz."""
+    weights: Path
+    """Folder of weights of the stage known_cameras."""
+    title: str = "Known cameras"
+    """Heading."""
+    note: str = ""
+    """What a reader of the table should know."""
+
+
+@configuration
 class RunConfig:
     """One data set, one track, some methods: what shares a table."""
 
@@ -47,6 +71,13 @@ class RunConfig:
     """The method that charts emphasise and whose cases are shown; by default the last."""
     without: tuple[str, ...] = ()
     """Categories that a second mean leaves out."""
+    margins: tuple[MarginConfig, ...] = ()
+    """How far methods are ahead of others: tables with intervals over paired instances."""
+    pictured: tuple[str, ...] = ()
+    """completion: what the results page shows of the focus' best and worst cases, the focus among them; none shows
+    no pictures."""
+    align: str = ""
+    """shape: name of the data on which each category's turn is found, beside the turn found on the scored data."""
 
 
 @configuration
@@ -61,8 +92,10 @@ class BenchmarkConfig:
     """Data by name."""
     methods: dict[str, dict[str, Any]]
     """Methods by name: ``kind`` and that kind's options (``methods.KINDS``)."""
-    runs: Annotated[tuple[RunConfig, ...], Field(min_length=1)]
+    runs: tuple[RunConfig, ...]
     """The tables."""
+    known_cameras: KnownCamerasRun | None = None
+    """One more table, of a model of its own."""
     device: str = "cpu"
     """cpu or cuda."""
     threads: Annotated[int, Field(ge=0)] = 1
@@ -88,6 +121,9 @@ class Run:
     focus: str
     without: tuple[str, ...]
     methods: dict[str, MethodOptions]
+    margins: tuple[MarginConfig, ...] = ()
+    pictured: tuple[str, ...] = ()
+    align: str = ""
 
 
 def load_benchmark(path: Path, *, overrides: Sequence[str] = ()) -> Benchmark:
@@ -116,6 +152,8 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
     methods = {name: method_options(raw, source=f"{source}: methods.{name}") for name, raw in config.methods.items()}
     for names in (config.data, config.methods):
         _check_file_names(list(names), source)
+    if not config.runs and config.known_cameras is None:
+        raise UsageError(f"{source}: runs: expected one or more tables, got none")
     runs = tuple(_run(run, config, methods, f"{source}: runs[{i}]") for i, run in enumerate(config.runs))
     if len({(run.data, run.track) for run in runs}) < len(runs):
         raise UsageError(f"{source}: runs: two of them have the same data and track; put their methods into one")
@@ -149,8 +187,19 @@ def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptio
             raise UsageError(f"{place}.methods: {problem}")
     focus = run.focus or chosen[-1]
     _known(focus, chosen, f"{place}.focus")
+    for name in [*run.pictured, *(name for one in run.margins for name in (one.of, *one.over))]:
+        _known(name, chosen, f"{place}.margins" if name not in run.pictured else f"{place}.pictured")
+    if run.pictured and run.track != "completion":
+        raise UsageError(f"{place}.pictured: cases are of the track completion, got {run.track}; leave it out")
+    if run.pictured:
+        _known(focus, run.pictured, f"{place}.focus, which pictured must name")
+    if run.align:
+        _known(run.align, config.data, f"{place}.align")
+        if run.track != "shape":
+            raise UsageError(f"{place}.align: is of the track shape, got {run.track}; leave it out")
     title = run.title or (run.data if run.track == "completion" else f"{run.data}, {run.track}")
-    return Run(run.data, run.track, title, focus, run.without, {name: methods[name] for name in chosen})
+    own = {name: methods[name] for name in chosen}
+    return Run(run.data, run.track, title, focus, run.without, own, run.margins, run.pictured, run.align)
 
 
 def _known(name: str, names: Sequence[str] | Mapping[str, object], place: str) -> None:

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,61 +15,85 @@ from pydantic_core import to_jsonable_python
 
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.image_pictures import image_groups
+from shape3d_amodal.benchmarking.known_cameras import KnownCamerasScores
 from shape3d_amodal.benchmarking.latex import to_latex
 from shape3d_amodal.benchmarking.methods import KINDS, MethodOptions
 from shape3d_amodal.benchmarking.pictures import MOST_PANELS, case_groups
 from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
 from shape3d_amodal.benchmarking.views import RunViews
 from shape3d_amodal.data.atomic import write_atomic
+from shape3d_amodal.evaluation.known_cameras import OBJECT_IOU
 from shape3d_amodal.evaluation.metrics import Metric
-from shape3d_amodal.evaluation.tables import format_percent
+from shape3d_amodal.evaluation.tables import Table, format_percent
 from shape3d_amodal.visualization.report import CaseGroup, Figure, Section, write_report
 
 Facts = list[tuple[str, str]]
 
 
-def write_reports(out: Path, scores: Sequence[RunScores], *, title: str, intro: str, command: str) -> None:
+def write_reports(
+    out: Path,
+    scores: Sequence[RunScores],
+    *,
+    title: str,
+    intro: str,
+    command: str,
+    known: KnownCamerasScores | None = None,
+) -> None:
     """Write all forms of the report into the folder ``out``.
 
     Args:
         scores: the runs; each has tables of its own, for numbers of two tracks or of two data sets do not compare.
         title, intro: plain text.
         command: the command line that makes the report again.
+        known: the table of known cameras.
 
     Raises:
         DataError: a file cannot be written, or a picture not be read.
     """
     views = [RunViews(one) for one in scores]
-    facts = _facts(scores, command)
+    facts = facts_of(scores, command)
     metrics = list({metric.name: metric for view in views for metric in view.metrics}.values())
+    more = [] if known is None else [Section(title=known.config.title, note=known.note, blocks=tuple(known.printed()))]
+    metrics += [] if known is None else [OBJECT_IOU]
     write_report(
         out / "report.html",
         title=title,
         intro=intro,
-        figures=_figures(views[0]),
+        figures=_figures(views[0]) if views else [],
         sections=[
             section
             for one, view in zip(scores, views, strict=True)
             for section in _sections(one, view, MOST_PANELS // len(scores))
-        ],
+        ]
+        + more,
         metrics=metrics,
         facts=facts,
     )
-    write_atomic(out / "tables.md", markdown(title, views, scores, metrics, facts).encode())
+    write_atomic(out / "tables.md", markdown(title, views, scores, metrics, facts, more).encode())
     write_atomic(out / "tables.tex", latex(views, facts).encode())
     write_atomic(out / "scores.csv", tidy_csv(views, scores).encode())
     content = {"facts": dict(facts), "runs": [_json(one) for one in scores]}
+    if known is not None:
+        content["known_cameras"] = {name: table.to_dict() for name, table in known.methods.items()}
     write_atomic(out / "scores.json", json.dumps(content, indent=1, allow_nan=False).encode())
 
 
 def markdown(
-    title: str, views: Sequence[RunViews], scores: Sequence[RunScores], metrics: Sequence[Metric], facts: Facts
+    title: str,
+    views: Sequence[RunViews],
+    scores: Sequence[RunScores],
+    metrics: Sequence[Metric],
+    facts: Facts,
+    more: Sequence[Section] = (),
 ) -> str:
     """All tables, definitions and facts as Markdown."""
     parts = [f"# {title}\n"]
     for one, view in zip(scores, views, strict=True):
-        parts.append(f"## {view.run.title}\n\n{_protocol(one)}\n")
+        parts.append(f"## {view.run.title}\n\n{protocol(one)}\n")
         parts += [f"{table.title}\n\n{table.to_markdown()}" for table in view.printed()]
+    for section in more:
+        parts.append(f"## {section.title}\n\n{section.note}\n")
+        parts += [f"{table.title}\n\n{table.to_markdown()}" for table in section.blocks if isinstance(table, Table)]
     parts.append("## How it was measured\n")
     parts.append("".join(f"- {metric.title}: {metric.formula} ({metric.source})\n" for metric in metrics))
     parts.append("".join(f"- {name}: {value}\n" for name, value in facts))
@@ -139,7 +163,7 @@ def _figures(view: RunViews) -> list[Figure]:
 def _sections(one: RunScores, view: RunViews, panels: int) -> list[Section]:
     title = view.run.title
     return [
-        Section(title=title, note=_protocol(one), blocks=tuple(view.printed())),
+        Section(title=title, note=protocol(one), blocks=tuple(view.printed())),
         Section(title=f"{title}: charts", blocks=tuple(view.charts())),
         Section(
             title=f"{title}: cases", note=f"Ordered by the IoU of {view.run.focus}.", blocks=_pictures(one, panels)
@@ -152,12 +176,14 @@ def _pictures(one: RunScores, panels: int) -> tuple[CaseGroup, ...]:
     return tuple(kinds[one.run.track](one, panels)) if one.run.track in kinds else ()
 
 
-def _protocol(one: RunScores) -> str:
+def protocol(one: RunScores) -> str:
+    """Under which conditions the numbers of a run were taken."""
     table, images = one.tables[one.run.focus], len(one.data.dataset.images)
     return f"Protocol: {table.protocol}. {table.score.counts['instances']} objects in {images} images."
 
 
-def _facts(scores: Sequence[RunScores], command: str) -> Facts:
+def facts_of(scores: Sequence[RunScores], command: str) -> Facts:
+    """What the numbers hang on: code, machine, data and methods."""
     facts = [
         ("command", command),
         ("commit", provenance.commit()),
@@ -193,9 +219,6 @@ def _chosen(options: MethodOptions) -> dict[str, Any]:
         value = getattr(options, field.name)
         if value == "" or (value == field.default and not isinstance(value, str)):
             continue
-        if is_dataclass(value) and is_dataclass(field.default):
-            own, default = to_jsonable_python(value), to_jsonable_python(field.default)
-            value = {key: own[key] for key in own if own[key] != default[key]}
         chosen[field.name] = to_jsonable_python(value)
     return chosen
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import logging
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.evaluation.interface import ScoreTable
 from shape3d_amodal.evaluation.matched import missing_ids
+from shape3d_amodal.evaluation.shape import ShapeTable
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.structures import AmodalDataset
 
@@ -88,15 +89,17 @@ def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> lis
         DataError: data or results that cannot be used, or ``out`` cannot be made.
     """
     with _alone(out), workers(processes, benchmark.config.threads) as pool:
-        data = {
-            name: open_data(benchmark, name, out / "data" / file_stem(name))
-            for name in dict.fromkeys(run.data for run in benchmark.runs)
-        }
+        names = [name for run in benchmark.runs for name in (run.data, run.align) if name]
+        data = {name: open_data(benchmark, name, out / "data" / file_stem(name)) for name in dict.fromkeys(names)}
         # What a method lacks or cannot take is found before hours are spent on others.
         sources = [_sources(benchmark, run, data[run.data], out) for run in benchmark.runs]
         for run, own in zip(benchmark.runs, sources, strict=True):
             _try(run, own, pool)
-        return [_score_run(run, data[run.data], own, pool) for run, own in zip(benchmark.runs, sources, strict=True)]
+        turns = [_turns(benchmark, run, data, out, pool) for run in benchmark.runs]
+        return [
+            _score_run(run, data[run.data], own, pool, found)
+            for run, own, found in zip(benchmark.runs, sources, turns, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,13 @@ def _try(run: Run, sources: dict[str, _Computed | Path], pool: Workers) -> None:
                 raise UsageError(f"{name} on {run.data}: {error}") from error
 
 
-def _score_run(run: Run, data: BenchmarkData, sources: dict[str, _Computed | Path], pool: Workers) -> RunScores:
+def _score_run(
+    run: Run,
+    data: BenchmarkData,
+    sources: dict[str, _Computed | Path],
+    pool: Workers,
+    turns: Mapping[str, Mapping[str, float]],
+) -> RunScores:
     methods = {}
     for name, source in sources.items():
         record = None
@@ -150,8 +159,26 @@ def _score_run(run: Run, data: BenchmarkData, sources: dict[str, _Computed | Pat
         options = run.methods[name]
         if isinstance(options, ResultsOptions) and TRACKS[run.track].matched and not options.allow_missing:
             _refuse_missing(data.dataset, results, file)
-        methods[name] = MethodScore(options, record, results, _score(run, data, results, file))
+        methods[name] = MethodScore(options, record, results, _score(run, data, results, file, turns.get(name)))
     return RunScores(run, data, methods)
+
+
+def _turns(
+    benchmark: Benchmark, run: Run, data: Mapping[str, BenchmarkData], out: Path, pool: Workers
+) -> dict[str, dict[str, float]]:
+    """By method and category the turns of azimuths that are best on the data that ``run`` aligns itself by."""
+    if not run.align:
+        return {}
+    known = {
+        name: options
+        for name, options in run.methods.items()
+        if not isinstance(options, ResultsOptions) or run.align in options.file
+    }
+    other = replace(run, data=run.align, methods=known, align="")
+    sources = _sources(benchmark, other, data[run.align], out)
+    scores = _score_run(other, replace(data[run.align], meshes=None), sources, pool, {})
+    tables = {name: method.table for name, method in scores.methods.items()}
+    return {name: table.offsets for name, table in tables.items() if isinstance(table, ShapeTable)}
 
 
 def fingerprint(job: Job, run: Run, data: BenchmarkData) -> dict[str, Any]:
@@ -233,9 +260,11 @@ def _refuse_missing(dataset: AmodalDataset, results: list[AmodalResult], file: P
         raise DataError(f"{problem}; add them, or count them as 0 with allow_missing: true", file=file)
 
 
-def _score(run: Run, data: BenchmarkData, results: list[AmodalResult], file: Path) -> ScoreTable:
+def _score(
+    run: Run, data: BenchmarkData, results: list[AmodalResult], file: Path, turns: Mapping[str, float] | None
+) -> ScoreTable:
     meshes = None if data.meshes is None else mesh_source(data.meshes)
-    evaluator = TRACKS[run.track].make(data.dataset, TrackOptions(meshes=meshes, folder=file.parent))
+    evaluator = TRACKS[run.track].make(data.dataset, TrackOptions(meshes=meshes, folder=file.parent, turns=turns))
     evaluator.process(results, file=file)
     try:
         return evaluator.evaluate()

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from shape3d_amodal.benchmarking.margins import margin_table, margins
 from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
 from shape3d_amodal.evaluation.completion_table import CompletionTable
 from shape3d_amodal.evaluation.interface import Interval, ScoreTable
@@ -47,13 +48,32 @@ class RunViews:
 
     def printed(self) -> list[Table]:
         """The tables, most telling first."""
+        first = [*self.categories(), self._overall(), self._intervals()]
+        return [*first, *self.margins(), *self._levels(), self._costs()]
+
+    def categories(self) -> list[Table]:
+        """The main metrics by category."""
         tables = [
-            category_table(self.tables, metric.name, title=_title(metric), without=self.run.without)
+            category_table(self.tables, metric.name, title=title_of(metric), without=self.run.without)
             for metric in self.main
         ]
         if len(self.tables) <= _FEW:
             tables = [table.transposed() for table in tables]
-        return [*tables, self._overall(), self._intervals(), *self._levels(), self._costs()]
+        return tables
+
+    def value(self, method: str, metric: Metric) -> float:
+        """The number over everything, in percent or in the metric's unit."""
+        return _value(self.tables[method], metric)
+
+    def margins(self) -> list[Table]:
+        """How far methods are ahead of others, in the main metrics that are shares."""
+        shares = [metric for metric in self.main if metric.unit == "share"]
+        found = [
+            (one, metric, margins(self.tables, one, metric, self.run.without))
+            for one in self.run.margins
+            for metric in shares
+        ]
+        return [margin_table(rows, one, metric) for one, metric, rows in found if rows]
 
     def charts(self) -> list[Chart]:
         """Means with intervals, categories, and curves over occlusion, of the metrics that are shares."""
@@ -188,8 +208,9 @@ def occlusion_curve(table: CompletionTable, values: NDArray[np.float64]) -> list
     return means
 
 
-def _title(metric: Metric) -> str:
-    return f"{metric.title}, %" if metric.unit == "share" else f"{metric.title}, {metric.unit}"
+def title_of(metric: Metric) -> str:
+    """The metric's heading with its unit."""
+    return f"{metric.title}, %" if metric.unit == "share" else metric.title
 
 
 def _value(table: ScoreTable, metric: Metric) -> float:

@@ -16,6 +16,7 @@ def benchmark(
     out: Path | None = None,
     overrides: Overrides = (),
     workers: int = 1,
+    markdown: Path | None = None,
     print_config: bool = False,
 ) -> None:
     """Run the methods of a benchmark that have no results yet, score all, and write one report.
@@ -28,13 +29,16 @@ def benchmark(
         out: folder for data, results and report; by default outputs/<folder of the config>/<name of the config>.
         overrides: options of the config to change, such as device=cuda data.test.set=[per_category=2].
         workers: processes that run the methods; the results do not depend on it, measured times may.
+        markdown: also a page of documentation, such as docs/results.md, with its pictures in the folder docs/results.
         print_config: print the whole configuration, defaults included, and stop.
     """
     import logging
 
     from shape3d_amodal.benchmarking.config import load_benchmark
+    from shape3d_amodal.benchmarking.known_cameras import score_known_cameras
     from shape3d_amodal.benchmarking.provenance import command
     from shape3d_amodal.benchmarking.report import write_reports
+    from shape3d_amodal.benchmarking.results_page import write_results_page
     from shape3d_amodal.benchmarking.runner import run_benchmark
     from shape3d_amodal.config import dump_config
     from shape3d_amodal.errors import UsageError
@@ -48,6 +52,11 @@ def benchmark(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = out or Path("outputs") / config.resolve().parent.name / config.stem
     scores = run_benchmark(chosen, folder, processes=workers)
-    write_reports(folder, scores, title=chosen.config.title, intro=chosen.config.intro, command=command())
+    reconstruction = chosen.config.known_cameras
+    known = None if reconstruction is None else score_known_cameras(reconstruction)
+    title, intro = chosen.config.title, chosen.config.intro
+    write_reports(folder, scores, title=title, intro=intro, command=command(), known=known)
+    if markdown is not None:
+        write_results_page(markdown, scores, title=title, intro=intro, command=command(), known=known)
     print((folder / "tables.md").read_text(encoding="utf-8"))
     print(f"report: {folder / 'report.html'}")

@@ -148,6 +148,10 @@ class CompletionTable(ScoreTable):
             result[metric] = {name: interval(row) for name, row in rows.items()}
         return result
 
+    def instances(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+        known = {MIOU.name: self.iou, OCCLUDED_MIOU.name: self.occluded_iou}
+        return (known[metric], self.column("category_id")) if metric in known else None
+
     def levels(self) -> dict[str, str]:
         return {name: f"hidden share > {low:g} and <= {high:g}" for name, (low, high) in LEVELS.items()}
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from shape3d_amodal.evaluation.known_cameras import KNOWN_CAMERAS, OBJECT_IOU
 from shape3d_amodal.evaluation.metrics import Metric
 from shape3d_amodal.evaluation.tracks import TRACKS
 
 
 def definitions() -> str:
     """A section a track, with its protocol tag and a table of its metrics; ends with a newline."""
-    sections = []
-    for name, track in TRACKS.items():
-        rows = "".join(map(_row, track.metrics.values()))
-        sections.append(
-            f"## Track `{name}`\n\nProtocol tag: *{_escaped(track.protocol)}*\n\n"
-            f"| name | title | formula | source |\n|---|---|---|---|\n{rows}"
-        )
-    return "\n".join(sections)
+    sections = [_section(f"Track `{name}`", track.protocol, track.metrics.values()) for name, track in TRACKS.items()]
+    return "\n".join([*sections, _section("Known cameras", KNOWN_CAMERAS, [OBJECT_IOU])])
+
+
+def _section(heading: str, protocol: str, metrics: Iterable[Metric]) -> str:
+    rows = "".join(map(_row, metrics))
+    return (
+        f"## {heading}\n\nProtocol tag: *{_escaped(protocol)}*\n\n"
+        f"| name | title | formula | source |\n|---|---|---|---|\n{rows}"
+    )
 
 
 def _row(metric: Metric) -> str:

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.data.formats.results import AmodalResult
@@ -112,6 +113,14 @@ class ScoreTable(ABC):
     def levels(self) -> dict[str, str]:
         """What the occlusion levels of ``by_level`` mean."""
         return {}
+
+    def instances(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:  # noqa: ARG002
+        """A metric of every scored instance [N], NaN where undefined, and the instances' category ids [N].
+
+        The order is the data set's, so that the instances of two methods can be paired. None where a metric has no
+        numbers of single instances whose means it is.
+        """
+        return None
 
     def to_dict(self, *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
         """Everything as JSON values, with each metric's formula and protocol; undefined numbers are None."""

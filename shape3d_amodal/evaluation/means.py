@@ -76,6 +76,11 @@ class MeanTable(ScoreTable):
             result[metric] = {name: interval(row) for name, row in {**rows, "mean": whole}.items()}
         return result
 
+    def instances(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+        if metric in self.medians or self.by_row:
+            return None
+        return self.values[metric], self.categories
+
     def _category(self, key: int) -> Score:
         own = self.categories == key
         values = {name: (median if name in self.medians else mean)(values[own]) for name, values in self.values.items()}

@@ -207,13 +207,13 @@ class ShapeTable(MeanTable):
                 held_out[own] = azimuth_error(rows[own, 3], rows[own, 4], turns[name], repeat) <= WITHIN_DEG
         values = {
             "azimuth_accuracy": accuracy,
-            "held_out_azimuth_accuracy": held_out,
+            **({} if turns is None else {"held_out_azimuth_accuracy": held_out}),
             "azimuth_median": errors,
             "azimuth_error": errors,
             "voxel_iou": rows[:, 5],
             "chamfer": rows[:, 6],
         }
-        metrics, missing = tuple(METRICS.values()), rows[:, 2] == 0
+        metrics, missing = tuple(METRICS[name] for name in values), rows[:, 2] == 0
         super().__init__(SHAPE, metrics, names, categories, values, missing, medians=("azimuth_median",))
 
     def to_dict(self, *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_methods_may_be_chosen_and_options_overridden(tmp_path):
     ("changes", "message"),
     [
         ({"nothing": 1}, "nothing: "),
-        ({"runs": []}, "runs: tuple should have at least 1 item"),
+        ({"runs": []}, "runs: expected one or more tables, got none"),
         ({"runs": [{"data": "circles"}]}, r"runs\[0\].data: expected one of squares, got 'circles'"),
         ({"runs": [{"data": "squares", "methods": ["x"]}]}, r"runs\[0\].methods: expected one of visible, hull, got"),
         ({"runs": [{"data": "squares", "focus": "x"}]}, r"runs\[0\].focus: expected one of visible, hull"),

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +111,7 @@ def test_page_needs_no_network_and_shows_all(written):
 def test_only_what_was_chosen_is_told():
     options = PipelineOptions(note="n", fit=FitConfig(steps=30, starts=3))
     names = {"weights": "open13", "refine": "full"}
-    assert _chosen(options) == {"note": "n", **names, "fit": {"steps": 30, "starts": 3}}
+    assert _chosen(options) == {"note": "n", **names, "fit": {**asdict(FitConfig()), "steps": 30, "starts": 3}}
     assert _chosen(PipelineOptions(gap_px=1)) == {**names, "gap_px": 1}
     assert _chosen(ConvexHullOptions(background=False)) == {"background": False}
     assert _chosen(ResultsOptions(file={"a": Path("b.json")})) == {"file": {"a": "b.json"}}

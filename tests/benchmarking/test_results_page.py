@@ -1,0 +1,73 @@
+"""A benchmark as a page of documentation: tables, margins, pictures beside it, and what a configuration may ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_data import benchmark, draw_data
+from PIL import Image
+
+from shape3d_amodal.benchmarking.results_page import write_results_page
+from shape3d_amodal.benchmarking.runner import run_benchmark
+from shape3d_amodal.errors import UsageError
+
+MARGIN = {"of": "hull", "over": ["visible"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    draw_data(tmp_path / "drawn")
+    return tmp_path / "drawn"
+
+
+def written(folder: Path, out: Path, **run: object) -> str:
+    methods = {"visible": {"kind": "visible_only", "note": "a | b"}, "hull": {"kind": "convex_hull"}}
+    scores = run_benchmark(
+        benchmark(folder, methods=methods, runs=[{"data": "squares", "title": "Squares", **run}]), out / "run"
+    )
+    write_results_page(out / "docs" / "page.md", scores, title="Results", intro="An\n intro.", command="a command")
+    return (out / "docs" / "page.md").read_text()
+
+
+def test_a_line_a_method_with_intervals_times_and_notes(folder: Path, tmp_path: Path) -> None:
+    text = written(folder, tmp_path, without=["car"], margins=[MARGIN])
+    assert text.startswith("# Results\n\nAn intro.\n\n    a command\n")
+    (visible,) = (line for line in text.splitlines() if line.startswith("| visible | 82.5 ("))
+    assert visible.endswith("| a \\| b |")  # 82.5 is the mean of 95, 85, 75 and of 90, 80, 70
+    assert "| method | mIoU, % | occluded mIoU, % | s an object | note |" in text
+    assert "mean without car" in text
+    assert "mIoU, hull over visible, points; least in c" in text and "| mean (visible) |" in text
+    assert "![" not in text and not (tmp_path / "docs" / "page").exists()
+    assert "- commit: " in text and "- mIoU: mean over categories" in text
+
+
+def test_the_best_and_the_worst_case_of_each_category(folder: Path, tmp_path: Path) -> None:
+    text = written(folder, tmp_path, pictured=["visible", "hull"], focus="visible")
+    assert "chair: IoU 95.0 and 75.0\n\n![chair](page/squares-chair.png)" in text
+    assert "car: IoU 90.0 and 70.0\n\n![car](page/squares-car.png)" in text
+    files = sorted((tmp_path / "docs" / "page").iterdir())
+    assert [file.name for file in files] == ["squares-car.png", "squares-chair.png"]
+    with Image.open(files[1]) as picture:
+        assert picture.size == (5 * 112 + 4 * 4, 2 * 112 + 4)  # image, given, two methods, truth; best above worst
+        colors = np.asarray(picture.convert("RGB"))
+    assert len(np.unique(colors.reshape(-1, 3), axis=0)) > 3
+    assert files[1].stat().st_size < 60_000
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ({"margins": [{"of": "none", "over": ["hull"]}]}, r"runs\[0\]\.margins: expected one of visible, hull"),
+        ({"margins": [{"of": "hull", "over": []}]}, r"margins\.0\.over"),
+        ({"pictured": ["none"]}, r"runs\[0\]\.pictured: expected one of visible, hull, got 'none'"),
+        ({"pictured": ["visible"]}, r"focus, which pictured must name: expected one of visible, got 'hull'"),
+        ({"pictured": ["hull"], "track": "order"}, r"pictured: cases are of the track completion, got order"),
+        ({"align": "squares"}, r"align: is of the track shape, got completion"),
+        ({"align": "none", "track": "shape"}, r"align: expected one of squares, got 'none'"),
+    ],
+)
+def test_what_cannot_be_is_said(folder: Path, run: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        benchmark(folder, runs=[{"data": "squares", **run}])
