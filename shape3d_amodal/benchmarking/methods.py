@@ -210,12 +210,14 @@ class RcnnOptions(BuiltOptions):
     """Leave out known background where visible masks are given."""
     samples: bool = False
     """Give all plausible masks of a system that has several, for the multimodal track."""
+    nms: Annotated[float | None, Field(ge=0, le=1)] = None
+    """Overlap (IoU) above which the lesser of two boxes of a category is dropped; null is what the weights say."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
         from shape3d_amodal.baselines.rcnn.method import RcnnMethod
 
-        finder = ObjectFinder.from_pretrained(self.weights, device=device)
+        finder = ObjectFinder.from_pretrained(self.weights, device=device, nms=self.nms)
         return RcnnMethod(finder, names, background=self.background, samples=self.samples)
 
     def inputs(self) -> tuple[str, ...]:
@@ -287,9 +289,9 @@ class LayeredOptions(BuiltOptions):
     """Folder of weights that a training of the stage layered_embeddings wrote."""
 
     def build(self, names: Mapping[int, str], device: str) -> FindsObjects:
-        from shape3d_amodal.baselines.layered.method import LayeredEmbeddings, load_network
+        from shape3d_amodal.baselines.layered.method import LayeredEmbeddings
 
-        return LayeredEmbeddings(load_network(self.weights), names, device)
+        return LayeredEmbeddings.from_pretrained(self.weights, names, device=device)
 
     def inputs(self) -> tuple[str, ...]:
         return (weights_hash(self.weights),)

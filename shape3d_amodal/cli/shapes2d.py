@@ -92,17 +92,20 @@ def show(
 
     import numpy as np
 
-    from shape3d_amodal.baselines.layered.method import load_network
+    from shape3d_amodal.baselines.layered.network import LayeredConfig, LayeredNetwork
     from shape3d_amodal.baselines.layered.pictures import draw_layers
+    from shape3d_amodal.baselines.pretrained import load_network
     from shape3d_amodal.data.atomic import write_atomic
     from shape3d_amodal.data.scene_sets import png_bytes
     from shape3d_amodal.data.shapes2d_sets import annotated_scenes, rgb
     from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.pipeline import torch_device
 
     if limit < 1:
         raise UsageError(f"--limit: expected at least 1, got {limit}")
     chosen = replace(_load(config, overrides), count=limit)
-    network = load_network(weights).to(device)
+    network, _ = load_network(weights, LayeredConfig, LayeredNetwork)
+    network.to(torch_device(device))
     rows = [draw_layers(network, rgb(scene)) for scene, _ in annotated_scenes(chosen)]
     write_atomic(out, png_bytes(np.concatenate(rows)))
     print(f"{limit} scenes in {out}")

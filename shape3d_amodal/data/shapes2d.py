@@ -70,7 +70,7 @@ class ShapeScene:
         return visible_parts(self.masks)
 
     def on_grid(self, stride: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """Every ``stride``-th pixel: masks [M,S/stride,S/stride] and classes [M] of what is visible there, nearest first."""
+        """Every ``stride``-th pixel: masks [M,S/stride,S/stride] and classes [M] of what is visible there, in order."""
         sampled = np.ascontiguousarray(self.masks[:, stride // 2 :: stride, stride // 2 :: stride])
         kept = visible_parts(sampled).any(axis=(1, 2))
         return sampled[kept], self.classes[kept]
@@ -154,4 +154,5 @@ def _around(points: NDArray[np.float64], config: Shapes2dConfig) -> Window:
 def _centres(window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """x [1,w] and y [h,1] of the pixels' centres."""
     rows, columns = window
-    return np.arange(columns.start, columns.stop)[None] + 0.5, np.arange(rows.start, rows.stop)[:, None] + 0.5
+    x, y = (np.arange(part.start, part.stop, dtype=np.float64) + 0.5 for part in (columns, rows))
+    return x[None], y[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -101,7 +102,7 @@ class LayeredTask(Task):
         return layered_losses(self.network(images), target, self.config.loss)
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        """AP, AP50 and AR100 of amodal masks in percent, all shapes one category as in the paper's tables."""
+        """AP, AP50 and AR100 in percent, all shapes one category as in the paper's tables."""
         method = self._method()
         images, results = [], []
         for scene, image in annotated_scenes(self.config.validation()):
@@ -109,7 +110,7 @@ class LayeredTask(Task):
             results += method.find(rgb(scene), image)
         table = score_without_classes(images, results)
         wanted = ("amodal_ap", "amodal_ap50", "amodal_ar100", "occluded_ap")
-        return {name: 100 * table.score[name] for name in wanted}
+        return {name: 100 * table.score[name] for name in wanted if not math.isnan(table.score[name])}
 
     def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         config = replace(self.config.validation(), count=_PICTURES)
@@ -118,7 +119,7 @@ class LayeredTask(Task):
 
     def _method(self) -> LayeredEmbeddings:
         names = {category.id: category.name for category in CATEGORIES if category.name in self.config.model.classes}
-        return LayeredEmbeddings(self.network, names, str(next(self.network.parameters()).device))
+        return LayeredEmbeddings(self.network, names)
 
 
 def collate(scenes: list[ShapeScene], model: LayeredConfig) -> Batch:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from shape3d_amodal.baselines.interface import FindsObjects
-from shape3d_amodal.baselines.layered.method import LayeredEmbeddings, find_instances, load_network
+from shape3d_amodal.baselines.layered.method import LayeredEmbeddings, find_instances
 from shape3d_amodal.baselines.layered.network import LayeredConfig, LayeredNetwork, LayeredOutput
 from shape3d_amodal.baselines.layered.pictures import draw_layers, principal_colours
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.shapes2d import CLASSES, Shapes2dConfig, depth_layers, make_shapes
 from shape3d_amodal.data.shapes2d_sets import CATEGORIES, rgb
-from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.structures import AmodalImage
 from shape3d_amodal.weights import save_weights
 
@@ -129,19 +129,10 @@ def test_unknown_categories_are_refused() -> None:
 def test_weights_come_back(tmp_path: Path) -> None:
     network = small_network().eval()
     save_weights(tmp_path / "weights", dump_config(SMALL), network.state_dict())
-    again = load_network(tmp_path / "weights")
-    image = torch.rand(1, 3, 64, 64)
-    assert torch.equal(network(image).embeddings, again(image).embeddings)
-
-
-def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
-    network = small_network()
-    save_weights(tmp_path / "other", "stage: prior\n", network.state_dict())
-    with pytest.raises(WeightsError, match=r"config.yaml: expected weights of layered embeddings"):
-        load_network(tmp_path / "other")
-    save_weights(tmp_path / "size", dump_config(replace(SMALL, embedding=4)), network.state_dict())
-    with pytest.raises(WeightsError, match="tensor 'embedding_heads.0.2.bias' is not that of a network"):
-        load_network(tmp_path / "size")
+    image = rgb(make_shapes(Shapes2dConfig(size=64, per_class=1), 0, 0))
+    again = LayeredEmbeddings.from_pretrained(tmp_path / "weights", NAMES)
+    assert again.find(image, RECORD) == LayeredEmbeddings(network, NAMES).find(image, RECORD)
+    assert again.parameters == sum(tensor.numel() for tensor in network.state_dict().values())
 
 
 def test_pictures_of_a_network_that_finds_something() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from shape3d_amodal.baselines.layered.network import LayeredConfig, LayeredNetwork
+from shape3d_amodal.baselines.pretrained import load_network
 from shape3d_amodal.config import from_mapping
 from shape3d_amodal.data.shapes2d import CLASSES, Shapes2dConfig, depth_layers, make_shapes
 from shape3d_amodal.errors import UsageError
@@ -55,7 +57,7 @@ def test_a_batch_holds_the_steps_own_scenes(tmp_path: Path) -> None:
         assert batch["classes"][row, : len(classes)].tolist() == classes.tolist()
 
 
-def test_classes_are_places_in_the_models_list(tmp_path: Path) -> None:
+def test_classes_are_places_in_the_models_list() -> None:
     model = tiny(model={"classes": ["rectangle", "circle"]}, shapes={"classes": ["rectangle"]}).model
     scene = make_shapes(Shapes2dConfig(size=64, per_class=2, classes=("rectangle",)), 0, 0)
     assert collate([scene], model)["classes"].unique().tolist() == [0]
@@ -70,12 +72,10 @@ def test_a_batch_may_have_an_empty_scene(tmp_path: Path) -> None:
 
 
 def test_a_training_goes_from_configuration_to_weights(tmp_path: Path) -> None:
-    from shape3d_amodal.baselines.layered.method import load_network
-
     config = tiny()
     result = run_training(config, tmp_path / "out", cache=tmp_path)
     assert set(result.metrics) == {"amodal_ap", "amodal_ap50", "amodal_ar100", "occluded_ap"}
-    assert load_network(tmp_path / "out" / "weights").config == config.model
+    assert load_network(tmp_path / "out" / "weights", LayeredConfig, LayeredNetwork)[1] == config.model
 
 
 @pytest.mark.slow

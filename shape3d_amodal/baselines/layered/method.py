@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from shape3d_amodal.baselines.layered.clustering import mean_shift
 from shape3d_amodal.baselines.layered.network import LayeredConfig, LayeredNetwork, LayeredOutput
-from shape3d_amodal.config import parse_config
+from shape3d_amodal.baselines.pretrained import load_network
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import AmodalResult
-from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.pipeline import torch_device
 from shape3d_amodal.structures import AmodalImage
-from shape3d_amodal.weights import CONFIG_FILE, load_weights
 
 RADIUS = 1.5
 """L1 radius of the mean shift."""
@@ -79,7 +79,7 @@ class LayeredEmbeddings:
     """Layered embeddings as a method of the instance track (``baselines.interface.FindsObjects``).
 
     Args:
-        network: the trained network.
+        network: the trained network, on the device where it shall run.
         names: category names by id.
 
     Raises:
@@ -88,14 +88,28 @@ class LayeredEmbeddings:
 
     name = "layered embeddings"
 
-    def __init__(self, network: LayeredNetwork, names: Mapping[int, str], device: str = "cpu") -> None:
+    def __init__(self, network: LayeredNetwork, names: Mapping[int, str]) -> None:
         known = network.config.classes
         for name in names.values():
             if name not in known:
                 raise UsageError(f"unknown category {name!r}; the weights know {', '.join(known)}")
-        self._network = network.to(device).eval()
+        self._network = network.eval()
         self._ids = {known.index(name): key for key, name in names.items()}
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, names: Mapping[int, str], *, device: str = "cpu"
+    ) -> LayeredEmbeddings:
+        """Load weights that a training of the stage layered_embeddings wrote.
+
+        Raises:
+            WeightsError: they are missing, damaged, or do not fit their own configuration.
+            UsageError: they are of something else, a category that they do not know, or there is no such device.
+            MissingBackendError: the device is not on this machine.
+        """
+        network, _ = load_network(name_or_folder, LayeredConfig, LayeredNetwork)
+        return cls(network.to(torch_device(device)), names)
 
     def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.FindsObjects``."""
@@ -113,30 +127,6 @@ def look_at(network: LayeredNetwork, image: NDArray[np.uint8]) -> LayeredOutput:
     with torch.inference_mode():
         output = network(tensor)
     return LayeredOutput(output.logits[0], output.embeddings[0])
-
-
-def load_network(folder: str | Path) -> LayeredNetwork:
-    """The network whose weights are in ``folder``.
-
-    Raises:
-        WeightsError: they are missing, damaged, or of something else.
-    """
-    text, state = load_weights(folder)
-    place = Path(folder) / CONFIG_FILE
-    try:
-        network = LayeredNetwork(parse_config(text, LayeredConfig, source=str(place)))
-    except UsageError as error:
-        raise WeightsError(f"expected weights of layered embeddings ({error})", file=place) from error
-    _check_tensors(network.state_dict(), state, folder)
-    network.load_state_dict(state)
-    return network.eval()
-
-
-def _check_tensors(own: Mapping[str, Tensor], state: Mapping[str, Tensor], folder: str | Path) -> None:
-    for name in sorted(own.keys() | state.keys()):
-        if name not in own or name not in state or own[name].shape != state[name].shape:
-            problem = f"tensor {name!r} is not that of a network of its {CONFIG_FILE}; get the folder again"
-            raise WeightsError(problem, file=folder)
 
 
 def _result(one: LayeredInstance, record: AmodalImage, category_id: int) -> AmodalResult:

@@ -63,8 +63,11 @@ class ObjectFinder:
         self.categories = model.config.detector.categories
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu") -> ObjectFinder:
+    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu", nms: float | None = None) -> ObjectFinder:
         """Load a folder of weights that a training of a system wrote.
+
+        Args:
+            nms: overlap (IoU) above which the lesser of two boxes of a category is dropped; by default the weights'.
 
         Raises:
             WeightsError: they are missing, damaged, or do not fit their own configuration.
@@ -72,6 +75,8 @@ class ObjectFinder:
             MissingBackendError: the device is not on this machine.
         """
         model, _ = load_network(folder, RcnnConfig, Rcnn)
+        if nms is not None:
+            model.box_predictor.test_nms_thresh = nms
         return cls(model.to(torch_device(device)))
 
     @property
