@@ -112,7 +112,7 @@ def test_results_bear_the_ids_of_annotations(root: Path, tmp_path: Path, capsys)
         (["absent.png"], ["--detector", "both"], 3, "absent.png: "),
         (["weights"], ["--detector", "both"], 3, "expected pictures (.png, .jpg, .jpeg) in the folder, found none"),
         (["pictures"], ["--detector", "nothing"], 3, "nothing: no such folder of weights"),
-        (["pictures"], ["--detector", "weights"], 2, "this key is not known"),
+        (["pictures"], ["--detector", "weights"], 2, "config.yaml: detector: field required"),
         (["pictures"], ["--detector", "amodal"], 2, "detector: it predicts no visible masks; train it with"),
         (["pictures"], ["--detector", "both", "--min-score", "2"], 2, "min_score: expected a score from 0 to 1, got 2"),
         (["pictures"], ["--detector", "both", "--device", "cuda:99"], 4, "device: this machine has"),
