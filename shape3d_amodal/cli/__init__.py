@@ -42,6 +42,7 @@ from shape3d_amodal.cli import (
     nmr,
     predict,
     render,
+    samples,
     scenes,
     shapes2d,
     train,
@@ -61,6 +62,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "predict": predict.predict,
     "render": render.render,
     "evaluate": evaluate.evaluate,
+    "samples": samples.samples,
     "benchmark": benchmark.benchmark,
 }
 DESCRIPTION = """Amodal instance segmentation with a 3D shape prior.

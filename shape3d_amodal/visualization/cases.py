@@ -50,11 +50,11 @@ def completion_case(
     factor = max(1, math.ceil(side / max(shape)))
 
     def panel(label: str, mask: Mask | None = None, *, value: bool = True) -> Panel:
-        picture = _enlarge(image[part], factor)
+        picture = enlarge(image[part], factor)
         if mask is not None:
-            seen, whole = (_enlarge_mask(one[part], factor) for one in (visible & mask, mask))
+            seen, whole = (enlarge_mask(one[part], factor) for one in (visible & mask, mask))
             picture = draw_amodal(picture, seen, whole)
-        number = "" if mask is None or not value else _percent(iou(mask, truth))
+        number = "" if mask is None or not value else percent(iou(mask, truth))
         return Panel(label=label, image=bounded(picture, 2 * side), value=number)
 
     panels = (
@@ -65,24 +65,27 @@ def completion_case(
     )
     hidden = (truth & ~visible).sum() / max(int(truth.sum()), 1)
     caption = (
-        f"{100 * hidden:.0f} % hidden · IoU {_percent(iou(final, truth))} · "
-        f"occluded IoU {_percent(occluded_iou(final, truth, visible))}"
+        f"{100 * hidden:.0f} % hidden · IoU {percent(iou(final, truth))} · "
+        f"occluded IoU {percent(occluded_iou(final, truth, visible))}"
     )
     return ReportCase(title=title, caption=caption, panels=panels, score=iou(final, truth))
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A share in 0..1 as a number in percent."""
     return format_percent(100 * value)
 
 
-def _enlarge(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+def enlarge(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """``image`` with ``factor`` times as many rows and columns, smoothly."""
     if factor == 1:
         return image
     size = (image.shape[1] * factor, image.shape[0] * factor)
     return np.asarray(PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BICUBIC))
 
 
-def _enlarge_mask(mask: Mask, factor: int) -> Mask:
+def enlarge_mask(mask: Mask, factor: int) -> Mask:
+    """``mask`` [H,W] bool with ``factor`` x ``factor`` pixels for each."""
     enlarged: Mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)
     return enlarged
 

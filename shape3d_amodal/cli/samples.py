@@ -1,0 +1,108 @@
+"""``shape3d-amodal samples``: several masks an object, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+if TYPE_CHECKING:
+    from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Rle
+    from shape3d_amodal.visualization.report import ReportCase
+
+
+def samples(
+    results: tyro.conf.Positional[Path],
+    /,
+    *,
+    images: Path,
+    annotations: Path,
+    out: Path = Path("outputs/samples.png"),
+    count: int = 8,
+    shown: int = 6,
+) -> None:
+    """Draw the plausible masks of some objects: a row an object, spread over how much of them is hidden.
+
+    A row has the image, the visible mask (blue), samples (hidden part orange), the share of all samples that covers
+    each pixel, and the true mask.
+
+    Args:
+        results: results file with several masks an annotation id, as `evaluate --track multimodal` scores them.
+        images: folder that the annotation file's names are relative to.
+        annotations: annotation file with visible and amodal masks.
+        out: the picture (PNG).
+        count: rows.
+        shown: samples a row.
+    """
+    import io
+
+    from PIL import Image
+
+    from shape3d_amodal.data.atomic import write_atomic
+    from shape3d_amodal.data.formats.detect import read_dataset
+    from shape3d_amodal.data.formats.results import read_results
+    from shape3d_amodal.errors import DataError, UsageError
+    from shape3d_amodal.visualization.cases import gallery
+
+    if count < 1 or shown < 1:
+        raise UsageError(f"expected count and shown of 1 or more, got {count} and {shown}")
+    dataset = read_dataset(annotations)
+    found: dict[int, list[Rle]] = {}
+    for result in read_results(results):
+        if result.annotation_id is not None:
+            found.setdefault(result.annotation_id, []).append(result.segmentation)
+    several = {key: masks for key, masks in found.items() if len(masks) > 1}
+    cases = _cases(dataset, several, count, shown, images=images, file=annotations)
+    if not cases:
+        problem = "expected several results for an annotation id of a partly hidden object, found none"
+        raise DataError(f"{problem}; is it of a method with samples?", file=results, field="annotation_id")
+    content = io.BytesIO()
+    Image.fromarray(gallery(cases)).save(content, "PNG")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, content.getvalue())
+    for case in cases:
+        print(f"{case.title}: {case.caption}")
+    print(f"written: {out}")
+
+
+def _cases(
+    dataset: AmodalDataset, found: Mapping[int, list[Rle]], count: int, shown: int, *, images: Path, file: Path
+) -> list[ReportCase]:
+    """The rows: objects spread over how much of them is hidden, all with equally many panels."""
+    from shape3d_amodal.data import masks
+    from shape3d_amodal.data.formats.coco_amodal import load_image
+    from shape3d_amodal.visualization.samples import sample_case
+
+    chosen = _spread(dataset, found.keys(), count)
+    most = min([shown, *(len(found[one.id]) for _, one in chosen)])
+    return [
+        sample_case(
+            dataset.category_names[one.category_id],
+            load_image(images, record, file=file),
+            visible=masks.decode(one.visible),
+            samples=[masks.decode(mask) for mask in found[one.id]],
+            truth=masks.decode(one.amodal),
+            shown=most,
+        )
+        for record, one in chosen
+        if one.amodal is not None
+    ]
+
+
+def _spread(dataset: AmodalDataset, ids: Collection[int], count: int) -> list[tuple[AmodalImage, AmodalInstance]]:
+    """Up to ``count`` partly hidden objects out of ``ids`` with their images, by how much is hidden, least first."""
+    import numpy as np
+
+    from shape3d_amodal.data import masks
+
+    objects = [
+        (masks.occlude_rate(one.visible, one.amodal), image, one)
+        for image in dataset.images
+        for one in image.instances
+        if one.id in ids and one.amodal is not None and masks.area(one.amodal)
+    ]
+    hidden = sorted((row for row in objects if 0 < row[0] < 1), key=lambda row: (row[0], row[2].id))
+    rows = np.linspace(0, len(hidden) - 1, min(count, len(hidden))).round().astype(int)
+    return [hidden[row][1:] for row in rows]
