@@ -24,7 +24,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from shape3d_amodal.baselines.c2f_seg.method import C2FSegMethod
 from shape3d_amodal.baselines.convex_hull import ConvexHull
 from shape3d_amodal.baselines.interface import CompletionMethod, FindsObjects
 from shape3d_amodal.baselines.mean_mask import MeanMasks
@@ -236,6 +235,8 @@ class C2FSegOptions(BuiltOptions):
     """Seed of the rounds in which tokens are drawn."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
+        from shape3d_amodal.baselines.c2f_seg.method import C2FSegMethod
+
         return C2FSegMethod.from_pretrained(
             self.weights, names, device=device, background=self.background, seed=self.seed
         )
