@@ -33,9 +33,10 @@ def plain_mean_shift(points: NDArray[np.float32], radius: float, seed: int) -> l
     return labels
 
 
-@pytest.mark.parametrize("spread", [0.1, 0.5, 2.0])
-def test_it_is_the_plain_algorithm(spread: float) -> None:
-    rng = np.random.default_rng(int(10 * spread))
+@pytest.mark.parametrize("spread", [0.1, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("draw", [1, 2, 3])
+def test_it_is_the_plain_algorithm(spread: float, draw: int) -> None:
+    rng = np.random.default_rng([draw, int(10 * spread)])
     centres = rng.normal(0, 2, (5, 6))
     points = (centres[rng.integers(0, 5, 150)] + rng.normal(0, spread, (150, 6))).astype(np.float32)
     assert mean_shift(points, RADIUS, seed=3).tolist() == plain_mean_shift(points, RADIUS, seed=3)

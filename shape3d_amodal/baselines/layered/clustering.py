@@ -28,22 +28,21 @@ def mean_shift(points: NDArray[np.float32], radius: float, *, seed: int = 0) -> 
 @njit(cache=True)
 def _cluster(points, radius, order):  # type: ignore[no-untyped-def]
     labels = np.full(len(points), -1)
-    left = np.arange(len(points))
+    left = np.arange(len(points))  # without a cluster are left[:size]
+    size = len(points)
     count = 0
     for start in order:
         if labels[start] >= 0:
             continue
         mean = points[start].astype(np.float64)
-        for _ in range(MAX_SHIFTS):
-            moved, number = _mean_around(points, left, mean, radius)
+        alone = False
+        for shift in range(MAX_SHIFTS):
+            moved, number = _mean_around(points, left[:size], mean, radius)
+            alone = shift == 0 and number == 1
             if number == 0 or np.all(moved == mean):
                 break
             mean = moved
-        labels[start] = count
-        for i in left:
-            if _near(points[i], mean, radius):
-                labels[i] = count
-        left = left[labels[left] < 0]
+        size = _take(points, left, size, start, mean, 0.0 if alone else radius, labels, count)
         count += 1
     return labels
 
@@ -56,8 +55,22 @@ def _mean_around(points, left, centre, radius):  # type: ignore[no-untyped-def]
     for i in left:
         if _near(points[i], centre, radius):
             number += 1
-            total += points[i]
+            for k in range(len(centre)):
+                total[k] += points[i, k]
     return total / max(number, 1), number
+
+
+@njit(cache=True)
+def _take(points, left, size, start, mean, radius, labels, count):  # type: ignore[no-untyped-def]
+    """Label ``start`` and the points near ``mean``, and take them out of ``left[:size]``; returns its new size."""
+    kept = 0
+    for i in left[:size]:
+        if i == start or (radius > 0 and _near(points[i], mean, radius)):
+            labels[i] = count
+        else:
+            left[kept] = i
+            kept += 1
+    return kept
 
 
 @njit(cache=True)
