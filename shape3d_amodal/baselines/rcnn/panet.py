@@ -212,7 +212,7 @@ class FullMask(nn.Module):
             block(channels, channels, group_norm=group_norm), block(channels, half, group_norm=group_norm)
         )
         self.fc = nn.Linear(half * ROI_SIZE**2, MASK_SIZE**2)
-        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.normal_(self.fc.weight, std=0.001)
         nn.init.zeros_(self.fc.bias)
         self.end: Callable[[Tensor], Tensor] = nn.ReLU() if relu else nn.Identity()
 
