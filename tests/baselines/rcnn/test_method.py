@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rcnn_small import CATEGORIES, SIZE, drawn_sample, small_config, small_rcnn
+import yaml
+from rcnn_small import CATEGORIES, SIZE, drawn_sample, small_config, small_rcnn, write_drawn
 
 from shape3d_amodal.baselines.interface import CompletionMethod, FindsObjects
 from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
 from shape3d_amodal.baselines.rcnn.frame import MaskPrediction
 from shape3d_amodal.baselines.rcnn.method import RcnnMethod
+from shape3d_amodal.benchmarking.config import load_benchmark
 from shape3d_amodal.benchmarking.methods import RcnnOptions
+from shape3d_amodal.benchmarking.runner import run_benchmark
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.data import masks
 from shape3d_amodal.errors import UsageError, WeightsError
@@ -101,3 +104,23 @@ def test_scores_are_corrected_and_samples_handed_on(finder: ObjectFinder, monkey
     several = RcnnMethod(finder, NAMES, samples=True, background=False).complete(IMAGE, record(4, 5))
     assert [one.annotation_id for one in several] == [1, 1, 1, 2, 2, 2]
     assert several[0].segmentation == several[2].segmentation != several[1].segmentation
+
+
+def test_a_benchmark_of_both_tracks(finder: ObjectFinder, tmp_path: Path) -> None:
+    (tmp_path / "drawn").mkdir()
+    folder = write_drawn(tmp_path / "drawn", (2, 3))
+    save_weights(tmp_path / "w", dump_config(small_config(masks="both")), finder.model.state_dict())
+    content = {
+        "data": {"drawn": {"annotations": str(folder / "annotations.json"), "images": str(folder)}},
+        "methods": {"mask_rcnn": {"kind": "rcnn", "weights": str(tmp_path / "w")}},
+        "runs": [{"data": "drawn", "track": track} for track in ("instance", "completion")],
+    }
+    (tmp_path / "benchmark.yaml").write_text(yaml.safe_dump(content))
+    scores = run_benchmark(load_benchmark(tmp_path / "benchmark.yaml"), tmp_path / "out")
+    found, completed = (one.methods["mask_rcnn"].results for one in scores)
+    assert found and {one.annotation_id for one in found} == {None}
+    truth = {one.id: one for image in scores[1].data.dataset.images for one in image.instances}
+    assert {one.annotation_id for one in completed} == truth.keys()
+    assert all(one.visible == truth[one.annotation_id].visible for one in completed)
+    assert 0 <= scores[0].tables["mask_rcnn"].score["amodal_ap"] <= 1
+    assert 0 < scores[1].tables["mask_rcnn"].score["miou"] <= 1
