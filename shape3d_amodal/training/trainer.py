@@ -149,8 +149,8 @@ class Trainer:
 
     def _guard(self, values: dict[str, float], step: int, ids: list[str]) -> None:
         for name, value in values.items():
-            if not math.isfinite(value):
-                problem = f"loss term '{name}' is {value} for the samples {', '.join(ids)}"
+            if not abs(value) <= _DIVERGED:  # nor is NaN
+                problem = f"loss term '{name}' is {value:g} for the samples {', '.join(ids)}"
                 raise TrainingError(f"{self.task.name}: step {step}: {problem}; {_REMEDY}")
 
     def _blame_gradient(self, step: int) -> None:
@@ -183,6 +183,8 @@ def _optimizer(parameters: list[nn.Parameter], config: LoopConfig) -> torch.opti
     return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 
+_DIVERGED = 1e6
+"""Losses are means of the order of 1: one beyond this will not come back."""
 _REMEDY = "no step was taken; look at these samples or lower loop.learning_rate, then resume"
 
 

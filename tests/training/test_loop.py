@@ -84,8 +84,8 @@ def test_options_out_of_range_are_one_line(option, problem):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("poison", ["loss", "gradient"])
-def test_not_finite_is_an_error_that_names_stage_term_and_samples(quick, tmp_path, poison):
+@pytest.mark.parametrize("poison", ["loss", "divergence", "gradient"])
+def test_not_finite_or_diverging_is_an_error_that_names_stage_term_and_samples(quick, tmp_path, poison):
     with pytest.raises(TrainingError, match=r"toy: step 3: .*loss term 'size'.* samples 3-0, 3-1, .*3-7; ") as caught:
         train(ToyTask(poison=poison), quick, tmp_path)
     assert "\n" not in str(caught.value)

@@ -60,6 +60,8 @@ class ToyTask(Task):
         terms = {"fit": (out - batch["y"]).square().mean(), "size": 0.01 * out.square().mean()}
         if step == self.poisoned_step and self.poison == "loss":
             terms["size"] = terms["size"] * float("nan")
+        if step == self.poisoned_step and self.poison == "divergence":
+            terms["size"] = terms["size"] * 1e9
         if step == self.poisoned_step and self.poison == "gradient":
             terms["size"] = terms["size"] + (out - out).sum().sqrt()  # value 0, gradient 0 * inf
         return terms
