@@ -21,6 +21,8 @@ from shape3d_amodal.structures import InstanceCrops
 
 PriorName = Literal["learned", "bank"]
 """Who makes silhouettes: the networks of stages 2 and 3, or a bank of known shapes."""
+GIVEN_CHANNELS = 5
+"""Colours, visible mask and occluder mask, before the silhouettes."""
 _SURE = 0.02
 """Silhouettes are taken for no surer than this, so that their logits are finite."""
 
@@ -77,7 +79,7 @@ class RefinementNetwork(nn.Module):
             nn.init.zeros_(self.gate.weight)
             nn.init.zeros_(self.gate.bias)
         self.patch = config.patch
-        pairs = list(zip(((5 + priors) * config.patch**2, *widths), widths, strict=False))
+        pairs = list(zip(((GIVEN_CHANNELS + priors) * config.patch**2, *widths), widths, strict=False))
         self.down = nn.ModuleList(_Block(inputs, outputs, size) for inputs, outputs in pairs)
         ups = list(zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True))
         self.up = nn.ModuleList(_Block(below + beside, beside, size) for below, beside in ups)

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.config import configuration, dump_config, parse_config
 from shape3d_amodal.data.meshes import CATEGORIES
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
 from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.refinement.criterion import RefinementLossConfig, refinement_losses
+from shape3d_amodal.refinement.growing import grown
 from shape3d_amodal.refinement.network import PriorName
 from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig
@@ -313,15 +314,22 @@ def build_task(
 def load_part(model: AmodalModel, part: str, folder: Path) -> None:
     """Load one part of the model (``prior`` or ``refinement``) from weights that a stage left.
 
+    A refinement may come from one that knows other priors (``refinement.growing``).
+
     Raises:
         WeightsError: the weights are missing, damaged, or of a model of other sizes.
     """
     if not folder.is_dir():
         problem = f"no such folder of weights; train that stage first, or set init.{part}=assets/checkpoints/open13"
         raise WeightsError(problem, file=folder)
-    _, state = load_weights(folder)
+    text, state = load_weights(folder)
     own = getattr(model, part)
     found = {name.removeprefix(f"{part}."): tensor for name, tensor in state.items() if name.startswith(f"{part}.")}
+    config = parse_config(text, AmodalModelConfig, source=str(folder / "config.yaml"))
+    if part == "refinement" and replace(config.refinement, priors=(), gate=False) == replace(
+        model.config.refinement, priors=(), gate=False
+    ):
+        found = grown(found, config.refinement, model.config.refinement)
     wrong = [
         name for name, tensor in own.state_dict().items() if name not in found or found[name].shape != tensor.shape
     ]
