@@ -179,7 +179,8 @@ def _pictures(one: RunScores, panels: int) -> tuple[CaseGroup, ...]:
 def protocol(one: RunScores) -> str:
     """Under which conditions the numbers of a run were taken."""
     table, images = one.tables[one.run.focus], len(one.data.dataset.images)
-    return f"Protocol: {table.protocol}. {table.score.counts['instances']} objects in {images} images."
+    aligned = f" 'Aligned elsewhere' is by the turns found on the data {one.run.align!r}." if one.run.align else ""
+    return f"Protocol: {table.protocol}. {table.score.counts['instances']} objects in {images} images.{aligned}"
 
 
 def facts_of(scores: Sequence[RunScores], command: str) -> Facts:

@@ -51,9 +51,10 @@ def benchmark(
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = out or Path("outputs") / config.resolve().parent.name / config.stem
-    scores = run_benchmark(chosen, folder, processes=workers)
+    # This comes first, for it is short, and what it lacks is heard of at once.
     reconstruction = chosen.config.known_cameras
     known = None if reconstruction is None else score_known_cameras(reconstruction)
+    scores = run_benchmark(chosen, folder, processes=workers)
     title, intro = chosen.config.title, chosen.config.intro
     write_reports(folder, scores, title=title, intro=intro, command=command(), known=known)
     if markdown is not None:
