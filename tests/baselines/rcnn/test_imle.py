@@ -11,7 +11,7 @@ import torch
 from rcnn_small import CATEGORIES, SHAPE, SIZE, drawn_sample, random_rois, random_targets, small_rcnn
 
 from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
-from shape3d_amodal.baselines.rcnn.frame import Rois, RoiTargets
+from shape3d_amodal.baselines.rcnn.frame import FrameShape, Rois, RoiTargets
 from shape3d_amodal.baselines.rcnn.imle import ImleConfig, ImleHead, nearest
 from shape3d_amodal.baselines.rcnn.method import RcnnMethod
 from shape3d_amodal.data import masks
@@ -120,6 +120,35 @@ def test_several_masks_a_region_and_their_mean() -> None:
     assert again.samples is not None
     assert torch.equal(prediction.samples, again.samples)
     assert not torch.equal(head(samples=4, seed=1).codes, made.codes)
+
+
+def test_of_two_equally_likely_shapes_both_are_found() -> None:
+    """Regions look the same, but half of the objects are short and half are long behind the occluder."""
+    shape = FrameShape(classes=1, channels=2, mask_channels=8, mask_convs=4)
+    torch.manual_seed(0)
+    made = ImleConfig(code=2, candidates=6, samples=12).mask_head(shape)
+    visible, occluder, short, long = torch.zeros(4, 28, 28)
+    occluder[:, 10:] = 1
+    for mask, width in ((visible, 10), (short, 14), (long, 18)):
+        mask[8:20, 2:width] = 1
+    category = torch.zeros(4, dtype=torch.int64)
+    features = torch.nn.functional.avg_pool2d(torch.stack([visible, occluder]), 2).repeat(4, 1, 1, 1)
+    rois = Rois(features, category, torch.zeros(4, 4), category)
+    seen, hiding = visible.expand(4, -1, -1), occluder.expand(4, -1, -1)
+    targets = RoiTargets(torch.stack([short, long] * 2), seen, hiding, torch.zeros(4), category, torch.arange(4))
+    optimizer = torch.optim.Adam(made.parameters(), 1e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        made.losses(rois, targets)["mask_amodal"].backward()
+        optimizer.step()
+    with torch.no_grad():
+        samples = made.predict(rois).samples
+    assert samples is not None
+    found = samples[0] > 0.5
+    ious = torch.stack(
+        [(found & true).sum(dim=(1, 2)) / (found | true).sum(dim=(1, 2)) for true in (short > 0, long > 0)]
+    )
+    assert (ious.amax(dim=1) > 0.95).all()
 
 
 def test_gradients_reach_everything_and_of_nothing_are_zero() -> None:
