@@ -246,7 +246,7 @@ class ShapePriorPipeline:
         probability = coarse.silhouette
         if self.refine in ("full", "2d") and self.model is not None:
             shown = {name: estimate.evidence for name, estimate in estimates.items()}
-            probability = self.model.refine(crops, shown).sigmoid()
+            probability = self.model.refine_both_ways(crops, shown).sigmoid()
         if self.refine != "none":
             probability = compose(probability, crops.visible, crops.occluder)
         return AmodalPrediction(

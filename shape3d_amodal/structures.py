@@ -169,6 +169,11 @@ class InstanceCrops(TensorBatch):
     def size(self) -> int:
         return int(self.visible.shape[-1])
 
+    def mirrored(self) -> InstanceCrops:
+        """The crops with left and right exchanged; the windows stay those of the crops as they were."""
+        visible, occluder = self.visible.flip(-1), self.occluder.flip(-1)
+        return replace(self, rgb=self.rgb.flip(-1), visible=visible, occluder=occluder)
+
 
 @dataclass(frozen=True)
 class SupervisedCrops(TensorBatch):

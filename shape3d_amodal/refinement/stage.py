@@ -102,6 +102,11 @@ class AmodalModel(nn.Module):
         logits: Tensor = self.refinement(crops, [silhouette for silhouette, _ in pairs], [fit for _, fit in pairs])
         return logits
 
+    def refine_both_ways(self, crops: InstanceCrops, shown: Mapping[PriorName, tuple[Tensor, Tensor]]) -> Tensor:
+        """The mean of the logits of the crops as they are and of the crops mirrored; arguments as for ``refine``."""
+        mirrored = {name: (silhouette.flip(-1), fit) for name, (silhouette, fit) in shown.items()}
+        return (self.refine(crops, shown) + self.refine(crops.mirrored(), mirrored).flip(-1)) / 2
+
     def coarse(self, crops: InstanceCrops) -> CoarseEstimate:
         """Mesh, viewpoint (the selection head's choice) and silhouette of each crop."""
         output = self.prior(crops)

@@ -89,6 +89,19 @@ def test_it_weighs_the_prior_by_its_fit_and_category() -> None:
     assert changed.tolist() == [False, True, False]
 
 
+def test_both_ways_a_mirrored_crop_gets_the_mirrored_mask() -> None:
+    model = tiny_model()
+    given = crops(32)
+    with torch.no_grad():
+        shown = {"learned": model.coarse(given).evidence}
+        mirrored = {"learned": (shown["learned"][0].flip(-1), shown["learned"][1])}
+        first, second = model.refine_both_ways(given, shown), model.refine_both_ways(given.mirrored(), mirrored)
+        once, other = model.refine(given, shown), model.refine(given.mirrored(), mirrored)
+    torch.testing.assert_close(first, second.flip(-1), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(once, other.flip(-1), atol=1e-4), "the network alone is not symmetric"
+    assert torch.equal(given.mirrored().rgb[:, :, :, 0], given.rgb[:, :, :, -1])
+
+
 def test_no_prior_differs_from_a_prior_that_fits_badly() -> None:
     network = trained()
     none, bad = NOTHING, [torch.full((N,), 1e-6)]
