@@ -23,23 +23,24 @@ from shape3d_amodal.training.interface import LoopConfig
 from shape3d_amodal.training.rcnn import RcnnTraining
 from shape3d_amodal.training.run import run_training
 
-PICTURES = PicturesConfig(scenes=ShardsConfig(scenes=SceneConfig(image_size=128), count=4))
+SIZE = 96
+PICTURES = PicturesConfig(scenes=ShardsConfig(scenes=SceneConfig(image_size=SIZE), count=4))
 DETECTOR = DetectorConfig(
     categories=CATEGORIES,
-    input=InputConfig(short_side=128, long_side=128),
+    input=InputConfig(short_side=SIZE, long_side=SIZE),
     backbone=BackboneConfig(depth=18, norm="GN", frozen_stages=0, channels=32),
-    proposals=ProposalConfig(sizes=(8, 16, 32, 64, 128), sampled=64, before_nms=(200, 200), after_nms=(100, 100)),
+    proposals=ProposalConfig(sizes=(8, 16, 32, 64, 96), sampled=64, before_nms=(100, 100), after_nms=(50, 50)),
     regions=RegionConfig(sampled=32, box_width=128, mask_channels=32),
 )
 LOOP = LoopConfig(
-    steps=300, batch_size=4, learning_rate=2e-3, warmup_steps=20, ema_decay=0, clip_norm=5, threads=1, precision="auto"
+    steps=240, batch_size=4, learning_rate=2e-3, warmup_steps=20, ema_decay=0, clip_norm=5, threads=1, precision="auto"
 )
 OPTIONS: dict[str, dict[str, object]] = {"vrsp": {"neighbours": 0, "rescore_shape": None}}
 """What is not the default: VRSP's shapes would need a training of their own."""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_four_pictures_are_learned_by_heart(system: str, tmp_path: Path) -> None:
     config = RcnnTraining(
