@@ -35,10 +35,20 @@ def load(path: Path) -> RcnnTraining:
         ("cocoa_cls/arcnn", 10000, 2, 0.0005, [8000]),
         ("cocoa_cls/arcnn_add", 10000, 2, 0.0005, [8000]),
         ("d2sa/orcnn", 70000, 2, 0.005, [40000, 60000]),
+        ("kins/bcnet", 48000, 1, 0.0025, [30000, 40000]),
+        ("kins/vrsp", 48000, 1, 0.0025, [30000, 40000]),
+        ("kins/aisformer", 48000, 1, 0.0025, [30000, 40000]),
+        ("cocoa_cls/bcnet", 10000, 2, 0.0005, [5000, 8000]),
+        ("cocoa_cls/vrsp", 10000, 2, 0.0005, [8000]),
+        ("cocoa_cls/aisformer", 20000, 2, 0.0005, [5000, 8000]),
+        ("d2sa/bcnet", 70000, 2, 0.005, [40000, 60000]),
+        ("d2sa/vrsp", 70000, 2, 0.005, [40000, 60000]),
+        ("d2sa/aisformer", 70000, 2, 0.005, [40000, 60000]),
     ],
 )
 def test_published_schedules(name: str, steps: int, batch: int, rate: float, falls: list[int]) -> None:
-    """ORCNN: VRSP's repository; ARCNN: section 4.2 of its paper; ASN and PANet on KINS: section 5 of the KINS paper."""
+    """ORCNN and VRSP: VRSP's repository; ARCNN: section 4.2 of its paper; ASN and PANet on KINS: section 5 of the KINS
+    paper; BCNet: aistron's repository; AISFormer: its own."""
     loop = load(CONFIGS / f"{name}.yaml").loop
     assert (loop.optimizer, loop.momentum, loop.weight_decay, loop.schedule) == ("sgd", 0.9, 1e-4, "step")
     assert (loop.steps, loop.batch_size, loop.learning_rate, loop.decay) == (steps, batch, rate, 0.1)
@@ -47,7 +57,10 @@ def test_published_schedules(name: str, steps: int, batch: int, rate: float, fal
     assert len(loop.milestones) == len(falls)
 
 
-@pytest.mark.parametrize("system", ["orcnn", "arcnn", "arcnn_add", "panet", "asn", "asn_panet"])
+SMALL = ("orcnn", "arcnn", "arcnn_add", "panet", "asn", "asn_panet", "bcnet", "vrsp", "imle", "aisformer")
+
+
+@pytest.mark.parametrize("system", SMALL)
 def test_small_ones_stand_on_the_small_detector(system: str) -> None:
     detector, training = load(CONFIGS / "open13/mask_rcnn_small.yaml"), load(CONFIGS / f"open13/{system}_small.yaml")
     assert training.detector == detector.detector
