@@ -74,7 +74,8 @@ def test_a_batch_may_have_an_empty_scene(tmp_path: Path) -> None:
 def test_a_training_goes_from_configuration_to_weights(tmp_path: Path) -> None:
     config = tiny()
     result = run_training(config, tmp_path / "out", cache=tmp_path)
-    assert set(result.metrics) == {"amodal_ap", "amodal_ap50", "amodal_ar100", "occluded_ap"}
+    # The AP of hidden parts is there where something is hidden, which in two scenes of three shapes need not be.
+    assert set(result.metrics) - {"occluded_ap"} == {"amodal_ap", "amodal_ap50", "amodal_ar100"}
     assert load_network(tmp_path / "out" / "weights", LayeredConfig, LayeredNetwork)[1] == config.model
 
 
