@@ -33,7 +33,7 @@ DETECTOR = DetectorConfig(
     regions=RegionConfig(sampled=32, box_width=128, mask_channels=32),
 )
 LOOP = LoopConfig(
-    steps=240, batch_size=4, learning_rate=2e-3, warmup_steps=20, ema_decay=0, clip_norm=5, threads=1, precision="auto"
+    steps=400, batch_size=4, learning_rate=2e-3, warmup_steps=20, ema_decay=0, clip_norm=5, threads=1, precision="auto"
 )
 OPTIONS: dict[str, dict[str, object]] = {"vrsp": {"neighbours": 0, "rescore_shape": None}}
 """What is not the default: VRSP's shapes would need a training of their own."""
