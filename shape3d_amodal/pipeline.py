@@ -134,17 +134,8 @@ class ShapePriorPipeline:
             DataError: the meshes of the bank that they were trained with are not there.
             UsageError, MissingBackendError: there is no device of that name, or not on this machine.
         """
-        folder = weights_folder(name_or_folder)
-        text, state = load_weights(folder)
-        config = parse_config(text, AmodalModelConfig, source=str(folder / "config.yaml"))
-        model = AmodalModel(config)
-        try:
-            model.load_state_dict(state)
-        except RuntimeError as error:
-            first = str(error).splitlines()[-1].strip()
-            raise WeightsError(f"the tensors do not fit the configuration beside them: {first}", file=folder) from error
-        model = model.to(torch_device(device))
-        fit = fit or FitConfig(steps=config.fit_steps)
+        model = _load_model(name_or_folder, device)
+        fit = fit or FitConfig(steps=model.config.fit_steps)
         return cls(model, priors=_own_priors(model, fit, priors), fit=fit, refine=refine, gap_px=gap_px)
 
     @classmethod
@@ -154,7 +145,7 @@ class ShapePriorPipeline:
         *,
         weights: str | Path | None = None,
         device: str = "cpu",
-        fit_steps: int = 0,
+        fit_steps: int | None = None,
         refine: Refine = "visible-union",
         gap_px: int = 0,
     ) -> ShapePriorPipeline:
@@ -162,19 +153,30 @@ class ShapePriorPipeline:
 
         Args:
             meshes: a folder of meshes by category, or another mesh source (``data.meshes.mesh_source``).
-            weights: as for ``from_pretrained``; needed for ``refine`` full, which then sees these shapes' silhouettes
-                in place of those of its own bank.
-            fit_steps: steps of the fit at test time, where ``complete`` is not told another number.
+            weights: as for ``from_pretrained``; for ``refine`` full, which then sees these shapes' silhouettes in place
+                of those of its own bank, and 2d.
+            fit_steps: steps of the fit at test time, where ``complete`` is not told another number; by default as many
+                as the refinement has learned to use, 0 where there is none.
 
         Raises:
-            DataError: there are no meshes; and the errors of ``from_pretrained``.
+            DataError: there are no meshes.
+            UsageError: weights that are not asked for, or whose refinement has not learned to use a bank; and the
+                errors of ``from_pretrained``.
         """
+        if weights is not None and refine not in ("full", "2d"):
+            raise UsageError(f"weights: {refine} of a bank needs none; leave them out, or take refine full")
         place = torch_device(device)
-        model = None if weights is None else cls.from_pretrained(weights, device=device).model
+        model = None if weights is None else _load_model(weights, device)
+        known: tuple[PriorName, ...] = () if model is None else model.config.refinement.priors
+        if model is not None and refine == "full" and "bank" not in known:
+            raise UsageError(
+                f"weights: the refinement of {weights} has not learned to use a bank; take others, or refine "
+                "visible-union"
+            )
         names = None if model is None else model.config.categories
-        fit = FitConfig(steps=fit_steps)
+        fit = None if fit_steps is None else FitConfig(steps=fit_steps)
         priors: dict[PriorName, Prior] = {}
-        if model is not None and refine == "full" and "learned" in model.config.refinement.priors:
+        if model is not None and refine == "full" and "learned" in known:
             priors["learned"] = LearnedPrior(model, fit)
         priors["bank"] = BankPrior(ShapeBank(mesh_source(str(meshes))), names, device=place)
         return cls(model, priors=priors, fit=fit, refine=refine, gap_px=gap_px)
@@ -341,6 +343,19 @@ def _own_priors(
             bank = ShapeBank(mesh_source(config.meshes))
             priors[name] = BankPrior(bank, config.categories, device=next(model.parameters()).device)
     return priors
+
+
+def _load_model(name_or_folder: str | Path, device: str) -> AmodalModel:
+    """The networks of weights, on ``device``; arguments and errors as for ``ShapePriorPipeline.from_pretrained``."""
+    folder = weights_folder(name_or_folder)
+    text, state = load_weights(folder)
+    model = AmodalModel(parse_config(text, AmodalModelConfig, source=str(folder / "config.yaml")))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"the tensors do not fit the configuration beside them: {first}", file=folder) from error
+    return model.to(torch_device(device))
 
 
 def weights_folder(name_or_folder: str | Path) -> Path:

@@ -112,7 +112,7 @@ def predicted_result(image_id: int, category_id: int, one: PredictedObject, mesh
         segmentation=masks.encode(one.amodal),
         visible=masks.encode(one.visible),
         occluded=masks.encode(one.amodal & ~one.visible),
-        viewpoint=None if one.completed is None else one.completed.viewpoint,
+        viewpoint=None if one.completed is None else one.completed.viewpoint or None,
         mesh=mesh,
     )
 

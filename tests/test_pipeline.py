@@ -151,6 +151,18 @@ def test_weights_bring_their_bank_and_their_fit(boxes: BoxMeshes, box_folder, tm
     assert list(ShapePriorPipeline.from_pretrained(tmp_path / "weights", priors=["bank"]).priors) == ["bank"]
 
 
+def test_other_meshes_are_fitted_as_the_refinement_has_learned(box_folder, tmp_path) -> None:
+    config = tiny_config()
+    refinement = replace(config.refinement, priors=("learned", "bank"))
+    config = replace(config, refinement=refinement, meshes=str(tmp_path / "gone"), fit_steps=3)
+    ShapePriorPipeline(AmodalModel(config), priors={}).save_pretrained(tmp_path / "weights")
+    again = ShapePriorPipeline.from_meshes(box_folder, weights=tmp_path / "weights", refine="full")
+    assert (list(again.priors), again.fit.steps) == (["learned", "bank"], 3)
+    asked = ShapePriorPipeline.from_meshes(box_folder, weights=tmp_path / "weights", refine="full", fit_steps=0)
+    assert asked.fit.steps == 0
+    assert ShapePriorPipeline.from_meshes(box_folder).fit.steps == 0
+
+
 def test_results_do_not_depend_on_what_else_is_in_the_batch(pipeline: ShapePriorPipeline) -> None:
     crops, _, _ = pipeline.crops(picture(), [CHAIR, TABLE] * 20, ["chair", "table"] * 20)
     many = pipeline.predict(crops)

@@ -32,7 +32,7 @@ from shape3d_amodal.baselines.pcnet_m.method import PcnetM
 from shape3d_amodal.baselines.visible_only import VisibleOnly
 from shape3d_amodal.benchmarking.provenance import file_hash
 from shape3d_amodal.completion import PipelineMethod
-from shape3d_amodal.config import configuration, from_mapping
+from shape3d_amodal.config import configuration, from_mapping, parse_config
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.pipeline import Refine, ShapePriorPipeline, weights_folder
@@ -40,7 +40,8 @@ from shape3d_amodal.reconstruction.bank import ShapeBank
 from shape3d_amodal.refinement.fit import FitConfig
 from shape3d_amodal.refinement.network import PriorName
 from shape3d_amodal.refinement.priors import BankPrior
-from shape3d_amodal.weights import MANIFEST
+from shape3d_amodal.refinement.stage import AmodalModelConfig
+from shape3d_amodal.weights import CONFIG_FILE, MANIFEST, read_sealed
 
 Given = Literal["masks", "image"]
 
@@ -145,7 +146,7 @@ class PipelineOptions(BuiltOptions):
         return PipelineMethod(pipeline, names)
 
     def inputs(self) -> tuple[str, ...]:
-        return (weights_hash(self.weights),)
+        return model_hashes(self.weights)
 
 
 @configuration
@@ -158,8 +159,8 @@ class BankOptions(BuiltOptions):
     """Weights of the refinement, for refine full and 2d."""
     refine: Refine = "visible-union"
     """full, 2d, visible-union or none (the bare silhouette)."""
-    fit_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps of the fit at test time."""
+    fit_steps: Annotated[int | None, Field(ge=0)] = None
+    """Steps of the fit at test time; null is as many as the refinement has learned to use, 0 where there is none."""
     gap_px: Annotated[int, Field(ge=0)] = 0
     """Gaps between masks that are closed; 0 for exact masks."""
 
@@ -272,12 +273,12 @@ class PredictOptions(BuiltOptions):
 
         finder = ObjectFinder.from_pretrained(self.detector, device=device)
         pipeline = ShapePriorPipeline.from_pretrained(
-            self.weights, device=device, fit=self.fit, refine=self.refine, gap_px=self.gap_px
+            self.weights, device=device, priors=self.priors, fit=self.fit, refine=self.refine, gap_px=self.gap_px
         )
         return PredictorMethod(ImagePredictor(finder, pipeline, min_score=self.min_score), names)
 
     def inputs(self) -> tuple[str, ...]:
-        return (weights_hash(self.detector), weights_hash(self.weights))
+        return (weights_hash(self.detector), *model_hashes(self.weights))
 
 
 @configuration
@@ -349,3 +350,15 @@ def weights_hash(name_or_folder: str) -> str:
         WeightsError, DataError: there are no such weights, or they have no manifest.
     """
     return file_hash(weights_folder(name_or_folder) / MANIFEST)
+
+
+def model_hashes(name_or_folder: str) -> tuple[str, ...]:
+    """What weights of stages 2 to 5 do depends on: their own hash and, where they bring a bank, that of its meshes.
+
+    Raises:
+        WeightsError, DataError: there are no such weights or meshes, or they are damaged.
+    """
+    folder = weights_folder(name_or_folder)
+    text = read_sealed(folder, (CONFIG_FILE,))[CONFIG_FILE].decode()
+    meshes = parse_config(text, AmodalModelConfig, source=str(folder / CONFIG_FILE)).meshes
+    return (weights_hash(name_or_folder), *(() if meshes is None else (mesh_source(meshes).fingerprint(),)))

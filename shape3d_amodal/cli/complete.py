@@ -34,10 +34,11 @@ def complete(
         out: results file to write (JSON).
         prior: learned, the networks of the weights; or bank, the shapes of --meshes, which need no training and may be
             of any category.
-        weights: name of shipped weights, or a folder of weights; open13 where networks are needed.
+        weights: name of shipped weights, or a folder of weights; open13 where networks are needed, as they are for a
+            bank with --refine full.
         meshes: for the bank, a folder <category>/.../<mesh>.obj (.ply, .off, .glb, .npz), y up, or open13:train.
         fit_steps: gradient steps that fit shapes and viewpoints to each object; 30 is a good number, 0 is fastest; by
-            default as many as the weights were trained with, 0 for a bank.
+            default as many as the refinement has learned to use, 0 for a bank without it.
         refine: full (the learned prior's default), or 2d (without the rendered silhouette, for weights of the stage
             completion2d), or visible-union (silhouette joined with the visible mask, the bank's default), or none (bare
             silhouette).

@@ -14,7 +14,7 @@ def demo(
     config: Path | None = None,
     per_category: int = 2,
     weights: str = "open13",
-    fit_steps: int = 0,
+    fit_steps: int | None = None,
     depth_order: bool = False,
     device: str = "cpu",
 ) -> None:
@@ -25,7 +25,8 @@ def demo(
         config: YAML file of a scene set; by default the test split's, configs/open13/test.yaml.
         per_category: targets of each category; 20 is the whole test split.
         weights: name of shipped weights, or a folder of weights.
-        fit_steps: gradient steps that fit shape and viewpoint to each object.
+        fit_steps: gradient steps that fit shapes and viewpoints to each object; by default as many as the refinement
+            has learned to use.
         depth_order: tell the methods which object is in front of which; by default every object may hide every other.
         device: cpu or cuda.
     """
@@ -67,8 +68,9 @@ def demo(
     print(f"report: {out / 'report.html'}")
 
 
-def _methods(weights: str, fit_steps: int, depth_order: bool) -> dict[str, dict[str, Any]]:
-    pipeline = {"kind": "pipeline", "weights": weights, "fit": {"steps": fit_steps}}
+def _methods(weights: str, fit_steps: int | None, depth_order: bool) -> dict[str, dict[str, Any]]:
+    fit = None if fit_steps is None else {"steps": fit_steps}
+    pipeline = {"kind": "pipeline", "weights": weights, "fit": fit}
     methods: dict[str, dict[str, Any]] = {
         "visible only": {"kind": "visible_only"},
         "convex hull": {"kind": "convex_hull"},

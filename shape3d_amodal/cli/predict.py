@@ -24,7 +24,7 @@ def predict(
     out: Path = Path("outputs/predict"),
     weights: str | None = None,
     meshes: str | None = None,
-    fit_steps: int = 0,
+    fit_steps: int | None = None,
     refine: Literal["full", "2d", "visible-union", "none"] | None = None,
     gap_px: int = 1,
     min_score: float = 0.5,
@@ -43,7 +43,8 @@ def predict(
         weights: name of shipped weights of stages 2 to 5, or a folder of weights; open13 where networks are needed.
         meshes: take these shapes as the prior, a folder <category>/.../<mesh>.obj or open13:train, in place of learned
             ones.
-        fit_steps: gradient steps that fit shape and viewpoint to each object; 30 is a good number, 0 is fastest.
+        fit_steps: gradient steps that fit shapes and viewpoints to each object; 30 is a good number, 0 is fastest; by
+            default as many as the refinement has learned to use, 0 for a bank without it.
         refine: full, 2d (without the rendered silhouette), visible-union (silhouette joined with the visible mask) or
             none (bare silhouette).
         gap_px: close gaps of up to this many pixels between the predicted visible masks.

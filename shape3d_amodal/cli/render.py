@@ -11,7 +11,7 @@ def render(
     annotations: Path,
     out: Path,
     weights: str = "open13",
-    fit_steps: int = 0,
+    fit_steps: int | None = None,
     views: int = 8,
     limit: int = 0,
     depth_order: bool = True,
@@ -27,7 +27,8 @@ def render(
         annotations: annotation file as for complete.
         out: folder to write to.
         weights: name of shipped weights, or a folder of weights.
-        fit_steps: gradient steps that fit shape and viewpoint to each object.
+        fit_steps: gradient steps that fit shapes and viewpoints to each object; by default as many as the refinement
+            has learned to use.
         views: pictures in a turntable strip.
         limit: stop after this many images; 0 is all.
         depth_order: use the annotations' depth_order where they have it.

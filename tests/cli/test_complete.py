@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 import trimesh
 from boxes import PARTS, box_mesh, write_obj
 from PIL import Image
-from tiny import tiny_model
+from tiny import tiny_config, tiny_model
 
 from shape3d_amodal.cli import main
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import read_results
 from shape3d_amodal.pipeline import ShapePriorPipeline
+from shape3d_amodal.refinement.stage import AmodalModel
 
 SHAPE = (60, 80)
 
@@ -96,7 +98,10 @@ def test_a_bank_completes_categories_that_no_weights_know(job: dict[str, Path], 
 
 
 def test_a_bank_and_the_refinement_together(job: dict[str, Path], shapes: Path) -> None:
-    weights = ["--weights", str(job["root"] / "weights")]
+    config = tiny_config()
+    config = replace(config, refinement=replace(config.refinement, priors=("learned", "bank")), meshes="elsewhere")
+    ShapePriorPipeline(AmodalModel(config), priors={}).save_pretrained(job["root"] / "both")
+    weights = ["--weights", str(job["root"] / "both")]  # their own bank is not looked for
     assert bank(job, "--meshes", str(shapes), "--refine", "full", *weights) == 0
     assert len(read_results(job["root"] / "out" / "results.json")) == 2
 
@@ -107,7 +112,9 @@ def test_a_bank_and_the_refinement_together(job: dict[str, Path], shapes: Path) 
         ((), 2, "--prior bank and --meshes go together"),
         (("--meshes", "missing"), 3, "missing: expected a folder of meshes, there is none"),
         (("--meshes", "SHAPES"), 3, "unknown category 'dragon'; known are chair, robot, table"),
-        (("--meshes", "SHAPES", "--refine", "full", "--weights", "WEIGHTS"), 3, "unknown category 'dragon'"),
+        (("--meshes", "SHAPES", "--refine", "2d", "--weights", "WEIGHTS"), 3, "unknown category 'dragon'"),
+        (("--meshes", "SHAPES", "--refine", "full", "--weights", "WEIGHTS"), 2, "has not learned to use a bank"),
+        (("--meshes", "SHAPES", "--weights", "WEIGHTS"), 2, "weights: visible-union of a bank needs none"),
     ],
 )
 def test_a_bank_that_cannot_be_used(
