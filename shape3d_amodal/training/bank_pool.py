@@ -25,6 +25,7 @@ from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays
 from shape3d_amodal.data.workers import spread
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.reconstruction.bank import BankConfig, ShapeBank
 from shape3d_amodal.refinement.priors import BankPrior, BankPriorConfig
 from shape3d_amodal.training.pool import PoolConfig, pool_name, read_arrays, write_arrays
@@ -43,11 +44,11 @@ class BankPoolConfig:
     """A bank, and how much of the pool it is asked about."""
 
     meshes: str = "open13:train"
-    """Mesh source of the bank."""
+    """Mesh source of the bank; a crop's own mesh is left out by its name, so it is named here as for the crops."""
     bank: BankConfig = BankConfig()
-    """Which silhouettes the bank holds."""
+    """Which silhouettes the bank holds; at test time the defaults."""
     prior: BankPriorConfig = BankPriorConfig()
-    """Matches and fit."""
+    """Matches and fit; at test time the defaults."""
     fit_steps: Annotated[int, Field(ge=0)] = 15
     """Steps of the fit."""
     crops: Annotated[int, Field(ge=1)] = 10_000
@@ -84,12 +85,13 @@ def open_bank(
     Args:
         config: bank and number of crops.
         pool_config: the configuration that ``pool`` was opened with.
-        pool: the crops; at least one has a hidden part.
+        pool: the crops.
         cache: folder of all pools.
         workers: processes; the result does not depend on it.
 
     Raises:
         DataError: the mesh source cannot be used, or ``cache`` cannot be made.
+        UsageError: no crop has a hidden part.
         TrainingError: the disk is full.
     """
     origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config)} {BANK_VERSION}"
@@ -99,6 +101,9 @@ def open_bank(
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             rows = np.nonzero(np.asarray(pool.hidden) > PARTLY)[0][: config.crops]
+            if not len(rows):
+                problem = f"expected crops with a hidden part, none of {len(pool.hidden)} has one"
+                raise UsageError(f"bank: {problem}; make more, with pool.scenes and validation.scenes")
             log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
             write_arrays(_ask(config, pool, rows, workers), dump_config(config), folder)
     return read_arrays(folder, BankArrays)

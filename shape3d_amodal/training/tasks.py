@@ -104,6 +104,11 @@ class StageConfig(TrainingConfig):
             )
         if self.bank is not None and self.supervision == "visible":
             raise UsageError("supervision: visible goes without a bank, whose silhouettes would be of other masks")
+        if self.bank is not None and self.model.meshes != self.bank.meshes:
+            raise UsageError(
+                f"model.meshes: expected those of the bank that is learned from, {self.bank.meshes}, got "
+                f"{self.model.meshes}; the weights take their bank from there"
+            )
 
     def smaller(self) -> StageConfig:
         few = replace(self, pool=_few_scenes(self.pool), validation=_few_scenes(self.validation))

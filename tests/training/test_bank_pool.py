@@ -120,12 +120,24 @@ def test_the_refinement_is_shown_the_bank(config: BankPoolConfig, pool: CropArra
         assert {"bank_iou", "silhouette_iou", "final_iou"} <= task.validate(1).keys()
 
 
+def test_crops_of_which_nothing_is_hidden(
+    config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, tmp_path: Path
+) -> None:
+    alone = replace(pool, hidden=np.zeros_like(pool.hidden))
+    with pytest.raises(
+        UsageError, match=f"bank: expected crops with a hidden part, none of {len(pool.hidden)} has one"
+    ):
+        open_bank(config, pool_config, alone, tmp_path, workers=1)
+    assert not list(tmp_path.glob("bank-*/"))
+
+
 @pytest.mark.parametrize(
     ("with_bank", "changes", "problem"),
     [
         (False, {}, r"bank: expected one exactly for the stage refinement"),
         (True, {"stage": "completion2d"}, r"bank: expected one exactly for the stage refinement"),
         (True, {"supervision": "visible"}, r"supervision: visible goes without a bank"),
+        (True, {}, r"model\.meshes: expected those of the bank that is learned from, .*, got None"),
     ],
 )
 def test_banks_where_they_do_not_belong(
