@@ -33,7 +33,9 @@ def laplacian_energy(verts: Tensor, template: Template) -> Tensor:
     """Sum of squared uniform Laplacian coordinates, as in SoftRas: [N] for [N,V,3]."""
     count, vertices, _ = verts.shape
     flat = verts.permute(1, 0, 2).reshape(vertices, 3 * count)
-    return (template.laplacian @ flat).view(vertices, count, 3).pow(2).sum(dim=(0, 2))
+    with torch.autocast(verts.device.type, enabled=False):  # geometry wants float32
+        smoothed = template.laplacian.to(verts.device) @ flat
+    return smoothed.view(vertices, count, 3).pow(2).sum(dim=(0, 2))
 
 
 def flatness_energy(verts: Tensor, template: Template) -> Tensor:

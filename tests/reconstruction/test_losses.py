@@ -88,6 +88,17 @@ def test_laplacian_energy_is_pytorch3ds_laplacian_squared() -> None:
     torch.testing.assert_close(laplacian_energy(verts, template), expected)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_energies_are_exact_in_mixed_precision(device: str) -> None:
+    template = icosphere(2)
+    verts = template.verts[None] * torch.tensor([1.0, 0.6, 0.3])
+    with torch.autocast(device, torch.bfloat16):
+        found = [energy(verts.to(device), template).cpu() for energy in (laplacian_energy, flatness_energy)]
+    expected = [energy(verts, template) for energy in (laplacian_energy, flatness_energy)]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=0)
+
+
 def test_laplacian_energy_of_an_icosahedron() -> None:
     """All 12 vertices are alike; PyTorch3D's uniform smoothing loss is the mean length of what we square and sum."""
     template = icosphere(0)
