@@ -47,7 +47,8 @@ def project(verts: Tensor, viewpoint: Viewpoint) -> Tensor:
     Returns:
         [N,V,3]: x (left) and y (up) in crop NDC, and the depth along the viewing axis.
     """
-    view = verts @ rotation(viewpoint.azimuth, viewpoint.elevation, viewpoint.roll).transpose(1, 2)
+    with torch.autocast(verts.device.type, enabled=False):  # in bf16 vertices would miss their pixels
+        view = verts @ rotation(viewpoint.azimuth, viewpoint.elevation, viewpoint.roll).transpose(1, 2)
     depth = view[..., 2:] + DISTANCE
     flat = view[..., :2] * (FOCAL * viewpoint.scale[:, None, None] / depth) + viewpoint.offset[:, None]
     return torch.cat([flat, depth], dim=-1)

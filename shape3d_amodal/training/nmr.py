@@ -153,7 +153,7 @@ class NmrTask(Task):
 
     def losses(self, batch: ViewPairs, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         config = self.config.loss
-        gate = float(np.clip((progress - config.gate_start) / (config.gate_end - config.gate_start), 0, 1))
+        gate = float(np.clip((progress - config.gate_start) / max(config.gate_end - config.gate_start, 1e-9), 0, 1))
         pictures = batch.pictures.flatten(0, 1).float() / 255
         mesh = self.model(pictures, batch.synset.repeat_interleave(2), gate)
         return {

@@ -136,6 +136,12 @@ def test_gradients(points: torch.Tensor, viewpoints: Viewpoint) -> None:
     assert torch.autograd.gradcheck(lambda verts, *view: project(verts, Viewpoint(*view)), inputs)
 
 
+def test_mixed_precision_does_not_move_a_point(points: torch.Tensor, viewpoints: Viewpoint) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        found = project(points, viewpoints)
+    assert torch.equal(found, project(points, viewpoints))
+
+
 def test_no_instances() -> None:
     empty = torch.zeros(0)
     assert project(torch.zeros(0, 5, 3), Viewpoint(empty, empty, empty, empty, torch.zeros(0, 2))).shape == (0, 5, 3)
