@@ -7,10 +7,10 @@ bash scripts/setup.sh
 export OMP_WAIT_POLICY=PASSIVE
 train() { .venv/bin/shape3d-amodal train "configs/open13/$1.yaml"; }
 
-train shape_prior   # stages 2 and 3, from visible masks alone
-train completion2d  # stage 5 without a prior: where the refinement starts
-train refinement    # stage 5 on top of the prior
+train shape_prior       # stages 2 and 3, from visible masks alone
+train stage5_a_2d       # stage 5 without a prior: where the refinement starts
+train stage5_b_learned  # stage 5 on top of the prior
 mkdir -p assets/checkpoints
 rm -rf assets/checkpoints/open13
-cp -r outputs/open13/refinement/weights assets/checkpoints/open13
+cp -r outputs/open13/stage5_b_learned/weights assets/checkpoints/open13
 echo "weights in assets/checkpoints/open13"
