@@ -34,7 +34,8 @@ def hypotheses() -> ViewpointHypotheses:
 def test_crops_hold_what_an_image_shows_and_nothing_else() -> None:
     """No camera, mesh or amodal mask reaches what takes crops alone: shape and viewpoint are learned without labels."""
     assert [field.name for field in fields(InstanceCrops)] == ["rgb", "visible", "occluder", "category", "window"]
-    assert [field.name for field in fields(SupervisedCrops)] == ["crops", "amodal"]
+    supervised = [field.name for field in fields(SupervisedCrops)]
+    assert supervised == ["crops", "amodal", "known", "silhouette", "fit"]
     with pytest.raises(TypeError):
         InstanceCrops(*(torch.zeros(1) for _ in range(5)), amodal=torch.zeros(1))  # type: ignore[call-arg]
 

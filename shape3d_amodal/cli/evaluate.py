@@ -130,6 +130,8 @@ def _tables(
         return f"{metric.title}, %" if metric.unit == "share" else metric.title
 
     shown = (*track.by_category, "boundary_miou") if boundary else track.by_category
+    known = {metric.name for table in scores.values() for metric in table.metrics}
+    shown = tuple(name for name in shown if name in known)  # turns from other scenes are known to benchmarks alone
     tables = [category_table(scores, name, title=title(name), without=without).transposed() for name in shown]
     tables = [table for table in tables if table.has_numbers]  # without --meshes, say, no mesh was compared
     if by_level:
