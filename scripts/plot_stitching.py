@@ -9,12 +9,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from shape3d_amodal.baselines.pretrained import load_network
 from shape3d_amodal.baselines.rcnn.arcnn import ArcnnHead
 from shape3d_amodal.baselines.rcnn.model import Rcnn
 from shape3d_amodal.baselines.rcnn.systems import RcnnConfig
 from shape3d_amodal.data.atomic import write_atomic
 from shape3d_amodal.errors import AmodalError, UsageError
+from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.visualization.stitching import draw_stitching
 
 

@@ -19,11 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shape3d_amodal.config import dump_config, parse_config
+from shape3d_amodal.config import dump_config
 from shape3d_amodal.data.crops import instance_crops, occluders
 from shape3d_amodal.data.meshes import mesh_source
-from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
+from shape3d_amodal.errors import MissingBackendError, UsageError
 from shape3d_amodal.geometry.crops import paste
+from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.reconstruction.bank import ShapeBank
 from shape3d_amodal.refinement.fit import FitConfig
 from shape3d_amodal.refinement.network import PriorName
@@ -31,12 +32,11 @@ from shape3d_amodal.refinement.priors import BankPrior, LearnedPrior, Prior
 from shape3d_amodal.refinement.regions import close_gaps, compose
 from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig, best_of, no_estimate
 from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, InstanceCrops, Viewpoint
-from shape3d_amodal.weights import MANIFEST, load_weights, save_weights
+from shape3d_amodal.weights import save_weights
 
 Mask = NDArray[np.bool_]
 Refine = Literal["none", "visible-union", "2d", "full"]
 
-CHECKPOINTS = Path(__file__).resolve().parents[1] / "assets" / "checkpoints"
 _BATCH = 32
 _CROP = 64
 """Side of the crops in pixels where no networks ask for another."""
@@ -347,31 +347,8 @@ def _own_priors(
 
 def _load_model(name_or_folder: str | Path, device: str) -> AmodalModel:
     """The networks of weights, on ``device``; arguments and errors as for ``ShapePriorPipeline.from_pretrained``."""
-    folder = weights_folder(name_or_folder)
-    text, state = load_weights(folder)
-    model = AmodalModel(parse_config(text, AmodalModelConfig, source=str(folder / "config.yaml")))
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"the tensors do not fit the configuration beside them: {first}", file=folder) from error
+    model, _ = load_network(name_or_folder, AmodalModelConfig, AmodalModel)
     return model.to(torch_device(device))
-
-
-def weights_folder(name_or_folder: str | Path) -> Path:
-    """The folder of weights that the name of shipped weights, or a path, stands for.
-
-    Raises:
-        WeightsError: there is none.
-    """
-    folder, shipped = Path(name_or_folder), CHECKPOINTS / str(name_or_folder)
-    if not (folder / MANIFEST).is_file() and shipped.is_dir():
-        return shipped  # a folder of scenes that bears the name of weights does not hide them
-    if not folder.is_dir():
-        known = ", ".join(sorted(path.name for path in CHECKPOINTS.glob("*") if path.is_dir())) or "none"
-        problem = f"no such folder of weights, and no shipped weights of that name (shipped: {known})"
-        raise WeightsError(problem, file=name_or_folder)
-    return folder
 
 
 def torch_device(name: str) -> torch.device:

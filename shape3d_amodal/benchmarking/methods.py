@@ -35,7 +35,8 @@ from shape3d_amodal.completion import PipelineMethod
 from shape3d_amodal.config import configuration, from_mapping, parse_config
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.pipeline import Refine, ShapePriorPipeline, weights_folder
+from shape3d_amodal.pipeline import Refine, ShapePriorPipeline
+from shape3d_amodal.pretrained import weights_folder
 from shape3d_amodal.reconstruction.bank import ShapeBank
 from shape3d_amodal.refinement.fit import FitConfig
 from shape3d_amodal.refinement.network import PriorName
@@ -74,6 +75,17 @@ class BuiltOptions(MethodOptions, ABC):
             DataError: something of it is missing.
         """
         return ()
+
+
+@configuration
+class TrainedOptions(BuiltOptions):
+    """A method that is all in its weights."""
+
+    weights: str
+    """Name of shipped weights, or a folder that the method's training wrote."""
+
+    def inputs(self) -> tuple[str, ...]:
+        return (weights_hash(self.weights),)
 
 
 @configuration
@@ -181,11 +193,9 @@ class BankOptions(BuiltOptions):
 
 
 @configuration
-class PcnetMOptions(BuiltOptions):
+class PcnetMOptions(TrainedOptions):
     """PCNet-M."""
 
-    weights: str
-    """Name of shipped weights, or a folder of weights."""
     occluders: bool = True
     """Whether regions of category occluder are erasers in front of all objects; otherwise they are left aside."""
     gap_px: Annotated[int, Field(ge=0)] = 0
@@ -194,18 +204,13 @@ class PcnetMOptions(BuiltOptions):
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         return PcnetM.from_pretrained(self.weights, names, device=device, occluders=self.occluders, gap_px=self.gap_px)
 
-    def inputs(self) -> tuple[str, ...]:
-        return (weights_hash(self.weights),)
-
 
 @configuration
-class RcnnOptions(BuiltOptions):
+class RcnnOptions(TrainedOptions):
     """A system of the R-CNN family."""
 
     takes: ClassVar[tuple[Given, ...]] = ("masks", "image")
 
-    weights: str
-    """Folder of weights that a training of the stage rcnn wrote."""
     background: bool = True
     """Leave out known background where visible masks are given."""
     samples: bool = False
@@ -220,16 +225,11 @@ class RcnnOptions(BuiltOptions):
         finder = ObjectFinder.from_pretrained(self.weights, device=device, nms=self.nms)
         return RcnnMethod(finder, names, background=self.background, samples=self.samples)
 
-    def inputs(self) -> tuple[str, ...]:
-        return (weights_hash(self.weights),)
-
 
 @configuration
-class C2FSegOptions(BuiltOptions):
+class C2FSegOptions(TrainedOptions):
     """C2F-Seg."""
 
-    weights: str
-    """Name of shipped weights, or a folder of weights."""
     background: bool = True
     """Leave out known background."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -241,9 +241,6 @@ class C2FSegOptions(BuiltOptions):
         return C2FSegMethod.from_pretrained(
             self.weights, names, device=device, background=self.background, seed=self.seed
         )
-
-    def inputs(self) -> tuple[str, ...]:
-        return (weights_hash(self.weights),)
 
 
 @configuration
@@ -282,21 +279,15 @@ class PredictOptions(BuiltOptions):
 
 
 @configuration
-class LayeredOptions(BuiltOptions):
+class LayeredOptions(TrainedOptions):
     """Layered embeddings."""
 
     takes: ClassVar[tuple[Given, ...]] = ("image",)
-
-    weights: str
-    """Folder of weights that a training of the stage layered_embeddings wrote."""
 
     def build(self, names: Mapping[int, str], device: str) -> FindsObjects:
         from shape3d_amodal.baselines.layered.method import LayeredEmbeddings
 
         return LayeredEmbeddings.from_pretrained(self.weights, names, device=device)
-
-    def inputs(self) -> tuple[str, ...]:
-        return (weights_hash(self.weights),)
 
 
 @configuration

@@ -94,12 +94,12 @@ def show(
 
     from shape3d_amodal.baselines.layered.network import LayeredConfig, LayeredNetwork
     from shape3d_amodal.baselines.layered.pictures import draw_layers
-    from shape3d_amodal.baselines.pretrained import load_network
     from shape3d_amodal.data.atomic import write_atomic
     from shape3d_amodal.data.scene_sets import png_bytes
     from shape3d_amodal.data.shapes2d_sets import annotated_scenes, rgb
     from shape3d_amodal.errors import UsageError
     from shape3d_amodal.pipeline import torch_device
+    from shape3d_amodal.pretrained import load_network
 
     if limit < 1:
         raise UsageError(f"--limit: expected at least 1, got {limit}")

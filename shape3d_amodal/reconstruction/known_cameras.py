@@ -13,14 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shape3d_amodal.config import configuration, parse_config
+from shape3d_amodal.config import configuration
 from shape3d_amodal.data.nmr import VIEWS, NmrObjects
 from shape3d_amodal.data.nmr_voxels import nmr_voxels
-from shape3d_amodal.errors import WeightsError
 from shape3d_amodal.evaluation.voxels import voxel_iou
+from shape3d_amodal.pretrained import read_network
 from shape3d_amodal.reconstruction.network import ImageEncoder, MeshDecoder, ReconstructionConfig
 from shape3d_amodal.structures import InstanceCrops, MeshEstimate
-from shape3d_amodal.weights import load_weights
 
 
 @configuration
@@ -103,11 +102,4 @@ def load_known_cameras(folder: str | Path) -> KnownCamerasModel:
     Raises:
         WeightsError: they are missing, damaged, or of something else.
     """
-    text, state = load_weights(folder)
-    model = KnownCamerasModel(parse_config(text, KnownCamerasConfig, source=str(Path(folder) / "config.yaml")))
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"the tensors do not fit the configuration beside them: {first}", file=folder) from error
-    return model.eval()
+    return read_network(Path(folder), KnownCamerasConfig, KnownCamerasModel)[0]

@@ -16,10 +16,10 @@ from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig, MaskCodebo
 from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig
 from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
 from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig
-from shape3d_amodal.baselines.pretrained import load_network
 from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.data.scene_crops import SceneCropsConfig
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.structures import SupervisedCrops
 from shape3d_amodal.training.annotated_crops import AnnotatedCrops, AnnotatedCropsConfig, CropSource

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from shape3d_amodal.baselines.layered.network import LayeredConfig, LayeredNetwork
-from shape3d_amodal.baselines.pretrained import load_network
 from shape3d_amodal.config import from_mapping
 from shape3d_amodal.data.shapes2d import CLASSES, Shapes2dConfig, depth_layers, make_shapes
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.training.layered import LayeredTask, LayeredTraining, collate
 from shape3d_amodal.training.run import run_training
 

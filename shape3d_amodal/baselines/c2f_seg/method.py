@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
 from shape3d_amodal.baselines.interface import make_result
-from shape3d_amodal.baselines.pretrained import load_network
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.crops import instance_crops, occluders
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.geometry.crops import paste
+from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
 
 _BATCH = 32

@@ -13,11 +13,11 @@ from torch import nn
 
 from shape3d_amodal.baselines.layered.clustering import mean_shift
 from shape3d_amodal.baselines.layered.network import LayeredConfig, LayeredNetwork, LayeredOutput
-from shape3d_amodal.baselines.pretrained import load_network
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.pipeline import torch_device
+from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.structures import AmodalImage
 
 RADIUS = 1.5

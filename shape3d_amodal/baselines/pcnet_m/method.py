@@ -15,11 +15,11 @@ from shape3d_amodal.baselines.interface import make_result
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig
 from shape3d_amodal.baselines.pcnet_m.order import Relation, in_front, neighbours, ranks
 from shape3d_amodal.baselines.pcnet_m.windows import Mask, Window, look, object_window
-from shape3d_amodal.baselines.pretrained import load_network
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.data.occlusion import is_in_front
 from shape3d_amodal.geometry.crops import paste
+from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance
 
 ORDER_THRESHOLD = 0.1

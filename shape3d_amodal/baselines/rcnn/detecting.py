@@ -18,11 +18,11 @@ from detectron2.structures import Boxes
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shape3d_amodal.baselines.pretrained import load_network
 from shape3d_amodal.baselines.rcnn.frame import MaskPrediction
 from shape3d_amodal.baselines.rcnn.model import Detections, Rcnn
 from shape3d_amodal.baselines.rcnn.systems import RcnnConfig
 from shape3d_amodal.pipeline import torch_device
+from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.segmentation.mapper import resized, resized_shape
 
 Mask = NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""Networks of baselines from their weights."""
+"""Networks from their weights: shipped ones by name, others by their folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from torch import nn
 
 from shape3d_amodal.config import parse_config
 from shape3d_amodal.errors import WeightsError
-from shape3d_amodal.pipeline import weights_folder
-from shape3d_amodal.weights import CONFIG_FILE, load_weights
+from shape3d_amodal.weights import CONFIG_FILE, MANIFEST, load_weights
+
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "assets" / "checkpoints"
+"""Where shipped weights lie, a folder each."""
 
 Config = TypeVar("Config")
 Module = TypeVar("Module", bound=nn.Module)
@@ -30,7 +32,11 @@ def load_network(
         WeightsError: the weights are missing, damaged, or do not fit their own configuration.
         UsageError: the configuration is not of that class.
     """
-    folder = weights_folder(name_or_folder)
+    return read_network(weights_folder(name_or_folder), config_class, build)
+
+
+def read_network(folder: Path, config_class: type[Config], build: Callable[[Config], Module]) -> tuple[Module, Config]:
+    """As ``load_network``, of a folder that bears no name."""
     text, state = load_weights(folder)
     config = parse_config(text, config_class, source=str(folder / CONFIG_FILE))
     network = build(config)
@@ -40,3 +46,19 @@ def load_network(
         first = str(error).splitlines()[-1].strip()
         raise WeightsError(f"the tensors do not fit the configuration beside them: {first}", file=folder) from error
     return network.eval(), config
+
+
+def weights_folder(name_or_folder: str | Path) -> Path:
+    """The folder of weights that the name of shipped weights, or a path, stands for.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    folder, shipped = Path(name_or_folder), CHECKPOINTS / str(name_or_folder)
+    if not (folder / MANIFEST).is_file() and shipped.is_dir():
+        return shipped  # a folder of scenes that bears the name of weights does not hide them
+    if not folder.is_dir():
+        known = ", ".join(sorted(path.name for path in CHECKPOINTS.glob("*") if path.is_dir())) or "none"
+        problem = f"no such folder of weights, and no shipped weights of that name (shipped: {known})"
+        raise WeightsError(problem, file=name_or_folder)
+    return folder
