@@ -32,7 +32,7 @@ from shape3d_amodal.baselines.pcnet_m.method import PcnetM
 from shape3d_amodal.baselines.visible_only import VisibleOnly
 from shape3d_amodal.benchmarking.provenance import file_hash
 from shape3d_amodal.completion import PipelineMethod
-from shape3d_amodal.config import configuration, from_mapping, parse_config
+from shape3d_amodal.config import Share, configuration, from_mapping, parse_config
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.pipeline import Refine, ShapePriorPipeline
@@ -261,7 +261,7 @@ class PredictOptions(BuiltOptions):
     """The fit at test time; null fits with the weights' own number of steps."""
     gap_px: Annotated[int, Field(ge=0)] = 1
     """Gaps between predicted visible masks that are closed."""
-    min_score: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_score: Share = 0.05
     """Least score of an object; low, since average precision counts the less sure ones, too."""
 
     def build(self, names: Mapping[int, str], device: str) -> FindsObjects:

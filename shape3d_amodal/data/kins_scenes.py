@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.data.atomic import make_folder, write_atomic, write_json_atomic
 from shape3d_amodal.data.formats.kins import write_kins2020
 from shape3d_amodal.data.mesh import MeshSource, RecordedMeshes
@@ -47,7 +47,7 @@ class KinsScenesConfig:
     """How the scenes of a frame are made; 375 is the height of KITTI's frames."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the scenes."""
-    count: Annotated[int, Field(ge=1)] = 100
+    count: Count = 100
     """Number of frames."""
     tiles: Annotated[int, Field(ge=1, le=8)] = 3
     """Scenes in a frame, side by side."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.atomic import make_folder, write_atomic, write_json_atomic
 from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
@@ -33,7 +33,7 @@ class SceneSetConfig:
     """How the scenes are made."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the scenes."""
-    per_category: Annotated[int, Field(ge=1)] = 20
+    per_category: Count = 20
     """Targets of each category of the source."""
     targets_only: bool = True
     """Score the targets alone; the other objects stay in the annotations, marked to be ignored."""

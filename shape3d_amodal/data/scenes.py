@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Share, configuration
 from shape3d_amodal.data import scene_shading as shading
 from shape3d_amodal.data.mesh import Mesh, MeshSource, UnusableMeshError
 from shape3d_amodal.data.scene_layout import (
@@ -49,9 +49,9 @@ class SceneConfig:
     """Objects hiding each other on a ground plane, or one object on white erased by bars."""
     image_size: Annotated[int, Field(ge=32, le=8192)] = 256
     """Side of the square image in pixels."""
-    min_hidden: Annotated[float, Field(ge=0, le=1)] = 0.10
+    min_hidden: Share = 0.10
     """Least hidden share of the target's area."""
-    max_hidden: Annotated[float, Field(ge=0, le=1)] = 0.70
+    max_hidden: Share = 0.70
     """Largest hidden share of the target's area."""
     deform: Annotated[float, Field(ge=0)] = 0.0
     """Largest strength of the random deformation of each mesh (0: none), an augmentation for training."""

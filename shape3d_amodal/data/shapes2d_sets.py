@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.atomic import make_folder, write_atomic
 from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
@@ -29,7 +29,7 @@ class Shapes2dSetConfig:
     """What is in a scene."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the scenes."""
-    count: Annotated[int, Field(ge=1)] = 1000
+    count: Count = 1000
     """Number of scenes."""
     stride: Literal[1, 2, 4, 8] = 4
     """Masks hold every stride-th pixel and are enlarged again: 4 scores at 64 x 64, as the paper does; 1 is exact."""

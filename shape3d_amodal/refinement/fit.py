@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.refinement.optimization import FreeViewpoint, optimize
 from shape3d_amodal.structures import InstanceCrops, Viewpoint
 from shape3d_amodal.viewpoint.prior import PriorOutput, ShapePrior
@@ -24,7 +24,7 @@ class FitConfig:
 
     steps: Annotated[int, Field(ge=0)] = 30
     """Adam steps; 0 leaves everything as the networks say."""
-    starts: Annotated[int, Field(ge=1)] = 2
+    starts: Count = 2
     """Hypotheses that are optimised side by side, the likeliest first."""
     learning_rate: float = 0.03
     """Adam's step for angles (radians), log-scale and shift."""

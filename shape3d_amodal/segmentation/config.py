@@ -6,16 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, Share, configuration
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6")
 """Names of the pyramid's levels; level pN has a stride of 2^N pixels."""
 ROI_LEVELS = LEVELS[:-1]
 """The levels that regions are cut from; the last one serves the proposals alone."""
 STRIDES = {name: 2 ** int(name[1:]) for name in LEVELS}
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 
 
 @configuration
@@ -69,7 +66,7 @@ class RegionConfig:
     """Width of the fully connected layers that class and box are predicted from."""
     mask_channels: Count = 256
     """Channels of the mask heads."""
-    mask_convs: Annotated[int, Field(ge=1)] = 4
+    mask_convs: Count = 4
     """Convolutions of the mask heads before the upsampling."""
     min_score: Share = 0.05
     """Least score of a detection."""

@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Share, configuration
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.crops import occluders
 from shape3d_amodal.segmentation.config import InputConfig
@@ -28,7 +28,7 @@ Mask = NDArray[np.bool_]
 class AugmentConfig:
     """How training pictures are changed."""
 
-    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+    flip: Share = 0.5
     """Share of the pictures that are mirrored."""
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
     """Smallest and largest factor by which the size of a picture is changed."""

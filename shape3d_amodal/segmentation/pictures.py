@@ -44,6 +44,10 @@ class PicturesConfig:
     count: Annotated[int, Field(ge=0)] = 0
     """Take the first so many pictures; 0 takes all."""
 
+    def smaller(self) -> PicturesConfig:
+        """As many as a dry run needs."""
+        return replace(self, count=8, scenes=replace(self.scenes, count=min(8, self.scenes.count)))
+
 
 class Pictures(Protocol):
     """Annotated pictures, one at a time."""

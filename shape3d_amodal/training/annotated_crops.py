@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.crops import instance_crops, instance_windows, mask_crops, occluders
 from shape3d_amodal.data.formats.coco_amodal import load_image
@@ -31,7 +30,7 @@ class AnnotatedCropsConfig:
     """Annotation file of any known format, with amodal masks."""
     images: str
     """Folder that its file names are relative to."""
-    min_visible_px: Annotated[int, Field(ge=1)] = 40
+    min_visible_px: Count = 40
     """Instances with fewer visible pixels are left out."""
 
 

@@ -21,19 +21,17 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays
 from shape3d_amodal.data.workers import spread
-from shape3d_amodal.errors import UsageError
 from shape3d_amodal.reconstruction.bank import BankConfig, ShapeBank
 from shape3d_amodal.refinement.priors import BankPrior, BankPriorConfig
+from shape3d_amodal.training.hidden_parts import partly_hidden
 from shape3d_amodal.training.pool import PoolConfig, pool_name, read_arrays, write_arrays
 
 BANK_VERSION = 1
 """To be raised when the same configuration gives other silhouettes."""
-PARTLY = 0.02
-"""Crops of which more than this share is hidden have a hidden part."""
 _CHUNK = 32
 
 log = logging.getLogger(__name__)
@@ -51,7 +49,7 @@ class BankPoolConfig:
     """Matches and fit; at test time the defaults."""
     fit_steps: Annotated[int, Field(ge=0)] = 15
     """Steps of the fit."""
-    crops: Annotated[int, Field(ge=1)] = 10_000
+    crops: Count = 10_000
     """Crops that the bank is asked about: the pool's first that have a hidden part."""
 
 
@@ -100,10 +98,7 @@ def open_bank(
     with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
-            rows = np.nonzero(np.asarray(pool.hidden) > PARTLY)[0][: config.crops]
-            if not len(rows):
-                problem = f"expected crops with a hidden part, none of {len(pool.hidden)} has one"
-                raise UsageError(f"bank: {problem}; make more, with pool.scenes and validation.scenes")
+            rows = partly_hidden(pool.hidden, "bank")[: config.crops]
             log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
             write_arrays(_ask(config, pool, rows, workers), dump_config(config), folder)
     return read_arrays(folder, BankArrays)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
 from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig, MaskCodebook
 from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig
 from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
 from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig
-from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.config import Count, Share, configuration, dump_config
 from shape3d_amodal.data.scene_crops import SceneCropsConfig
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.pretrained import load_network
@@ -24,6 +23,7 @@ from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.structures import SupervisedCrops
 from shape3d_amodal.training.annotated_crops import AnnotatedCrops, AnnotatedCropsConfig, CropSource
 from shape3d_amodal.training.augmentation import augment
+from shape3d_amodal.training.hidden_parts import clearly_hidden, completion_scores, mask_iou, partly_hidden
 from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
 from shape3d_amodal.training.pictures import crop_grid, spread_rows
 from shape3d_amodal.training.pool import PoolConfig, open_pool
@@ -40,6 +40,10 @@ class CropsConfig:
     """Crops of scenes."""
     annotated: AnnotatedCropsConfig | None = None
     """Annotated images, to be taken instead."""
+
+    def smaller(self) -> CropsConfig:
+        """As many as a dry run needs."""
+        return replace(self, pool=self.pool.smaller())
 
 
 VALIDATION = CropsConfig(pool=PoolConfig(crops=SceneCropsConfig(meshes="open13:val", seed=2), scenes=300))
@@ -70,7 +74,7 @@ class CodebookTraining(TrainingConfig):
         return CodebookTask(self, *crops)
 
     def smaller(self) -> CodebookTraining:
-        return replace(self, train=_few(self.train), validation=_few(self.validation))
+        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
 
     def weights_config(self) -> str:
         return dump_config(self.model)
@@ -88,13 +92,13 @@ class C2FSegTraining(TrainingConfig):
     """The image encoder."""
     transformer: TransformerConfig = TransformerConfig()
     """The transformer."""
-    rounds: Annotated[int, Field(ge=1)] = 3
+    rounds: Count = 3
     """Rounds in which the tokens are found at inference."""
     train: CropsConfig = CropsConfig()
     """Training crops."""
     validation: CropsConfig = VALIDATION
     """Other crops."""
-    hidden_share: Annotated[float, Field(ge=0, le=1)] = 0.85
+    hidden_share: Share = 0.85
     """Share of the samples that have a hidden part."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
@@ -114,7 +118,7 @@ class C2FSegTraining(TrainingConfig):
         return C2FSegTask(self, codebook, *crops)
 
     def smaller(self) -> C2FSegTraining:
-        return replace(self, train=_few(self.train), validation=_few(self.validation))
+        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
 
     def weights_config(self) -> str:
         book = CodebookConfig()
@@ -170,7 +174,7 @@ class CodebookTask(Task):
         for rows in _batches(len(self.validation.hidden)):
             mask = self.validation.supervised(rows).amodal.to(device)
             tokens = self.network.tokens(mask)
-            ious.append(_iou(self.network.mask(tokens) > 0.5, mask > 0.5))
+            ious.append(mask_iou(self.network.mask(tokens) > 0.5, mask > 0.5))
             used.append(tokens.flatten())
         share = len(torch.cat(used).unique()) / len(self.network.codes)
         return {"reconstruction_iou": 100 * float(torch.cat(ious).mean()), "codes_used": 100 * share}
@@ -196,11 +200,7 @@ class C2FSegTask(Task):
         self.train, self.validation = train, validation
         self.network = C2FSeg(config.model(codebook.config))
         self.network.codebook.load_state_dict(codebook.state_dict())
-        self._partly_hidden = np.flatnonzero(np.asarray(train.hidden) > 0.02)
-        if not len(self._partly_hidden):
-            raise UsageError(
-                f"train: expected crops with a hidden part, none of {len(train.hidden)} has one; make more"
-            )
+        self._partly_hidden = partly_hidden(train.hidden, "train")
 
     def modules(self) -> nn.Module:
         return self.network
@@ -216,16 +216,9 @@ class C2FSegTask(Task):
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
         """IoU and occluded IoU of the coarse and the refined mask, in percent, over what is over 10 % hidden."""
-        hidden = np.flatnonzero(np.asarray(self.validation.hidden) > 0.1)
-        sums: dict[str, list[Tensor]] = {}
-        for places in _batches(len(hidden)):
-            batch = self.validation.supervised(hidden[places]).to(self.network.codebook.codes.device)
-            seen, truth = batch.crops.visible > 0.5, batch.amodal > 0.5
-            for name, mask in self._masks(batch).items():
-                found = compose(mask, batch.crops.visible, batch.crops.occluder) > 0.5
-                sums.setdefault(f"{name}_iou", []).append(_iou(found, truth))
-                sums.setdefault(f"{name}_occluded_iou", []).append(_iou(found & ~seen, truth & ~seen))
-        return {name: 100 * float(torch.cat(parts).mean()) for name, parts in sums.items()}
+        hidden, device = clearly_hidden(self.validation.hidden), self.network.codebook.codes.device
+        batches = (self.validation.supervised(hidden[places]).to(device) for places in _batches(len(hidden)))
+        return completion_scores((batch, self._masks(batch)) for batch in batches)
 
     def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Picture, given masks, coarse and refined mask, true mask."""
@@ -237,19 +230,13 @@ class C2FSegTask(Task):
 
     def _masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(self.config.loop.seed)
-        coarse, fine = self.network.complete(batch.crops.rgb, batch.crops.visible, generator)
-        return {"coarse": coarse, "final": fine}
+        crops = batch.crops
+        coarse, fine = self.network.complete(crops.rgb, crops.visible, generator)
+        masks = {"coarse": coarse, "final": fine}
+        return {name: compose(mask, crops.visible, crops.occluder) for name, mask in masks.items()}
 
 
 def _batches(count: int) -> list[NDArray[np.int64]]:
     """Up to ``_VALIDATED`` of ``count`` rows, evenly spread, in batches."""
     rows = np.unique(np.linspace(0, count - 1, min(count, _VALIDATED)).round().astype(np.int64))
     return [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
-
-
-def _iou(a: Tensor, b: Tensor) -> Tensor:
-    return (a & b).sum(dim=(1, 2)) / (a | b).sum(dim=(1, 2)).clamp(min=1)
-
-
-def _few(crops: CropsConfig) -> CropsConfig:
-    return replace(crops, pool=replace(crops.pool, scenes=min(crops.pool.scenes, 16)))

@@ -10,14 +10,14 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 
 
 @configuration
 class LoopConfig:
-    steps: Annotated[int, Field(ge=1)] = 10_000
+    steps: Count = 10_000
     """Number of optimiser steps."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Count = 32
     """Samples of one optimiser step, over all ranks and accumulated parts."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or stochastic gradient descent with momentum, as detectors are published with."""
@@ -43,15 +43,15 @@ class LoopConfig:
     """Share of the old running mean of the weights that stays at each step; 0 turns the mean off."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Arithmetic of the forward pass; auto is bf16 on GPUs and on CPUs with AMX, else float32."""
-    accumulate: Annotated[int, Field(ge=1)] = 1
+    accumulate: Count = 1
     """Parts that each rank works through one after another in a step, to save memory."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything random."""
-    log_every: Annotated[int, Field(ge=1)] = 20
+    log_every: Count = 20
     """Steps between two lines of the log."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 500
     """Steps between two checkpoints; 0 makes one only at the end."""
-    keep_checkpoints: Annotated[int, Field(ge=1)] = 3
+    keep_checkpoints: Count = 3
     """Newest checkpoints that are kept."""
     validate_every: Annotated[int, Field(ge=0)] = 0
     """Steps between two validations; 0 validates only at the end."""

@@ -17,7 +17,7 @@ from shape3d_amodal.baselines.layered.losses import LayeredLossConfig, LayeredTa
 from shape3d_amodal.baselines.layered.method import LayeredEmbeddings
 from shape3d_amodal.baselines.layered.network import STRIDE, LayeredConfig, LayeredNetwork
 from shape3d_amodal.baselines.layered.pictures import draw_layers
-from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.data.shapes2d import CLASSES, Shapes2dConfig, ShapeScene, depth_layers, make_shapes
 from shape3d_amodal.data.shapes2d_sets import CATEGORIES, Shapes2dSetConfig, annotated_scenes, rgb
 from shape3d_amodal.errors import UsageError
@@ -42,7 +42,7 @@ class LayeredTraining(TrainingConfig):
     """Weights and margins."""
     validation_seed: Annotated[int, Field(ge=0)] = 1_000_000
     """Seed of the validation's scenes, which must not be the loop's."""
-    validation_count: Annotated[int, Field(ge=1)] = 200
+    validation_count: Count = 200
     """Number of the validation's scenes."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""

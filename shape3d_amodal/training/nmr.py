@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.data.nmr import VIEWS, NmrObjects, nmr_objects, nmr_viewpoint
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.geometry.cameras import project
@@ -63,7 +62,7 @@ class NmrConfig(TrainingConfig):
     """Whether the model is told the category; NMR and SoftRas are not."""
     loss: KnownCamerasLossConfig = KnownCamerasLossConfig()
     """The losses."""
-    validation_objects: Annotated[int, Field(ge=1)] = 8
+    validation_objects: Count = 8
     """Objects of each category, at most, that are validated on, from 4 views each."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
 from shape3d_amodal.baselines.pcnet_m.erasing import ErasedMasks, ErasingConfig, erase
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
 from shape3d_amodal.baselines.pcnet_m.windows import Mask
-from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.config import Weight, configuration, dump_config
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.detect import read_dataset
 from shape3d_amodal.data.scene_crops import SceneCropsConfig
@@ -41,6 +40,10 @@ class MasksConfig:
     annotations: str | None = None
     """Annotation file of any known format, to be taken instead."""
 
+    def smaller(self) -> MasksConfig:
+        """As many as a dry run needs."""
+        return replace(self, pool=self.pool.smaller())
+
 
 @configuration
 class PcnetMTraining(TrainingConfig):
@@ -58,7 +61,7 @@ class PcnetMTraining(TrainingConfig):
     """Other masks."""
     erasing: ErasingConfig = ErasingConfig()
     """How they are cut."""
-    eraser_weight: Annotated[float, Field(ge=0)] = 5.0
+    eraser_weight: Weight = 5.0
     """Weight of the pixels inside the eraser in the loss; others have 1."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
@@ -73,7 +76,7 @@ class PcnetMTraining(TrainingConfig):
         return PcnetMTask(self, train, open_masks(self.validation, cache, workers=workers))
 
     def smaller(self) -> PcnetMTraining:
-        return replace(self, train=_few(self.train), validation=_few(self.validation))
+        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
 
     def weights_config(self) -> str:
         return dump_config(self.model)
@@ -214,7 +217,3 @@ class PcnetMTask(Task):
         device = next(self.network.parameters()).device
         logits = self.network(batch.visible.to(device), batch.eraser.to(device))
         return (logits[:, 1] > logits[:, 0]).cpu()
-
-
-def _few(masks_config: MasksConfig) -> MasksConfig:
-    return replace(masks_config, pool=replace(masks_config.pool, scenes=min(masks_config.pool.scenes, 16)))

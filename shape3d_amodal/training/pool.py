@@ -6,18 +6,17 @@ import fcntl
 import hashlib
 import logging
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.data import shards
 from shape3d_amodal.data.atomic import make_folder
 from shape3d_amodal.data.meshes import mesh_source
@@ -38,10 +37,14 @@ class PoolConfig:
 
     crops: SceneCropsConfig = SceneCropsConfig()
     """How each scene is made and cut."""
-    scenes: Annotated[int, Field(ge=1)] = 30_000
+    scenes: Count = 30_000
     """Number of scenes; each gives one to four crops."""
     shards: str | None = None
     """Folder of shards that `shape3d-amodal scenes` has made: its first scenes are cut, and none are made of meshes."""
+
+    def smaller(self) -> PoolConfig:
+        """As much as a dry run needs."""
+        return replace(self, scenes=min(self.scenes, 16))
 
 
 def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:

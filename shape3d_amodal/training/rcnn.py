@@ -112,8 +112,8 @@ class RcnnTraining(TrainingConfig):
     def smaller(self) -> RcnnTraining:
         return replace(
             self,
-            pictures=_few(self.pictures),
-            validation=_few(self.validation),
+            pictures=self.pictures.smaller(),
+            validation=self.validation.smaller(),
             detector=few_regions(self.detector),
         )
 
@@ -215,7 +215,3 @@ def _check(pictures: Pictures, categories: tuple[str, ...]) -> None:
     if absent:
         problem = f"the pictures have no category {absent[0]!r}, they have {', '.join(sorted(there))}"
         raise UsageError(f"detector.categories: {problem}; name those to be detected as the annotations do")
-
-
-def _few(pictures: PicturesConfig) -> PicturesConfig:
-    return replace(pictures, count=8, scenes=replace(pictures.scenes, count=min(8, pictures.scenes.count)))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from shape3d_amodal.config import configuration, dump_config, parse_config
+from shape3d_amodal.config import Share, configuration, dump_config, parse_config
 from shape3d_amodal.data.meshes import CATEGORIES
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
 from shape3d_amodal.errors import UsageError, WeightsError
@@ -23,7 +22,8 @@ from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
 from shape3d_amodal.training.augmentation import AugmentationConfig, augment
-from shape3d_amodal.training.bank_pool import PARTLY, BankArrays, BankPoolConfig, open_bank
+from shape3d_amodal.training.bank_pool import BankArrays, BankPoolConfig, open_bank
+from shape3d_amodal.training.hidden_parts import clearly_hidden, completion_scores, partly_hidden
 from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
 from shape3d_amodal.training.pictures import crop_grid, spread_rows
 from shape3d_amodal.training.pool import PoolConfig, open_pool
@@ -61,15 +61,15 @@ class StageConfig(TrainingConfig):
     """Losses of the refinement."""
     bank: BankPoolConfig | None = None
     """The bank whose silhouettes the refinement is shown; needed where model.refinement.priors has one."""
-    bank_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    bank_share: Share = 0.5
     """Share of the refinement's samples with a hidden part that are drawn from those that the bank was asked about."""
     supervision: Literal["amodal", "visible"] = "amodal"
     """What the refinement learns from: amodal masks; or visible masks alone, parts of which are hidden once more."""
     augmentation: AugmentationConfig = AugmentationConfig()
     """What is done to the refinement's crops."""
-    silhouette_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
+    silhouette_dropout: Share = 0.1
     """Share of the refinement's samples that are shown no silhouette."""
-    hidden_share: Annotated[float, Field(ge=0, le=1)] = 0.85
+    hidden_share: Share = 0.85
     """Share of the refinement's samples that have a hidden part."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
@@ -111,15 +111,11 @@ class StageConfig(TrainingConfig):
             )
 
     def smaller(self) -> StageConfig:
-        few = replace(self, pool=_few_scenes(self.pool), validation=_few_scenes(self.validation))
+        few = replace(self, pool=self.pool.smaller(), validation=self.validation.smaller())
         return few if few.bank is None else replace(few, bank=replace(few.bank, crops=min(few.bank.crops, 8)))
 
     def weights_config(self) -> str:
         return dump_config(self.model)
-
-
-def _few_scenes(pool: PoolConfig) -> PoolConfig:
-    return replace(pool, scenes=min(pool.scenes, 16))
 
 
 class CropTask(Task):
@@ -151,16 +147,10 @@ class CropTask(Task):
 
     def validate(self, step: int) -> dict[str, float]:
         """IoU and occluded IoU of ``masks``: means in percent over the validation crops that are over 10 % hidden."""
-        rows = np.nonzero(np.asarray(self.validation.hidden) > 0.1)[0]
-        sums: dict[str, list[Tensor]] = {}
-        for start in range(0, len(rows), _VALIDATION_BATCH):
-            batch = self._validation_batch(rows[start : start + _VALIDATION_BATCH])
-            truth, seen = batch.amodal > 0.5, batch.crops.visible > 0.5
-            for name, mask in self.masks(batch).items():
-                found = mask > 0.5
-                sums.setdefault(f"{name}_iou", []).append(_iou(found, truth))
-                sums.setdefault(f"{name}_occluded_iou", []).append(_iou(found & ~seen, truth & ~seen))
-        return {name: 100 * float(torch.cat(parts).mean()) for name, parts in sums.items()}
+        rows = clearly_hidden(self.validation.hidden)
+        parts = (rows[start : start + _VALIDATION_BATCH] for start in range(0, len(rows), _VALIDATION_BATCH))
+        batches = (self._validation_batch(part) for part in parts)
+        return completion_scores((batch, self.masks(batch)) for batch in batches)
 
     def _validation_batch(self, rows: NDArray[np.int64]) -> SupervisedCrops:
         return self.validation.supervised(rows).to(next(self.model.parameters()).device)
@@ -219,16 +209,14 @@ class RefinementTask(CropTask):
         super().__init__(config, model, pool, validation)
         self.with_prior = config.stage == "refinement" and "learned" in config.model.refinement.priors
         self.bank, self.validation_bank = bank, validation_bank
-        self.partly_hidden = np.nonzero(np.asarray(pool.hidden) > PARTLY)[0]
         model.prior.requires_grad_(False)
-        if config.supervision == "amodal" and not len(self.partly_hidden):
-            problem = f"expected crops with a hidden part, none of {len(pool.hidden)} has one"
-            raise UsageError(f"pool: {problem}; make more, with pool.scenes")
+        if config.supervision == "amodal":  # of visible masks it is not known what they hide
+            self.partly_hidden = partly_hidden(pool.hidden, "pool")
 
     def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
         anything = super()._rows(generator, size)
         if self.config.supervision == "visible":
-            return anything  # whether something is hidden is not known
+            return anything
         hidden = self.partly_hidden[generator.integers(len(self.partly_hidden), size=size)]
         if self.bank is not None:
             asked = self.bank.row[generator.integers(len(self.bank.row), size=size)]
@@ -300,10 +288,6 @@ def with_bank(batch: SupervisedCrops, bank: BankArrays | None, rows: NDArray[np.
     silhouette, fit = bank.of(rows)
     device = batch.amodal.device
     return replace(batch, silhouette=silhouette.to(device), fit=fit.to(device))
-
-
-def _iou(a: Tensor, b: Tensor) -> Tensor:
-    return (a & b).sum(dim=(1, 2)) / (a | b).sum(dim=(1, 2)).clamp(min=1)
 
 
 def build_task(

@@ -17,7 +17,7 @@ from torchvision.ops import roi_align
 
 from shape3d_amodal.baselines.rcnn.frame import MASK_SIZE
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
-from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.scenes import SceneConfig
 from shape3d_amodal.data.shard_making import ShardsConfig
@@ -52,7 +52,7 @@ class VrspShapesTraining(TrainingConfig):
     """How far, as a share of its size, each side of a mask's box is moved, as the sides of predicted boxes are."""
     turned: bool = True
     """Whether masks are also learned turned by quarters; otherwise they are mirrored alone."""
-    remembered: Annotated[int, Field(ge=1)] = 10_000
+    remembered: Count = 10_000
     """Most masks of a category that its codes are the centres of."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
@@ -78,7 +78,7 @@ class VrspShapesTraining(TrainingConfig):
         return ShapesConfig(categories=categories, memory=self.memory)
 
     def smaller(self) -> VrspShapesTraining:
-        return replace(self, pictures=_few(self.pictures), validation=_few(self.validation))
+        return replace(self, pictures=self.pictures.smaller(), validation=self.validation.smaller())
 
     def weights_config(self) -> str:
         return dump_config(self.shapes())
@@ -199,7 +199,3 @@ def cut_mask(amodal: Rle, moved: NDArray[np.float64] | None = None) -> Tensor:
     roi = torch.tensor([[0, *(box + 1)]], dtype=torch.float32)
     cut = roi_align(framed[None, None], roi, MASK_SIZE, sampling_ratio=0, aligned=True)[0, 0]
     return (cut >= 0.5).float()
-
-
-def _few(pictures: PicturesConfig) -> PicturesConfig:
-    return replace(pictures, count=8, scenes=replace(pictures.scenes, count=min(8, pictures.scenes.count)))

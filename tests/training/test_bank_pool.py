@@ -14,7 +14,7 @@ from shape3d_amodal.data.scenes import SceneConfig
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.reconstruction.bank import BankConfig, ShapeBank
 from shape3d_amodal.refinement.priors import BankPrior, BankPriorConfig
-from shape3d_amodal.training.bank_pool import PARTLY, BankArrays, BankPoolConfig, open_bank
+from shape3d_amodal.training.bank_pool import BankArrays, BankPoolConfig, open_bank
 from shape3d_amodal.training.pool import PoolConfig, open_pool
 from shape3d_amodal.training.tasks import RefinementTask, StageConfig, build_task
 
@@ -54,7 +54,7 @@ def bank(config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, cach
 
 
 def test_it_asks_about_the_first_crops_with_a_hidden_part(bank: BankArrays, pool: CropArrays) -> None:
-    hidden = [row for row in range(len(pool.hidden)) if pool.hidden[row] > PARTLY]
+    hidden = [row for row in range(len(pool.hidden)) if pool.hidden[row] > 0.02]
     assert bank.row.tolist() == hidden[:12]
     assert bank.silhouette.shape == (12, S, S) and bank.silhouette.dtype == np.uint8
     assert (bank.fit > 0).all() and (bank.fit <= 1).all()

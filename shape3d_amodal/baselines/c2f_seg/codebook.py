@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, mse_loss
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 
 COMMITMENT = 0.25
 
@@ -22,11 +22,11 @@ class CodebookConfig:
     """Side of the crops in pixels."""
     widths: Annotated[tuple[int, ...], Field(min_length=4, max_length=5)] = (16, 32, 64, 128)
     """Channels at each resolution, from the crop's own, halved, down to the tokens'."""
-    blocks: Annotated[int, Field(ge=1)] = 1
+    blocks: Count = 1
     """Residual blocks at each resolution."""
     codes: Annotated[int, Field(ge=2)] = 256
     """Words of the vocabulary."""
-    code_size: Annotated[int, Field(ge=1)] = 8
+    code_size: Count = 8
     """Numbers of a word."""
 
     @property

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
@@ -20,7 +17,7 @@ from shape3d_amodal.baselines.c2f_seg.transformer import (
     draw,
     mask_tokens,
 )
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.structures import SupervisedCrops
 
 
@@ -34,7 +31,7 @@ class C2FSegConfig:
     """The image encoder."""
     transformer: TransformerConfig = TransformerConfig()
     """The transformer."""
-    rounds: Annotated[int, Field(ge=1)] = 3
+    rounds: Count = 3
     """Rounds in which the tokens are found."""
 
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 
 LEAST_RATE = 0.5
 """In training, at least this share of the tokens is masked."""
@@ -25,9 +25,9 @@ class TransformerConfig:
 
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 192
     """Numbers of a position: half from the image, a quarter each from the visible and the amodal mask's token."""
-    layers: Annotated[int, Field(ge=1)] = 6
+    layers: Count = 6
     """Layers."""
-    heads: Annotated[int, Field(ge=1)] = 6
+    heads: Count = 6
     """Attention heads of each."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Share of numbers that are dropped in training."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from shape3d_amodal.baselines.layered.network import LayeredOutput
-from shape3d_amodal.config import configuration
-
-Weight = Annotated[float, Field(ge=0)]
+from shape3d_amodal.config import Weight, configuration
 
 
 @configuration

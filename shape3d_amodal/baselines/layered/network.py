@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 from torchvision.models._utils import IntermediateLayerGetter
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 
 STRIDE = 4
 """Pixels of the image, across, to one of the output."""
@@ -34,7 +34,7 @@ class LayeredConfig:
     """Category names."""
     layers: Annotated[int, Field(ge=1, le=8)] = 2
     """Layers of depth: 2 are what is in front, and what is just behind it."""
-    embedding: Annotated[int, Field(ge=1)] = 6
+    embedding: Count = 6
     """Numbers of a pixel's embedding (C)."""
     image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 256
     """Side that images are brought to, in pixels; the output has a quarter of it."""

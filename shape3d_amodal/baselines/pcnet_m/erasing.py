@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
 from shape3d_amodal.baselines.pcnet_m.windows import Mask, look, object_window
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, Share, configuration
 from shape3d_amodal.structures import TensorBatch
 
 
@@ -19,13 +17,13 @@ from shape3d_amodal.structures import TensorBatch
 class ErasingConfig:
     """How visible masks are cut."""
 
-    front: Annotated[float, Field(ge=0, le=1)] = 0.8
+    front: Share = 0.8
     """Share of the examples whose eraser cuts the mask; in the others it lies behind, and nothing may grow."""
     overlap: tuple[float, float] = (0.4, 1.0)
     """Range of the share of its crop that the eraser's crop covers."""
     cut: tuple[float, float] = (0.001, 0.9)
     """Range of the share of the mask that the eraser covers."""
-    tries: Annotated[int, Field(ge=1)] = 100
+    tries: Count = 100
     """Places that are tried; after so many the last one is taken."""
     shift: float = 0.2
     """Largest shift of the mask in its crop, as a share of the crop's side."""

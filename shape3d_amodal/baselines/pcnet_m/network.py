@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, max_pool2d
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 
 
 @configuration
@@ -18,7 +18,7 @@ class PcnetMConfig:
 
     size: Annotated[int, Field(ge=16, multiple_of=16)] = 256
     """Side of the crops in pixels."""
-    width: Annotated[int, Field(ge=1)] = 2
+    width: Count = 2
     """The channels are 16, 32, 64 and 128 times this, at full, half, quarter and lower resolution."""
 
 

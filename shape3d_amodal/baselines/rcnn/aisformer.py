@@ -25,12 +25,10 @@ from shape3d_amodal.baselines.rcnn.frame import (
     SystemConfig,
 )
 from shape3d_amodal.baselines.rcnn.layers import conv, mask_loss, upsample
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, Weight, configuration
 
 NAMES = ("visible", "occluder", "amodal", "hidden")
 """The masks, in the order of the queries."""
-Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0)]
 
 
 @configuration

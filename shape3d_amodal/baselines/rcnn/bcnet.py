@@ -10,11 +10,10 @@ here. The code's occluders are all other instances that reach into the box; ours
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from kornia.morphology import gradient
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -27,9 +26,7 @@ from shape3d_amodal.baselines.rcnn.frame import (
     SystemConfig,
 )
 from shape3d_amodal.baselines.rcnn.layers import conv, mask_loss, of_category, predictor, upsample
-from shape3d_amodal.config import configuration
-
-Weight = Annotated[float, Field(ge=0)]
+from shape3d_amodal.config import Weight, configuration
 
 
 @configuration

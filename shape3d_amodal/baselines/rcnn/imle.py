@@ -25,9 +25,7 @@ from shape3d_amodal.baselines.rcnn.frame import (
     SystemConfig,
 )
 from shape3d_amodal.baselines.rcnn.layers import MaskBranch, mask_loss, of_category
-from shape3d_amodal.config import configuration
-
-Count = Annotated[int, Field(ge=1)]
+from shape3d_amodal.config import Count, configuration
 
 
 @configuration

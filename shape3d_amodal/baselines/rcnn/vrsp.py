@@ -38,11 +38,9 @@ from shape3d_amodal.baselines.rcnn.frame import (
 )
 from shape3d_amodal.baselines.rcnn.layers import MaskBranch, mask_loss, of_category
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
-from shape3d_amodal.config import configuration, parse_config
+from shape3d_amodal.config import Weight, configuration, parse_config
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.weights import CONFIG_FILE, load_weights
-
-Weight = Annotated[float, Field(ge=0)]
 
 
 @configuration

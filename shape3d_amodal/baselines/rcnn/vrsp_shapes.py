@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from shape3d_amodal.baselines.rcnn.frame import MASK_SIZE
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, configuration
 
 _ITERATIONS = 20
 """Rounds of k-means."""
@@ -23,9 +22,9 @@ _ITERATIONS = 20
 class ShapeMemoryConfig:
     convs: Literal[1, 2, 3] = 2
     """Convolutions of the encoder, each of which halves the side: 28, 14, 7, 4."""
-    channels: Annotated[int, Field(ge=1)] = 8
+    channels: Count = 8
     """Channels of the auto-encoder, and of a code."""
-    codes: Annotated[int, Field(ge=1)] = 1024
+    codes: Count = 1024
     """Codes a category, at most."""
 
 
