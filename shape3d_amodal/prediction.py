@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.baselines.rcnn.detecting import FoundObject, ObjectFinder
+from shape3d_amodal.baselines.rcnn.method import check_shared
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.errors import UsageError
@@ -53,19 +54,20 @@ class ImagePredictor:
         finder: stage 1, of a system that predicts visible masks.
         pipeline: stages 2 to 5.
         min_score: least score of an object.
+
+    Raises:
+        UsageError: ``min_score`` is none, or stage 1 predicts no visible masks.
     """
 
     def __init__(self, finder: ObjectFinder, pipeline: ShapePriorPipeline, *, min_score: float = 0.5) -> None:
         if not 0 <= min_score <= 1:
             raise UsageError(f"min_score: expected a score from 0 to 1, got {min_score}")
+        if not finder.has_visible:
+            raise UsageError("detector: it predicts no visible masks; train it with options.masks=both or visible")
         self.finder, self.pipeline, self.min_score = finder, pipeline, min_score
 
     def predict(self, image: NDArray[np.uint8], *, fit_steps: int | None = None) -> list[PredictedObject]:
-        """The objects in an image [H,W,3] uint8, RGB, the surest first.
-
-        Raises:
-            UsageError: stage 1 predicts no visible masks.
-        """
+        """The objects in an image [H,W,3] uint8, RGB, the surest first."""
         found = apart(self.finder.find(image, min_score=self.min_score))
         known = set(self.pipeline.categories)
         completed = iter(
@@ -85,16 +87,12 @@ class ImagePredictor:
 
 
 def apart(found: list[FoundObject]) -> list[tuple[FoundObject, Mask]]:
-    """Found objects, the surest first, with visible masks that share no pixel; what little is left of is dropped.
-
-    Raises:
-        UsageError: one has no visible mask.
-    """
+    """Found objects, the surest first, with visible masks that share no pixel; what little is left of is dropped."""
     kept: list[tuple[FoundObject, Mask]] = []
     taken: Mask | None = None
     for one in found:
         if one.visible is None:
-            raise UsageError("detector: it predicts no visible masks; train it with options.masks=both or visible")
+            raise UsageError("expected objects with visible masks, got no visible masks; take another detector")
         taken = np.zeros_like(one.visible) if taken is None else taken
         own = one.visible & ~taken
         if own.any() and own.sum() >= _OWN_SHARE * one.visible.sum():
@@ -125,6 +123,7 @@ class PredictorMethod:
     """
 
     def __init__(self, predictor: ImagePredictor, names: Mapping[int, str], *, name: str = "ours") -> None:
+        check_shared(predictor.finder.categories, names.values())
         self.name = name
         self.parameters = predictor.finder.parameters + predictor.pipeline.parameters
         self._predictor = predictor

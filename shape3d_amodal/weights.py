@@ -2,17 +2,21 @@
 
 A sealed folder appears whole or not at all, and holds a file ``sha256`` in the format of the command ``sha256sum``, so
 that ``sha256sum -c sha256`` checks it too. Tensors are stored as safetensors; nothing is ever unpickled.
+
+Weights that have most tensors of others, as a head on a detector has, may leave these out and name the others: see
+``save_weights``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shape3d_amodal.errors import WeightsError
 
@@ -25,21 +29,38 @@ TEMPORARY = ".partial-"
 
 CONFIG_FILE = "config.yaml"
 TENSOR_FILE = "model.safetensors"
+BASE_FILE = "base.json"
+"""Where there is one: which folder holds the tensors that are not here (``path`` from this folder, and the SHA-256 of
+its manifest), and their names."""
 
 
-def save_weights(folder: str | Path, config_yaml: str, state: Mapping[str, Tensor]) -> None:
+def save_weights(
+    folder: str | Path, config_yaml: str, state: Mapping[str, Tensor], *, base: str | Path | None = None
+) -> None:
     """Write shipped weights: ``config.yaml``, ``model.safetensors`` and ``sha256``, in place of older ones.
 
     Args:
         folder: created with its parents.
         config_yaml: the YAML text that ``load_weights`` gives back unchanged.
         state: tensors of any shape, dtype and device.
+        base: folder of other weights: tensors that are the same there are left out, and ``base.json`` says where they
+            are. The two folders then have to stay where they are, seen from each other.
 
     Raises:
         OSError: the disk is full or not writable; then no half-written folder stays.
-        WeightsError: ``folder`` holds other files than these.
+        WeightsError: ``folder`` holds other files than these, or ``base`` cannot be used.
     """
-    write_sealed(Path(folder), {CONFIG_FILE: config_yaml.encode(), TENSOR_FILE: pack_tensors(state)})
+    folder = Path(folder)
+    if base is None:
+        write_sealed(folder, {CONFIG_FILE: config_yaml.encode(), TENSOR_FILE: pack_tensors(state)})
+        return
+    _, theirs = load_weights(base)
+    shared = [name for name, tensor in state.items() if name in theirs and _same(tensor, theirs[name])]
+    path = os.path.relpath(Path(base).resolve(), folder.resolve())
+    note = {"path": path, "sha256": _manifest_hash(Path(base)), "tensors": shared}
+    own = {name: tensor for name, tensor in state.items() if name not in set(shared)}
+    files = {CONFIG_FILE: config_yaml.encode(), TENSOR_FILE: pack_tensors(own)}
+    write_sealed(folder, {**files, BASE_FILE: (json.dumps(note, indent=1) + "\n").encode()})
 
 
 def load_weights(folder: str | Path) -> tuple[str, dict[str, Tensor]]:
@@ -49,8 +70,30 @@ def load_weights(folder: str | Path) -> tuple[str, dict[str, Tensor]]:
         WeightsError: a file is missing, unreadable or not the one that was sealed; the error names it.
     """
     folder = Path(folder)
-    files = read_sealed(folder, (CONFIG_FILE, TENSOR_FILE))
-    return files[CONFIG_FILE].decode(), unpack_tensors(files[TENSOR_FILE], folder / TENSOR_FILE)
+    more = (BASE_FILE,) if BASE_FILE in read_manifest(folder) else ()
+    files = read_sealed(folder, (CONFIG_FILE, TENSOR_FILE, *more))
+    tensors = unpack_tensors(files[TENSOR_FILE], folder / TENSOR_FILE)
+    if more:
+        tensors |= _from_base(folder, json.loads(files[BASE_FILE]))
+    return files[CONFIG_FILE].decode(), tensors
+
+
+def _from_base(folder: Path, note: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors that ``note``, the sealed content of ``base.json``, says are in another folder."""
+    base = folder / note["path"]
+    if _manifest_hash(base) != note["sha256"]:
+        problem = "these are not the weights that this folder was made on; get both again"
+        raise WeightsError(problem, file=base)
+    _, theirs = load_weights(base)
+    return {name: theirs[name] for name in note["tensors"]}
+
+
+def _manifest_hash(folder: Path) -> str:
+    return hashlib.sha256(_read(folder / MANIFEST)).hexdigest()
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and bool((one.cpu() == other).all())
 
 
 def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:

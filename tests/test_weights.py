@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from shape3d_amodal.errors import WeightsError
 from shape3d_amodal.weights import load_weights, save_weights
@@ -34,6 +35,24 @@ def test_gives_back_what_was_saved(tmp_path, state):
     save_weights(tmp_path / "a" / "weights", "new: 1\n", {})
     assert load_weights(str(tmp_path / "a" / "weights")) == ("new: 1\n", {})
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["weights"]
+
+
+def test_what_other_weights_have_is_left_out_and_found_again(tmp_path, state):
+    save_weights(tmp_path / "base", TEXT, state)
+    changed = {**state, "weight": state["weight"] + 1, "half": state["half"].float(), "new": torch.ones(2)}
+    del changed["empty"]
+    save_weights(tmp_path / "heads" / "a", "a: 1\n", changed, base=tmp_path / "base")
+    text, loaded = load_weights(tmp_path / "heads" / "a")
+    assert text == "a: 1\n" and loaded.keys() == changed.keys()
+    assert all(torch.equal(loaded[name], changed[name]) for name in changed)
+    assert loaded["half"].dtype == torch.float32
+    assert load_file(tmp_path / "heads" / "a" / "model.safetensors").keys() == {"weight", "half", "new"}
+    (tmp_path / "base").rename(tmp_path / "gone")
+    with pytest.raises(WeightsError, match=r"base/sha256: cannot read the file"):
+        load_weights(tmp_path / "heads" / "a")
+    save_weights(tmp_path / "base", TEXT, {**state, "count": torch.tensor(8)})
+    with pytest.raises(WeightsError, match=r"base: these are not the weights that this folder was made on"):
+        load_weights(tmp_path / "heads" / "a")
 
 
 def test_the_manifest_is_sha256sums_own(tmp_path, state):

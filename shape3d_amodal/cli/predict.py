@@ -19,7 +19,7 @@ def predict(
     images: tyro.conf.Positional[tuple[Path, ...]],
     /,
     *,
-    detector: Path,
+    detector: str = "open13_detector",
     annotations: Path | None = None,
     out: Path = Path("outputs/predict"),
     weights: str | None = None,
@@ -35,7 +35,8 @@ def predict(
 
     Args:
         images: pictures (PNG, JPEG), or folders of them.
-        detector: folder of the weights of a detector, such as outputs/open13/mask_rcnn_small/weights.
+        detector: name of a shipped detector, or a folder of a detector's weights, such as
+            outputs/kins/mask_rcnn/weights; it must predict visible masks.
         annotations: annotation file, of which nothing but the names, sizes and ids of images and categories is looked
             at: the pictures are those that it names, in the one folder given, and `evaluate --track instance` can score
             the results.
@@ -57,6 +58,7 @@ def predict(
     from rich.progress import track
 
     from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
+    from shape3d_amodal.baselines.rcnn.method import check_shared
     from shape3d_amodal.data.formats.coco_amodal import load_image
     from shape3d_amodal.prediction import ImagePredictor
     from shape3d_amodal.visualization.predictions import PredictionFolder
@@ -66,6 +68,7 @@ def predict(
     finder = ObjectFinder.from_pretrained(detector, device=device)
     predictor = ImagePredictor(finder, pipeline, min_score=min_score)
     dataset, roots = _named(images, annotations) if annotations else _numbered(images, finder.categories)
+    check_shared(finder.categories, [one.name for one in dataset.categories])
     folder = PredictionFolder(out, dataset.categories, drawings=drawings)
     seconds = 0.0
     for record, root in track(list(zip(dataset.images, roots, strict=True)), description="predict", transient=True):
@@ -74,7 +77,7 @@ def predict(
         objects = predictor.predict(picture, fit_steps=fit_steps)
         seconds += time.perf_counter() - begin
         folder.add(record, picture, objects)
-    folder.finish(detector=str(detector), prior=meshes or weights or "open13")
+    folder.finish(detector=detector, prior=meshes or weights or "open13")
     each = f"{seconds / len(roots):.2f} s a picture"
     print(f"{folder.count} objects in {len(roots)} pictures, {each}; results in {out / 'results.json'}")
 

@@ -31,9 +31,11 @@ class BackboneConfig:
     channels: Count = 256
     """Channels of every level of the pyramid."""
     weights: str | None = None
-    """Safetensors file that the ResNet starts from, with the names of torchvision or detectron2; without it random."""
+    """Safetensors file that training starts from: a ResNet of torchvision, or a detector of detectron2, of which the
+    proposals and the box head are taken, too (``pretrained``); without it everything is random."""
     bgr: bool = False
-    """Whether that file's network was trained on images of blue, green and red, as detectron2's own are."""
+    """Whether that file's network was trained on images of blue, green and red, as detectron2's own are; those also
+    need ``input.std: [1, 1, 1]``."""
 
 
 @configuration

@@ -31,7 +31,7 @@ class AugmentConfig:
     flip: Share = 0.5
     """Share of the pictures that are mirrored."""
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
-    """Smallest and largest factor by which the size of a picture is changed."""
+    """Smallest and largest factor of the shorter side's length; the limit of the longer side stays."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ class Mapper:
 
 
 def resized_shape(height: int, width: int, size: InputConfig, scale: float = 1.0) -> tuple[int, int]:
-    """Height and width of a picture whose shorter side becomes ``short_side``, or whose longer one ``long_side``."""
-    short, long = size.short_side * scale, size.long_side * scale
+    """Height and width of a picture whose shorter side becomes ``scale * short_side``, or less where the longer one
+    would exceed ``long_side`` (detectron2's ``ResizeShortestEdge``)."""
+    short, long = size.short_side * scale, size.long_side
     factor = short / min(height, width)
     new = (short, factor * width) if height < width else (factor * height, short)
     if max(new) > long:

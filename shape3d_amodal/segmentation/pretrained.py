@@ -1,9 +1,18 @@
-"""A ResNet from a file of weights with the names of torchvision or detectron2.
+"""A detector's parts from a file of weights: a ResNet of torchvision, or a whole detector of detectron2.
 
-Such weights mostly come pickled, which is never opened here. A file that is trusted is converted once::
+Such weights mostly come pickled, which is never opened here. A file that is trusted is converted once; torchvision's::
 
     import torch, safetensors.torch
     safetensors.torch.save_file(torch.load("r50.pth", weights_only=True), "r50.safetensors")
+
+and detectron2's, whose ``model`` is a dictionary of numpy arrays::
+
+    import pickle, numpy, safetensors.numpy
+    model = pickle.load(open("model_final.pkl", "rb"), encoding="latin1")["model"]
+    safetensors.numpy.save_file({k: numpy.ascontiguousarray(v) for k, v in model.items()}, "detector.safetensors")
+
+detectron2's own ResNets were trained on images of blue, green and red in 0..255 less the mean: they need
+``backbone: {stride_in_1x1: true, bgr: true}`` and ``input: {std: [1, 1, 1]}``.
 """
 
 from __future__ import annotations
@@ -31,6 +40,28 @@ _RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 """From torchvision's names, or those of a whole detector of detectron2, to those of detectron2's ResNet."""
 
 
+_HEADS = {"rpn": "proposal_generator", "box_head": "roi_heads.box_head"}
+"""What detectron2 calls parts of a detector beside the backbone. Its classes are not ours, so they are not taken."""
+
+
+def load_detector(model: nn.Module, file: Path, *, bgr: bool = False) -> None:
+    """Start ``model.backbone`` from ``file``, and the proposals and the box head where a whole detector is there.
+
+    Args:
+        bgr: the weights were trained on images whose channels are blue, green and red.
+
+    Raises:
+        WeightsError: the file cannot be read, or lacks a tensor of the ResNet.
+    """
+    tensors = _read(file)
+    _start_backbone(model.get_submodule("backbone"), tensors, file, bgr=bgr)
+    for name, theirs in _HEADS.items():
+        part = model.get_submodule(name)  # by itself: where a state lacks them, frozen norms are reset without a word
+        own = part.state_dict()
+        found = {key: tensors[f"{theirs}.{key}"] for key in own if f"{theirs}.{key}" in tensors}
+        part.load_state_dict({key: one for key, one in found.items() if one.shape == own[key].shape}, strict=False)
+
+
 def load_backbone(backbone: nn.Module, file: Path, *, bgr: bool = False) -> None:
     """Start the ResNet of ``backbone`` (``detector.build_backbone``) from ``file``; the pyramid, too, if it is there.
 
@@ -40,7 +71,11 @@ def load_backbone(backbone: nn.Module, file: Path, *, bgr: bool = False) -> None
     Raises:
         WeightsError: the file cannot be read, or lacks a tensor of the ResNet.
     """
-    tensors = {resnet_name(name): tensor for name, tensor in _read(file).items()}
+    _start_backbone(backbone, _read(file), file, bgr=bgr)
+
+
+def _start_backbone(backbone: nn.Module, content: dict[str, Tensor], file: Path, *, bgr: bool) -> None:
+    tensors = {resnet_name(name): tensor for name, tensor in content.items()}
     own = backbone.state_dict()
     wanted = {name: name.removeprefix("bottom_up.") for name in own}
     found = {name: tensors[key] for name, key in wanted.items() if key in tensors}

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
-from shape3d_amodal.baselines.rcnn.method import to_result
+from shape3d_amodal.baselines.rcnn.method import check_shared, to_result
 from shape3d_amodal.baselines.rcnn.model import Rcnn
 from shape3d_amodal.baselines.rcnn.systems import RcnnConfig, system_config
-from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.config import configuration, dump_config, parse_config
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.scenes import SceneConfig
 from shape3d_amodal.data.shard_making import ShardsConfig
@@ -27,11 +27,11 @@ from shape3d_amodal.segmentation.config import DetectorConfig
 from shape3d_amodal.segmentation.detector import few_regions
 from shape3d_amodal.segmentation.mapper import AugmentConfig, Drawn, Mapper
 from shape3d_amodal.segmentation.pictures import Pictures, PicturesConfig, annotated_categories, open_pictures
-from shape3d_amodal.segmentation.pretrained import load_backbone
+from shape3d_amodal.segmentation.pretrained import load_detector
 from shape3d_amodal.segmentation.samples import Samples
 from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
 from shape3d_amodal.training.pictures import found_grid
-from shape3d_amodal.weights import load_weights
+from shape3d_amodal.weights import CONFIG_FILE, load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -90,14 +90,15 @@ class RcnnTraining(TrainingConfig):
         network = self.network()
         model = Rcnn(network)
         if self.detector.backbone.weights is not None:
-            load_backbone(model.backbone, Path(self.detector.backbone.weights), bgr=self.detector.backbone.bgr)
+            load_detector(model, Path(self.detector.backbone.weights), bgr=self.detector.backbone.bgr)
         taken = set() if self.init is None else take_weights(model, Path(self.init))
         if self.freeze == "detector":
             freeze_taken(model, taken)
         system_config(self.system, self.options).start(model.mask_head, network.detector.categories)
         pictures = open_pictures(self.pictures, cache, workers=workers)
         validation = open_pictures(self.validation, cache, workers=workers)
-        _check(pictures, network.detector.categories)
+        _check("pictures", pictures, network.detector.categories)
+        check_shared(network.detector.categories, validation.dataset.category_names.values())
         return RcnnTask(self, model, pictures, validation)
 
     def network(self) -> RcnnConfig:
@@ -177,11 +178,17 @@ def take_weights(model: Rcnn, folder: Path) -> set[str]:
     """Copy into ``model`` whatever ``folder`` has of the same name and shape, at least the features; returns the names.
 
     Raises:
-        WeightsError: the weights are missing or damaged, or their detector is another one.
+        WeightsError: the weights are missing or damaged, or their detector is another one or has other categories.
     """
     if not folder.is_dir():
         raise WeightsError("no such folder of weights; train that system first", file=folder)
-    _, state = load_weights(folder)
+    text, state = load_weights(folder)
+    theirs = parse_config(text, RcnnConfig, source=str(folder / CONFIG_FILE)).detector.categories
+    if theirs != model.config.detector.categories:
+        problem = f"expected a detector of the categories {', '.join(model.config.detector.categories)} in this order"
+        raise WeightsError(
+            f"{problem}, got {', '.join(theirs)}; name those, or train a detector of your own", file=folder
+        )
     own = model.state_dict()
     taken = {name: state[name] for name, tensor in own.items() if name in state and state[name].shape == tensor.shape}
     missing = [name for name in own if name.startswith("backbone.") and name not in taken]
@@ -207,11 +214,11 @@ def freeze_taken(model: Rcnn, taken: set[str]) -> None:
             frozen.add(part)
 
 
-def _check(pictures: Pictures, categories: tuple[str, ...]) -> None:
+def _check(name: str, pictures: Pictures, categories: tuple[str, ...]) -> None:
     if not pictures.dataset.images:
-        raise UsageError("pictures: expected pictures, got none")
+        raise UsageError(f"{name}: expected pictures, got none")
     there = set(pictures.dataset.category_names.values())
     absent = [category for category in categories if category not in there]
     if absent:
-        problem = f"the pictures have no category {absent[0]!r}, they have {', '.join(sorted(there))}"
+        problem = f"the {name} have no category {absent[0]!r}, they have {', '.join(sorted(there))}"
         raise UsageError(f"detector.categories: {problem}; name those to be detected as the annotations do")

@@ -180,7 +180,7 @@ def _optimizer(parameters: list[nn.Parameter], config: LoopConfig) -> torch.opti
     ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 _DIVERGED = 1e6

@@ -106,6 +106,26 @@ def test_results_bear_the_ids_of_annotations(root: Path, tmp_path: Path, capsys)
     assert "amodal AP" in capsys.readouterr().out
 
 
+def test_categories_without_a_common_name(root: Path, tmp_path: Path, capsys) -> None:
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "width": 80, "height": 60}],
+        "categories": [{"id": 3, "name": "zebra"}],
+        "annotations": [],
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    more = ["--annotations", str(tmp_path / "annotations.json"), "--out", str(tmp_path / "out")]
+    assert predict(root, str(root / "pictures"), "--detector", str(root / "both"), *more) == 2
+    assert "expected names in common, got none: the detector knows car, chair, stool" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_but_a_picture_is_needed(root: Path, tmp_path: Path, capsys) -> None:
+    """The shipped weights of all stages, on noise, of which they may make what they like."""
+    assert main(["predict", str(root / "pictures" / "a.png"), "--out", str(tmp_path / "out")]) == 0
+    assert "objects in 1 pictures" in capsys.readouterr().out
+    read_results(tmp_path / "out" / "results.json")
+
+
 @pytest.mark.parametrize(
     ("images", "more", "status", "problem"),
     [

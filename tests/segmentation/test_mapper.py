@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from detectron2.data.transforms import ResizeShortestEdge
 
 from shape3d_amodal.data import masks
 from shape3d_amodal.segmentation.config import InputConfig
@@ -116,6 +117,15 @@ def test_mirrored_twice_is_the_same() -> None:
 )
 def test_sizes_as_published(shape: tuple[int, int], size: InputConfig, expected: tuple[int, int]) -> None:
     assert resized_shape(*shape, size) == expected
+
+
+@pytest.mark.parametrize("shape", [(400, 800), (480, 640), (375, 1242), (800, 500)])
+@pytest.mark.parametrize("scale", [0.8, 0.9, 1.25])
+def test_jitter_is_detectron2s(shape: tuple[int, int], scale: float) -> None:
+    """Its ``ResizeShortestEdge`` with another shorter side and the same longest one."""
+    size = InputConfig(short_side=800, long_side=1333)
+    theirs = ResizeShortestEdge.get_output_shape(*shape, int(800 * scale), 1333)
+    assert resized_shape(*shape, size, scale) == theirs
 
 
 def test_what_is_drawn_hangs_on_the_generator_alone() -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from shape3d_amodal.baselines.rcnn.frame import FrameShape
 from shape3d_amodal.baselines.rcnn.systems import system_config
+from shape3d_amodal.data.meshes import CATEGORIES
 from shape3d_amodal.training.rcnn import RcnnTraining
 from shape3d_amodal.training.schedule import learning_rate
 from shape3d_amodal.training.trainings import load_training
@@ -25,6 +27,10 @@ def load(path: Path) -> RcnnTraining:
 @pytest.mark.parametrize(
     ("name", "steps", "batch", "rate", "falls"),
     [
+        ("kins/mask_rcnn", 48000, 1, 0.0025, [30000, 40000]),
+        ("kins/imle", 48000, 1, 0.0025, [30000, 40000]),
+        ("cocoa_cls/mask_rcnn", 10000, 2, 0.0005, [8000]),
+        ("d2sa/mask_rcnn", 70000, 3, 0.01, [40000, 60000]),
         ("kins/orcnn", 48000, 1, 0.0025, [40000, 44000]),
         ("kins/arcnn", 48000, 4, 0.0025, [40000, 44000]),
         ("kins/arcnn_add", 48000, 4, 0.0025, [40000, 44000]),
@@ -47,8 +53,8 @@ def load(path: Path) -> RcnnTraining:
     ],
 )
 def test_published_schedules(name: str, steps: int, batch: int, rate: float, falls: list[int]) -> None:
-    """ORCNN and VRSP: VRSP's repository; ARCNN: section 4.2 of its paper; ASN and PANet on KINS: section 5 of the KINS
-    paper; BCNet: aistron's repository; AISFormer: its own."""
+    """Mask R-CNN, ORCNN and VRSP: VRSP's repository; ARCNN: section 4.2 of its paper; ASN and PANet on KINS: section 5
+    of the KINS paper; BCNet: aistron's repository; AISFormer: its own."""
     loop = load(CONFIGS / f"{name}.yaml").loop
     assert (loop.optimizer, loop.momentum, loop.weight_decay, loop.schedule) == ("sgd", 0.9, 1e-4, "step")
     assert (loop.steps, loop.batch_size, loop.learning_rate, loop.decay) == (steps, batch, rate, 0.1)
@@ -82,3 +88,13 @@ def test_every_system_can_be_built(path: Path) -> None:
     with torch.device("meta"):
         parts = (system.neck(shape), system.box_head(shape), system.mask_head(shape))
     assert all(sum(p.numel() for p in part.parameters()) > 0 for part in parts[1:])
+    if training.pictures.annotations is None and training.pictures.shards is None:
+        assert training.network().detector.categories == CATEGORIES
+
+
+def test_the_table_of_all_systems_has_all_systems() -> None:
+    content = yaml.safe_load((CONFIGS / "open13/systems.yaml").read_text(encoding="utf-8"))
+    weights = {one.get("weights", "") for one in content["methods"].values()}
+    assert {f"outputs/open13/{system}_small/weights" for system in ("mask_rcnn", *SMALL)} <= weights
+    runs = {(one["data"], one.get("track", "completion")) for one in content["runs"]}
+    assert {("composed", "completion"), ("composed", "instance"), ("composed", "multimodal")} <= runs

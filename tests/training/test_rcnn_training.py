@@ -11,15 +11,12 @@ import torch
 from rcnn_small import CATEGORIES, small_config, write_drawn
 
 from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
-from shape3d_amodal.baselines.rcnn.systems import system_config
-from shape3d_amodal.data.meshes import CATEGORIES as CATEGORIES_OF_SCENES
 from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.segmentation.config import BackboneConfig
 from shape3d_amodal.segmentation.pictures import PicturesConfig
 from shape3d_amodal.training.interface import LoopConfig
 from shape3d_amodal.training.rcnn import RcnnTraining
 from shape3d_amodal.training.run import run_training
-from shape3d_amodal.training.trainings import load_training
 from shape3d_amodal.weights import load_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -118,22 +115,15 @@ def test_what_does_not_fit_is_one_line(pictures: PicturesConfig, trained: Path, 
         (wrong_detector(config, categories=("box", "car")), UsageError, r"no category 'car', they have bar, box, disc"),
         (replace(config, pictures=replace(pictures, images=None)), UsageError, r"annotations and images go together"),
         (replace(config, pictures=replace(pictures, shards="x")), UsageError, r"annotations or shards, got both"),
+        (
+            wrong_detector(replace(config, init=str(trained)), categories=CATEGORIES[::-1]),
+            WeightsError,
+            r"expected a detector of the categories .* in this order, got",
+        ),
+        (replace(config, system="aisformer", options={"heads": 3}), UsageError, r"^options.heads: expected a divisor"),
         (replace(config, system="fast"), UsageError, r"^system: expected one of mask_rcnn"),
     ]
     for wrong, error, problem in cases:
         with pytest.raises(error, match=problem) as caught:
             wrong.task(tmp_path, workers=0)
         assert "\n" not in str(caught.value)
-
-
-def shipped() -> list[Path]:
-    return sorted(path for path in CONFIGS.rglob("*.yaml") if "\nstage: rcnn\n" in path.read_text())
-
-
-@pytest.mark.parametrize("path", shipped(), ids=lambda path: str(path.relative_to(CONFIGS)))
-def test_shipped_configurations_name_systems_and_options_that_there_are(path: Path) -> None:
-    training = load_training(path)
-    assert isinstance(training, RcnnTraining)
-    system_config(training.system, training.options)
-    if training.pictures.annotations is None and training.pictures.shards is None:
-        assert training.network().detector.categories == CATEGORIES_OF_SCENES

@@ -26,6 +26,7 @@ from shape3d_amodal.baselines.rcnn.frame import (
 )
 from shape3d_amodal.baselines.rcnn.layers import conv, mask_loss, upsample
 from shape3d_amodal.config import Count, Weight, configuration
+from shape3d_amodal.errors import UsageError
 
 NAMES = ("visible", "occluder", "amodal", "hidden")
 """The masks, in the order of the queries."""
@@ -53,6 +54,9 @@ class AisformerConfig(SystemConfig):
     """Weight of the hidden mask."""
 
     def mask_head(self, shape: FrameShape) -> MaskHead:
+        if shape.mask_channels % self.heads:
+            problem = f"expected a divisor of the {shape.mask_channels} channels (detector.regions.mask_channels)"
+            raise UsageError(f"options.heads: {problem}, got {self.heads}")
         return AisformerHead(shape, self)
 
 

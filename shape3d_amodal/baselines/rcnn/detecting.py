@@ -8,7 +8,7 @@ for found in finder.find(image):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 from shape3d_amodal.baselines.rcnn.frame import MaskPrediction
 from shape3d_amodal.baselines.rcnn.model import Detections, Rcnn
 from shape3d_amodal.baselines.rcnn.systems import RcnnConfig
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.pipeline import torch_device
 from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.segmentation.mapper import resized, resized_shape
@@ -84,25 +85,46 @@ class ObjectFinder:
         """How many trained numbers the answers depend on."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
+    @property
+    def has_visible(self) -> bool:
+        """Whether the system predicts visible masks."""
+        return self.model.mask_head.has_visible
+
     @torch.no_grad()
     def find(self, image: NDArray[np.uint8], *, min_score: float = 0.0) -> list[FoundObject]:
-        """The objects in an image [H,W,3] uint8, RGB, the surest first."""
+        """The objects in an image [H,W,3] uint8, RGB, the surest first; one mask each."""
         features, size, scale = self._features(image)
         detections = self.model.detect(features, [size])[0]
         detections = detections[detections.score >= min_score]
-        return self._objects(detections, self.model.masks(features, [detections]), image.shape[:2], scale)
+        masks = replace(self.model.masks(features, [detections]), samples=None)
+        found = self._objects(detections, masks, image.shape[:2], scale)
+        kept = [one for one in found if one.score >= min_score]  # a system may have lowered scores by its masks
+        return sorted(kept, key=lambda one: -one.score)
 
     @torch.no_grad()
     def complete(
-        self, image: NDArray[np.uint8], visible: Sequence[Mask], categories: Sequence[str]
+        self, image: NDArray[np.uint8], visible: Sequence[Mask], categories: Sequence[str], *, samples: bool = False
     ) -> list[FoundObject]:
-        """The masks of objects whose visible masks [H,W] bool (none empty) and categories are known.
+        """The masks of objects whose visible masks [H,W] bool and categories are known, in their order.
+
+        Args:
+            samples: with all plausible masks of a system that has several.
+
+        Raises:
+            UsageError: an empty visible mask, or a category that the weights do not know.
 
         The box of the visible mask is a first guess of the whole object's: it goes through the box head as a proposal
         of the known category, twice, and each time the box of the visible mask is joined to it.
         """
         if not len(visible):
             return []
+        for number, (mask, name) in enumerate(zip(visible, categories, strict=True)):
+            if not mask.any():
+                raise UsageError(
+                    f"visible[{number}]: expected a mask with a visible pixel, got an empty one; leave it out"
+                )
+            if name not in self.categories:
+                raise UsageError(f"unknown category {name!r}; known are {', '.join(self.categories)}")
         features, size, scale = self._features(image)
         category = torch.tensor([self.categories.index(name) for name in categories], device=scale.device)
         seen = torch.tensor(np.array([_tight_box(mask) for mask in visible], np.float32), device=scale.device) * scale
@@ -111,7 +133,8 @@ class ObjectFinder:
             refined = self.model.refine(features, boxes, category, size)
             boxes = torch.cat([refined[:, :2].minimum(seen[:, :2]), refined[:, 2:].maximum(seen[:, 2:])], dim=1)
         detections = Detections(boxes, category, torch.ones_like(boxes[:, 0]))
-        return self._objects(detections, self.model.masks(features, [detections]), image.shape[:2], scale)
+        masks = self.model.masks(features, [detections])
+        return self._objects(detections, masks if samples else replace(masks, samples=None), image.shape[:2], scale)
 
     def _features(self, image: NDArray[np.uint8]) -> tuple[dict[str, Tensor], tuple[int, int], Tensor]:
         """The pyramid's levels, the size of the network's input, and what boxes are multiplied by to lie in it [4]."""
@@ -130,7 +153,6 @@ class ObjectFinder:
         amodal = _paste(masks.amodal, boxes, shape)
         visible = None if masks.visible is None else _paste(masks.visible, boxes, shape)
         several = [] if masks.samples is None else [_paste(one, boxes, shape) for one in masks.samples.unbind(dim=1)]
-        order = score.argsort(descending=True, stable=True).tolist()
         return [
             FoundObject(
                 category=self.categories[int(found.category[i])],
@@ -140,7 +162,7 @@ class ObjectFinder:
                 visible=None if visible is None else visible[i],
                 samples=tuple(one[i] for one in several),
             )
-            for i in order
+            for i in range(len(found))
         ]
 
 

@@ -166,6 +166,11 @@ class MaskHead(nn.Module, ABC):
     needs_box: ClassVar[bool] = False
     """Whether ``Rois.box`` is looked at; then the box head runs once more on the refined boxes at inference."""
 
+    @property
+    def has_visible(self) -> bool:
+        """Whether visible masks are predicted."""
+        return True
+
     @abstractmethod
     def forward(self, rois: Rois) -> dict[str, Tensor]:
         """Named logits [R,28,28], of the regions' own category."""

@@ -40,6 +40,10 @@ class MaskRcnnHead(MaskHead):
         super().__init__()
         self.branches = nn.ModuleDict({name: branch(shape) for name in names})
 
+    @property
+    def has_visible(self) -> bool:
+        return "visible" in self.branches
+
     def forward(self, rois: Rois) -> dict[str, Tensor]:
         return {name: of_category(branch(rois.features), rois.category) for name, branch in self.branches.items()}
 

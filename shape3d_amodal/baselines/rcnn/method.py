@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +26,13 @@ class RcnnMethod:
         samples: give all plausible masks of a system that has several, in place of its first answer.
 
     Raises:
-        UsageError: a name that the weights do not know.
+        UsageError: the weights know none of the names.
     """
 
     def __init__(
         self, finder: ObjectFinder, names: Mapping[int, str], *, background: bool = True, samples: bool = False
     ) -> None:
-        unknown = set(names.values()) - {*finder.categories, OCCLUDER}
-        if unknown:
-            raise UsageError(f"unknown category {min(unknown)!r}; known are {', '.join(finder.categories)}")
+        check_shared(finder.categories, names.values())
         self.name = finder.model.config.system
         self.parameters = finder.parameters
         self._finder, self._background, self._samples = finder, background, samples
@@ -46,18 +44,33 @@ class RcnnMethod:
         return [to_result(record.id, self._ids[one.category], one) for one in found]
 
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
-        """Instances of category ``occluder`` have no result."""
+        """Instances of category ``occluder``, and those of which nothing is visible, have no result.
+
+        Raises:
+            UsageError: a category that the weights do not know.
+        """
         instances = record.instances
         seen = [masks.decode(one.visible) for one in instances]
         hiding = occluders(seen, [one.depth_order for one in instances], [one.cluster for one in instances])
-        rows = [i for i, one in enumerate(instances) if self._names[one.category_id] != OCCLUDER]
+        rows = [i for i, one in enumerate(instances) if self._names[one.category_id] != OCCLUDER and seen[i].any()]
         names = [self._names[instances[i].category_id] for i in rows]
         results = []
-        for i, one in zip(rows, self._finder.complete(image, [seen[i] for i in rows], names), strict=True):
+        found = self._finder.complete(image, [seen[i] for i in rows], names, samples=self._samples)
+        for i, one in zip(rows, found, strict=True):
             possible = seen[i] | hiding[i] if self._background else np.ones_like(seen[i])
-            answers = one.samples if self._samples and one.samples else (one.amodal,)
+            answers = one.samples or (one.amodal,)
             results += [make_result(record, instances[i], answer & possible) for answer in answers]
         return results
+
+
+def check_shared(known: Iterable[str], names: Iterable[str]) -> None:
+    """
+    Raises:
+        UsageError: a detector's categories and those of the data have no name in common, so that nothing can be found.
+    """
+    if not set(known) & set(names):
+        problem = f"the detector knows {', '.join(known)}; the data have {', '.join(names)}"
+        raise UsageError(f"categories: expected names in common, got none: {problem}; rename those of the data")
 
 
 def to_result(image_id: int, category_id: int, found: FoundObject) -> AmodalResult:

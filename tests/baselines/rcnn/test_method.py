@@ -50,8 +50,26 @@ def test_weights_in_a_folder_are_found_again(finder: ObjectFinder, tmp_path: Pat
     assert again.find(IMAGE, record()) == RcnnMethod(finder, NAMES).find(IMAGE, record())
     with pytest.raises(WeightsError):
         ObjectFinder.from_pretrained(tmp_path / "nothing")
+
+
+def test_categories_that_the_weights_do_not_know(finder: ObjectFinder) -> None:
+    """They are not found; a given object of theirs cannot be completed; and without any other nothing can be done."""
+    names = {4: "box", 5: "plane"}
+    assert {one.category_id for one in RcnnMethod(finder, names).find(IMAGE, record())} <= {4}
     with pytest.raises(UsageError, match=r"unknown category 'plane'; known are box, disc, bar"):
+        RcnnMethod(finder, names).complete(IMAGE, record(4, 5))
+    with pytest.raises(UsageError, match=r"expected names in common, got none: the detector knows box, disc, bar"):
         RcnnMethod(finder, {1: "plane"})
+
+
+def test_what_is_hidden_altogether_cannot_be_completed(finder: ObjectFinder) -> None:
+    nothing = np.zeros((SIZE, SIZE), bool)
+    with pytest.raises(UsageError, match=r"visible\[1\]: expected a mask with a visible pixel, got an empty one"):
+        finder.complete(IMAGE, [SEEN[0], nothing], ["box", "disc"])
+    hidden = AmodalInstance(id=8, category_id=5, visible=masks.encode(nothing))
+    instances = (*record(4, 5).instances, hidden)
+    image = AmodalImage(id=3, file_name="a.png", width=SIZE, height=SIZE, instances=instances)
+    assert [one.annotation_id for one in RcnnMethod(finder, NAMES).complete(IMAGE, image)] == [1, 2]
 
 
 def test_what_is_found_is_ordered_and_consistent(finder: ObjectFinder) -> None:
@@ -100,7 +118,15 @@ def test_scores_are_corrected_and_samples_handed_on(finder: ObjectFinder, monkey
     found = finder.find(IMAGE)
     expected = np.array([one.score for one in plain]) * np.linspace(0.1, 1, len(plain))
     np.testing.assert_allclose([one.score for one in found], sorted(expected, reverse=True), rtol=1e-5)
-    assert all(one.visible is None and len(one.samples) == 3 for one in found)
+    assert all(one.visible is None and one.samples == () for one in found), "one mask is asked for"
+    least = expected.max() / 2
+    assert [one.score for one in finder.find(IMAGE, min_score=least)] == [
+        one.score for one in found if one.score >= least
+    ]
+    given = finder.complete(IMAGE, SEEN, CATEGORIES, samples=True)
+    np.testing.assert_allclose([one.score for one in given], [0.1, 0.55, 1])
+    assert [one.category for one in given] == list(CATEGORIES), "in the order of the masks, whatever their scores"
+    assert all(len(one.samples) == 3 for one in given)
     several = RcnnMethod(finder, NAMES, samples=True, background=False).complete(IMAGE, record(4, 5))
     assert [one.annotation_id for one in several] == [1, 1, 1, 2, 2, 2]
     assert several[0].segmentation == several[2].segmentation != several[1].segmentation

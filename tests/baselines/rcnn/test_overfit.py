@@ -37,18 +37,23 @@ DETECTOR = DetectorConfig(
 LOOP = LoopConfig(
     steps=400, batch_size=4, learning_rate=2e-3, warmup_steps=20, ema_decay=0, clip_norm=5, threads=1, precision="auto"
 )
-OPTIONS: dict[str, dict[str, object]] = {"vrsp": {"neighbours": 0, "rescore_shape": None}}
-"""What is not the default: VRSP's shapes would need a training of their own."""
+OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
+    **{name: (name, {}) for name in SYSTEMS},
+    "vrsp": ("vrsp", {"neighbours": 0, "rescore_shape": None}),
+    "asn_panet": ("asn", {"base": "panet"}),
+}
+"""Systems and their options. VRSP's shapes would need a training of their own."""
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_four_pictures_are_learned_by_heart(system: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", OPTIONS)
+def test_four_pictures_are_learned_by_heart(name: str, tmp_path: Path) -> None:
+    system, options = OPTIONS[name]
     config = RcnnTraining(
         stage="rcnn",
         system=system,
-        options=OPTIONS.get(system, {}),
+        options=options,
         detector=DETECTOR,
         pictures=PICTURES,
         validation=PICTURES,
