@@ -12,7 +12,7 @@ from pathlib import Path
 from shape3d_amodal.baselines.rcnn.arcnn import ArcnnHead
 from shape3d_amodal.baselines.rcnn.model import Rcnn
 from shape3d_amodal.baselines.rcnn.systems import RcnnConfig
-from shape3d_amodal.data.atomic import write_atomic
+from shape3d_amodal.data.atomic import make_folder, write_atomic
 from shape3d_amodal.errors import AmodalError, UsageError
 from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.visualization.stitching import draw_stitching
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="PNG file to write")
     given = parser.parse_args(arguments)
     try:
+        make_folder(given.out.parent)
         write_atomic(given.out, picture(given.weights, given.category))
     except AmodalError as error:
         parser.exit(error.exit_status, f"error: {error}\n")

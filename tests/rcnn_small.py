@@ -55,7 +55,6 @@ def random_rois(count: int, shape: FrameShape = SHAPE, seed: int = 0) -> Rois:
         features=torch.randn(count, shape.channels, 14, 14, generator=generator),
         category=torch.arange(count) % shape.classes,
         boxes=torch.cat([corner, corner + 20], dim=1),
-        image=(torch.arange(count) >= count // 2).long(),
     )
 
 

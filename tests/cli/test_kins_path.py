@@ -10,12 +10,18 @@ import yaml
 
 from shape3d_amodal.cli import main
 
-DETECTOR = {
-    "input": {"short_side": 64, "long_side": 256},
-    "backbone": {"depth": 18, "norm": "GN", "frozen_stages": 0, "channels": 32},
-    "proposals": {"sizes": [8, 16, 32, 64, 128], "before_nms": [100, 100], "after_nms": [50, 50], "sampled": 32},
-    "regions": {"sampled": 24, "box_width": 32, "mask_channels": 16},
-}
+CONFIG = Path(__file__).parents[2] / "configs/kins/mask_rcnn.yaml"
+SMALL = (
+    "detector.input={short_side: 64, long_side: 256}",
+    "detector.backbone={depth: 18, norm: GN, frozen_stages: 0, channels: 32}",
+    "detector.proposals={sizes: [8, 16, 32, 64, 128], before_nms: [100, 100], after_nms: [50, 50], sampled: 32}",
+    "detector.regions={sampled: 24, box_width: 32, mask_channels: 16}",
+    "loop.batch_size=2",
+    "loop.learning_rate=0.01",
+    "loop.warmup_steps=5",
+    "loop.threads=1",
+)
+"""The shipped configuration with a network and a schedule that a test can afford."""
 
 
 @pytest.mark.slow
@@ -26,14 +32,10 @@ def test_train_resume_predict_evaluate(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(scenes) == 0
     annotations, images = str(kins / "update_train_2020.json"), str(kins / "images")
     given = {"annotations": annotations, "images": images}
-    config = {"stage": "rcnn", "options": {"masks": "both"}, "detector": DETECTOR}
-    loop = {"steps": 60, "batch_size": 2, "warmup_steps": 5, "ema_decay": 0, "threads": 1}
-    (tmp_path / "kins.yaml").write_text(
-        yaml.safe_dump({**config, "pictures": given, "validation": given, "loop": loop})
-    )
-    train = ["train", str(tmp_path / "kins.yaml"), "--out", str(out)]
-    assert main([*train, "--set", "loop.steps=30"]) == 0
-    assert main(train) == 0
+    places = [f"{part}.{key}={value}" for part in ("pictures", "validation") for key, value in given.items()]
+    train = ["train", str(CONFIG), "--out", str(out), "--set", *SMALL, *places]
+    assert main([*train, "loop.steps=30"]) == 0
+    assert main([*train, "loop.steps=60"]) == 0
     assert "rcnn: 60 steps done" in capsys.readouterr().out
     steps = [json.loads(line)["step"] for line in (out / "log.jsonl").open()]
     assert steps == sorted(steps) and steps[-1] == 60
@@ -52,7 +54,8 @@ def test_train_resume_predict_evaluate(tmp_path: Path, capsys: pytest.CaptureFix
         str(tmp_path / "scores"),
     ]
     assert main(score) == 0
-    assert 0 <= json.loads((tmp_path / "scores" / "instance.json").read_text())["results"]["overall"]["amodal_ap"] <= 1
+    overall = json.loads((tmp_path / "scores" / "instance.json").read_text())["results"]["overall"]
+    assert overall["amodal_ar100"] > 0, "something of what was shown sixty times is found again"
 
     benchmark = {
         "data": {"kins": given},
@@ -60,7 +63,7 @@ def test_train_resume_predict_evaluate(tmp_path: Path, capsys: pytest.CaptureFix
             "mask_rcnn": {"kind": "rcnn", "weights": str(out / "weights")},
             "ours": {"kind": "predict", "detector": str(out / "weights")},
         },
-        "runs": [{"data": "kins", "track": "instance"}, {"data": "kins", "methods": ["mask_rcnn"]}],
+        "runs": [{"data": "kins", "track": "instance"}],
     }
     (tmp_path / "benchmark.yaml").write_text(yaml.safe_dump(benchmark))
     assert main(["benchmark", str(tmp_path / "benchmark.yaml"), "--out", str(tmp_path / "tables")]) == 0

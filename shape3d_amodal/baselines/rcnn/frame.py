@@ -84,7 +84,6 @@ class Rois:
         features: [R,C,14,14], or whatever the system's own pooler gives.
         category: [R] int64, the true category in training, the predicted one at inference.
         boxes: [R,4] float32.
-        image: [R] int64, index of the region's image in the batch, ascending.
         box: what the box head makes of the same boxes, where the head ``needs_box``: of proposals in training, of the
             refined boxes (a second pass) at inference.
     """
@@ -92,14 +91,10 @@ class Rois:
     features: Tensor
     category: Tensor
     boxes: Tensor
-    image: Tensor
     box: BoxOutput | None = None
 
     def __len__(self) -> int:
         return len(self.category)
-
-    def with_features(self, features: Tensor) -> Rois:
-        return replace(self, features=features)
 
     def with_box(self, box: BoxOutput) -> Rois:
         return replace(self, box=box)

@@ -145,9 +145,7 @@ class Rcnn(nn.Module):
 
     def _rois(self, features: dict[str, Tensor], boxes: Sequence[Boxes], category: Tensor) -> Rois:
         pooled = self.mask_pooler(_roi_levels(features), list(boxes))
-        counts = torch.tensor([len(one) for one in boxes], device=category.device)
-        image = torch.arange(len(boxes), device=category.device).repeat_interleave(counts)
-        return Rois(pooled, category, torch.cat([one.tensor for one in boxes]), image)
+        return Rois(pooled, category, torch.cat([one.tensor for one in boxes]))
 
 
 def frame_shape(config: DetectorConfig) -> FrameShape:

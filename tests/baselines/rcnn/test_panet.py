@@ -35,7 +35,7 @@ def random_levels(batch: int = 1) -> dict[str, Tensor]:
 def cut_rois(count: int) -> Rois:
     """``random_rois`` as all four levels show them."""
     cuts = torch.randn(count, 4, SHAPE.channels, 14, 14, generator=torch.Generator().manual_seed(1))
-    return random_rois(count).with_features(cuts)
+    return replace(random_rois(count), features=cuts)
 
 
 class _Times(nn.Module):
