@@ -59,7 +59,7 @@ def main() -> None:
             folder = arguments.out / f"c{dimension}-n{number}"
             result = run_training(training, folder, cache=arguments.out)
             scores.setdefault(dimension, {})[number] = dict(result.metrics)
-    write_json_atomic(arguments.out / "scores.json", scores)
+            write_json_atomic(arguments.out / "scores.json", scores)
     chart(scores, arguments.instances).savefig(arguments.out / "figure3.png", dpi=120)
     for metric, title in METRICS.items():
         print(f"\n{title} by dimensions C and instances\n\n{table(scores, arguments.instances, metric)}")

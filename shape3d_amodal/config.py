@@ -5,6 +5,8 @@ A component declares its options beside itself::
     @configuration
     class FitConfig:
         steps: int = 30
+
+Options that do not fit each other are refused in ``__post_init__``, by a ``UsageError`` that names them.
 """
 
 from __future__ import annotations
@@ -74,6 +76,8 @@ def from_mapping(raw: dict[str, Any], cls: type[T], *, source: str) -> T:
     raw = _over(_group_defaults(cls), raw)
     try:
         return TypeAdapter(cls).validate_python(raw)
+    except UsageError as error:  # options that do not fit each other
+        raise UsageError(f"{source}: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -32,7 +32,7 @@ from shape3d_amodal.baselines.pcnet_m.method import PcnetM
 from shape3d_amodal.baselines.visible_only import VisibleOnly
 from shape3d_amodal.benchmarking.provenance import file_hash
 from shape3d_amodal.completion import PipelineMethod
-from shape3d_amodal.config import Share, configuration, from_mapping, parse_config
+from shape3d_amodal.config import Count, Share, configuration, from_mapping, parse_config
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.pipeline import Refine, ShapePriorPipeline
@@ -217,13 +217,15 @@ class RcnnOptions(TrainedOptions):
     """Give all plausible masks of a system that has several, for the multimodal track."""
     nms: Annotated[float | None, Field(ge=0, le=1)] = None
     """Overlap (IoU) above which the lesser of two boxes of a category is dropped; null is what the weights say."""
+    stride: Count = 1
+    """Found masks hold every stride-th pixel and are enlarged again, as the truth of a set of shapes (``shapes2d``)."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
         from shape3d_amodal.baselines.rcnn.method import RcnnMethod
 
         finder = ObjectFinder.from_pretrained(self.weights, device=device, nms=self.nms)
-        return RcnnMethod(finder, names, background=self.background, samples=self.samples)
+        return RcnnMethod(finder, names, background=self.background, samples=self.samples, stride=self.stride)
 
 
 @configuration

@@ -41,8 +41,8 @@ def bounds(
     """How well masks of few layers of depth can do at best (Table 2 of Layered Embeddings), in percent.
 
     Args:
-        per_class: numbers of instances a class (N).
-        layers: numbers of layers.
+        per_class: numbers of instances a class (N), 1 to 100.
+        layers: numbers of layers, from 1 on.
         config: YAML file of the set, such as configs/shapes2d/test.yaml; without it, the defaults.
         overrides: options to change, such as count=1000 seed=0.
     """
@@ -52,7 +52,9 @@ def bounds(
     from shape3d_amodal.evaluation.layer_bounds import layer_bounds
 
     if not layers or min(layers) < 1:
-        raise UsageError("--layers: expected numbers from 1 on")
+        raise UsageError(f"--layers: expected numbers from 1 on, got {' '.join(map(str, layers)) or 'none'}")
+    if not per_class or not 1 <= min(per_class) <= max(per_class) <= 100:
+        raise UsageError(f"--per-class: expected numbers 1 to 100, got {' '.join(map(str, per_class)) or 'none'}")
     chosen = _load(config, overrides)
     print(f"{chosen.count} scenes, seed {chosen.seed}, masks of every {chosen.stride}. pixel")
     print(

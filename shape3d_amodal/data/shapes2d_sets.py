@@ -16,6 +16,7 @@ from shape3d_amodal.data.atomic import make_folder, write_atomic
 from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.data.scene_sets import png_bytes
 from shape3d_amodal.data.shapes2d import CLASSES, Shapes2dConfig, ShapeScene, make_shapes, visible_parts
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 CATEGORIES = tuple(Category(i + 1, name) for i, name in enumerate(CLASSES))
@@ -33,6 +34,11 @@ class Shapes2dSetConfig:
     """Number of scenes."""
     stride: Literal[1, 2, 4, 8] = 4
     """Masks hold every stride-th pixel and are enlarged again: 4 scores at 64 x 64, as the paper does; 1 is exact."""
+
+    def __post_init__(self) -> None:
+        if self.shapes.size % self.stride:
+            problem = f"expected a multiple of stride ({self.stride}), got {self.shapes.size}"
+            raise UsageError(f"shapes.size: {problem}; change one")
 
 
 def annotated_scenes(config: Shapes2dSetConfig) -> Iterator[tuple[ShapeScene, AmodalImage]]:
@@ -75,6 +81,13 @@ def enlarge(mask: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
     """``mask`` [..., h, w] with every pixel ``stride`` times as wide and high."""
     result: NDArray[np.bool_] = mask.repeat(stride, axis=-1).repeat(stride, axis=-2)
     return result
+
+
+def on_grid(mask: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
+    """``mask`` [H,W] as the set's are: every ``stride``-th pixel (``ShapeScene.on_grid``), enlarged; for any size."""
+    rows, columns = (np.minimum(np.arange(side) // stride * stride + stride // 2, side - 1) for side in mask.shape)
+    sampled: NDArray[np.bool_] = mask[rows[:, None], columns]
+    return sampled
 
 
 def _annotated(scene: ShapeScene, index: int, stride: int, first_id: int) -> AmodalImage:

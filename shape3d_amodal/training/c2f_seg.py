@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig, MaskCodebook
-from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig
+from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig, load_resnet
 from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
-from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig
+from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig, seeded
 from shape3d_amodal.config import Count, Share, configuration, dump_config
 from shape3d_amodal.data.scene_crops import SceneCropsConfig
 from shape3d_amodal.errors import UsageError
@@ -87,7 +87,9 @@ class C2FSegTraining(TrainingConfig):
     stage: Literal["c2f_seg"]
     """c2f_seg."""
     codebook: str | None = None
-    """Folder of weights that c2f_codebook left; without one the masks' tokens mean nothing, which serves dry runs."""
+    """Folder of weights that c2f_codebook left; needed but for a dry run, where tokens may mean nothing."""
+    weights: str | None = None
+    """Safetensors file of a ResNet, with torchvision's names, that the image encoder starts from; else from chance."""
     features: FeaturesConfig = FeaturesConfig()
     """The image encoder."""
     transformer: TransformerConfig = TransformerConfig()
@@ -106,7 +108,7 @@ class C2FSegTraining(TrainingConfig):
     def task(self, cache: Path, *, workers: int) -> C2FSegTask:
         """
         Raises:
-            WeightsError: those of the codebook cannot be used.
+            WeightsError: those of the codebook, or those to start from, cannot be used.
             DataError, UsageError: the crops cannot be used.
         """
         torch.manual_seed(self.loop.seed)
@@ -115,7 +117,15 @@ class C2FSegTraining(TrainingConfig):
             codebook = load_network(self.codebook, CodebookConfig, MaskCodebook)[0]
         size = codebook.config.size
         crops = [open_crops(one, size, cache, workers=workers) for one in (self.train, self.validation)]
-        return C2FSegTask(self, codebook, *crops)
+        task = C2FSegTask(self, codebook, *crops)
+        if self.weights is not None:
+            load_resnet(task.network.features, Path(self.weights))
+        return task
+
+    def check(self) -> None:
+        if self.codebook is None:
+            problem = "expected a folder of weights that c2f_codebook left, got null"
+            raise UsageError(f"codebook: {problem}; train one and name it here")
 
     def smaller(self) -> C2FSegTraining:
         return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
@@ -229,9 +239,9 @@ class C2FSegTask(Task):
         return {"samples": crop_grid(batch.crops, {**self._masks(batch), "truth": batch.amodal})}
 
     def _masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(self.config.loop.seed)
         crops = batch.crops
-        coarse, fine = self.network.complete(crops.rgb, crops.visible, generator)
+        generators = [seeded(self.config.loop.seed, row) for row in range(len(crops.rgb))]
+        coarse, fine = self.network.complete(crops.rgb, crops.visible, generators)
         masks = {"coarse": coarse, "final": fine}
         return {name: compose(mask, crops.visible, crops.occluder) for name, mask in masks.items()}
 

@@ -120,6 +120,12 @@ class TrainingConfig(ABC):
             workers: processes that make data; what is made does not depend on it.
         """
 
+    def check(self) -> None:  # noqa: B027  # most trainings need nothing that a dry run can do without
+        """
+        Raises:
+            UsageError: something is missing that only a dry run can do without.
+        """
+
     @abstractmethod
     def smaller(self) -> TrainingConfig:
         """The same training with little data, for a dry run."""

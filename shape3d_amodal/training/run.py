@@ -36,6 +36,7 @@ def run_training(
         with tempfile.TemporaryDirectory() as temporary:
             task = config.task(Path(temporary), workers=0)
             return train(task, config.loop, output, resume=resume, dry_run=True, experiment=config)
+    config.check()
     task = config.task(cache, workers=os.cpu_count() or 1)
     result = train(task, config.loop, output, resume=resume, experiment=config)
     if is_first_rank():

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.transforms.functional import normalize
 
 from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig, MaskCodebook, nearest
-from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig, ImageFeatures
+from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig, ImageFeatures, load_resnet
 from shape3d_amodal.baselines.c2f_seg.method import C2FSegMethod
 from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
 from shape3d_amodal.baselines.c2f_seg.refinement import RefinementModule, attention
@@ -21,11 +26,12 @@ from shape3d_amodal.baselines.c2f_seg.transformer import (
     complete_tokens,
     draw,
     mask_tokens,
+    seeded,
     unknown_after,
 )
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.data import masks
-from shape3d_amodal.errors import WeightsError
+from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.structures import AmodalImage, AmodalInstance, InstanceCrops, SupervisedCrops
 from shape3d_amodal.weights import save_weights
 
@@ -115,6 +121,28 @@ def test_the_gradient_goes_straight_through_the_codebook() -> None:
     assert book.codes.grad is None or book.codes.grad.abs().sum() == 0
 
 
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (
+            lambda: CodebookConfig(size=50),
+            r"^size: expected a multiple of 8, what 4 widths divide it by, got 50; change size or widths$",
+        ),
+        (
+            lambda: CodebookConfig(size=72, widths=(4, 4, 4, 4, 4)),
+            r"^size: expected a multiple of 16, what 5 widths divide it by, got 72; change size or widths$",
+        ),
+        (
+            lambda: TransformerConfig(width=64, heads=6),
+            r"^heads: expected a divisor of width \(64\), got 6; change one$",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_each_other_are_refused(make: Callable[[], object], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        make()
+
+
 # Rounds
 
 
@@ -172,12 +200,69 @@ class Oracle(nn.Module):
 def test_rounds_keep_what_was_found() -> None:
     truth = torch.randint(0, 9, (5, 64), generator=torch.Generator().manual_seed(1))
     oracle = Oracle(truth)
-    found = complete_tokens(oracle, torch.zeros(5, 1, 8, 8), truth, 3, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    generators = [seeded(i) for i in range(5)]
+    found = complete_tokens(oracle, torch.zeros(5, 1, 8, 8), truth, 3, generators)  # type: ignore[arg-type]
     assert torch.equal(found, truth)
     assert [(one == 9).sum(dim=1).tolist() for one in oracle.asked] == [[64] * 5, [55] * 5, [32] * 5]
     known = oracle.asked[1] != 9
     assert torch.equal(oracle.asked[1][known], truth[known])
     assert (oracle.asked[2] != 9)[known].all(), "what is known stays known"
+
+
+class Undecided(nn.Module):
+    """Has several answers for every token, whatever it is shown; remembers what it was asked."""
+
+    unknown = 8
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits, self.asked = logits, []
+
+    def forward(self, features: Tensor, visible: Tensor, amodal: Tensor) -> Tensor:  # noqa: ARG002
+        self.asked.append(amodal.tolist())
+        return self.logits
+
+
+def plain_rounds(logits: np.ndarray, rounds: int, generator: torch.Generator) -> list[list[int]]:
+    """What is asked in each round, and the answer, of one mask with logits [L,8], one token after the other.
+
+    The noise is what the generator gives: in each round first the draws, then the noise.
+    """
+    count = len(logits)
+    likeliest = np.argsort(-logits, axis=1)[:, :3]
+    share = np.exp(np.take_along_axis(logits, likeliest, axis=1).astype(np.float64))
+    share /= share.sum(axis=1, keepdims=True)
+    tokens = [8] * count
+    history = []
+    for i in range(rounds):
+        history.append(list(tokens))
+        places = torch.multinomial(torch.from_numpy(share).float(), 1, generator=generator)[:, 0].tolist()
+        uniform = torch.rand(1, count, generator=generator)[0].tolist()
+        sureness = {
+            k: math.log(share[k, places[k]]) + 4.5 * (rounds - 1 - i) / rounds * -math.log(-math.log(uniform[k]))
+            for k in range(count)
+            if tokens[k] == 8
+        }
+        left = 0 if i == rounds - 1 else math.floor(count * math.cos(math.pi / 2 * (i + 1) / rounds))
+        for k in sorted(sureness, key=sureness.__getitem__)[left:]:
+            tokens[k] = int(likeliest[k, places[k]])
+    return [*history, tokens]
+
+
+def test_rounds_by_the_plain_algorithm() -> None:
+    logits = torch.randn(2, 64, 8, generator=torch.Generator().manual_seed(2))
+    network = Undecided(logits)
+    generators = [seeded(7, 0), seeded(7, 1)]
+    found = complete_tokens(network, torch.zeros(2, 1, 8, 8), torch.zeros(2, 64).long(), 3, generators)  # type: ignore[arg-type]
+    for row in range(2):
+        expected = plain_rounds(logits[row].numpy(), 3, seeded(7, row))
+        assert [one[row] for one in (*network.asked, found.tolist())] == expected
+
+
+def test_seeds_of_rows_differ_by_any_of_their_numbers() -> None:
+    first = {torch.rand(1, generator=seeded(*numbers)).item() for numbers in ((0, 1, 2), (0, 2, 1), (1, 1, 2), (0, 1))}
+    assert len(first) == 4
+    assert torch.equal(torch.rand(4, generator=seeded(3, -1)), torch.rand(4, generator=seeded(3, -1)))
 
 
 # The network
@@ -191,6 +276,42 @@ def test_the_published_sizes() -> None:
     transformer = MaskedTransformer(TransformerConfig(width=768, layers=12, heads=12), 256, 256, 2048)
     layer = sum(parameter.numel() for parameter in transformer.layers.layers[0].parameters())
     assert (len(transformer.layers.layers), layer) == (12, 12 * 768**2 + 13 * 768)
+
+
+@pytest.fixture
+def resnet() -> ResNet:
+    """torchvision's own, with a block a stage and statistics that are not those of its making."""
+    torch.manual_seed(1)
+    net = ResNet(BasicBlock, [1, 1, 1, 1]).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return net
+
+
+@torch.no_grad()
+def test_the_image_encoder_starts_from_a_resnet_of_torchvision(resnet: ResNet, tmp_path: Path) -> None:
+    save_file(resnet.state_dict(), tmp_path / "resnet.safetensors")
+    features = ImageFeatures(FeaturesConfig(), 16).eval()
+    load_resnet(features, tmp_path / "resnet.safetensors")
+    rgb = torch.rand(2, 3, 64, 64)
+    theirs = resnet.bn1(resnet.conv1(normalize(rgb, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))).relu()
+    ours = features.stem[:3](rgb - 0.5)
+    inner = slice(2, -2)  # both see nothing beyond the border, but their nothing is another colour
+    torch.testing.assert_close(ours[..., inner, inner], theirs[..., inner, inner], rtol=1e-4, atol=1e-5)
+    for name, tensor in features.stages.state_dict().items():
+        number, rest = name.split(".", 1)
+        assert torch.equal(tensor, resnet.state_dict()[f"layer{int(number) + 1}.{rest}"]), name
+
+
+def test_weights_that_are_no_such_resnet_are_refused(resnet: ResNet, tmp_path: Path) -> None:
+    save_file(resnet.state_dict(), tmp_path / "resnet.safetensors")
+    problem = (
+        r"resnet.safetensors: expected the weights of a ResNet of the configured blocks, layer1\.1\.conv1\.weight is"
+    )
+    with pytest.raises(WeightsError, match=problem):
+        load_resnet(ImageFeatures(FeaturesConfig(blocks=(2, 1, 1, 1)), 8), tmp_path / "resnet.safetensors")
 
 
 def test_attention_by_hand() -> None:
@@ -218,6 +339,15 @@ def test_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, mask, inside in (("visible", batch.crops.visible, 0.75), ("amodal", batch.amodal, 0.25)):
         share = float(mask.mean())
         assert float(losses[name]) == pytest.approx(-share * math.log(inside) - (1 - share) * math.log(1 - inside))
+
+
+def test_in_training_the_coarse_mask_is_drawn_among_the_five_likeliest(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, drawn = tiny(), []
+    logits = torch.linspace(0, -1, 16)[torch.arange(16) * 5 % 16].expand(40, 16, 16)
+    monkeypatch.setattr(net.transformer, "forward", lambda *_: logits)
+    monkeypatch.setattr(net.codebook, "mask", lambda tokens: drawn.append(tokens) or torch.zeros(40, 32, 32))
+    net.losses(crops(40))
+    assert set(drawn[0].flatten().tolist()) == set(logits[0, 0].argsort(descending=True)[:5].tolist())
 
 
 def test_the_codebook_is_fixed() -> None:
@@ -287,7 +417,7 @@ class Everything(nn.Module):
         super().__init__()
         self.one = nn.Parameter(torch.ones(1))
 
-    def complete(self, rgb: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def complete(self, rgb: Tensor, visible: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         return visible, torch.ones_like(visible)
 
 
@@ -302,6 +432,64 @@ def test_known_background_and_bare_occluders(background: bool) -> None:
     assert (grown & bar).sum() > 100
     assert bool((grown & ~bar).any()) is not background
     np.testing.assert_array_equal(masks.decode(region.segmentation), bar)
+
+
+def far_apart() -> tuple[np.ndarray, np.ndarray]:
+    """Two masks whose windows do not reach each other."""
+    first, second = np.zeros((SIDE, SIDE), bool), np.zeros((SIDE, SIDE), bool)
+    first[4:16, 4:12] = True
+    second[44:60, 46:56] = True
+    return first, second
+
+
+def test_an_object_is_completed_alone_as_among_others() -> None:
+    """The tiny network's tokens are all but random, so that other random numbers give another mask."""
+    method = C2FSegMethod(tiny(), NAMES, background=False)
+    picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    both = record(*far_apart())
+    of_both = method.complete(picture, both)
+    for row in (0, 1):
+        alone = method.complete(picture, replace(both, instances=both.instances[row : row + 1]))
+        assert alone == [of_both[row]]
+
+
+class Noted(Everything):
+    """Remembers the first random number of each row."""
+
+    def complete(self, rgb: Tensor, visible: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+        self.first = [torch.rand(1, generator=generator).item() for generator in generators]
+        return super().complete(rgb, visible, generators)
+
+
+def test_random_numbers_hang_on_seed_image_and_annotation() -> None:
+    picture, both = np.zeros((SIDE, SIDE, 3), np.uint8), record(*far_apart())
+
+    def first(image: AmodalImage, seed: int = 0) -> list[float]:
+        network = Noted()
+        C2FSegMethod(network, NAMES, seed=seed).complete(picture, image)  # type: ignore[arg-type]
+        return network.first
+
+    known = first(both)
+    assert first(replace(both, instances=both.instances[::-1])) == known[::-1]
+    others = first(both, seed=1) + first(replace(both, id=4))
+    assert len({*known, *others}) == 6
+
+
+def test_what_is_not_visible_has_no_result() -> None:
+    nothing = np.zeros((SIDE, SIDE), bool)
+    first, second = far_apart()
+    method, picture = C2FSegMethod(tiny(), NAMES), np.zeros((SIDE, SIDE, 3), np.uint8)
+    results = method.complete(picture, record(nothing, first, nothing, second, category=(1, 1, 9, 9)))
+    assert [result.annotation_id for result in results] == [11, 13]
+    assert method.complete(picture, record(nothing)) == []
+
+
+def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path / "weights", dump_config(TINY), tiny().state_dict())
+    with pytest.raises(UsageError, match="device: expected cpu, cuda or cuda:N, got 'toaster'"):
+        C2FSegMethod.from_pretrained(tmp_path / "weights", NAMES, device="toaster")
+    with pytest.raises(MissingBackendError, match=r"device: this machine has .* not cuda:63; use cpu"):
+        C2FSegMethod.from_pretrained(tmp_path / "weights", NAMES, device="cuda:63")
 
 
 def test_weights_go_and_come(tmp_path: Path) -> None:

@@ -126,6 +126,11 @@ def test_unknown_categories_are_refused() -> None:
         LayeredEmbeddings(small_network(), {1: "circle", 2: "star"})
 
 
+def test_names_that_come_twice_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"classes: expected each name once, got circle, circle; leave out the second"):
+        LayeredConfig(classes=("circle", "circle"))
+
+
 def test_weights_come_back(tmp_path: Path) -> None:
     network = small_network().eval()
     save_weights(tmp_path / "weights", dump_config(SMALL), network.state_dict())

@@ -42,6 +42,20 @@ def test_it_is_the_plain_algorithm(spread: float, draw: int) -> None:
     assert mean_shift(points, RADIUS, seed=3).tolist() == plain_mean_shift(points, RADIUS, seed=3)
 
 
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 6])
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_it_is_the_plain_algorithm_on_scattered_points(dimensions: int, offset: float) -> None:
+    points = (np.random.default_rng(dimensions).normal(offset, 1, (200, dimensions))).astype(np.float32)
+    assert mean_shift(points, RADIUS, seed=4).tolist() == plain_mean_shift(points, RADIUS, seed=4)
+
+
+def test_it_is_the_plain_algorithm_on_a_lattice() -> None:
+    """Where many points lie at the radius itself, and many means are equal."""
+    rng = np.random.default_rng(0)
+    points = (rng.integers(0, 6, (200, 3)) * 0.5).astype(np.float32)
+    assert mean_shift(points, RADIUS, seed=5).tolist() == plain_mean_shift(points, RADIUS, seed=5)
+
+
 def test_instances_as_the_losses_want_them_are_told_apart() -> None:
     """Means 3 apart and pixels up to 0.5 from them, which is where the losses vanish."""
     points, owners = _clusters(np.random.default_rng(0), 12, 50)
@@ -69,12 +83,13 @@ def test_a_point_at_the_radius_is_outside() -> None:
     assert len(set(mean_shift(np.array([[0.0], [1.5]], np.float32), RADIUS).tolist())) == 2
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize("noise", [0.0, 0.3, 1.0])
 def test_a_full_image_takes_little_time(noise: float) -> None:
-    """Every pixel of two layers of 64 x 64 taken by twelve instances, and three in ten of them beside these."""
+    """Every pixel of two layers of 64 x 64 taken by twelve instances, and a share of them scattered by unit noise."""
     rng = np.random.default_rng(0)
     points, _ = _clusters(rng, 12, 683)
-    points[rng.random(len(points)) < noise] += 2
+    scattered = rng.random(len(points)) < noise
+    points[scattered] = rng.normal(0, 1, (int(scattered.sum()), 6))
     mean_shift(points[:10], RADIUS)  # compiled
     seconds = []
     for _ in range(3):

@@ -16,10 +16,11 @@ from shape3d_amodal.baselines.pcnet_m.method import PcnetM
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
 from shape3d_amodal.baselines.pcnet_m.order import in_front, neighbours, ranks
 from shape3d_amodal.baselines.pcnet_m.windows import look, object_window, tight_box
-from shape3d_amodal.config import dump_config
+from shape3d_amodal.config import dump_config, from_mapping
 from shape3d_amodal.data import masks
-from shape3d_amodal.errors import WeightsError
+from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
+from shape3d_amodal.training.pcnet_m import PcnetMTraining
 from shape3d_amodal.weights import save_weights
 
 SIDE = 96
@@ -62,6 +63,21 @@ class HullNetwork(nn.Module):
         self.seen += list(zip(visible, eraser, strict=True))
         hulls = torch.stack([torch.from_numpy(convex_hull(mask.numpy())) for mask in visible])
         return torch.stack([torch.zeros(hulls.shape), (2.0 * hulls - 1) * self.scale], dim=1)
+
+
+class Evenly(nn.Module):
+    """Gives every pixel the same probability of being the object's."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.tensor(math.log(probability / (1 - probability))))
+
+    def forward(self, visible: Tensor, eraser: Tensor) -> Tensor:  # noqa: ARG002
+        return torch.stack([torch.zeros(visible.shape), self.logit.expand(visible.shape)], dim=1)
+
+
+def evenly(probability: float, **options: object) -> PcnetM:
+    return PcnetM(Evenly(probability), PcnetMConfig(size=64), NAMES, **options)  # type: ignore[arg-type]
 
 
 def hull_method(**options: object) -> tuple[PcnetM, HullNetwork]:
@@ -124,6 +140,20 @@ def test_both_cases_of_erasing(front: float) -> None:
         assert 0.001 <= min(cuts) < 0.2 < 0.6 < max(cuts) < 0.9
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"overlap": [1, 2]}, r"erasing\.overlap\.1: input should be less than or equal to 1"),
+        ({"cut": [0.9, 0.1]}, r"cut: expected the lower end before the upper one, got 0\.9, 0\.1; swap them"),
+        ({"scale": [0, 1]}, r"erasing\.scale\.0: input should be greater than 0"),
+        ({"scale": [1.2, 0.8]}, r"scale: expected the lower end before the upper one, got 1\.2, 0\.8; swap them"),
+    ],
+)
+def test_ranges_that_are_none_are_refused(options: dict[str, object], problem: str) -> None:
+    with pytest.raises(UsageError, match=rf"^a\.yaml: {problem}$"):
+        from_mapping({"stage": "pcnet_m", "erasing": options}, PcnetMTraining, source="a.yaml")
+
+
 # Network and loss
 
 
@@ -176,8 +206,10 @@ def test_order_is_transitive_and_has_no_cycle() -> None:
     assert ranks(front).tolist() == [0, 1, 2, 3]
 
 
-def test_equal_growth_says_nothing() -> None:
-    assert not in_front(np.full((3, 3), 2.0)).any()
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("growth", [2.0, np.inf])
+def test_equal_growth_says_nothing(growth: float) -> None:
+    assert not in_front(np.full((3, 3), growth)).any()
 
 
 def test_disc_behind_square() -> None:
@@ -226,6 +258,58 @@ def test_gaps_are_bridged() -> None:
     assert masks.decode(without.complete(IMAGE, record(apart, SQUARE))[0].segmentation).sum() == apart.sum()
 
 
+@pytest.mark.parametrize(("probability", "completed"), [(0.15, False), (0.3, True)])
+def test_one_in_five_is_enough_to_be_completed(probability: float, completed: bool) -> None:
+    found, _ = evenly(probability).complete(IMAGE, record(BITTEN, SQUARE, order=(1, 0)))
+    assert bool((masks.decode(found.segmentation) & SQUARE).any()) is completed
+
+
+@pytest.mark.parametrize(("probability", "ordered"), [(0.05, False), (0.15, True)])
+def test_one_in_ten_is_enough_to_count_for_the_order(probability: float, ordered: bool) -> None:
+    small, large = rectangle(70, 30, 80, 40), rectangle(10, 10, 70, 70)
+    results = evenly(probability).complete(IMAGE, record(small, large))
+    assert ({result.depth_order for result in results} == {0, 1}) is ordered
+
+
+def test_growth_is_counted_in_pixels_of_the_image() -> None:
+    """Both claim all of the other that they see.
+
+    The large one's window, 60 sqrt(3) wide, holds the whole small one: 144 pixels, but 144 (64 / 103.9)^2 = 55 of its
+    crop. The small one's, 12 sqrt(3) = 20.8 wide, holds 4.4 x 20.8 = 91 pixels of the large one, but 866 of its crop.
+    """
+    large, small = rectangle(10, 10, 70, 70), rectangle(70, 30, 82, 42)
+    results = evenly(0.9).complete(IMAGE, record(small, large))
+    assert [result.depth_order for result in results] == [0, 1]
+
+
+def test_what_a_grown_eraser_covers_is_not_seen() -> None:
+    method, network = hull_method(gap_px=3)
+    method.complete(IMAGE, record(BITTEN, SQUARE))
+    assert len(network.seen) == 3, "twice for the order, once for the disc's completion"
+    for visible, eraser in network.seen:
+        assert not (visible & eraser).any()
+    own = look(BITTEN, object_window(BITTEN), 64)
+    for visible, eraser in (network.seen[0], network.seen[2]):
+        assert (own & eraser.numpy()).any()
+        np.testing.assert_array_equal(visible.numpy(), own & ~eraser.numpy())
+
+
+@pytest.mark.parametrize("gap", [0, 4])
+def test_nothing_is_completed_over_what_lies_behind(gap: int) -> None:
+    """An eraser that is grown reaches over the visible pixels of an object behind both, and of one on neither side."""
+    middle, near = rectangle(10, 10, 40, 40), rectangle(40, 10, 60, 40)
+    far, beside = rectangle(10, 40, 60, 70), rectangle(40, 0, 60, 10)
+    method = evenly(0.9, gap_px=gap)
+    found = method._complete(
+        [near, middle, far, beside], in_front(np.array([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]], float))
+    )[1]
+    grown = rectangle(40 - gap, 10 - gap, 60 + gap, 40 + gap) & ~far & ~beside
+    seen = rectangle(0, 0, SIDE, SIDE) if gap else near
+    assert (found & near).sum() > 0.2 * near.sum()
+    assert not (found & ~(middle | grown & seen)).any()
+    assert not (found & (far | beside)).any()
+
+
 @pytest.mark.parametrize("occluders", [True, False])
 def test_an_erased_region_is_an_eraser_only_if_asked_for(occluders: bool) -> None:
     bar = rectangle(44, 0, 56, SIDE)
@@ -259,6 +343,24 @@ def test_any_number_of_instances(count: int, tmp_path: Path) -> None:
     assert method.parameters == sum(tensor.numel() for tensor in CompletionNetwork(PcnetMConfig(width=1)).parameters())
     if count == 40:
         assert len({result.depth_order for result in results}) > 5
+
+
+def test_what_is_not_visible_has_no_result(tmp_path: Path) -> None:
+    method = PcnetM.from_pretrained(tiny_weights(tmp_path / "weights"), NAMES)
+    nothing = np.zeros_like(DISC)
+    results = method.complete(IMAGE, record(nothing, BITTEN, nothing, SQUARE))
+    assert [result.annotation_id for result in results] == [11, 13]
+    alone = method.complete(IMAGE, record(BITTEN, SQUARE))
+    assert [result.segmentation for result in results] == [result.segmentation for result in alone]
+    assert method.complete(IMAGE, record(nothing)) == []
+
+
+def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    weights = tiny_weights(tmp_path / "weights")
+    with pytest.raises(UsageError, match="device: expected cpu, cuda or cuda:N, got 'toaster'"):
+        PcnetM.from_pretrained(weights, NAMES, device="toaster")
+    with pytest.raises(MissingBackendError, match=r"device: this machine has .* not cuda:63; use cpu"):
+        PcnetM.from_pretrained(weights, NAMES, device="cuda:63")
 
 
 def test_weights_of_other_sizes_are_refused(tmp_path: Path) -> None:

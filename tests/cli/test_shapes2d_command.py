@@ -37,9 +37,31 @@ def test_bounds_prints_a_row_a_number_of_layers(capsys: pytest.CaptureFixture[st
     assert lines[3].split()[2:6] == ["100.00"] * 4
 
 
-def test_layers_are_counted_from_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["shapes2d", "bounds", "--layers", "0", *SMALL]) == 2
-    assert "--layers: expected numbers from 1 on" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--layers", "2", "0"], "--layers: expected numbers from 1 on, got 2 0"),
+        (["--per-class=-1"], "--per-class: expected numbers 1 to 100, got -1"),
+        (["--per-class", "0"], "--per-class: expected numbers 1 to 100, got 0"),
+        (["--per-class", "6", "200"], "--per-class: expected numbers 1 to 100, got 6 200"),
+    ],
+)
+def test_numbers_are_looked_at_before_anything_is_printed(
+    options: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["shapes2d", "bounds", *options, *SMALL]) == 2
+    said = capsys.readouterr()
+    assert problem in said.err and not said.out
+
+
+def test_sizes_that_the_stride_does_not_divide_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["shapes2d", "make", "--out", str(tmp_path / "set"), "--set", "shapes.size=66", "count=1"]) == 2
+    assert "shapes.size: expected a multiple of stride (4), got 66; change one" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+    assert (
+        main(["shapes2d", "make", "--out", str(tmp_path / "set"), "--set", "shapes.size=66", "count=1", "stride=2"])
+        == 0
+    )
 
 
 def test_show_draws_a_row_a_scene(tmp_path: Path) -> None:

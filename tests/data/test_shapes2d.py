@@ -20,7 +20,7 @@ from shape3d_amodal.data.shapes2d import (
     make_shapes,
     visible_parts,
 )
-from shape3d_amodal.data.shapes2d_sets import Shapes2dSetConfig, rgb, shapes_dataset, write_shapes_set
+from shape3d_amodal.data.shapes2d_sets import Shapes2dSetConfig, on_grid, rgb, shapes_dataset, write_shapes_set
 
 STACK = np.array([[[1, 1, 0, 0]], [[0, 1, 1, 0]], [[1, 1, 1, 0]]], bool)  # three shapes on four pixels, nearest first
 
@@ -128,6 +128,14 @@ def test_annotations_tell_the_scene() -> None:
             assert np.array_equal(masks.decode(one.amodal)[1::4, 3::4], mask)
             assert masks.area(one.amodal) == 16 * mask.sum()
             assert one.occlude_rate == pytest.approx(1 - visible_parts(whole)[rank].sum() / mask.sum())
+
+
+def test_masks_of_any_size_go_on_the_grid() -> None:
+    mask = np.arange(7 * 5).reshape(7, 5) % 3 == 0
+    assert np.array_equal(on_grid(mask, 1), mask)
+    # In squares of 4 x 4 pixels the third ones count: rows 2 and 6, columns 2 and, as there is no sixth, the last, 4.
+    squares = mask[[2, 2, 2, 2, 6, 6, 6]][:, [2, 2, 2, 2, 4]]
+    assert np.array_equal(on_grid(mask, 4), squares)
 
 
 def test_a_set_on_disk_is_that_in_memory(tmp_path: Path) -> None:

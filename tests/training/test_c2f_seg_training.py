@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from drawn_masks import drawn_dataset, write_drawn
+from safetensors.torch import save_file
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig
 from shape3d_amodal.baselines.c2f_seg.method import C2FSegMethod
@@ -115,12 +117,29 @@ def test_one_training_after_the_other(source: CropsConfig, tmp_path: Path) -> No
     assert len(method.complete(np.zeros((48, 48, 3), np.uint8), image)) == len(image.instances)
 
 
+def test_only_a_dry_run_goes_without_a_codebook(source: CropsConfig, tmp_path: Path) -> None:
+    config = training(source, None)
+    with pytest.raises(UsageError, match=r"codebook: expected a folder of weights that c2f_codebook left, got null;"):
+        run_training(config, tmp_path / "out", cache=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
 def test_dry_run_of_the_shipped_configuration(tmp_path: Path) -> None:
     """The second training; the first one has the same crops."""
     small = ["train.pool.scenes=2", "validation.pool.scenes=2", "loop.batch_size=2", "loop.threads=1", "codebook=null"]
     config = load_training(ROOT / "configs/open13/c2f_seg.yaml", overrides=small)
     assert run_training(config, tmp_path / "out", cache=tmp_path, dry_run=True).step == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_image_encoder_starts_from_a_file(source: CropsConfig, tmp_path: Path) -> None:
+    """The file is no part of what stands beside the weights."""
+    resnet = ResNet(BasicBlock, [1, 1, 1, 1])
+    save_file(resnet.state_dict(), tmp_path / "resnet.safetensors")
+    config = training(source, None, weights=str(tmp_path / "resnet.safetensors"))
+    network = config.task(tmp_path, workers=0).network
+    assert torch.equal(network.features.stages[3][0].conv2.weight, resnet.layer4[0].conv2.weight)
+    assert config.weights_config() == training(source, None).weights_config()
 
 
 def test_full_configurations_are_the_published_ones() -> None:
@@ -130,6 +149,7 @@ def test_full_configurations_are_the_published_ones() -> None:
     assert (book.model.size, book.model.grid, book.model.codes, book.model.code_size) == (256, 16, 256, 256)
     assert (seg.transformer.width, seg.transformer.layers, seg.transformer.heads, seg.rounds) == (768, 12, 12, 3)
     assert (seg.features.blocks, seg.features.bottleneck, seg.loop.learning_rate) == ((3, 4, 6, 3), True, 3e-4)
+    assert seg.weights == "data/weights/resnet50.safetensors"
 
 
 @pytest.mark.slow

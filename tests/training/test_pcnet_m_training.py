@@ -16,6 +16,8 @@ from shape3d_amodal.baselines.pcnet_m.erasing import ErasedMasks
 from shape3d_amodal.baselines.pcnet_m.network import PcnetMConfig
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
+from shape3d_amodal.data.scene_crops import SceneCropsConfig
+from shape3d_amodal.data.scenes import SceneConfig
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import AmodalDataset
 from shape3d_amodal.training.interface import LoopConfig
@@ -27,7 +29,9 @@ from shape3d_amodal.training.pcnet_m import (
     PcnetMTraining,
     open_masks,
 )
+from shape3d_amodal.training.pool import PoolConfig, open_pool
 from shape3d_amodal.training.run import run_training
+from shape3d_amodal.training.schedule import learning_rate
 from shape3d_amodal.training.trainings import load_training
 
 LOOP = LoopConfig(steps=2, batch_size=4, warmup_steps=0, precision="float32", threads=1, ema_decay=0, log_every=1)
@@ -94,6 +98,16 @@ def test_crops_without_a_mask_are_left_out() -> None:
     np.testing.assert_array_equal(source.mask(0), visible[1] > 0)
 
 
+def test_pools_give_their_visible_masks(box_folder: Path, tmp_path: Path) -> None:
+    crops = SceneCropsConfig(meshes=str(box_folder), scenes=SceneConfig(image_size=64), size=32, min_visible_px=10)
+    config = PoolConfig(crops=crops, scenes=4)
+    source, pool = open_masks(MasksConfig(pool=config), tmp_path, workers=0), open_pool(config, tmp_path, workers=0)
+    rows = [int(source.name(i).removeprefix("crop ")) for i in range(len(source))]
+    for i, row in enumerate(rows):
+        np.testing.assert_array_equal(source.mask(i), pool.visible[row] > 127)
+    assert any((source.mask(i) != (pool.amodal[row] > 127)).any() for i, row in enumerate(rows)), "some are hidden"
+
+
 def test_one_mask_is_too_few(tmp_path: Path) -> None:
     dataset = drawn_dataset()
     image = replace(dataset.images[0], instances=dataset.images[0].instances[:1])
@@ -151,9 +165,11 @@ def test_full_configurations_are_the_published_ones(name: str) -> None:
     config = load_training(ROOT / f"configs/{name}/pcnet_m.yaml")
     assert isinstance(config, PcnetMTraining)
     assert (config.model.size, config.model.width, config.loop.batch_size) == (256, 2, 32)
+    assert (config.loop.optimizer, config.loop.momentum, config.loop.weight_decay) == ("sgd", 0.9, 1e-4)
     assert config.loop.steps == {"kins": 32_000, "cocoa": 56_000}[name]
-    lowered = [round(share * config.loop.steps) for share in config.loop.milestones]
-    assert lowered == {"kins": [], "cocoa": [32_000, 48_000]}[name]
+    rates = [learning_rate(step, config.loop) for step in range(config.loop.steps)]
+    changes = {step: rate for step, rate in enumerate(rates) if step == 0 or rate != rates[step - 1]}
+    assert changes == pytest.approx({"kins": {0: 1e-3}, "cocoa": {0: 1e-3, 32_000: 1e-4, 48_000: 1e-5}}[name])
 
 
 @pytest.mark.slow

@@ -12,11 +12,12 @@ the paper and its code say             here                                     
 VQ-GAN: adversarial and VGG losses     cross-entropy                               masks have no texture
 group norm; codes start near 0         batch norm, before the codebook too;        more of the codes are used
                                        unused codes follow the nearest encoding
-ResNet-50 with ImageNet weights        the same network from random weights        no weights of others are shipped
+ResNet-50 with ImageNet weights        the same, from a file (``weights``); else   no weights of others are shipped
+                                       random weights
 one mask rate a batch                  one a row                                   losses are means over rows
 refinement sees the coarse mask at     at each resolution                          8 x 8 pixels of a 64 px crop hold
 the tokens' resolution                                                             too little of it
 crop of twice the visible box          ``geometry.crops.instance_window``          the same for all methods
-Gumbel noise from one generator        from (seed, image)                          results depend on nothing else
+Gumbel noise from one generator        from (seed, image, annotation)              results depend on nothing else
 =====================================  ==========================================  =====================================
 """

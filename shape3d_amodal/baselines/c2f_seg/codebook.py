@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, mse_loss
 
 from shape3d_amodal.config import Count, configuration
+from shape3d_amodal.errors import UsageError
 
 COMMITMENT = 0.25
 
@@ -28,6 +29,11 @@ class CodebookConfig:
     """Words of the vocabulary."""
     code_size: Count = 8
     """Numbers of a word."""
+
+    def __post_init__(self) -> None:
+        if self.size % self.stride:
+            problem = f"expected a multiple of {self.stride}, what {len(self.widths)} widths divide it by"
+            raise UsageError(f"size: {problem}, got {self.size}; change size or widths")
 
     @property
     def stride(self) -> int:

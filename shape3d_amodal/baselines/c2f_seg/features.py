@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -10,6 +11,13 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from shape3d_amodal.config import configuration
+from shape3d_amodal.data import safe_io
+from shape3d_amodal.errors import WeightsError
+from shape3d_amodal.weights import unpack_tensors
+
+MAX_BYTES = 1024**3
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the colours of ImageNet; what torchvision's weights are given is less the mean, over the deviation."""
 
 
 @configuration
@@ -49,3 +57,31 @@ class ImageFeatures(nn.Module):
             x = stage(x)
             features.append(x)
         return features
+
+
+def load_resnet(features: ImageFeatures, file: Path) -> None:
+    """Start from a safetensors file of a ResNet with torchvision's names (``segmentation.pretrained`` says how to make
+    one). Its first layers are changed so that they do with our colours what they did with normalised ones.
+
+    Raises:
+        WeightsError: the file cannot be read, or lacks a tensor of such a ResNet.
+    """
+    given = unpack_tensors(safe_io.read_bytes(file, MAX_BYTES), file)
+    own = {name: one for name, one in features.state_dict().items() if not name.endswith("num_batches_tracked")}
+    names = {name: _torchvision_name(name) for name in own}
+    found = {name: given[key] for name, key in names.items() if key in given and given[key].shape == own[name].shape}
+    missing = [names[name] for name in own if name not in found]
+    if missing:
+        problem = f"expected the weights of a ResNet of the configured blocks, {missing[0]} is missing or differs"
+        raise WeightsError(f"{problem}; use another file, or change features", file=file)
+    mean, deviation = (torch.tensor(numbers)[:, None, None] for numbers in (_MEAN, _DEVIATION))
+    first = found["stem.0.weight"] / deviation
+    shift = (first * (0.5 - mean)).sum(dim=(1, 2, 3))
+    changed = {"stem.0.weight": first, "stem.1.running_mean": found["stem.1.running_mean"] - shift}
+    features.load_state_dict({**found, **changed}, strict=False)
+
+
+def _torchvision_name(name: str) -> str:
+    """What torchvision calls the parameter ``name`` of ``ImageFeatures``."""
+    part, number, rest = name.split(".", 2)
+    return f"{('conv1', 'bn1')[int(number)]}.{rest}" if part == "stem" else f"layer{int(number) + 1}.{rest}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
+from shape3d_amodal.baselines.c2f_seg.transformer import seeded
 from shape3d_amodal.baselines.interface import make_result
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.crops import instance_crops, occluders
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.geometry.crops import paste
+from shape3d_amodal.pipeline import torch_device
 from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
 
@@ -28,7 +30,7 @@ class C2FSegMethod:
         network: what was trained, in evaluation mode.
         names: category names by id; instances of category ``occluder`` are not completed.
         background: leave out the pixels where the object would be seen if it were there.
-        seed: of the random numbers, together with the image's id.
+        seed: of the random numbers, together with the ids of image and annotation.
     """
 
     name = "C2F-Seg"
@@ -54,19 +56,22 @@ class C2FSegMethod:
         """
         Raises:
             WeightsError: the weights are missing, damaged, or do not fit their own configuration.
+            UsageError: they are of something else, or there is no such device.
+            MissingBackendError: the device is not on this machine.
         """
         network, _ = load_network(weights, C2FSegConfig, C2FSeg)
-        return cls(network.to(device), names, background=background, seed=seed)
+        return cls(network.to(torch_device(device)), names, background=background, seed=seed)
 
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
-        """See ``interface.CompletionMethod``."""
-        instances = record.instances
+        """See ``interface.CompletionMethod``. Instances of which nothing is visible have no result."""
+        instances = [one for one in record.instances if masks.area(one.visible)]
         visible = [masks.decode(instance.visible) for instance in instances]
         hiding = occluders(visible, [one.depth_order for one in instances], [one.cluster for one in instances])
         rows = [i for i, one in enumerate(instances) if one.category_id not in self._bare]
         seen, before = [visible[i] for i in rows], [hiding[i] for i in rows]
         crops = instance_crops(image, seen, before, [0] * len(rows), self._network.config.codebook.size)
-        found = dict(zip(rows, self._predict(crops.rgb, crops.visible, record.id), strict=True))
+        generators = [seeded(self._seed, record.id, instances[i].id) for i in rows]
+        found = dict(zip(rows, self._predict(crops.rgb, crops.visible, generators), strict=True))
         results = []
         for i, instance in enumerate(instances):
             amodal = visible[i]
@@ -78,13 +83,12 @@ class C2FSegMethod:
             results.append(make_result(record, instance, amodal))
         return results
 
-    def _predict(self, rgb: torch.Tensor, visible: torch.Tensor, image: int) -> torch.Tensor:
+    def _predict(self, rgb: torch.Tensor, visible: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
         """Amodal probabilities [N,S,S] of crops."""
-        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + image) % 2**63)
         parts = [visible[:0]]
         for start in range(0, len(rgb), _BATCH):
             part = slice(start, start + _BATCH)
+            given = rgb[part].to(self._device), visible[part].to(self._device)
             with torch.no_grad():
-                fine = self._network.complete(rgb[part].to(self._device), visible[part].to(self._device), generator)[1]
-            parts.append(fine.cpu())
+                parts.append(self._network.complete(*given, generators[part])[1].cpu())
         return torch.cat(parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -69,16 +71,16 @@ class C2FSeg(nn.Module):
             "amodal": binary_cross_entropy_with_logits(fine, batch.amodal),
         }
 
-    def complete(self, rgb: Tensor, visible: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def complete(self, rgb: Tensor, visible: Tensor, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
         """The coarse and the refined amodal mask, [N,S,S] in 0..1 each.
 
         Args:
-            rgb: [N,3,S,S] in 0..1.
+            rgb: [N,3,S,S] in 0..1, N > 0.
             visible: [N,S,S] in 0..1.
-            generator: of the random numbers, on the CPU.
+            generators: of the random numbers of each row, on the CPU.
         """
         features = self.features(rgb)
         seen = self.codebook.tokens(visible)
-        tokens = complete_tokens(self.transformer, features[3], seen, self.config.rounds, generator)
+        tokens = complete_tokens(self.transformer, features[3], seen, self.config.rounds, generators)
         coarse = self.codebook.mask(tokens)
         return coarse, self.refinement(features, coarse)[1].sigmoid()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from shape3d_amodal.config import Count, configuration
+from shape3d_amodal.errors import UsageError
 
 LEAST_RATE = 0.5
 """In training, at least this share of the tokens is masked."""
@@ -31,6 +34,10 @@ class TransformerConfig:
     """Attention heads of each."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Share of numbers that are dropped in training."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise UsageError(f"heads: expected a divisor of width ({self.width}), got {self.heads}; change one")
 
 
 class MaskedTransformer(nn.Module):
@@ -103,24 +110,39 @@ def draw(logits: Tensor, choices: int, generator: torch.Generator | None = None)
     return places.gather(-1, drawn)[..., 0], probability.gather(-1, drawn)[..., 0]
 
 
+def seeded(*numbers: int) -> torch.Generator:
+    """Random numbers on the CPU that depend on ``numbers`` alone."""
+    state = np.random.SeedSequence([number % 2**64 for number in numbers]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+def draw_rows(logits: Tensor, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens and probabilities as ``draw`` gives them, and Gumbel noise, all [N,L]; each row has its own generator."""
+    rows = []
+    for own, generator in zip(logits.split(1), generators, strict=True):
+        found, probability = draw(own, CHOICES, generator)
+        uniform = torch.rand(probability.shape, generator=generator).clamp(1e-9, 1 - 1e-7)
+        rows.append((found, probability, -torch.log(-torch.log(uniform))))
+    found, probability, noise = (torch.cat(part) for part in zip(*rows, strict=True))
+    return found, probability, noise
+
+
 def complete_tokens(
-    network: MaskedTransformer, features: Tensor, visible: Tensor, rounds: int, generator: torch.Generator
+    network: MaskedTransformer, features: Tensor, visible: Tensor, rounds: int, generators: Sequence[torch.Generator]
 ) -> Tensor:
     """The amodal mask's tokens [N,L]: in each round all unknown ones are drawn, and the surest of these are kept.
 
     Args:
-        features, visible: as for ``MaskedTransformer``.
+        features, visible: as for ``MaskedTransformer``, of at least one mask.
         rounds: number of rounds T.
-        generator: of the random numbers, on the CPU.
+        generators: of the random numbers of each mask, on the CPU, so that none depends on the others.
     """
     tokens = torch.full_like(visible, network.unknown)
     drawn = tokens
     for i in range(rounds):
         unknown = tokens == network.unknown
-        found, probability = draw(network(features, visible, tokens).cpu(), CHOICES, generator)
+        found, probability, noise = draw_rows(network(features, visible, tokens).cpu(), generators)
         drawn = torch.where(unknown, found.to(tokens.device), tokens)
-        uniform = torch.rand(probability.shape, generator=generator).clamp(1e-9, 1 - 1e-7)
-        noise = -torch.log(-torch.log(uniform))
         sureness = probability.log() + TEMPERATURE * (1 - (i + 1) / rounds) * noise
         sureness = sureness.to(tokens.device).masked_fill(~unknown, math.inf)
         rank = sureness.argsort(dim=1).argsort(dim=1)

@@ -1,4 +1,9 @@
-"""The paper's mean shift: from a pixel that has no instance yet to the mean of those around it, until that stays."""
+"""The paper's mean shift: from a pixel that has no instance yet to the mean of those around it, until that stays.
+
+Points less than ``radius`` (L1) apart differ by less than that in any sum of their coordinates, whatever their signs.
+So points are ranked by the sum of all coordinates, and of those near the mean in that sum, only the ones that are near
+it in a second sum as well, of other signs, are looked at.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,8 @@ from numpy.typing import NDArray
 
 MAX_SHIFTS = 100
 """Shifts of one mean; with a flat kernel and L1 distance they need not settle."""
+_ROUNDING = 1e-9
+"""What rounding may change of a sum, and far more, as a share of the largest L1 norm."""
 
 
 def mean_shift(points: NDArray[np.float32], radius: float, *, seed: int = 0) -> NDArray[np.int64]:
@@ -20,57 +27,66 @@ def mean_shift(points: NDArray[np.float32], radius: float, *, seed: int = 0) -> 
         points: [P,C] float32.
         seed: of the order in which points are started from.
     """
-    order = np.random.default_rng(seed).permutation(len(points))
-    labels: NDArray[np.int64] = _cluster(np.ascontiguousarray(points, np.float32), radius, order)
+    points = np.ascontiguousarray(points, np.float32)
+    starts = np.random.default_rng(seed).permutation(len(points))
+    even, odd = (points[:, k::2].sum(axis=1, dtype=np.float64) for k in (0, 1))
+    reach = radius + _ROUNDING * np.abs(points).sum(axis=1, dtype=np.float64).max(initial=0)
+    ranks = np.argsort(even + odd)
+    ranked = (ranks, points[ranks], (even + odd)[ranks], (even - odd)[ranks])
+    labels: NDArray[np.int64] = _cluster(points, radius, starts, ranked, reach)
     return labels
 
 
 @njit(cache=True)
-def _cluster(points, radius, order):  # type: ignore[no-untyped-def]
+def _cluster(points, radius, starts, ranked, reach):  # type: ignore[no-untyped-def]
+    """``ranked``: numbers [P] of the points by their first sum, and in that order points [P,C] and both sums [P]."""
+    numbers, _, _, second = ranked
+    place = np.empty(len(points), np.int64)
+    place[numbers] = np.arange(len(points))
     labels = np.full(len(points), -1)
-    left = np.arange(len(points))  # without a cluster are left[:size]
-    size = len(points)
+    near = np.empty(len(points) + 1, np.int64)
     count = 0
-    for start in order:
+    for start in starts:
         if labels[start] >= 0:
             continue
         mean = points[start].astype(np.float64)
-        alone = False
-        for shift in range(MAX_SHIFTS):
-            moved, number = _mean_around(points, left[:size], mean, radius)
-            alone = shift == 0 and number == 1
-            if number == 0 or np.all(moved == mean):
+        size = _find_near(ranked, mean, radius, reach, near)
+        for _ in range(MAX_SHIFTS):
+            moved = _mean_of(points, near[:size])
+            if size == 0 or np.all(moved == mean):
                 break
             mean = moved
-        size = _take(points, left, size, start, mean, 0.0 if alone else radius, labels, count)
+            size = _find_near(ranked, mean, radius, reach, near)
+        near[size] = start  # a mean may have left it
+        for i in near[: size + 1]:
+            labels[i] = count
+            second[place[i]] = np.inf  # near nothing from now on
         count += 1
     return labels
 
 
 @njit(cache=True)
-def _mean_around(points, left, centre, radius):  # type: ignore[no-untyped-def]
-    """The mean of the points ``left`` near ``centre``, and their number."""
-    total = np.zeros_like(centre)
-    number = 0
-    for i in left:
-        if _near(points[i], centre, radius):
-            number += 1
-            for k in range(len(centre)):
-                total[k] += points[i, k]
-    return total / max(number, 1), number
+def _find_near(ranked, centre, radius, reach, near):  # type: ignore[no-untyped-def]
+    """Put the numbers of the points near ``centre`` that have no label into ``near``, rising; returns how many."""
+    numbers, points, first, second = ranked
+    even, odd = centre[::2].sum(), centre[1::2].sum()
+    size = 0
+    for k in range(np.searchsorted(first, even + odd - reach), np.searchsorted(first, even + odd + reach)):
+        if abs(second[k] - (even - odd)) < reach and _near(points[k], centre, radius):
+            near[size] = numbers[k]
+            size += 1
+    near[:size].sort()  # means hang, in their last digit, on the order of what is added
+    return size
 
 
 @njit(cache=True)
-def _take(points, left, size, start, mean, radius, labels, count):  # type: ignore[no-untyped-def]
-    """Label ``start`` and the points near ``mean``, and take them out of ``left[:size]``; returns its new size."""
-    kept = 0
-    for i in left[:size]:
-        if i == start or (radius > 0 and _near(points[i], mean, radius)):
-            labels[i] = count
-        else:
-            left[kept] = i
-            kept += 1
-    return kept
+def _mean_of(points, chosen):  # type: ignore[no-untyped-def]
+    """The mean of the points ``chosen``, zeros of none."""
+    total = np.zeros(points.shape[1])
+    for i in chosen:
+        for k in range(len(total)):
+            total[k] += points[i, k]
+    return total / max(len(chosen), 1)
 
 
 @njit(cache=True)

@@ -16,6 +16,7 @@ from torchvision.models import resnet
 from torchvision.models._utils import IntermediateLayerGetter
 
 from shape3d_amodal.config import Count, configuration
+from shape3d_amodal.errors import UsageError
 
 STRIDE = 4
 """Pixels of the image, across, to one of the output."""
@@ -46,6 +47,10 @@ class LayeredConfig:
     """Channels of the hidden layers of each head."""
     coordinates: bool = False
     """Give each pixel its place in the image as two more channels, which the paper does not."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) < len(self.classes):
+            raise UsageError(f"classes: expected each name once, got {', '.join(self.classes)}; leave out the second")
 
 
 class LayeredOutput(NamedTuple):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from shape3d_amodal.baselines.pcnet_m.windows import Mask, look, object_window
 from shape3d_amodal.config import Count, Share, configuration
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.structures import TensorBatch
+
+Factor = Annotated[float, Field(gt=0)]
 
 
 @configuration
@@ -19,16 +24,22 @@ class ErasingConfig:
 
     front: Share = 0.8
     """Share of the examples whose eraser cuts the mask; in the others it lies behind, and nothing may grow."""
-    overlap: tuple[float, float] = (0.4, 1.0)
+    overlap: tuple[Share, Share] = (0.4, 1.0)
     """Range of the share of its crop that the eraser's crop covers."""
-    cut: tuple[float, float] = (0.001, 0.9)
+    cut: tuple[Share, Share] = (0.001, 0.9)
     """Range of the share of the mask that the eraser covers."""
     tries: Count = 100
     """Places that are tried; after so many the last one is taken."""
-    shift: float = 0.2
+    shift: Share = 0.2
     """Largest shift of the mask in its crop, as a share of the crop's side."""
-    scale: tuple[float, float] = (0.8, 1.2)
+    scale: tuple[Factor, Factor] = (0.8, 1.2)
     """Range of the factor by which crops are enlarged."""
+
+    def __post_init__(self) -> None:
+        for name in ("overlap", "cut", "scale"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise UsageError(f"{name}: expected the lower end before the upper one, got {low}, {high}; swap them")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.data.occlusion import is_in_front
 from shape3d_amodal.geometry.crops import paste
+from shape3d_amodal.pipeline import torch_device
 from shape3d_amodal.pretrained import load_network
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance
 
@@ -70,16 +71,22 @@ class PcnetM:
         """
         Raises:
             WeightsError: the weights are missing, damaged, or do not fit their own configuration.
+            UsageError: they are of something else, or there is no such device.
+            MissingBackendError: the device is not on this machine.
         """
         network, config = load_network(weights, PcnetMConfig, CompletionNetwork)
-        return cls(network.to(device), config, names, occluders=occluders, gap_px=gap_px)
+        return cls(network.to(torch_device(device)), config, names, occluders=occluders, gap_px=gap_px)
 
     def complete(self, _image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
-        """See ``interface.CompletionMethod``; the image is not looked at. Depth orders in ``record`` are believed."""
-        instances = record.instances
+        """See ``interface.CompletionMethod``; the image is not looked at. Depth orders in ``record`` are believed.
+
+        Instances of which nothing is visible have no result.
+        """
+        seen = [(instance, masks.decode(instance.visible)) for instance in record.instances]
+        instances = [instance for instance, mask in seen if mask.any()]
+        visible = [mask for _, mask in seen if mask.any()]
         if not instances:
             return []
-        visible = [masks.decode(instance.visible) for instance in instances]
         front = self.order(instances, visible)
         completed = zip(instances, self._complete(visible, front), ranks(front).tolist(), strict=True)
         return [replace(make_result(record, one, mask), depth_order=rank) for one, mask, rank in completed]
@@ -111,19 +118,24 @@ class PcnetM:
         return in_front(behind)
 
     def _complete(self, visible: Sequence[Mask], front: Relation) -> list[Mask]:
-        """Each instance's mask with what is completed of it inside of all that are in front of it."""
+        """Each instance's mask with what is completed of it inside of all that are in front of it (``_region``)."""
         completed = list(visible)
         hidden = np.flatnonzero(front.any(axis=1)).tolist()
         windows = [object_window(visible[i]) for i in hidden]
-        regions = [
-            self._grown(np.logical_or.reduce([visible[j] for j in np.flatnonzero(front[i]).tolist()])) for i in hidden
-        ]
+        regions = [self._region(i, visible, front) for i in hidden]
         seen = [look(visible[i], window, self._size) for i, window in zip(hidden, windows, strict=True)]
         erasers = [look(region, window, self._size) for region, window in zip(regions, windows, strict=True)]
         predicted = self._predict(seen, erasers)
         for i, probability, window, region in zip(hidden, predicted, windows, regions, strict=True):
             completed[i] = visible[i] | (_pasted(probability, window, region.shape) > AMODAL_THRESHOLD) & region
         return completed
+
+    def _region(self, i: int, visible: Sequence[Mask], front: Relation) -> Mask:
+        """Where instance ``i`` may be hidden: what is in front of it, grown, but not over others, which are seen."""
+        before = np.flatnonzero(front[i]).tolist()
+        others = [mask for j, mask in enumerate(visible) if j != i and not front[i, j]]
+        region = self._grown(np.logical_or.reduce([visible[j] for j in before]))
+        return region & ~np.logical_or.reduce([np.zeros_like(region), *others])
 
     def _grown(self, mask: Mask) -> Mask:
         if self._gap == 0:

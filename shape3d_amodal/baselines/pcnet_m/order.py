@@ -40,7 +40,7 @@ def in_front(behind: NDArray[np.float64]) -> Relation:
 
     The pairs are entered from the one with the largest difference on; one that would close a cycle is left out.
     """
-    surplus = behind - behind.T
+    surplus = np.subtract(behind, behind.T, out=np.zeros_like(behind), where=behind > behind.T)  # not inf - inf
     rows, columns = np.nonzero(surplus > 0)
     reached = np.eye(len(behind), dtype=bool)
     for place in np.argsort(-surplus[rows, columns], kind="stable").tolist():

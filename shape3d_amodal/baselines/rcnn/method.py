@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from shape3d_amodal.baselines.rcnn.detecting import FoundObject, ObjectFinder
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.crops import occluders
 from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal.data.shapes2d_sets import on_grid
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
 
@@ -24,24 +26,31 @@ class RcnnMethod:
         names: category names by id.
         background: leave out known background where visible masks are given, as the other methods may.
         samples: give all plausible masks of a system that has several, in place of its first answer.
+        stride: found masks hold every stride-th pixel and are enlarged again, as the truth of a set of shapes may.
 
     Raises:
         UsageError: the weights know none of the names.
     """
 
     def __init__(
-        self, finder: ObjectFinder, names: Mapping[int, str], *, background: bool = True, samples: bool = False
+        self,
+        finder: ObjectFinder,
+        names: Mapping[int, str],
+        *,
+        background: bool = True,
+        samples: bool = False,
+        stride: int = 1,
     ) -> None:
         check_shared(finder.categories, names.values())
         self.name = finder.model.config.system
         self.parameters = finder.parameters
-        self._finder, self._background, self._samples = finder, background, samples
+        self._finder, self._background, self._samples, self._stride = finder, background, samples, stride
         self._names = dict(names)
         self._ids = {name: key for key, name in names.items()}
 
     def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         found = [one for one in self._finder.find(image) if one.category in self._ids]
-        return [to_result(record.id, self._ids[one.category], one) for one in found]
+        return [to_result(record.id, self._ids[one.category], _sampled(one, self._stride)) for one in found]
 
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """Instances of category ``occluder``, and those of which nothing is visible, have no result.
@@ -71,6 +80,11 @@ def check_shared(known: Iterable[str], names: Iterable[str]) -> None:
     if not set(known) & set(names):
         problem = f"the detector knows {', '.join(known)}; the data have {', '.join(names)}"
         raise UsageError(f"categories: expected names in common, got none: {problem}; rename those of the data")
+
+
+def _sampled(found: FoundObject, stride: int) -> FoundObject:
+    visible = None if found.visible is None else on_grid(found.visible, stride)
+    return replace(found, amodal=on_grid(found.amodal, stride), visible=visible)
 
 
 def to_result(image_id: int, category_id: int, found: FoundObject) -> AmodalResult:

@@ -13,6 +13,7 @@ from shape3d_amodal.baselines.rcnn.aisformer import (
     NAMES,
     AisformerConfig,
     AisformerHead,
+    DecoderLayer,
     EncoderLayer,
     masks_of,
 )
@@ -59,6 +60,48 @@ def test_the_encoder_compares_placed_tokens_but_carries_bare_ones_over() -> None
     fed = (normed @ first.weight.T + first.bias).relu() @ last.weight.T + last.bias
     expected = torch.nn.functional.layer_norm(normed + fed, (4,))
     assert torch.allclose(layer(tokens, places)[0], expected, atol=1e-5)
+
+
+def attended(asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layer: torch.nn.Module) -> torch.Tensor:
+    """What each of ``asked`` [Q,4] takes from ``values`` [P,4] by how alike it is to ``keys`` [P,4], with one head."""
+    (q, k, v), (a, b, c) = layer.in_proj_weight.split(4), layer.in_proj_bias.split(4)
+    scores = (asked @ q.T + a) @ (keys @ k.T + b).T / math.sqrt(4)
+    weights = scores.exp() / scores.exp().sum(dim=1, keepdim=True)
+    return (weights @ (values @ v.T + c)) @ layer.out_proj.weight.T + layer.out_proj.bias
+
+
+def normed(x: torch.Tensor) -> torch.Tensor:
+    centred = x - x.mean(dim=1, keepdim=True)
+    return centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+
+
+def test_the_decoder_asks_with_queries_and_compares_with_placed_tokens() -> None:
+    """Queries are added to what asks and to what own answers are compared with, places to the tokens' alone."""
+    torch.manual_seed(0)
+    layer = DecoderLayer(4, 1, 8, 0.0).eval()
+    found, queries, tokens, places = torch.randn(1, 3, 4), torch.randn(3, 4), torch.randn(1, 5, 4), torch.randn(5, 4)
+    first = normed(found[0] + attended(found[0] + queries, found[0] + queries, found[0], layer.attend_own))
+    second = normed(first + attended(first + queries, tokens[0] + places, tokens[0], layer.attend))
+    inner, outer = layer.feed.layers[0], layer.feed.layers[3]
+    fed = (second @ inner.weight.T + inner.bias).relu() @ outer.weight.T + outer.bias
+    assert torch.allclose(layer(found, queries, tokens, places)[0], normed(second + fed), atol=1e-5)
+
+
+def test_the_head_goes_from_tokens_to_masks_with_a_shortcut_around_the_encoder() -> None:
+    made, rois = head(layers=2).eval(), random_rois(2)
+    torch.nn.init.normal_(made.embed_pixels.weight)
+    local = made.up(made.convs(rois.features)).flatten(2).transpose(1, 2)
+    tokens = made.encoder[1](made.encoder[0](local, made.places()), made.places())
+    found = torch.zeros(2, 4, 8)
+    for layer in made.decoder:
+        found = layer(found, made.queries, tokens, made.places())
+    pixels = made.embed_pixels(normed((tokens + local).flatten(0, 1)).view_as(local))
+    embedded = made.embeddings(found)
+    for number, (name, logits) in enumerate(made(rois).items()):
+        assert name == NAMES[number]
+        for row, column in ((0, 0), (3, 5), (27, 13)):
+            expected = (embedded[:, number] * pixels[:, 28 * row + column]).sum(dim=1)
+            assert torch.allclose(logits[:, row, column], expected, atol=1e-4)
 
 
 def test_the_hidden_mask_comes_from_the_amodal_and_the_visible_one() -> None:
