@@ -10,13 +10,12 @@ Weights that have most tensors of others, as a head on a detector has, may leave
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shape3d_amodal.errors import WeightsError
 
@@ -29,9 +28,9 @@ TEMPORARY = ".partial-"
 
 CONFIG_FILE = "config.yaml"
 TENSOR_FILE = "model.safetensors"
-BASE_FILE = "base.json"
-"""Where there is one: which folder holds the tensors that are not here (``path`` from this folder, and the SHA-256 of
-its manifest), and their names."""
+BASE_FILE = "base"
+"""Where there is one, its first line says which folder holds the tensors that are not here: the SHA-256 of its manifest
+and its path from this folder, as in a manifest. Each further line is the name of such a tensor."""
 
 
 def save_weights(
@@ -43,8 +42,8 @@ def save_weights(
         folder: created with its parents.
         config_yaml: the YAML text that ``load_weights`` gives back unchanged.
         state: tensors of any shape, dtype and device.
-        base: folder of other weights: tensors that are the same there are left out, and ``base.json`` says where they
-            are. The two folders then have to stay where they are, seen from each other.
+        base: folder of other weights: tensors that are the same there are left out, and the file ``base`` says where
+            they are. The two folders then have to stay where they are, seen from each other.
 
     Raises:
         OSError: the disk is full or not writable; then no half-written folder stays.
@@ -57,10 +56,10 @@ def save_weights(
     _, theirs = load_weights(base)
     shared = [name for name, tensor in state.items() if name in theirs and _same(tensor, theirs[name])]
     path = os.path.relpath(Path(base).resolve(), folder.resolve())
-    note = {"path": path, "sha256": _manifest_hash(Path(base)), "tensors": shared}
+    note = "".join(f"{line}\n" for line in (f"{_manifest_hash(Path(base))}  {path}", *shared))
     own = {name: tensor for name, tensor in state.items() if name not in set(shared)}
     files = {CONFIG_FILE: config_yaml.encode(), TENSOR_FILE: pack_tensors(own)}
-    write_sealed(folder, {**files, BASE_FILE: (json.dumps(note, indent=1) + "\n").encode()})
+    write_sealed(folder, {**files, BASE_FILE: note.encode()})
 
 
 def load_weights(folder: str | Path) -> tuple[str, dict[str, Tensor]]:
@@ -74,18 +73,19 @@ def load_weights(folder: str | Path) -> tuple[str, dict[str, Tensor]]:
     files = read_sealed(folder, (CONFIG_FILE, TENSOR_FILE, *more))
     tensors = unpack_tensors(files[TENSOR_FILE], folder / TENSOR_FILE)
     if more:
-        tensors |= _from_base(folder, json.loads(files[BASE_FILE]))
+        tensors |= _from_base(folder, files[BASE_FILE].decode())
     return files[CONFIG_FILE].decode(), tensors
 
 
-def _from_base(folder: Path, note: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors that ``note``, the sealed content of ``base.json``, says are in another folder."""
-    base = folder / note["path"]
-    if _manifest_hash(base) != note["sha256"]:
-        problem = "these are not the weights that this folder was made on; get both again"
-        raise WeightsError(problem, file=base)
-    _, theirs = load_weights(base)
-    return {name: theirs[name] for name in note["tensors"]}
+def _from_base(folder: Path, note: str) -> dict[str, Tensor]:
+    """The tensors that ``note``, the sealed content of the file ``base``, says are in another folder."""
+    head, *names = note.splitlines()
+    digest, _, path = head.partition("  ")
+    if _manifest_hash(folder / path) != digest:
+        problem = "these are not the weights that those in {} were made on; get both again"
+        raise WeightsError(problem.format(folder), file=folder / path)
+    _, theirs = load_weights(folder / path)
+    return {name: theirs[name] for name in names}
 
 
 def _manifest_hash(folder: Path) -> str:
