@@ -28,7 +28,7 @@ def test_the_table_needs_what_is_shipped_and_nothing_else() -> None:
 
 def test_weights_that_stand_on_the_detector_are_small() -> None:
     sizes = {name: sum(file.stat().st_size for file in (CHECKPOINTS / name).iterdir()) / 2**20 for name in SHIPPED}
-    assert all(size < 8 for size in sizes.values()), sizes
+    assert all(size < 10 for size in sizes.values()), sizes
 
 
 @pytest.mark.parametrize("name", SHIPPED)

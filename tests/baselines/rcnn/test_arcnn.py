@@ -31,7 +31,7 @@ def _with_parts(head: ArcnnHead | ArcnnAddHead) -> ArcnnHead | ArcnnAddHead:
 
 def _of_category(category: int) -> Rois:
     rois = random_rois(1)
-    return Rois(rois.features, torch.tensor([category]), rois.boxes, rois.image)
+    return Rois(rois.features, torch.tensor([category]), rois.boxes)
 
 
 @pytest.mark.parametrize(("category", "amodal"), [(0, 1.5), (1, -2.0), (2, 4.0)])

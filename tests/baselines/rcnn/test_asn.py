@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 import torch
+from detectron2.structures import Boxes
 from rcnn_small import SHAPE, drawn_samples, random_rois, random_targets, small_rcnn
 from torch import Tensor, nn
 
@@ -177,7 +178,9 @@ def test_at_inference_the_box_head_looks_at_the_refined_boxes(base: str) -> None
         features = model.features(images)
         detections = model.detect(features, images.image_sizes)
         prediction = model.masks(features, detections)
-        cuts = model.box_pooler([features[name] for name in ("p2", "p3", "p4", "p5")], _boxes(seen[0]))
+        cuts = model.box_pooler(
+            [features[name] for name in ("p2", "p3", "p4", "p5")], [Boxes(one.boxes) for one in detections]
+        )
         again = model.box_head(cuts)
     assert len(seen) == 1
     torch.testing.assert_close(seen[0].boxes, torch.cat([one.boxes for one in detections]))
@@ -185,12 +188,6 @@ def test_at_inference_the_box_head_looks_at_the_refined_boxes(base: str) -> None
     torch.testing.assert_close(seen[0].box.maps, again.maps)
     assert prediction.visible is not None
     assert prediction.amodal.shape == prediction.visible.shape == (sum(map(len, detections)), 28, 28)
-
-
-def _boxes(rois: Rois) -> list[object]:
-    from detectron2.structures import Boxes
-
-    return [Boxes(rois.boxes[rois.image == i]) for i in range(2)]
 
 
 @pytest.mark.parametrize("options", [{"base": "panet"}, {"base": "panet", "extract": 2, "fuse": 3}, {"coding": "code"}])

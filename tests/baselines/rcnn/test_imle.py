@@ -133,7 +133,7 @@ def test_of_two_equally_likely_shapes_both_are_found() -> None:
         mask[8:20, 2:width] = 1
     category = torch.zeros(4, dtype=torch.int64)
     features = torch.nn.functional.avg_pool2d(torch.stack([visible, occluder]), 2).repeat(4, 1, 1, 1)
-    rois = Rois(features, category, torch.zeros(4, 4), category)
+    rois = Rois(features, category, torch.zeros(4, 4))
     seen, hiding = visible.expand(4, -1, -1), occluder.expand(4, -1, -1)
     targets = RoiTargets(torch.stack([short, long] * 2), seen, hiding, torch.zeros(4), category, torch.arange(4))
     optimizer = torch.optim.Adam(made.parameters(), 1e-2)
