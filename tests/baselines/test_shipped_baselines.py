@@ -22,8 +22,9 @@ SHIPPED = sorted(str(folder.relative_to(CHECKPOINTS)) for folder in (CHECKPOINTS
 def test_the_table_needs_what_is_shipped_and_nothing_else() -> None:
     methods = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["methods"].values()
     named = {one[key] for one in methods for key in ("weights", "detector") if key in one}
-    assert named == {"open13_detector", *SHIPPED}
-    assert all(weights_folder(name).is_relative_to(CHECKPOINTS) for name in named)
+    trained = {f"outputs/open13/{name}_small/weights" for name in ("panet", "asn_panet")}
+    assert named == {"open13_detector", *SHIPPED, *trained}
+    assert all(weights_folder(name).is_relative_to(CHECKPOINTS) for name in named - trained)
 
 
 def test_weights_that_stand_on_the_detector_are_small() -> None:

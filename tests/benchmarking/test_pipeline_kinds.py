@@ -30,7 +30,8 @@ def weights(box_folder: Path, tmp_path: Path) -> str:
 
 
 def test_predict_asks_the_priors_that_it_is_told(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ObjectFinder, "from_pretrained", lambda *_, **__: SimpleNamespace(parameters=0))
+    finder = SimpleNamespace(parameters=0, has_visible=True, categories=("chair",))
+    monkeypatch.setattr(ObjectFinder, "from_pretrained", lambda *_, **__: finder)
     asked: list[list[str]] = []
     made = ShapePriorPipeline.__init__
     monkeypatch.setattr(
