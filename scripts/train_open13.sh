@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train the weights that ship in assets/checkpoints, from nothing: two and a half hours on 2 CPU cores with AMX.
+# Train the weights that ship in assets/checkpoints, from nothing: three hours on 2 CPU cores with AMX.
 # Stopped half way, it goes on where it stood when it is called again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
