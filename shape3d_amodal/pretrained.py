@@ -54,11 +54,12 @@ def weights_folder(name_or_folder: str | Path) -> Path:
     Raises:
         WeightsError: there is none.
     """
-    folder, shipped = Path(name_or_folder), CHECKPOINTS / str(name_or_folder)
-    if not (folder / MANIFEST).is_file() and shipped.is_dir():
-        return shipped  # a folder of scenes that bears the name of weights does not hide them
+    folder, own = Path(name_or_folder), CHECKPOINTS / str(name_or_folder)
+    if not (folder / MANIFEST).is_file() and own.is_dir():
+        return own  # a folder of scenes that bears the name of weights does not hide them
     if not folder.is_dir():
-        known = ", ".join(sorted(path.name for path in CHECKPOINTS.glob("*") if path.is_dir())) or "none"
+        shipped = sorted(str(file.parent.relative_to(CHECKPOINTS)) for file in CHECKPOINTS.rglob(MANIFEST))
+        known = ", ".join(shipped) or "none"
         problem = f"no such folder of weights, and no shipped weights of that name (shipped: {known})"
         raise WeightsError(problem, file=name_or_folder)
     return folder
