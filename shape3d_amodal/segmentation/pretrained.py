@@ -62,19 +62,8 @@ def load_detector(model: nn.Module, file: Path, *, bgr: bool = False) -> None:
         part.load_state_dict({key: one for key, one in found.items() if one.shape == own[key].shape}, strict=False)
 
 
-def load_backbone(backbone: nn.Module, file: Path, *, bgr: bool = False) -> None:
-    """Start the ResNet of ``backbone`` (``detector.build_backbone``) from ``file``; the pyramid, too, if it is there.
-
-    Args:
-        bgr: the weights were trained on images whose channels are blue, green and red.
-
-    Raises:
-        WeightsError: the file cannot be read, or lacks a tensor of the ResNet.
-    """
-    _start_backbone(backbone, _read(file), file, bgr=bgr)
-
-
 def _start_backbone(backbone: nn.Module, content: dict[str, Tensor], file: Path, *, bgr: bool) -> None:
+    """The ResNet, of which no tensor may be missing, and the pyramid, if it is there."""
     tensors = {resnet_name(name): tensor for name, tensor in content.items()}
     own = backbone.state_dict()
     wanted = {name: name.removeprefix("bottom_up.") for name in own}

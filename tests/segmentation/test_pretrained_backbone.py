@@ -15,8 +15,7 @@ from shape3d_amodal.baselines.rcnn.model import Rcnn
 from shape3d_amodal.baselines.rcnn.systems import RcnnConfig
 from shape3d_amodal.errors import WeightsError
 from shape3d_amodal.segmentation.config import BackboneConfig, DetectorConfig, RegionConfig
-from shape3d_amodal.segmentation.detector import build_backbone
-from shape3d_amodal.segmentation.pretrained import load_backbone, load_detector
+from shape3d_amodal.segmentation.pretrained import load_detector
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +35,23 @@ def file(theirs: torch.nn.Module, tmp_path: Path) -> Path:
     return tmp_path / "resnet18.safetensors"
 
 
+def with_backbone(depth: int) -> Rcnn:
+    backbone = BackboneConfig(depth=depth, channels=8)
+    return Rcnn(RcnnConfig(detector=DetectorConfig(categories=("a",), backbone=backbone)))
+
+
 @torch.no_grad()
 def test_features_are_those_of_torchvision(theirs: torch.nn.Module, file: Path) -> None:
-    ours = build_backbone(BackboneConfig(depth=18, channels=8)).eval()
+    detector = with_backbone(18).eval()
+    ours = detector.backbone
     image = torch.randn(1, 3, 64, 64)
-    load_backbone(ours, file)
+    load_detector(detector, file)
     x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(image))))
     found = ours.bottom_up(image)
     for name, stage in zip(("res2", "res3", "res4", "res5"), ("layer1", "layer2", "layer3", "layer4"), strict=True):
         x = getattr(theirs, stage)(x)
         torch.testing.assert_close(found[name], x, rtol=1e-4, atol=1e-4)
-    load_backbone(ours, file, bgr=True)
+    load_detector(detector, file, bgr=True)
     torch.testing.assert_close(ours.bottom_up(image.flip(1))["res5"], x, rtol=1e-4, atol=1e-4)
 
 
@@ -84,7 +89,7 @@ def test_a_whole_detector_of_detectron2_is_found_again(tmp_path: Path) -> None:
 
 def test_weights_of_another_depth_are_refused(file: Path) -> None:
     with pytest.raises(WeightsError, match=r"resnet18.safetensors: expected the weights of a ResNet.*backbone.depth"):
-        load_backbone(build_backbone(BackboneConfig(depth=50, channels=8)), file)
+        load_detector(with_backbone(50), file)
     (file.parent / "broken.safetensors").write_bytes(b"no tensors")
     with pytest.raises(WeightsError, match="expected a safetensors file"):
-        load_backbone(build_backbone(BackboneConfig(depth=18, channels=8)), file.parent / "broken.safetensors")
+        load_detector(with_backbone(18), file.parent / "broken.safetensors")
