@@ -28,6 +28,7 @@ def predict(
     refine: Literal["full", "2d", "visible-union", "none"] | None = None,
     gap_px: int = 1,
     min_score: float = 0.5,
+    alternatives: bool = False,
     drawings: bool = True,
     device: str = "cpu",
 ) -> None:
@@ -50,6 +51,7 @@ def predict(
             none (bare silhouette).
         gap_px: close gaps of up to this many pixels between the predicted visible masks.
         min_score: least score of an object, from 0 to 1; for evaluate 0.05, since it weighs the less sure ones, too.
+        alternatives: also give less sure readings of pixels that surer objects have taken; for evaluate, too.
         drawings: write overlays, meshes and the report; --no-drawings writes the results alone.
         device: cpu or cuda.
     """
@@ -74,7 +76,7 @@ def predict(
     for record, root in track(list(zip(dataset.images, roots, strict=True)), description="predict", transient=True):
         picture = load_image(root, record, file=annotations or root / record.file_name)
         begin = time.perf_counter()
-        objects = predictor.predict(picture, fit_steps=fit_steps)
+        objects = predictor.predict(picture, fit_steps=fit_steps, alternatives=alternatives)
         seconds += time.perf_counter() - begin
         folder.add(record, picture, objects)
     folder.finish(detector=detector, prior=meshes or weights or "open13")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,6 @@ CATEGORIES = ("car", "chair", "stool")
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of both kinds, and two pictures."""
-    from dataclasses import replace
-
     root = tmp_path_factory.mktemp("predict")
     ShapePriorPipeline(tiny_model()).save_pretrained(root / "weights")
     for masks_of in ("both", "amodal"):
@@ -161,6 +160,46 @@ def test_visible_masks_share_no_pixel_and_what_was_found_twice_is_dropped() -> N
     assert not (kept[0][1] & kept[1][1]).any()
     with pytest.raises(UsageError, match="no visible masks"):
         apart([FoundObject("car", 0.5, np.zeros(4, np.float32), first.amodal, None)])
+
+
+class GivenObjects:
+    """Stage 1 that finds what it is told to."""
+
+    has_visible = True
+
+    def __init__(self, *found: FoundObject) -> None:
+        self.found = found
+
+    def find(self, image: np.ndarray, *, min_score: float) -> list[FoundObject]:  # noqa: ARG002
+        return [one for one in self.found if one.score >= min_score]
+
+
+def test_alternatives_are_completed_beside_what_they_leave_of_surer_objects() -> None:
+    first, second, twice = found(0.9, 0, 20), found(0.7, 12, 40), replace(found(0.8, 1, 18), category="chair")
+    pipeline = ShapePriorPipeline(tiny_model())
+    predictor = ImagePredictor(GivenObjects(first, twice, second), pipeline, min_score=0.1)
+    image = np.random.default_rng(0).integers(0, 256, (8, 40, 3), dtype=np.uint8)
+    assert [one.score for one in predictor.predict(image)] == [0.9, 0.7]
+    objects = predictor.predict(image, alternatives=True)
+    assert [(one.category, one.score) for one in objects] == [("car", 0.9), ("chair", 0.8), ("car", 0.7)]
+    alone = pipeline.complete(image, [twice.visible, second.visible & ~first.visible], ["chair", "car"])[0]
+    np.testing.assert_array_equal(objects[1].visible, twice.visible)
+    np.testing.assert_array_equal(objects[1].amodal, alone.amodal)
+
+
+def test_what_stage_1_sees_of_the_whole_object_stands() -> None:
+    """In what it takes for background, too: the completion never enters it."""
+    one, other = found(0.9, 4, 20), found(0.8, 20, 30)
+    whole = np.zeros((8, 40), bool)
+    whole[2:, 2:24] = True
+    predictor = ImagePredictor(
+        GivenObjects(replace(one, amodal=whole), other), ShapePriorPipeline(tiny_model()), min_score=0.1
+    )
+    image = np.random.default_rng(0).integers(0, 256, (8, 40, 3), dtype=np.uint8)
+    first, second = predictor.predict(image)
+    np.testing.assert_array_equal(first.amodal, one.visible | whole | first.completed.amodal)
+    assert not first.completed.amodal[:, :4].any() and first.amodal[2:, 2:4].all()
+    np.testing.assert_array_equal(second.visible, other.visible)
 
 
 def test_a_picture_without_objects(root: Path) -> None:
