@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/shapes2d/figure3"))
     parser.add_argument("--dimensions", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6])
     parser.add_argument("--instances", type=int, nargs="+", default=[6, 12, 18, 24, 30])
-    parser.add_argument("--set", nargs="*", default=[], help="options of the training to change")
+    parser.add_argument("--set", nargs="*", action="extend", default=[], help="options of the training to change")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     scores: Scores = {}

@@ -1,8 +1,7 @@
 """Pictures without any annotation: stage 1 finds the objects, stages 2 to 5 complete them.
 
 What stage 1 sees of an object is not exact, so its background is not, either: its own whole mask stands, and stages 2
-to 5 add what other objects hide. On 100 validation scenes (1,340 objects of any score) this took the amodal AP from
-20.3, of the completion alone, to 22.7, where stage 1 by itself has 22.4.
+to 5 add what other objects hide. docs/systems.md has stage 1 by itself beside all of them.
 
 predictor = ImagePredictor(ObjectFinder.from_pretrained(folder), ShapePriorPipeline.from_pretrained("open13", gap_px=1))
 for one in predictor.predict(image):
@@ -12,7 +11,7 @@ for one in predictor.predict(image):
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +40,7 @@ class PredictedObject:
         visible: [H,W] bool; those of an image share no pixel, but for alternatives.
         amodal: [H,W] bool, contains ``visible`` and the whole mask of stage 1.
         completed: what stages 2 to 5 made of it; None where they do not know the category, and ``amodal`` is stage 1's.
+        alternative: another reading of pixels that surer objects have.
     """
 
     category: str
@@ -49,6 +49,7 @@ class PredictedObject:
     visible: Mask
     amodal: Mask
     completed: CompletedObject | None
+    alternative: bool = False
 
 
 class ImagePredictor:
@@ -87,7 +88,8 @@ class ImagePredictor:
             chosen = {id(one) for one, _ in kept}
             for one in found:
                 if id(one) not in chosen and one.visible is not None and one.visible.any():
-                    objects += self._completed(image, [(one, one.visible), *_beside(kept, one.visible)], 1, fit_steps)
+                    seen = [(one, one.visible), *_beside(kept, one.visible)]
+                    objects += [replace(self._completed(image, seen, 1, fit_steps)[0], alternative=True)]
         return sorted(objects, key=lambda one: -one.score)
 
     def _completed(
@@ -121,8 +123,8 @@ def apart(found: list[FoundObject]) -> list[tuple[FoundObject, Mask]]:
         if one.visible is None:
             raise UsageError("expected objects with visible masks, got no visible masks; take another detector")
         taken = np.zeros_like(one.visible) if taken is None else taken
-        own = _remaining(one.visible, taken)
-        if own is not None:
+        own = one.visible & ~taken
+        if own.any() and own.sum() >= _OWN_SHARE * one.visible.sum():
             kept.append((one, own))
             taken = taken | own
     return kept
@@ -130,14 +132,8 @@ def apart(found: list[FoundObject]) -> list[tuple[FoundObject, Mask]]:
 
 def _beside(kept: list[tuple[FoundObject, Mask]], mask: Mask) -> list[tuple[FoundObject, Mask]]:
     """What is left of objects beside another one with a visible mask [H,W] bool."""
-    remaining = ((one, _remaining(visible, mask)) for one, visible in kept)
-    return [(one, visible) for one, visible in remaining if visible is not None]
-
-
-def _remaining(visible: Mask, taken: Mask) -> Mask | None:
-    """A visible mask without the pixels that are taken; None if too little is left of it."""
-    own: Mask = visible & ~taken
-    return own if own.any() and own.sum() >= _OWN_SHARE * visible.sum() else None
+    remaining = ((one, visible & ~mask) for one, visible in kept)
+    return [(one, visible) for one, visible in remaining if visible.any()]
 
 
 def predicted_result(image_id: int, category_id: int, one: PredictedObject, mesh: str | None = None) -> AmodalResult:

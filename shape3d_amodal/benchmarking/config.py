@@ -78,6 +78,8 @@ class RunConfig:
     no pictures."""
     align: str = ""
     """shape: name of the data on which each category's turn is found, beside the turn found on the scored data."""
+    class_agnostic: bool = False
+    """instance: score as if all objects were of one category."""
 
 
 @configuration
@@ -124,6 +126,7 @@ class Run:
     margins: tuple[MarginConfig, ...] = ()
     pictured: tuple[str, ...] = ()
     align: str = ""
+    class_agnostic: bool = False
 
 
 def load_benchmark(path: Path, *, overrides: Sequence[str] = ()) -> Benchmark:
@@ -197,9 +200,22 @@ def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptio
         _known(run.align, config.data, f"{place}.align")
         if run.track != "shape":
             raise UsageError(f"{place}.align: is of the track shape, got {run.track}; leave it out")
+    if run.class_agnostic and run.track != "instance":
+        raise UsageError(f"{place}.class_agnostic: is of the track instance, got {run.track}; leave it out")
     title = run.title or (run.data if run.track == "completion" else f"{run.data}, {run.track}")
     own = {name: methods[name] for name in chosen}
-    return Run(run.data, run.track, title, focus, run.without, own, run.margins, run.pictured, run.align)
+    return Run(
+        run.data,
+        run.track,
+        title,
+        focus,
+        run.without,
+        own,
+        run.margins,
+        run.pictured,
+        run.align,
+        run.class_agnostic,
+    )
 
 
 def _known(name: str, names: Sequence[str] | Mapping[str, object], place: str) -> None:

@@ -264,7 +264,8 @@ def _score(
     run: Run, data: BenchmarkData, results: list[AmodalResult], file: Path, turns: Mapping[str, float] | None
 ) -> ScoreTable:
     meshes = None if data.meshes is None else mesh_source(data.meshes)
-    evaluator = TRACKS[run.track].make(data.dataset, TrackOptions(meshes=meshes, folder=file.parent, turns=turns))
+    options = TrackOptions(meshes=meshes, folder=file.parent, turns=turns, class_agnostic=run.class_agnostic)
+    evaluator = TRACKS[run.track].make(data.dataset, options)
     evaluator.process(results, file=file)
     try:
         return evaluator.evaluate()

@@ -24,6 +24,7 @@ def evaluate(
     track: Literal["completion", "instance", "multimodal", "order", "shape"] = "completion",
     out: Path | None = None,
     boundary: bool = False,
+    class_agnostic: bool = False,
     without: tuple[str, ...] = (),
     by_level: bool = False,
     allow_missing: bool = False,
@@ -40,6 +41,7 @@ def evaluate(
             masks), multimodal (several masks an annotation id), order (who hides whom), shape (viewpoint and mesh).
         out: folder to write <track>.md and <track>.json to; without it, the tables are only printed.
         boundary: completion: also boundary IoU.
+        class_agnostic: instance: score as if all objects were of one category.
         without: categories to leave out of a second mean.
         by_level: completion, instance: also by occlusion level.
         allow_missing: annotated instances without a result count 0 instead of being an error; objects of which nothing
@@ -59,13 +61,16 @@ def evaluate(
     from shape3d_amodal.evaluation.workers import score
 
     given = {"boundary": boundary, "meshes": meshes, "mesh-folder": mesh_folder, "by-level": by_level}
+    given["class-agnostic"] = class_agnostic
     _check_options(results, track, workers, out, [name for name, value in given.items() if value])
     chosen, dataset = TRACKS[track], read_dataset(annotations)
     source = None if meshes is None else mesh_source(meshes)
     scores: dict[str, ScoreTable] = {}
     for path in results:
         found = read_results(path)
-        options = TrackOptions(boundary=boundary, meshes=source, folder=mesh_folder or path.parent)
+        options = TrackOptions(
+            boundary=boundary, class_agnostic=class_agnostic, meshes=source, folder=mesh_folder or path.parent
+        )
         try:
             scores[path.stem] = score(chosen.make(dataset, options), found, file=path, workers=workers)
         except DataError as error:  # what is wrong with the annotations is said without their file
@@ -95,7 +100,7 @@ def _check_options(results: Sequence[Path], track: str, workers: int, out: Path 
         raise UsageError(f"workers: expected 1 or more, got {workers}")
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"out: expected a folder, got the file {out}; name another")
-    homes = {"boundary": ["completion"], "meshes": ["shape"], "mesh-folder": ["shape"]}
+    homes = {"boundary": ["completion"], "class-agnostic": ["instance"], "meshes": ["shape"], "mesh-folder": ["shape"]}
     homes["by-level"] = [name for name, one in TRACKS.items() if one.by_level]
     for option in special:
         if track not in homes[option]:

@@ -48,10 +48,11 @@ def predict(
         fit_steps: gradient steps that fit shapes and viewpoints to each object; 30 is a good number, 0 is fastest; by
             default as many as the refinement has learned to use, 0 for a bank without it.
         refine: full, 2d (without the rendered silhouette), visible-union (silhouette joined with the visible mask) or
-            none (bare silhouette).
+            none (bare silhouette); the whole mask that the detector itself sees is joined with each.
         gap_px: close gaps of up to this many pixels between the predicted visible masks.
         min_score: least score of an object, from 0 to 1; for evaluate 0.05, since it weighs the less sure ones, too.
-        alternatives: also give less sure readings of pixels that surer objects have taken; for evaluate, too.
+        alternatives: also give less sure readings of pixels that surer objects have taken, in the results alone and not
+            in the drawings; for evaluate, too.
         drawings: write overlays, meshes and the report; --no-drawings writes the results alone.
         device: cpu or cuda.
     """

@@ -47,6 +47,7 @@ def bounds(
         overrides: options to change, such as count=1000 seed=0.
     """
     from dataclasses import replace
+    from math import isnan
 
     from shape3d_amodal.errors import UsageError
     from shape3d_amodal.evaluation.layer_bounds import layer_bounds
@@ -66,7 +67,8 @@ def bounds(
         for count, table in tables.items():
             values = [table.score[name] for name in ("amodal_ap", "amodal_ap50", "amodal_ap75", "amodal_ar100")]
             values += [level["amodal_ar100"] for level in table.by_level().values()]
-            print(f"{number:>3} {count:>3}" + "".join(f"{100 * value:>8.2f}" for value in values))
+            cells = ("-" if isnan(value) else f"{100 * value:.2f}" for value in values)  # of a level without a shape
+            print(f"{number:>3} {count:>3}" + "".join(f"{cell:>8}" for cell in cells))
 
 
 def show(

@@ -1,7 +1,7 @@
 """Triangles, rectangles and circles that hide each other, the set of Layered Embeddings (Liu et al., 2019).
 
 All shapes have a fixed size and the background's colour; places, angles and depth order are random, and outlines are
-all that is seen. Scene k depends on the configuration, the seed and k alone, and is drawn in a millisecond.
+all that is seen. Scene k depends on the configuration, the seed and k alone, and is drawn in a few milliseconds.
 
 The paper leaves sizes and places open. The defaults are those of the authors' code: a circle 0.25 of the image's side
 across, an equilateral triangle of 0.3, a rectangle of 0.1 x 0.8, each hung up at its corner (a circle at that of its

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.image_matching import match_image
 from shape3d_amodal.evaluation.instance_table import COLUMNS, InstanceTable
 from shape3d_amodal.evaluation.interface import Evaluator
-from shape3d_amodal.structures import AmodalDataset
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
+
+_ANY = Category(1, "object")
 
 
 class InstanceEvaluator(Evaluator):
@@ -28,9 +31,14 @@ class InstanceEvaluator(Evaluator):
 
     Args:
         dataset: the ground truth; scored are all its images, whether they have results or not.
+        class_agnostic: whatever their categories, all instances and results are taken for one category, ``object``.
     """
 
-    def __init__(self, dataset: AmodalDataset) -> None:
+    def __init__(self, dataset: AmodalDataset, *, class_agnostic: bool = False) -> None:
+        self._known = dataset.category_names
+        self._class_agnostic = class_agnostic
+        if class_agnostic:
+            dataset = AmodalDataset(images=tuple(map(_without_classes, dataset.images)), categories=(_ANY,))
         self._dataset = dataset
         self._images = {image.id: image for image in dataset.images}
         self.reset()
@@ -57,6 +65,7 @@ class InstanceEvaluator(Evaluator):
                 self._check(result)
             except DataError as error:
                 raise DataError(error.problem, file=file, field=f"[{number}].{error.field}") from None
+            result = replace(result, category_id=_ANY.id) if self._class_agnostic else result
             self._results.setdefault(result.image_id, []).append(result)
 
     def records(self) -> NDArray[np.int64]:
@@ -87,8 +96,8 @@ class InstanceEvaluator(Evaluator):
                 f"{result.image_id} is not in the annotations; give those that the results were made for",
                 field="image_id",
             )
-        if result.category_id not in self._dataset.category_names:
-            known = ", ".join(map(str, self._dataset.category_names))
+        if result.category_id not in self._known:
+            known = ", ".join(map(str, self._known))
             raise DataError(
                 f"expected a category of the annotations ({known}), got {result.category_id}", field="category_id"
             )
@@ -113,12 +122,20 @@ class InstanceEvaluator(Evaluator):
 
 
 def evaluate_instances(
-    dataset: AmodalDataset, results: Iterable[AmodalResult], *, file: str | Path | None = None
+    dataset: AmodalDataset,
+    results: Iterable[AmodalResult],
+    *,
+    file: str | Path | None = None,
+    class_agnostic: bool = False,
 ) -> InstanceTable:
-    """Score ``results`` against ``dataset`` in one go; errors are those of ``InstanceEvaluator``."""
-    evaluator = InstanceEvaluator(dataset)
+    """Score ``results`` against ``dataset`` in one go; arguments and errors are those of ``InstanceEvaluator``."""
+    evaluator = InstanceEvaluator(dataset, class_agnostic=class_agnostic)
     evaluator.process(results, file=file)
     return evaluator.evaluate()
+
+
+def _without_classes(image: AmodalImage) -> AmodalImage:
+    return replace(image, instances=tuple(replace(one, category_id=_ANY.id) for one in image.instances))
 
 
 def _stack(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

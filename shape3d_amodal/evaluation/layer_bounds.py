@@ -7,20 +7,17 @@ only if no false positive stands before a true one. Classes do not count, as in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.data.shapes2d import depth_layers
-from shape3d_amodal.data.shapes2d_sets import Shapes2dSetConfig, annotated_scenes, enlarge
+from shape3d_amodal.data.shapes2d_sets import CATEGORIES, Shapes2dSetConfig, annotated_scenes, enlarge
 from shape3d_amodal.evaluation.instance import evaluate_instances
 from shape3d_amodal.evaluation.instance_table import InstanceTable
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
-
-_ANY = Category(1, "shape")
+from shape3d_amodal.structures import AmodalDataset, AmodalImage
 
 
 def layer_bounds(config: Shapes2dSetConfig, layers: Sequence[int]) -> dict[int, InstanceTable]:
@@ -41,24 +38,10 @@ def layer_bounds(config: Shapes2dSetConfig, layers: Sequence[int]) -> dict[int, 
                 own.append(
                     AmodalResult(
                         image_id=image.id,
-                        category_id=_ANY.id,
+                        category_id=CATEGORIES[0].id,  # any, for classes do not count
                         score=float(kept.sum() / amodal.sum()),
                         segmentation=masks.encode(enlarge(kept, config.stride)),
                     )
                 )
-    return {count: score_without_classes(images, own) for count, own in results.items()}
-
-
-def score_without_classes(images: Sequence[AmodalImage], results: Iterable[AmodalResult]) -> InstanceTable:
-    """The scores of ``results`` where all instances are of one category.
-
-    Raises:
-        DataError: there is no instance.
-    """
-    merged = tuple(
-        replace(image, instances=tuple(replace(one, category_id=_ANY.id) for one in image.instances))
-        for image in images
-    )
-    return evaluate_instances(
-        AmodalDataset(images=merged, categories=(_ANY,)), (replace(one, category_id=_ANY.id) for one in results)
-    )
+    dataset = AmodalDataset(images=tuple(images), categories=CATEGORIES)
+    return {count: evaluate_instances(dataset, own, class_agnostic=True) for count, own in results.items()}

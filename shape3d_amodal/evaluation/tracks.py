@@ -19,12 +19,14 @@ class TrackOptions:
 
     Attributes:
         boundary: completion: also boundary IoU.
+        class_agnostic: instance: as if all objects were of one category.
         meshes: shape: where the meshes of the scenes are from; None scores viewpoints alone.
         folder: shape: what mesh names of results are relative to.
         turns: shape: degrees by which azimuths are turned, by category, found on other scenes.
     """
 
     boundary: bool = False
+    class_agnostic: bool = False
     meshes: MeshSource | None = None
     folder: Path | None = None
     turns: Mapping[str, float] | None = None
@@ -61,7 +63,7 @@ TRACKS = {
     "instance": Track(
         protocol=instance_metrics.INSTANCE,
         metrics=instance_metrics.METRICS,
-        make=lambda data, _: instance.InstanceEvaluator(data),
+        make=lambda data, options: instance.InstanceEvaluator(data, class_agnostic=options.class_agnostic),
         by_category=("amodal_ap", "amodal_ap_over15", "visible_ap", "occluded_ap"),
         by_level=("amodal_ap", "amodal_ar100"),
         matched=False,

@@ -21,10 +21,13 @@ from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.data.shapes2d import CLASSES, Shapes2dConfig, ShapeScene, depth_layers, make_shapes
 from shape3d_amodal.data.shapes2d_sets import CATEGORIES, Shapes2dSetConfig, annotated_scenes, rgb
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.evaluation.layer_bounds import score_without_classes
+from shape3d_amodal.evaluation.instance import evaluate_instances
+from shape3d_amodal.structures import AmodalDataset
 from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
 
 _PICTURES = 4
+_FIRST_SCENE = 2**40
+"""Trainings count their scenes from here on, sets count theirs from 0: none is in both, whatever their seeds."""
 Batch = dict[str, Tensor]
 
 
@@ -41,7 +44,7 @@ class LayeredTraining(TrainingConfig):
     loss: LayeredLossConfig = LayeredLossConfig()
     """Weights and margins."""
     validation_seed: Annotated[int, Field(ge=0)] = 1_000_000
-    """Seed of the validation's scenes, which must not be the loop's."""
+    """Seed of the validation's scenes."""
     validation_count: Count = 200
     """Number of the validation's scenes."""
     loop: LoopConfig = LoopConfig()
@@ -50,7 +53,7 @@ class LayeredTraining(TrainingConfig):
     def task(self, cache: Path, *, workers: int) -> LayeredTask:  # noqa: ARG002
         """
         Raises:
-            UsageError: classes, sizes or seeds that do not fit each other.
+            UsageError: classes or sizes that do not fit each other.
         """
         self._check()
         torch.manual_seed(self.loop.seed)
@@ -71,8 +74,6 @@ class LayeredTraining(TrainingConfig):
             raise UsageError(
                 f"model.image_size: expected shapes.size ({self.shapes.size}), got {self.model.image_size}"
             )
-        if self.validation_seed == self.loop.seed:
-            raise UsageError(f"validation_seed: expected another seed than loop.seed ({self.loop.seed}); change one")
 
     def validation(self) -> Shapes2dSetConfig:
         """The validation's scenes."""
@@ -92,9 +93,9 @@ class LayeredTask(Task):
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Batch, list[str]]:  # noqa: ARG002
         """The step's scenes, counted on from those of the steps before."""
-        numbers = range(step * size, (step + 1) * size)
+        numbers = range(_FIRST_SCENE + step * size, _FIRST_SCENE + (step + 1) * size)
         scenes = [make_shapes(self.config.shapes, self.config.loop.seed, number) for number in numbers]
-        return collate(scenes, self.config.model), [f"scene {number}" for number in numbers]
+        return collate(scenes, self.config.model), [f"scene {number - _FIRST_SCENE}" for number in numbers]
 
     def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         images = batch["images"][:, None].expand(-1, 3, -1, -1).float() / 255
@@ -108,7 +109,8 @@ class LayeredTask(Task):
         for scene, image in annotated_scenes(self.config.validation()):
             images.append(image)
             results += method.find(rgb(scene), image)
-        table = score_without_classes(images, results)
+        dataset = AmodalDataset(images=tuple(images), categories=CATEGORIES)
+        table = evaluate_instances(dataset, results, class_agnostic=True)
         wanted = ("amodal_ap", "amodal_ap50", "amodal_ar100", "occluded_ap")
         return {name: 100 * table.score[name] for name in wanted if not math.isnan(table.score[name])}
 

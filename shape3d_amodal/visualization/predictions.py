@@ -31,10 +31,13 @@ class PredictionFolder:
         folder: is made if it is missing.
         categories: those of the results; what is found of others is left out.
         drawings: write overlays, meshes and report, too.
+
+    Attributes:
+        count: objects so far; alternatives, which stand in the results alone, are none.
     """
 
     def __init__(self, folder: Path, categories: Sequence[Category], *, drawings: bool = True) -> None:
-        self.folder, self.drawings = folder, drawings
+        self.folder, self.drawings, self.count = folder, drawings, 0
         self._categories = tuple(categories)
         self._ids = {category.name: category.id for category in categories}
         self._images: list[AmodalImage] = []
@@ -43,16 +46,13 @@ class PredictionFolder:
         for name in ("overlays", "meshes") if drawings else (".",):
             make_folder(folder / name)
 
-    @property
-    def count(self) -> int:
-        """Objects so far."""
-        return len(self._results)
-
     def add(self, record: AmodalImage, image: Image, objects: Sequence[PredictedObject]) -> None:
         """One picture [H,W,3] uint8, and what is in it."""
         self._images.append(record)
         stem = f"{record.id}_{Path(record.file_name).stem}"
-        known = [one for one in objects if one.category in self._ids]
+        known = [one for one in objects if one.category in self._ids and not one.alternative]
+        others = [one for one in objects if one.category in self._ids and one.alternative]
+        self.count += len(known)
         names: list[str | None] = [None] * len(known)
         if self.drawings:
             names = [self._mesh(f"{stem}_{i}", one) for i, one in enumerate(known, start=1)]
@@ -61,7 +61,7 @@ class PredictionFolder:
             self._groups.append(picture_group(record.file_name, image, overlay, known))
         self._results += [
             predicted_result(record.id, self._ids[one.category], one, mesh)
-            for one, mesh in zip(known, names, strict=True)
+            for one, mesh in zip([*known, *others], [*names, *[None] * len(others)], strict=True)
         ]
 
     def finish(self, **facts: str) -> None:
@@ -84,7 +84,7 @@ class PredictionFolder:
 
     def _mesh(self, stem: str, one: PredictedObject) -> str | None:
         """Write the object's mesh; its name relative to the folder, or None where there is none."""
-        if one.completed is None:
+        if one.completed is None or not len(one.completed.faces):
             return None
         write_glb(self.folder / "meshes" / f"{stem}.glb", one.completed.verts, one.completed.faces, name=one.category)
         return f"meshes/{stem}.glb"

@@ -341,6 +341,43 @@ def test_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         assert float(losses[name]) == pytest.approx(-share * math.log(inside) - (1 - share) * math.log(1 - inside))
 
 
+def given_tokens(net: C2FSeg, batch: SupervisedCrops, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor]:
+    """Random tokens [N,16] of the visible and of the amodal masks, which the codebook then says are theirs."""
+    visible, amodal = torch.randint(16, (2, len(batch.amodal), 16), generator=torch.manual_seed(3))
+    monkeypatch.setattr(
+        net.codebook, "tokens", lambda mask: {id(batch.crops.visible): visible, id(batch.amodal): amodal}[id(mask)]
+    )
+    return visible, amodal
+
+
+def test_the_token_loss_asks_for_the_amodal_mask_given_the_visible_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, batch, asked = tiny(), crops(3), []
+    visible, amodal = given_tokens(net, batch, monkeypatch)
+    logits = torch.randn(3, 16, 16, generator=torch.manual_seed(1))
+    monkeypatch.setattr(net.transformer, "forward", lambda *given: asked.append(given) or logits)
+    loss = float(net.losses(batch)["tokens"])
+    rows = [(logits[i, j], int(amodal[i, j])) for i in range(3) for j in range(16)]
+    by_hand = [math.log(sum(math.exp(value) for value in row.tolist())) - float(row[right]) for row, right in rows]
+    assert loss == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
+    _, condition, partly = asked[0]
+    assert torch.equal(condition, visible)
+    unknown = partly == net.transformer.unknown
+    assert (unknown.float().mean(dim=1) >= 0.5).all(), "half of the tokens or more are asked for"
+    assert torch.equal(partly[~unknown], amodal[~unknown])
+
+
+def test_a_completion_is_the_amodal_branch_given_the_visible_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, batch, asked = tiny(), crops(2), []
+    visible, _ = given_tokens(net, batch, monkeypatch)
+    monkeypatch.setattr(net.transformer, "forward", lambda *given: asked.append(given) or torch.zeros(2, 16, 16))
+    sure = torch.full((2, 32, 32), 9.0)
+    monkeypatch.setattr(net.refinement, "forward", lambda *_: (-sure, sure))
+    generators = [seeded(0, row) for row in range(2)]
+    assert (net.complete(batch.crops.rgb, batch.crops.visible, generators)[1] > 0.9).all()
+    assert len(asked) == net.config.rounds and all(torch.equal(given[1], visible) for given in asked)
+    assert (asked[0][2] == net.transformer.unknown).all(), "nothing is known at first"
+
+
 def test_in_training_the_coarse_mask_is_drawn_among_the_five_likeliest(monkeypatch: pytest.MonkeyPatch) -> None:
     net, drawn = tiny(), []
     logits = torch.linspace(0, -1, 16)[torch.arange(16) * 5 % 16].expand(40, 16, 16)

@@ -282,6 +282,11 @@ def test_growth_is_counted_in_pixels_of_the_image() -> None:
     assert [result.depth_order for result in results] == [0, 1]
 
 
+def test_a_negative_gap_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"gap_px: expected a number of pixels, 0 or more, got -1"):
+        hull_method(gap_px=-1)
+
+
 def test_what_a_grown_eraser_covers_is_not_seen() -> None:
     method, network = hull_method(gap_px=3)
     method.complete(IMAGE, record(BITTEN, SQUARE))

@@ -51,6 +51,7 @@ def test_methods_may_be_chosen_and_options_overridden(tmp_path):
         ({"runs": [{"data": "squares", "focus": "x"}]}, r"runs\[0\].focus: expected one of visible, hull"),
         ({"runs": [{"data": "squares", "track": "instance"}]}, "'visible' takes no part in the instance track"),
         ({"runs": [{"data": "squares", "track": "x"}]}, r"runs\[0\].track: expected one of completion, .*, got 'x'"),
+        ({"runs": [{"data": "squares", "class_agnostic": True}]}, "class_agnostic: is of the track instance, got comp"),
         ({"runs": [{"data": "squares"}] * 2}, "same data and track"),
         (
             {"runs": [{"data": "squares", "title": "T"}, {"data": "squares", "track": "order", "title": "T"}]},

@@ -162,6 +162,7 @@ def test_viewpoints_without_azimuth_cannot_be_scored(tmp_path, capsys):
         (["--workers", "0"], 2, "workers: expected 1 or more"),
         (["--track", "shape", "--meshes", "nowhere"], 3, "nowhere"),
         (["--without", "chair", "sofa"], 2, "without: expected some of the categories, got all: chair, sofa"),
+        (["--class-agnostic"], 2, "--class-agnostic: is of the track instance, got completion; leave it out"),
         (["--track", "order", "--boundary"], 2, "--boundary: is of the track completion, got order; leave it out"),
         (["--meshes", "open13:test"], 2, "--meshes: is of the track shape, got completion; leave it out"),
         (["--mesh-folder", "."], 2, "--mesh-folder: is of the track shape"),

@@ -22,6 +22,8 @@ from shape3d_amodal.data.formats.results import read_results
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.prediction import ImagePredictor, apart
+from shape3d_amodal.structures import AmodalImage, Category
+from shape3d_amodal.visualization.predictions import PredictionFolder
 from shape3d_amodal.weights import save_weights
 
 CATEGORIES = ("car", "chair", "stool")
@@ -182,9 +184,27 @@ def test_alternatives_are_completed_beside_what_they_leave_of_surer_objects() ->
     assert [one.score for one in predictor.predict(image)] == [0.9, 0.7]
     objects = predictor.predict(image, alternatives=True)
     assert [(one.category, one.score) for one in objects] == [("car", 0.9), ("chair", 0.8), ("car", 0.7)]
-    alone = pipeline.complete(image, [twice.visible, second.visible & ~first.visible], ["chair", "car"])[0]
+    assert [one.alternative for one in objects] == [False, True, False]
+    beside = [first.visible & ~twice.visible, second.visible & ~first.visible]
+    alone = pipeline.complete(image, [twice.visible, *beside], ["chair", "occluder", "occluder"])[0]
     np.testing.assert_array_equal(objects[1].visible, twice.visible)
     np.testing.assert_array_equal(objects[1].amodal, alone.amodal)
+
+
+def test_alternatives_stand_in_the_results_alone(tmp_path: Path) -> None:
+    first, twice = found(0.9, 0, 20), replace(found(0.8, 1, 18), category="chair")
+    predictor = ImagePredictor(GivenObjects(first, twice), ShapePriorPipeline(tiny_model()), min_score=0.1)
+    image = np.random.default_rng(0).integers(0, 256, (8, 40, 3), dtype=np.uint8)
+    folder = PredictionFolder(tmp_path, [Category(i + 1, name) for i, name in enumerate(CATEGORIES)])
+    record = AmodalImage(id=1, file_name="a.png", width=40, height=8, instances=())
+    folder.add(record, image, predictor.predict(image, alternatives=True))
+    folder.finish()
+    assert folder.count == 1
+    assert [(one.score, one.mesh is not None) for one in read_results(tmp_path / "results.json")] == [
+        (0.9, True),
+        (0.8, False),
+    ]
+    assert (tmp_path / "report.html").read_text().count("<article") == 2
 
 
 def test_what_stage_1_sees_of_the_whole_object_stands() -> None:

@@ -37,6 +37,12 @@ def test_bounds_prints_a_row_a_number_of_layers(capsys: pytest.CaptureFixture[st
     assert lines[3].split()[2:6] == ["100.00"] * 4
 
 
+def test_levels_without_a_shape_have_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    one = ["shapes.size=64", "shapes.classes=[circle]", "shapes.per_class=1", "count=1"]
+    assert main(["shapes2d", "bounds", "--per-class", "1", "--layers", "2", "--set", *one]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["1", "2", *["100.00"] * 5, "-", "-"]
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

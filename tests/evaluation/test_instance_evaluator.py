@@ -69,6 +69,18 @@ def test_literals(truth, results, ap, ap50, ar1):
     assert score.counts["instances"] == len(truth)
 
 
+def test_without_classes_any_object_may_be_found_as_any_other():
+    """Of two objects the second is found by the third find: precision 1 up to a recall of one half, then 2 / 3."""
+    truth = dataset(instance(1, CHAIR, LEFT, LEFT), instance(2, RIFLE, RIGHT, RIGHT))
+    results = [found(LEFT, 0.9, LAMP), found(LEFT, 0.8, CHAIR), found(RIGHT, 0.7, CHAIR)]
+    table = evaluate_instances(truth, results, class_agnostic=True)
+    assert table.score["amodal_ap"] == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert list(table.by_category()) == ["object"] and table.score.counts["instances"] == 2
+    assert evaluate_instances(truth, results).score["amodal_ap"] == pytest.approx(0.5)  # the chair is found, no rifle
+    with pytest.raises(DataError, match=r"expected a category of the annotations"):
+        evaluate_instances(truth, [found(LEFT, 0.9, 77)], class_agnostic=True)
+
+
 def test_visible_and_occluded_masks():
     truth = dataset(instance(1, CHAIR, LEFT, FULL), instance(2, RIFLE, RIGHT, RIGHT))
     right = [found(FULL, 0.9, visible=LEFT), found(RIGHT, 0.9, RIFLE, visible=RIGHT)]

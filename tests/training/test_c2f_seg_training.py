@@ -150,6 +150,7 @@ def test_full_configurations_are_the_published_ones() -> None:
     assert (seg.transformer.width, seg.transformer.layers, seg.transformer.heads, seg.rounds) == (768, 12, 12, 3)
     assert (seg.features.blocks, seg.features.bottleneck, seg.loop.learning_rate) == ((3, 4, 6, 3), True, 3e-4)
     assert seg.weights == "data/weights/resnet50.safetensors"
+    assert all((one.loop.clip_norm, one.loop.ema_decay) == (0, 0) for one in (book, seg))
 
 
 @pytest.mark.slow
@@ -161,5 +162,6 @@ def test_four_images_are_learned_by_heart(source: CropsConfig, tmp_path: Path) -
     loop = replace(loop, steps=250, learning_rate=1e-3)
     config = training(source, tmp_path / "book" / "weights", loop=loop)
     second = run_training(config, tmp_path / "seg", cache=tmp_path)
+    assert second.metrics["coarse_iou"] > 85
     assert second.metrics["final_iou"] > 90
     assert second.metrics["final_occluded_iou"] > 70

@@ -17,6 +17,9 @@ ResNet-50 with ImageNet weights        the same, from a file (``weights``); else
 one mask rate a batch                  one a row                                   losses are means over rows
 refinement sees the coarse mask at     at each resolution                          8 x 8 pixels of a 64 px crop hold
 the tokens' resolution                                                             too little of it
+its attention is over the 2,048        over 256, to which they are brought first   one module for all encoders
+channels of the encoder
+rate falls linearly; Adam beta 0.95    cosine; 0.999                               one loop for all trainings
 crop of twice the visible box          ``geometry.crops.instance_window``          the same for all methods
 Gumbel noise from one generator        from (seed, image, annotation)              results depend on nothing else
 =====================================  ==========================================  =====================================

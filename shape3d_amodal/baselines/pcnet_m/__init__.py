@@ -8,7 +8,8 @@ an object is completed where those before it, directly or not, may hide it (``me
 the paper and its code say    here                                        why
 ===========================  ==========================================  ==============================================
 SGD 1e-3, momentum 0.9        SGD for KINS and COCOA; AdamW on open13     a schedule of 2,000 steps
-nearest resampling            the mean over crop pixels, at least half    images larger than the crops keep thin parts
+nearest resampling            the mean over crop pixels, at least half    edges lie where they are; what is thinner than
+                                                                          half a crop pixel is lost
 pairwise order may be cyclic  the surest pairs first, none that closes    ranks for the order track; an object is never
                               a cycle (``order.in_front``)                its own ancestor
 the completed mask as it is   visible mask, and the completion inside     outside of both the object would be seen

@@ -18,6 +18,7 @@ from shape3d_amodal.baselines.pcnet_m.windows import Mask, Window, look, object_
 from shape3d_amodal.data import masks
 from shape3d_amodal.data.formats.results import AmodalResult
 from shape3d_amodal.data.occlusion import is_in_front
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.geometry.crops import paste
 from shape3d_amodal.pipeline import torch_device
 from shape3d_amodal.pretrained import load_network
@@ -37,6 +38,9 @@ class PcnetM:
         names: category names by id; instances of category ``occluder`` are not completed.
         occluders: whether those are in front of all others, as erasers; otherwise nothing is made of them.
         gap_px: pixels by which erasers are grown, for predicted masks, which leave gaps between each other.
+
+    Raises:
+        UsageError: a negative gap.
     """
 
     name = "PCNet-M"
@@ -50,6 +54,8 @@ class PcnetM:
         occluders: bool = True,
         gap_px: int = 0,
     ) -> None:
+        if gap_px < 0:
+            raise UsageError(f"gap_px: expected a number of pixels, 0 or more, got {gap_px}")
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
         self._network = network
         self._device = next(network.parameters()).device

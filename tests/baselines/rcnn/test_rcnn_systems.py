@@ -1,11 +1,12 @@
-"""What every system has to stand: pictures without an object, with 40, and with one that is fully hidden."""
+"""What every system has to stand: pictures without an object, with one, with 40, and with one that is fully hidden."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from rcnn_small import drawn_sample, drawn_samples, small_rcnn
+from rcnn_small import CATEGORIES, drawn_sample, drawn_samples, small_rcnn
 
+from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
 from shape3d_amodal.baselines.rcnn.systems import SYSTEMS, system_config
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.samples import Samples
@@ -15,7 +16,9 @@ HIDDEN = Samples((drawn_sample(2, 5, fully_hidden=True),))
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize(
-    "samples", [drawn_samples(0), drawn_samples(3, 0), drawn_samples(40), HIDDEN], ids=["none", "some", "40", "hidden"]
+    "samples",
+    [drawn_samples(0), drawn_samples(1), drawn_samples(3, 0), drawn_samples(40), HIDDEN],
+    ids=["none", "one", "some", "40", "hidden"],
 )
 def test_losses_are_finite_and_reach_every_parameter_that_can_learn(system: str, samples: Samples) -> None:
     model = small_rcnn(system).train()
@@ -52,6 +55,19 @@ def test_one_mask_a_detection(system: str) -> None:
     assert prediction.factor is None or prediction.factor.shape == (count,)
     assert prediction.samples is None or prediction.samples.shape[::2] == (count, 28)
     assert nothing.amodal.shape == (0, 28, 28)
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_any_number_of_given_masks_is_completed(system: str, count: int) -> None:
+    sample = drawn_sample(count, 7)
+    image = sample.image.permute(1, 2, 0).numpy()
+    seen = [mask.numpy() for mask in sample.targets.visible if mask.any()]
+    assert len(seen) >= count / 2
+    names = [CATEGORIES[i % len(CATEGORIES)] for i in range(len(seen))]
+    found = ObjectFinder(small_rcnn(system)).complete(image, seen, names)
+    assert [one.category for one in found] == names
+    assert all(one.amodal.shape == image.shape[:2] and one.amodal.dtype == bool for one in found)
 
 
 def test_unknown_systems_and_options_are_refused() -> None:
