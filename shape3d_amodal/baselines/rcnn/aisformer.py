@@ -107,11 +107,13 @@ class AisformerHead(MaskHead):
         return torch.stack([visible, occluder, amodal, hidden], dim=1)
 
     def losses(self, rois: Rois, targets: RoiTargets) -> dict[str, Tensor]:
+        """That of the occluder is the mean over the regions that have one."""
         logits, config = self(rois), self.config
+        behind = targets.occluder.flatten(1).any(dim=1)
         return {
             "mask_amodal": mask_loss(logits["amodal"], targets.amodal),
             "mask_visible": config.visible_weight * mask_loss(logits["visible"], targets.visible),
-            "mask_occluder": config.occluder_weight * mask_loss(logits["occluder"], targets.occluder),
+            "mask_occluder": config.occluder_weight * mask_loss(logits["occluder"][behind], targets.occluder[behind]),
             "mask_hidden": config.hidden_weight * mask_loss(logits["hidden"], targets.occluded),
         }
 

@@ -146,6 +146,18 @@ def test_each_mask_has_its_own_target() -> None:
         assert losses[f"mask_{name}"].item() == pytest.approx(-weights[name] * right.log().mean().item(), abs=1e-5)
 
 
+def test_occluders_are_learned_where_there_is_one() -> None:
+    made, rois, targets = head().eval(), random_rois(2), random_targets(2)
+    occluder = targets.occluder.clone()
+    occluder[0] = 0
+    assert occluder[1].any()
+    loss = made.losses(rois, replace(targets, occluder=occluder))["mask_occluder"].item()
+    probability = made(rois)["occluder"][1].detach().sigmoid()
+    right = torch.where(occluder[1] > 0, probability, 1 - probability)
+    assert loss == pytest.approx(-0.25 * right.log().mean().item(), abs=1e-6)
+    assert made.losses(rois, replace(targets, occluder=torch.zeros_like(occluder)))["mask_occluder"].item() == 0
+
+
 def test_predictions_are_the_amodal_and_the_visible_mask() -> None:
     made, rois = head().eval(), random_rois(2)
     prediction, logits = made.predict(rois), made(rois)
