@@ -97,5 +97,7 @@ def test_the_table_of_all_systems_has_all_systems() -> None:
     weights = {one.get("weights", "") for one in content["methods"].values()}
     names = {name.removesuffix("_small/weights").rpartition("/")[2] for name in weights}
     assert {"open13_detector", *SMALL} <= names
+    assert {"outputs/open13/c2f_seg/weights", "baselines/unet2d", "baselines/pcnet_m"} <= weights
     runs = {(one["data"], one.get("track", "completion")) for one in content["runs"]}
-    assert {("composed", "completion"), ("composed", "instance"), ("composed", "multimodal")} <= runs
+    assert {("composed", "completion"), ("every object", "instance"), ("composed", "multimodal")} <= runs
+    assert content["data"]["every object"]["scenes"] == content["data"]["composed"]["scenes"]
