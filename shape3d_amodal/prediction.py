@@ -110,7 +110,8 @@ class ImagePredictor:
         for one, visible in wanted:
             whole = next(completed) if one.category in known else None
             amodal = one.amodal | visible
-            amodal = amodal if whole is None else amodal | whole.amodal
+            if whole is not None:
+                amodal |= whole.amodal
             objects.append(PredictedObject(one.category, one.score, one.box, visible, amodal, whole))
         return objects
 

@@ -60,8 +60,13 @@ def evaluate(
     from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
     from shape3d_amodal.evaluation.workers import score
 
-    given = {"boundary": boundary, "meshes": meshes, "mesh-folder": mesh_folder, "by-level": by_level}
-    given["class-agnostic"] = class_agnostic
+    given = {
+        "boundary": boundary,
+        "class-agnostic": class_agnostic,
+        "meshes": meshes,
+        "mesh-folder": mesh_folder,
+        "by-level": by_level,
+    }
     _check_options(results, track, workers, out, [name for name, value in given.items() if value])
     chosen, dataset = TRACKS[track], read_dataset(annotations)
     source = None if meshes is None else mesh_source(meshes)

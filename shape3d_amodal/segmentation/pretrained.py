@@ -53,7 +53,7 @@ def load_detector(model: nn.Module, file: Path, *, bgr: bool = False) -> None:
     Raises:
         WeightsError: the file cannot be read, or lacks a tensor of the ResNet.
     """
-    tensors = _read(file)
+    tensors = unpack_tensors(safe_io.read_bytes(file, MAX_BYTES), file)
     _start_backbone(model.get_submodule("backbone"), tensors, file, bgr=bgr)
     for name, theirs in _HEADS.items():
         part = model.get_submodule(name)  # by itself: where a state lacks them, frozen norms are reset without a word
@@ -85,7 +85,3 @@ def resnet_name(name: str) -> str:
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    return unpack_tensors(safe_io.read_bytes(file, MAX_BYTES), file)

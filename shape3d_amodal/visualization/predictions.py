@@ -50,18 +50,17 @@ class PredictionFolder:
         """One picture [H,W,3] uint8, and what is in it."""
         self._images.append(record)
         stem = f"{record.id}_{Path(record.file_name).stem}"
-        known = [one for one in objects if one.category in self._ids and not one.alternative]
-        others = [one for one in objects if one.category in self._ids and one.alternative]
+        objects = [one for one in objects if one.category in self._ids]
+        known = [one for one in objects if not one.alternative]
         self.count += len(known)
-        names: list[str | None] = [None] * len(known)
+        meshes: dict[int, str | None] = {}
         if self.drawings:
-            names = [self._mesh(f"{stem}_{i}", one) for i, one in enumerate(known, start=1)]
+            meshes = {id(one): self._mesh(f"{stem}_{i}", one) for i, one in enumerate(known, start=1)}
             overlay = draw_objects(image, known)
             write_atomic(self.folder / "overlays" / f"{stem}.png", png_bytes(overlay))
             self._groups.append(picture_group(record.file_name, image, overlay, known))
         self._results += [
-            predicted_result(record.id, self._ids[one.category], one, mesh)
-            for one, mesh in zip([*known, *others], [*names, *[None] * len(others)], strict=True)
+            predicted_result(record.id, self._ids[one.category], one, meshes.get(id(one))) for one in objects
         ]
 
     def finish(self, **facts: str) -> None:

@@ -109,7 +109,7 @@ class AisformerHead(MaskHead):
     def losses(self, rois: Rois, targets: RoiTargets) -> dict[str, Tensor]:
         """That of the occluder is the mean over the regions that have one."""
         logits, config = self(rois), self.config
-        behind = targets.occluder.flatten(1).any(dim=1)
+        behind = targets.has_occluder
         return {
             "mask_amodal": mask_loss(logits["amodal"], targets.amodal),
             "mask_visible": config.visible_weight * mask_loss(logits["visible"], targets.visible),

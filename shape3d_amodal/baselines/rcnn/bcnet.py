@@ -71,7 +71,7 @@ class BcnetHead(MaskHead):
         """The occluder's losses are means over the regions that have an occluder."""
         logits, config = self(rois), self.config
         own = targets.amodal if config.masks == "amodal" else targets.visible
-        hidden = targets.occluder.flatten(1).any(dim=1)
+        hidden = targets.has_occluder
         hiding = targets.occluder[hidden]
         return {
             "mask": mask_loss(logits["mask"], own),

@@ -124,6 +124,11 @@ class RoiTargets(TensorBatch):
         """[R,28,28], the hidden part: amodal and not visible."""
         return self.amodal * (1 - self.visible)
 
+    @property
+    def has_occluder(self) -> Tensor:
+        """[R] bool, whether anything inside the region's box may hide the object."""
+        return self.occluder.flatten(1).any(dim=1)
+
 
 @dataclass(frozen=True)
 class BoxTargets:
