@@ -1,6 +1,6 @@
-"""Assign the meshes of assets/open13 to train, val and test, and write the split into its index.
+"""Assign the meshes of assets/open13 to train, val and test, and write split and clusters into its index.
 
-    python scripts/split_open13.py            # rewrite the column `split` of assets/open13/index.tsv
+    python scripts/split_open13.py            # rewrite the columns `split` and `cluster` of assets/open13/index.tsv
     python scripts/split_open13.py --print    # show the clusters of near-duplicates as well
 
 The rule, with fixed seeds, so that it gives the same split again:
@@ -153,6 +153,7 @@ def main() -> None:
         split = deal(category, clusters)
         for row in members:
             row["split"] = split[row["name"]]
+            row["cluster"] = next(names[0] for names in clusters if row["name"] in names)
         counts = ", ".join(f"{part} {list(split.values()).count(part)}" for part in ("train", "val", "test"))
         print(f"{category}: {len(members)} meshes in {len(clusters)} clusters: {counts}")
         for names in clusters:

@@ -30,7 +30,7 @@ from shape3d_amodal.refinement.fit import FitConfig
 from shape3d_amodal.refinement.network import PriorName
 from shape3d_amodal.refinement.priors import BankPrior, LearnedPrior, Prior
 from shape3d_amodal.refinement.regions import close_gaps, compose
-from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig, best_of, no_estimate
+from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig, CoarseEstimate, best_of, no_estimate
 from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, InstanceCrops, Viewpoint
 from shape3d_amodal.weights import save_weights
 
@@ -81,7 +81,7 @@ class ShapePriorPipeline:
         model: the networks, on the device where they shall run; None for a bank of shapes without networks.
         priors: where silhouettes come from, by name; by default those that the model's refinement has learned to use.
         fit: the fit of the model's own prior; its ``steps`` is the default that ``complete`` may override, for every
-            prior; by default the model's own number.
+            prior; by default the bank is fitted as when the model learned from it, the networks' shapes are not.
         refine: ``full``; or ``2d``, the refinement without silhouettes (for weights of the stage completion2d), which
             makes no meshes; or ``visible-union``, the silhouette joined with the visible mask and cut to the possible
             pixels; or ``none``, the bare silhouette.
@@ -105,8 +105,8 @@ class ShapePriorPipeline:
         if model is None and refine in ("full", "2d"):
             raise UsageError(f"refine: {refine} needs the networks of trained weights; use visible-union or none")
         self.model = None if model is None else model.eval()
-        self.fit = fit or FitConfig(steps=0 if model is None else model.config.fit_steps)
-        self.priors = dict(_own_priors(model, self.fit) if priors is None else priors)
+        self.fit = fit
+        self.priors = dict(_own_priors(model, fit) if priors is None else priors)
         self.refine: Refine = refine
         self.gap_px = gap_px
 
@@ -135,7 +135,6 @@ class ShapePriorPipeline:
             UsageError, MissingBackendError: there is no device of that name, or not on this machine.
         """
         model = _load_model(name_or_folder, device)
-        fit = fit or FitConfig(steps=model.config.fit_steps)
         return cls(model, priors=_own_priors(model, fit, priors), fit=fit, refine=refine, gap_px=gap_px)
 
     @classmethod
@@ -242,8 +241,10 @@ class ShapePriorPipeline:
         return AmodalPrediction.join(parts)
 
     def _predict(self, crops: InstanceCrops, fit_steps: int | None) -> AmodalPrediction:
-        steps = self.fit.steps if fit_steps is None else fit_steps
-        estimates = {} if self.refine == "2d" else {k: prior.estimate(crops, steps) for k, prior in self.priors.items()}
+        estimates: dict[PriorName, CoarseEstimate] = {}
+        if self.refine != "2d":
+            for name, prior in self.priors.items():
+                estimates[name] = prior.estimate(crops, self._steps(name) if fit_steps is None else fit_steps)
         coarse = best_of(list(estimates.values())) if estimates else no_estimate(crops)
         probability = coarse.silhouette
         if self.refine in ("full", "2d") and self.model is not None:
@@ -254,6 +255,12 @@ class ShapePriorPipeline:
         return AmodalPrediction(
             probability, coarse.silhouette, coarse.verts, coarse.faces, coarse.viewpoint, coarse.fit
         )
+
+    def _steps(self, name: PriorName) -> int:
+        """Steps of that prior's fit where ``complete`` is told no number."""
+        if self.fit is not None:
+            return self.fit.steps
+        return self.model.config.fit_steps if self.model is not None and name == "bank" else 0
 
     def complete(
         self,
@@ -327,7 +334,7 @@ class ShapePriorPipeline:
 
 
 def _own_priors(
-    model: AmodalModel | None, fit: FitConfig, names: Sequence[PriorName] | None = None
+    model: AmodalModel | None, fit: FitConfig | None, names: Sequence[PriorName] | None = None
 ) -> dict[PriorName, Prior]:
     """The priors ``names`` of ``model``; by default those that its refinement has learned to use, or the networks."""
     if model is None:

@@ -68,11 +68,12 @@ class MeshSource(Protocol):
 
 @dataclass(frozen=True)
 class MeshFile:
-    """Where a mesh lies, its category, and how the file's axes lie."""
+    """Where a mesh lies, its category, how the file's axes lie, and the name that its near-duplicates share, if any."""
 
     category: str
     path: Path
     frame: Frame = OBJECT_FRAME
+    cluster: str | None = None
 
 
 class FileMeshes:
@@ -104,6 +105,14 @@ class FileMeshes:
 
     def category(self, name: str) -> str:
         return self._entries[name].category
+
+    def near_duplicates(self, name: str) -> tuple[str, ...]:
+        """The names of the meshes that are known to be all but the same as ``name``, itself among them."""
+        own = self._entries.get(name)
+        if own is None or own.cluster is None:
+            return (name,)
+        place = (own.category, own.cluster)
+        return tuple(other for other, file in self._entries.items() if (file.category, file.cluster) == place)
 
     def load(self, name: str) -> Mesh:
         """The mesh ``name`` in the object frame.

@@ -68,7 +68,10 @@ def open13(split: str, folder: Path = OPEN13, *, strict: bool = False) -> FileMe
     wanted = _splits(split, index)
     with index.open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines, delimiter="\t") if row["split"] in wanted]
-    entries = {f"{row['category']}/{row['name']}": MeshFile(row["category"], folder / row["path"]) for row in rows}
+    entries = {
+        f"{row['category']}/{row['name']}": MeshFile(row["category"], folder / row["path"], cluster=row.get("cluster"))
+        for row in rows
+    }
     return FileMeshes(entries, spec=f"open13:{split}", strict=strict)
 
 

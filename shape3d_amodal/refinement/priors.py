@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -107,8 +107,10 @@ class BankPrior:
         self.config = config or BankPriorConfig()
         self.device = torch.device(device)
 
-    def estimate(self, crops: InstanceCrops, fit_steps: int, *, without: Sequence[str] | None = None) -> CoarseEstimate:
-        """As for ``Prior``; ``without`` names the mesh that the bank shall not know for each crop."""
+    def estimate(
+        self, crops: InstanceCrops, fit_steps: int, *, without: Sequence[Collection[str]] | None = None
+    ) -> CoarseEstimate:
+        """As for ``Prior``; ``without`` names the meshes that the bank shall not know for each crop."""
         count = self.config.starts if fit_steps else self.config.matches
         names = [self.categories[index] for index in crops.category.tolist()]
         found = [
@@ -117,7 +119,7 @@ class BankPrior:
                 crops[i : i + 1],
                 count,
                 self.config.search,
-                without=without[i] if without else None,
+                without=without[i] if without else (),
             )
             for i, name in enumerate(names)
         ]

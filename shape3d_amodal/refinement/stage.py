@@ -32,7 +32,8 @@ class AmodalModelConfig:
     meshes: str | None = None
     """Mesh source of the bank whose silhouettes the refinement has learned to use, such as open13:train."""
     fit_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps of the fit at test time, where nobody asks for another number."""
+    """Steps of the bank's fit at test time, where nobody asks for another number: as many as when the refinement
+    learned from it. The networks' silhouettes, which it learned from as they are, are fitted only when asked for."""
 
 
 @dataclass(frozen=True)

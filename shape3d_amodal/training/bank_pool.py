@@ -1,7 +1,7 @@
 """What a bank of shapes says of training crops, computed once: the search and the fit are too slow for every step.
 
-The mesh that a crop shows is left out of the bank, so that the refinement meets the bank as it will be at test time:
-without the very object.
+The mesh that a crop shows is left out of the bank, and its near-duplicates with it, so that the refinement meets the
+bank as it will be at test time: without the very object.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from shape3d_amodal.config import Count, configuration, dump_config
+from shape3d_amodal.config import Count, Share, configuration, dump_config
 from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays
 from shape3d_amodal.data.workers import spread
@@ -30,7 +30,7 @@ from shape3d_amodal.refinement.priors import BankPrior, BankPriorConfig
 from shape3d_amodal.training.hidden_parts import partly_hidden
 from shape3d_amodal.training.pool import PoolConfig, pool_name, read_arrays, write_arrays
 
-BANK_VERSION = 1
+BANK_VERSION = 2
 """To be raised when the same configuration gives other silhouettes."""
 _CHUNK = 32
 
@@ -50,7 +50,10 @@ class BankPoolConfig:
     fit_steps: Annotated[int, Field(ge=0)] = 15
     """Steps of the fit."""
     crops: Count = 10_000
-    """Crops that the bank is asked about: the pool's first that have a hidden part."""
+    """Crops that the bank is asked about, at most."""
+    hidden_share: Share = 0.85
+    """Share of them that have a hidden part. Of the others nothing is hidden, so that to be shown a silhouette does not
+    tell the refinement that there is something to complete."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,26 @@ def open_bank(
     with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
-            rows = partly_hidden(pool.hidden, "bank")[: config.crops]
+            rows = asked_rows(pool.hidden, config)
             log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
             write_arrays(_ask(config, pool, rows, workers), dump_config(config), folder)
     return read_arrays(folder, BankArrays)
+
+
+def asked_rows(hidden: NDArray[np.float32], config: BankPoolConfig) -> NDArray[np.int64]:
+    """The rows, rising, that the bank is asked about: the first with a hidden part, and the first of the others.
+
+    Args:
+        hidden: [M], shares of the crops' objects that are hidden, in 0..1.
+        config: how many of each.
+
+    Raises:
+        UsageError: no crop has a hidden part.
+    """
+    with_part = partly_hidden(hidden, "bank")
+    others = np.setdiff1d(np.arange(len(hidden)), with_part)
+    count = round(config.crops * config.hidden_share)
+    return np.sort(np.concatenate([with_part[:count], others[: config.crops - count]]))
 
 
 def _ask(config: BankPoolConfig, pool: CropArrays, rows: NDArray[np.int64], workers: int) -> BankArrays:
@@ -119,11 +138,14 @@ def _rows_of(pool: CropArrays, rows: NDArray[np.int64]) -> CropArrays:
 
 def _asker(config: BankPoolConfig) -> Callable[[CropArrays], tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     torch.set_num_threads(1)
-    prior = BankPrior(ShapeBank(mesh_source(config.meshes), config.bank), CATEGORIES, config.prior)
+    source = mesh_source(config.meshes)
+    prior = BankPrior(ShapeBank(source, config.bank), CATEGORIES, config.prior)
 
     def ask(part: CropArrays) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         crops = part.supervised(np.arange(len(part.category))).crops
-        found = prior.estimate(crops, config.fit_steps, without=part.mesh.tolist())
+        found = prior.estimate(
+            crops, config.fit_steps, without=[source.near_duplicates(name) for name in part.mesh.tolist()]
+        )
         return (found.silhouette * 255 + 0.5).to(torch.uint8).numpy(), found.fit.numpy()
 
     return ask

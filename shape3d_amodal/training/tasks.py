@@ -62,7 +62,7 @@ class StageConfig(TrainingConfig):
     bank: BankPoolConfig | None = None
     """The bank whose silhouettes the refinement is shown; needed where model.refinement.priors has one."""
     bank_share: Share = 0.5
-    """Share of the refinement's samples with a hidden part that are drawn from those that the bank was asked about."""
+    """Share of the refinement's samples that are drawn from those that the bank was asked about."""
     supervision: Literal["amodal", "visible"] = "amodal"
     """What the refinement learns from: amodal masks; or visible masks alone, parts of which are hidden once more."""
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -108,6 +108,11 @@ class StageConfig(TrainingConfig):
             raise UsageError(
                 f"model.meshes: expected those of the bank that is learned from, {self.bank.meshes}, got "
                 f"{self.model.meshes}; the weights take their bank from there"
+            )
+        if self.bank is not None and self.model.fit_steps != self.bank.fit_steps:
+            raise UsageError(
+                f"model.fit_steps: expected bank.fit_steps, {self.bank.fit_steps}, got {self.model.fit_steps}; the "
+                "weights fit their bank as it was when they learned from it"
             )
 
     def smaller(self) -> StageConfig:
@@ -217,10 +222,13 @@ class RefinementTask(CropTask):
         anything = super()._rows(generator, size)
         if self.config.supervision == "visible":
             return anything
-        hidden = self.partly_hidden[generator.integers(len(self.partly_hidden), size=size)]
+        hidden = _picked(generator, self.partly_hidden, size)
         if self.bank is not None:
-            asked = self.bank.row[generator.integers(len(self.bank.row), size=size)]
-            hidden = np.where(generator.random(size) < self.config.bank_share, asked, hidden)
+            asked = np.isin(self.bank.row, self.partly_hidden)
+            with_bank = generator.random(size) < self.config.bank_share
+            hidden = np.where(with_bank, _picked(generator, self.bank.row[asked], size), hidden)
+            if not asked.all():
+                anything = np.where(with_bank, _picked(generator, self.bank.row[~asked], size), anything)
         return np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
 
     def _draw(self, generator: np.random.Generator, rows: NDArray[np.int64]) -> tuple[SupervisedCrops, list[str]]:
@@ -288,6 +296,10 @@ def with_bank(batch: SupervisedCrops, bank: BankArrays | None, rows: NDArray[np.
     silhouette, fit = bank.of(rows)
     device = batch.amodal.device
     return replace(batch, silhouette=silhouette.to(device), fit=fit.to(device))
+
+
+def _picked(generator: np.random.Generator, rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    return rows[generator.integers(len(rows), size=size)]
 
 
 def build_task(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ class Matches:
 
 
 def match(
-    shapes: BankShapes, crop: InstanceCrops, count: int, config: MatchConfig, *, without: str | None = None
+    shapes: BankShapes, crop: InstanceCrops, count: int, config: MatchConfig, *, without: Collection[str] = ()
 ) -> Matches:
     """Place all silhouettes of ``shapes`` over one crop, and the best of them again, more finely.
 
@@ -59,7 +60,7 @@ def match(
         crop: one instance (N = 1).
         count: matches to return, at most; K.
         config: the search.
-        without: name of a mesh that is left out, as if the bank did not know it (where it has another).
+        without: names of meshes that are left out, as if the bank did not know them (where it has others).
 
     Returns:
         K matches; fewer where fewer silhouettes can be placed, but at least one.
@@ -70,8 +71,9 @@ def match(
     steps = int(np.log(config.largest / config.smallest) / np.log(config.ratio) + 1e-6) + 1
     sizes = config.smallest * config.ratio ** np.arange(steps) * config.coarse_px
     coarse = place_all(shapes.integral, shape, visible, possible, sizes.astype(np.float32))
-    if without in shapes.names and len(shapes.names) > 1:
-        coarse[shapes.mesh == shapes.names.index(without)] = 0
+    left_out = [index for index, name in enumerate(shapes.names) if name in without]
+    if len(left_out) < len(shapes.names):
+        coarse[np.isin(shapes.mesh, left_out)] = 0
     order = np.argsort(-coarse[:, 0], kind="stable")[: max(config.candidates, count)]
     order = order[coarse[order, 0] > 0]
     if len(order) == 0:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shape3d_amodal.data.meshes import mesh_source
+
 ROOT = Path(__file__).resolve().parents[2] / "assets" / "open13"
 FOLDERS = {
     "CC0-1.0": "cc0",
@@ -113,3 +115,19 @@ def test_each_licence_stands_in_a_folder_of_its_own(rows):
             if r["path"].startswith(f"{folder}/") and r["path"][len(folder) + 1 :] not in attribution
         ]
         assert missing == [], folder
+
+
+def test_near_duplicates_are_in_one_split_and_found_by_name(rows):
+    splits = defaultdict(set)
+    members = defaultdict(set)
+    for row in rows:
+        splits[row["category"], row["cluster"]].add(row["split"])
+        members[row["category"], row["cluster"]].add(f"{row['category']}/{row['name']}")
+        assert f"{row['category']}/{row['cluster']}" in members[row["category"], row["cluster"]]
+    assert {len(parts) for parts in splits.values()} == {1}
+    train = mesh_source("open13:train")
+    assert (
+        set(train.near_duplicates("airplane/A310")) == members["airplane", "A300"]
+        and len(members["airplane", "A300"]) > 1
+    )
+    assert train.near_duplicates("chair/none") == ("chair/none",)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import tiny_config, tiny_model
 
+from shape3d_amodal.data.mesh import FileMeshes
 from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
 from shape3d_amodal.data.scenes import SceneConfig
@@ -35,6 +36,7 @@ def config(box_folder: Path) -> BankPoolConfig:
         prior=BankPriorConfig(matches=2, starts=2),
         fit_steps=2,
         crops=12,
+        hidden_share=0.75,
     )
 
 
@@ -53,9 +55,10 @@ def bank(config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, cach
     return open_bank(config, pool_config, pool, cache, workers=1)
 
 
-def test_it_asks_about_the_first_crops_with_a_hidden_part(bank: BankArrays, pool: CropArrays) -> None:
+def test_it_asks_about_crops_with_a_hidden_part_and_about_some_without(bank: BankArrays, pool: CropArrays) -> None:
     hidden = [row for row in range(len(pool.hidden)) if pool.hidden[row] > 0.02]
-    assert bank.row.tolist() == hidden[:12]
+    whole = [row for row in range(len(pool.hidden)) if pool.hidden[row] <= 0.02]
+    assert bank.row.tolist() == sorted(hidden[:9] + whole[:3])
     assert bank.silhouette.shape == (12, S, S) and bank.silhouette.dtype == np.uint8
     assert (bank.fit > 0).all() and (bank.fit <= 1).all()
 
@@ -145,3 +148,37 @@ def test_banks_where_they_do_not_belong(
 ) -> None:
     with pytest.raises(UsageError, match=problem):
         stage(config if with_bank else None, **changes).task(tmp_path, workers=0)
+
+
+def test_near_duplicates_of_the_crops_mesh_are_left_out_too(
+    config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all meshes of its category are near-duplicates but one, the bank says what that one alone would say."""
+    source = mesh_source(config.meshes)
+    chairs = [name for name in source.names if source.category(name) == "chair"]
+    alike, other = chairs[:-1], chairs[-1]
+    monkeypatch.setattr(FileMeshes, "near_duplicates", lambda _, name: tuple(alike) if name in alike else (name,))
+    found = open_bank(config, pool_config, pool, tmp_path, workers=0)
+    place = next(i for i, row in enumerate(found.row) if str(pool.mesh[row]) in alike)
+
+    class One:
+        names = (other,)
+        category, load = source.category, source.load
+
+    crops = pool.supervised(found.row[place : place + 1]).crops
+    expected = BankPrior(ShapeBank(One(), config.bank), CATEGORIES, config.prior).estimate(crops, config.fit_steps)
+    np.testing.assert_allclose(found.silhouette[place] / 255, expected.silhouette[0], atol=0.01)
+
+
+def test_being_shown_a_silhouette_does_not_tell_that_something_is_hidden(
+    config: BankPoolConfig, pool: CropArrays, bank: BankArrays
+) -> None:
+    """Of the samples that the bank was asked about, as many are whole as of the others."""
+    settings = stage(config, bank_share=0.5, hidden_share=0.6)
+    task = build_task(settings, type(tiny_model())(settings.model), pool, pool, bank, bank)
+    rows = task._rows(np.random.default_rng(0), 4000)
+    shown = np.isin(rows, bank.row)
+    whole = pool.hidden[rows] <= 0.02
+    everywhere = np.mean(pool.hidden <= 0.02)
+    assert whole[shown].mean() == pytest.approx(0.4, abs=0.1)
+    assert whole[~shown].mean() == pytest.approx(0.4 * everywhere, abs=0.1)
