@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from shape3d_amodal.config import configuration
-from shape3d_amodal.geometry.templates import icosphere, symmetrize
+from shape3d_amodal.geometry.templates import Template, icosphere, symmetrize
 from shape3d_amodal.structures import InstanceCrops, MeshEstimate
 
 
@@ -67,13 +67,14 @@ class ImageEncoder(nn.Module):
 class MeshDecoder(nn.Module):
     """Features to a shape code, and a code to a mesh: the category's template, stretched along the axes and offset."""
 
-    template: Tensor
+    template: Template
     faces: Tensor
     mirror: Tensor
 
     def __init__(self, config: ReconstructionConfig, categories: int) -> None:
         super().__init__()
         sphere = icosphere(config.level)
+        self.template = sphere
         count = len(sphere.verts)
         ellipsoid = 0.4 * sphere.verts * torch.tensor([0.7, 0.7, 1.0])  # not a sphere: the azimuth must show
         self.templates = nn.Parameter(ellipsoid.expand(categories, -1, -1).clone())

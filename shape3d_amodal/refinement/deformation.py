@@ -50,7 +50,7 @@ class DeformedMeshes:
     def __init__(
         self, verts: Tensor, faces: Tensor, viewpoint: Viewpoint, size: int, config: DeformationConfig
     ) -> None:
-        self._verts, self._faces, self._size, self._config = verts, faces, size, config
+        self._verts, self.faces, self._size, self._config = verts, faces, size, config
         n = config.lattice
         self.viewpoint = FreeViewpoint(viewpoint)
         self._stretch = verts.new_zeros(len(verts), 3).requires_grad_()
@@ -71,7 +71,10 @@ class DeformedMeshes:
 
     def silhouettes(self, blur_px: float) -> Tensor:
         screen = project(self.verts(), self.viewpoint.value())
-        return render_silhouettes(screen, self._faces, self._size, blur_sigma(blur_px, self._size))
+        return render_silhouettes(screen, self.faces, self._size, blur_sigma(blur_px, self._size))
+
+    def clamp(self) -> None:
+        self.viewpoint.clamp()
 
     def penalty(self) -> Tensor:
         config = self._config

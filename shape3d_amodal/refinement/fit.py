@@ -12,7 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from shape3d_amodal.config import Count, configuration
+from shape3d_amodal.config import Count, Weight, configuration
+from shape3d_amodal.reconstruction.losses import laplacian_energy
 from shape3d_amodal.refinement.optimization import FreeViewpoint, optimize
 from shape3d_amodal.structures import InstanceCrops, Viewpoint
 from shape3d_amodal.viewpoint.prior import PriorOutput, ShapePrior
@@ -32,6 +33,10 @@ class FitConfig:
     """Adam's step for the shape code."""
     code_weight: float = 2e-3
     """Weight of the squared distance of the code from where it started."""
+    vertex_rate: Weight = 0.0
+    """Adam's step for an offset of each vertex (object frame), which no category has to know; 0 for no offsets."""
+    vertex_weight: Weight = 1.0
+    """Weight of the offsets' Laplacian energy, the sum of squares over the mesh."""
     start_blur_px: float = 1.0
     """Blur of the silhouettes at the first step, in crop pixels; it falls geometrically to the prior's own."""
 
@@ -47,7 +52,7 @@ def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: Fi
 
     Returns:
         Vertices [N,V,3] and viewpoints [N]. Judged by its own score, the certain-pixel IoU at the prior's blur, no
-        instance is worse than at its start, the selection head's choice.
+        instance is worse than at its start, the selection head's choice. Viewpoints stay where the head's lie.
     """
     starts = min(config.starts, output.logits.shape[1])
     count = len(crops)
@@ -69,7 +74,7 @@ def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: Fi
 
 
 class _CodeAndViewpoint:
-    """The shape code and the viewpoint of each row (``optimization.Renderable``)."""
+    """The shape code, the viewpoint and, if wanted, the vertices of each row (``optimization.Renderable``)."""
 
     def __init__(
         self, prior: ShapePrior, code: Tensor, viewpoint: Viewpoint, crops: InstanceCrops, config: FitConfig
@@ -77,20 +82,32 @@ class _CodeAndViewpoint:
         self._prior, self._crops, self._config = prior, crops, config
         self._start = code.detach()
         self.code = self._start.clone().requires_grad_()
-        self.viewpoint = FreeViewpoint(viewpoint)
+        self.viewpoint = FreeViewpoint(viewpoint, prior.config.viewpoint.bounds)
+        # Not mirrored, unlike the decoder's: what is seen on one side says nothing of the other.
+        shape = (len(code), *prior.decoder.template.verts.shape)
+        self.offsets = code.new_zeros(shape).requires_grad_() if config.vertex_rate else None
 
     def groups(self) -> list[dict[str, Any]]:
-        return [
+        groups = [
             {"params": [self.code], "lr": self._config.code_rate},
             {"params": self.viewpoint.leaves, "lr": self._config.learning_rate},
         ]
+        if self.offsets is not None:
+            groups.append({"params": [self.offsets], "lr": self._config.vertex_rate})
+        return groups
 
     def verts(self) -> Tensor:
         verts: Tensor = self._prior.decoder(self.code, self._crops.category).verts
-        return verts
+        return verts if self.offsets is None else verts + self.offsets
 
     def silhouettes(self, blur_px: float) -> Tensor:
         return self._prior.silhouettes(self.verts(), self.viewpoint.value(), self._crops.size, blur_px)
 
     def penalty(self) -> Tensor:
-        return self._config.code_weight * (self.code - self._start).pow(2).sum(dim=1)
+        moved = self._config.code_weight * (self.code - self._start).pow(2).sum(dim=1)
+        if self.offsets is None:
+            return moved
+        return moved + self._config.vertex_weight * laplacian_energy(self.offsets, self._prior.decoder.template)
+
+    def clamp(self) -> None:
+        self.viewpoint.clamp()

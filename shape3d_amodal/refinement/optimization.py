@@ -9,6 +9,7 @@ from torch import Tensor
 
 from shape3d_amodal.reconstruction.losses import certain_iou
 from shape3d_amodal.structures import InstanceCrops, Viewpoint
+from shape3d_amodal.viewpoint.network import ViewpointBounds
 
 _DECAY = 0.97
 """Factor of Adam's step from one step to the next."""
@@ -27,6 +28,9 @@ class Renderable(Protocol):
 
     def penalty(self) -> Tensor:
         """What is added to each row's loss, [M]."""
+
+    def clamp(self) -> None:
+        """Put numbers that a step has led out of their range back to its nearest end."""
 
 
 def optimize(
@@ -62,6 +66,7 @@ def optimize(
             for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
                 leaf.grad = gradient
             optimizer.step()
+            subject.clamp()
             for group in optimizer.param_groups:
                 group["lr"] *= _DECAY
             if step % _LOOK_EVERY == _LOOK_EVERY - 1 or step == steps - 1:
@@ -77,13 +82,28 @@ def optimize(
 
 
 class FreeViewpoint:
-    """A viewpoint of shape [M] as numbers that an optimiser may move; at the start it is exactly the given one."""
+    """A viewpoint of shape [M] as numbers that an optimiser may move; at the start it is exactly the given one.
 
-    def __init__(self, viewpoint: Viewpoint) -> None:
-        self._start = viewpoint
+    Args:
+        viewpoint: where they start.
+        bounds: where ``clamp`` keeps them.
+    """
+
+    def __init__(self, viewpoint: Viewpoint, bounds: ViewpointBounds | None = None) -> None:
+        self._start, self._bounds = viewpoint, bounds or ViewpointBounds()
         moved = (viewpoint.azimuth, viewpoint.elevation, viewpoint.roll, torch.zeros_like(viewpoint.scale))
         self.leaves = [tensor.detach().clone().requires_grad_() for tensor in (*moved, viewpoint.offset)]
 
     def value(self) -> Viewpoint:
         azimuth, elevation, roll, log_scale, offset = self.leaves
         return Viewpoint(azimuth, elevation, roll, self._start.scale * log_scale.exp(), offset)
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Put what lies out of bounds onto the nearest bound."""
+        bounds = self._bounds
+        _, elevation, roll, log_scale, offset = self.leaves
+        for leaf, (low, high) in ((elevation, bounds.elevation), (roll, bounds.roll), (offset, bounds.offset)):
+            leaf.clamp_(low, high)
+        smallest, largest = ((bound / self._start.scale).log() for bound in bounds.scale)
+        log_scale.clamp_(smallest, largest)

@@ -15,7 +15,7 @@ from shape3d_amodal.reconstruction.losses import certain_iou
 from shape3d_amodal.refinement.deformation import DeformationConfig, DeformedMeshes
 from shape3d_amodal.refinement.fit import FitConfig, fit
 from shape3d_amodal.refinement.optimization import optimize
-from shape3d_amodal.refinement.stage import AmodalModel, CoarseEstimate
+from shape3d_amodal.refinement.stage import AmodalModel, CoarseEstimate, best_of
 from shape3d_amodal.structures import InstanceCrops, Viewpoint
 from shape3d_amodal.viewpoint.matching import MatchConfig, Matches, match
 
@@ -68,9 +68,9 @@ class BankPriorConfig:
     search: MatchConfig = MatchConfig()
     """The search for matches."""
     matches: int = 16
-    """Matches that are weighed against each other where nothing is fitted."""
+    """Matches that are weighed against each other."""
     starts: int = 4
-    """Matches that are fitted, the best first."""
+    """Matches of these that are fitted, the best first."""
     temperature: float = 0.03
     """The silhouettes are weighed by exp(score / temperature)."""
     blur_px: float = 0.3
@@ -85,7 +85,9 @@ class BankPrior:
     """The shapes of a bank: matched to the certain pixels, the best of them fitted.
 
     The silhouette is the mean of the best ones', weighed by how well each explains the certain pixels: several shapes
-    that agree on what is seen may differ in what is hidden. Mesh and viewpoint are those of the best one.
+    that agree on what is seen may differ in what is hidden. Mesh and viewpoint are those of the best one. Where the
+    fitted ones' mean explains less than that of all as they were matched (few may average worse than many), the
+    estimate is the latter.
 
     Args:
         bank: the shapes.
@@ -111,32 +113,32 @@ class BankPrior:
         self, crops: InstanceCrops, fit_steps: int, *, without: Sequence[Collection[str]] | None = None
     ) -> CoarseEstimate:
         """As for ``Prior``; ``without`` names the meshes that the bank shall not know for each crop."""
-        count = self.config.starts if fit_steps else self.config.matches
+        config = self.config
         names = [self.categories[index] for index in crops.category.tolist()]
+        left_out = without or [()] * len(names)
         found = [
-            match(
-                self.bank.shapes(name),
-                crops[i : i + 1],
-                count,
-                self.config.search,
-                without=without[i] if without else (),
-            )
+            match(self.bank.shapes(name), crops[i : i + 1], config.matches, config.search, without=left_out[i])
             for i, name in enumerate(names)
         ]
-        owner = torch.tensor([i for i, matches in enumerate(found) for _ in range(len(matches.score))]).to(self.device)
+        matched = self._weigh(self._subject(names, found, crops), found, crops)
+        if fit_steps == 0:
+            return matched
+        best = [matches[: config.starts] for matches in found]
+        subject = self._subject(names, best, crops)
+        optimize(
+            subject,
+            crops[_owners(best, self.device)],
+            steps=fit_steps,
+            start_blur_px=config.start_blur_px,
+            final_blur_px=config.blur_px,
+        )
+        return best_of([matched, self._weigh(subject, best, crops)])
+
+    def _subject(self, names: list[str], found: list[Matches], crops: InstanceCrops) -> DeformedMeshes:
+        """The M matches of all crops in a row, as they were found."""
         verts, faces = (part.to(self.device) for part in self._meshes(names, found))
         viewpoint = Viewpoint.join([matches.viewpoint for matches in found]).to(self.device)
-        subject = DeformedMeshes(verts, faces, viewpoint, crops.size, self.config.deformation)
-        if fit_steps:
-            optimize(
-                subject,
-                crops[owner],
-                steps=fit_steps,
-                start_blur_px=self.config.start_blur_px,
-                final_blur_px=self.config.blur_px,
-            )
-        with torch.no_grad():
-            return self._weigh(subject, faces, owner, crops)
+        return DeformedMeshes(verts, faces, viewpoint, crops.size, self.config.deformation)
 
     def _meshes(self, names: list[str], found: list[Matches]) -> tuple[Tensor, Tensor]:
         """Vertices [M,V,3] and faces [M,F,3] of all matches, padded with zeros to the largest of them."""
@@ -152,8 +154,10 @@ class BankPrior:
             faces[row, : len(own_faces)] = torch.from_numpy(own_faces)
         return verts, faces
 
-    def _weigh(self, subject: DeformedMeshes, faces: Tensor, owner: Tensor, crops: InstanceCrops) -> CoarseEstimate:
-        """The estimate from all rows of ``subject``, of which ``owner`` [M] says whose they are."""
+    @torch.no_grad()
+    def _weigh(self, subject: DeformedMeshes, found: list[Matches], crops: InstanceCrops) -> CoarseEstimate:
+        """The estimate from all rows of ``subject``, which are those of ``found``."""
+        owner = _owners(found, self.device)
         silhouettes = subject.silhouettes(self.config.blur_px)
         score = certain_iou(silhouettes, crops[owner])
         means, best = [], []
@@ -165,8 +169,13 @@ class BankPrior:
         mean, chosen = torch.stack(means), torch.stack(best)
         return CoarseEstimate(
             verts=subject.verts()[chosen],
-            faces=faces[chosen],
+            faces=subject.faces[chosen],
             viewpoint=subject.viewpoint.value().detach()[chosen],
             silhouette=mean,
             fit=certain_iou(mean, crops),
         )
+
+
+def _owners(found: list[Matches], device: torch.device) -> Tensor:
+    """Which crop each of the M matches is of, [M] int64."""
+    return torch.tensor([i for i, matches in enumerate(found) for _ in range(len(matches.score))]).to(device)

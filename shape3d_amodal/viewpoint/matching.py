@@ -13,7 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.reconstruction.bank import BankShapes
-from shape3d_amodal.structures import InstanceCrops, Viewpoint
+from shape3d_amodal.structures import InstanceCrops, TensorBatch, Viewpoint
 from shape3d_amodal.viewpoint.placing import place_all, place_near
 
 
@@ -36,7 +36,7 @@ class MatchConfig:
 
 
 @dataclass(frozen=True)
-class Matches:
+class Matches(TensorBatch):
     """The K best silhouettes of a bank for one crop, the best first.
 
     Attributes:

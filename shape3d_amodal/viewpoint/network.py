@@ -8,12 +8,29 @@ decides.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.structures import Viewpoint, ViewpointHypotheses
+
+
+@dataclass(frozen=True)
+class ViewpointBounds:
+    """Least and largest value of a viewpoint's numbers; the azimuth goes round. Unless told, a camera anywhere.
+
+    Attributes:
+        elevation, roll: radians.
+        scale: not negative.
+        offset: crop NDC, of either axis.
+    """
+
+    elevation: tuple[float, float] = (-math.pi / 2, math.pi / 2)
+    roll: tuple[float, float] = (-math.inf, math.inf)
+    scale: tuple[float, float] = (0.0, math.inf)
+    offset: tuple[float, float] = (-math.inf, math.inf)
 
 
 @configuration
@@ -34,6 +51,17 @@ class ViewpointConfig:
     """Offsets lie between minus and plus this, in crop NDC."""
     overlap: float = 1.04
     """Half-width of an azimuth sector relative to pi / K; a little over 1 so that sectors overlap."""
+
+    @property
+    def bounds(self) -> ViewpointBounds:
+        """Where the head's viewpoints lie."""
+        roll, factor = math.radians(self.max_roll_deg), math.exp(self.max_log_scale)
+        return ViewpointBounds(
+            elevation=(0.0, math.radians(self.max_elevation_deg)),
+            roll=(-roll, roll),
+            scale=(self.mean_scale / factor, self.mean_scale * factor),
+            offset=(-self.max_offset, self.max_offset),
+        )
 
 
 class ViewpointHead(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,9 +11,11 @@ import torch
 from tiny import tiny_model
 from torch import Tensor
 
-from shape3d_amodal.reconstruction.losses import certain_iou
+from shape3d_amodal.reconstruction.losses import certain_iou, laplacian_energy
 from shape3d_amodal.refinement.fit import FitConfig, fit
+from shape3d_amodal.refinement.fit import _CodeAndViewpoint as _Fitted
 from shape3d_amodal.structures import InstanceCrops, Viewpoint, ViewpointHypotheses
+from shape3d_amodal.viewpoint.network import ViewpointConfig
 from shape3d_amodal.viewpoint.prior import PriorOutput, ShapePrior
 
 N, K, S = 4, 3, 32
@@ -177,3 +181,112 @@ def test_a_heavy_code_weight_keeps_the_shape(prior: ShapePrior, output: PriorOut
     bound, _ = fit(prior, output, crops, replace(CONFIG, code_weight=1e3))
     start = output.mesh.verts
     assert (bound - start).abs().mean() < 0.2 * (free - start).abs().mean()
+
+
+def within(prior: ShapePrior, config: ViewpointConfig) -> ShapePrior:
+    """The same networks, with other bounds of the viewpoint."""
+    result = copy.copy(prior)
+    result.config = replace(prior.config, viewpoint=config)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("name", "truth", "narrow", "bound"),
+    [
+        ("roll", 0.4, {}, 0.0),
+        ("roll", 0.4, {"max_roll_deg": 6.0}, math.radians(6)),
+        ("roll", -0.4, {"max_roll_deg": 6.0}, -math.radians(6)),
+        ("elevation", 1.0, {"max_elevation_deg": 30.0}, math.radians(30)),
+        ("elevation", -0.5, {}, 0.0),
+        ("scale", 0.6, {"max_log_scale": 0.2}, math.exp(-0.2)),
+        ("scale", 1.7, {"mean_scale": 1.1, "max_log_scale": 0.2}, 1.1 * math.exp(0.2)),
+        ("offset", 0.3, {"max_offset": 0.1}, 0.1),
+        ("offset", -0.3, {"max_offset": 0.1}, -0.1),
+    ],
+)
+def test_the_fit_stays_where_the_head_could_be(
+    prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, name: str, truth: float, narrow: dict, bound: float
+) -> None:
+    """A crop that shows what the head could not say: the fit goes as far as the bound; wider bounds let it pass."""
+    start = replace(TRUTH, elevation=torch.full((N,), 0.3), scale=torch.ones(N), offset=torch.zeros(N, 2))
+    target = replace(start, **{name: torch.full_like(getattr(start, name), truth)})
+    given = replace(crops, visible=(seen(prior, target) > 0.5).float(), occluder=torch.zeros(N, S, S))
+    alone = ViewpointHypotheses(start._map(lambda tensor: tensor[:, None]), torch.ones(N, 1))
+    begin = replace(output, hypotheses=alone, logits=torch.ones(N, 1))
+    config = FitConfig(steps=25, starts=1, code_rate=0.0)
+
+    _, found = fit(within(prior, ViewpointConfig(**narrow)), begin, given, config)
+    sign = 1 if truth > bound else -1
+    beyond = sign * (getattr(found, name) - bound)
+    assert beyond.max() <= 1e-6
+    assert beyond.max() >= -1e-6, "the crop does tempt it"
+    if name == "elevation" and bound == 0:
+        return  # no head looks up from below
+    _, free = fit(within(prior, ViewpointConfig(max_elevation_deg=80.0, max_roll_deg=40.0)), begin, given, config)
+    assert (sign * (getattr(free, name) - bound)).max() > 0.02
+
+
+def bumpy(prior: ShapePrior) -> InstanceCrops:
+    """Crops of meshes with a bump on one side: no code says it, for all that the decoder makes is symmetric."""
+    verts = prior.decoder(CODE, CATEGORY).verts.detach().clone()
+    tip = verts[..., 0].argmax(dim=1)
+    verts[torch.arange(N), tip, 0] += 0.25
+    front = replace(TRUTH, azimuth=torch.zeros(N), elevation=torch.full((N,), 0.1))
+    with torch.no_grad():
+        visible = (prior.silhouettes(verts, front, S) > 0.5).float()
+    return InstanceCrops(torch.zeros(N, 3, S, S), visible, torch.zeros(N, S, S), CATEGORY, torch.zeros(N, 4))
+
+
+def from_the_front(output: PriorOutput) -> PriorOutput:
+    front = replace(TRUTH, azimuth=torch.zeros(N), elevation=torch.full((N,), 0.1))
+    alone = ViewpointHypotheses(front._map(lambda tensor: tensor[:, None]), torch.ones(N, 1))
+    return replace(output, hypotheses=alone, logits=torch.ones(N, 1))
+
+
+def test_vertex_offsets_find_what_no_code_says(prior: ShapePrior, output: PriorOutput) -> None:
+    given, begin = bumpy(prior), from_the_front(output)
+    config = FitConfig(steps=40, starts=1, vertex_weight=0.05)
+    without = score(prior, *fit(prior, begin, given, config), given)
+    verts, viewpoint = fit(prior, begin, given, replace(config, vertex_rate=0.01))
+    assert (score(prior, verts, viewpoint, given) > without + 0.01).all()
+    reflected = verts[:, prior.decoder.mirror] * torch.tensor([-1.0, 1.0, 1.0])
+    assert ((verts - reflected).abs().amax(dim=(1, 2)) > 0.02).all(), "one side alone"
+
+
+def test_a_heavy_vertex_weight_keeps_the_offsets_smooth(prior: ShapePrior, output: PriorOutput) -> None:
+    given, begin = bumpy(prior), from_the_front(output)
+    config = FitConfig(steps=20, starts=1, learning_rate=0.0, code_rate=0.0, vertex_rate=0.01)
+    start = output.mesh.verts.detach()
+    energies = []
+    for weight in (0.0, 100.0):
+        verts, _ = fit(prior, begin, given, replace(config, vertex_weight=weight))
+        energies.append(laplacian_energy(verts - start, prior.decoder.template))
+    assert (energies[1] < 0.2 * energies[0]).all()
+
+
+@pytest.mark.parametrize("steps", [1, 3, 12])
+@pytest.mark.parametrize("rate", [0.01, 0.5])
+def test_never_worse_with_vertex_offsets(
+    prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, steps: int, rate: float
+) -> None:
+    verts, viewpoint = fit(prior, output, crops, FitConfig(steps=steps, vertex_rate=rate))
+    start = score(prior, output.mesh.verts, output.hypotheses.best(), crops)
+    assert (score(prior, verts, viewpoint, crops) >= start - 1e-6).all()
+
+
+def test_without_a_rate_the_vertex_weight_says_nothing(
+    prior: ShapePrior, output: PriorOutput, crops: InstanceCrops
+) -> None:
+    first, second = (fit(prior, output, crops, replace(CONFIG, vertex_weight=weight)) for weight in (0.0, 1e3))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1].azimuth, second[1].azimuth)
+
+
+def test_gradients_reach_all_that_is_free(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops) -> None:
+    subject = _Fitted(prior, CODE, output.hypotheses.best(), crops, FitConfig(vertex_rate=0.01))
+    leaves = [leaf for group in subject.groups() for leaf in group["params"]]
+    assert len(leaves) == 7  # code, azimuth, elevation, roll, scale, offset, vertices
+    loss = (1 - certain_iou(subject.silhouettes(1.0), crops)).sum()
+    for gradient in torch.autograd.grad(loss, leaves):
+        assert torch.isfinite(gradient).all()
+        assert (gradient.view(N, -1).abs().sum(dim=1) > 0).all()

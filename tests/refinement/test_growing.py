@@ -30,7 +30,7 @@ def network(config: RefinementConfig) -> RefinementNetwork:
     return result
 
 
-SHOWN = {"learned": torch.rand(N, S, S), "bank": torch.rand(N, S, S)}
+SHOWN = dict(zip(("learned", "bank"), torch.rand(2, N, S, S, generator=torch.Generator().manual_seed(2)), strict=True))
 FIT = {"learned": torch.tensor([0.5, 0.9, 0.2]), "bank": torch.tensor([0.8, 0.1, 0.6])}
 
 

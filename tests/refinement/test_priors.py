@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +14,12 @@ from tiny import tiny_model
 from shape3d_amodal.reconstruction.bank import BankConfig, ShapeBank
 from shape3d_amodal.reconstruction.losses import certain_iou
 from shape3d_amodal.refinement.deformation import DeformationConfig, DeformedMeshes
+from shape3d_amodal.refinement.fit import FitConfig
+from shape3d_amodal.refinement.optimization import FreeViewpoint
 from shape3d_amodal.refinement.priors import BankPrior, BankPriorConfig, LearnedPrior, Prior
 from shape3d_amodal.rendering import blur_sigma, render_silhouettes
 from shape3d_amodal.structures import InstanceCrops, Viewpoint
+from shape3d_amodal.viewpoint.matching import MatchConfig
 
 S, N = 64, 3
 
@@ -78,6 +84,81 @@ def test_one_match_is_the_mesh_as_it_is_seen(bank: BankPrior, crops: InstanceCro
             project(estimate.verts, estimate.viewpoint), estimate.faces, S, blur_sigma(0.3, S)
         )
         torch.testing.assert_close(estimate.silhouette, expected, rtol=1e-4, atol=1e-4)
+
+
+def awkward(crops: InstanceCrops, name: str) -> InstanceCrops:
+    """Masks that no shape explains."""
+    visible, occluder = torch.zeros(N, S, S), torch.zeros(N, S, S)
+    if name == "noise":
+        visible = (torch.rand(N, S, S, generator=torch.Generator().manual_seed(0)) > 0.8).float()
+    elif name == "one pixel":
+        visible[:, 30, 40] = 1
+    elif name == "specks, all else hidden":
+        visible[:, 5, 5] = visible[:, 58, 50] = 1
+        occluder = 1 - visible
+    elif name == "a cross at the border":
+        visible[:, :, :5] = visible[:, 20:26] = 1
+        occluder[:, :, 40:] = 1 - visible[:, :, 40:]
+    else:
+        return crops
+    return replace(crops, visible=visible, occluder=occluder, category=torch.tensor([0, 1, 2]))
+
+
+def coarsely_searched(bank: BankPrior) -> BankPrior:
+    """One of 16 matches is fitted, and slowly."""
+    config = BankPriorConfig(
+        search=MatchConfig(coarse_px=8, fine_px=8),
+        starts=1,
+        temperature=0.003,
+        deformation=DeformationConfig(learning_rate=0.01, lattice_rate=0.003),
+    )
+    return BankPrior(bank.bank, config=config)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 12])
+@pytest.mark.parametrize("name", ["boxes", "noise", "one pixel", "specks, all else hidden", "a cross at the border"])
+@pytest.mark.parametrize("kind", ["bank", "learned"])
+def test_the_fit_is_never_worse_than_none(
+    bank: BankPrior, crops: InstanceCrops, kind: str, name: str, steps: int
+) -> None:
+    """By the priors' own score; the bank is searched so coarsely that the match which is fitted is not the best."""
+    prior: Prior = coarsely_searched(bank)
+    if kind == "learned":
+        prior = LearnedPrior(tiny_model(), FitConfig(learning_rate=0.5, code_rate=2.0))  # steps that lead away
+    given = awkward(crops, name)
+    with torch.no_grad():
+        start, fitted = prior.estimate(given, 0), prior.estimate(given, steps)
+    assert (fitted.fit >= start.fit - 1e-6).all()
+    torch.testing.assert_close(fitted.fit, certain_iou(fitted.silhouette, given))
+
+
+def test_where_the_fit_explains_less_the_estimate_is_the_match(bank: BankPrior, crops: InstanceCrops) -> None:
+    """Silhouette, mesh and viewpoint are then all of them the match's; elsewhere all of them the fit's."""
+    prior = coarsely_searched(bank)
+    start, fitted = prior.estimate(crops, 0), prior.estimate(crops, 1)
+    better = fitted.fit > start.fit
+    assert better.any() and not better.all()
+    for i, fit_won in enumerate(better.tolist()):
+        same = [
+            torch.equal(fitted.silhouette[i], start.silhouette[i]),
+            torch.equal(fitted.viewpoint.offset[i], start.viewpoint.offset[i]),
+            torch.equal(*(one.verts[i, one.faces[i]] for one in (fitted, start))),
+        ]
+        assert same == [not fit_won] * 3
+
+
+def test_a_known_mesh_is_seen_from_no_further_than_straight_above() -> None:
+    zero = torch.zeros(2)
+    viewpoint = Viewpoint(zero, torch.tensor([1.5, -1.5]), zero + 3, zero + 1, torch.full((2, 2), 9.0))
+    free = FreeViewpoint(viewpoint)
+    free.clamp()
+    assert torch.equal(free.value().elevation, viewpoint.elevation)
+    with torch.no_grad():
+        free.leaves[1].mul_(2)
+    free.clamp()
+    assert free.value().elevation.tolist() == pytest.approx([math.pi / 2, -math.pi / 2])
+    for name in ("azimuth", "roll", "scale", "offset"):
+        assert torch.equal(getattr(free.value(), name), getattr(viewpoint, name))
 
 
 def test_known_categories(bank: BankPrior) -> None:
