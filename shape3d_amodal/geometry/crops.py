@@ -75,6 +75,24 @@ def cut(image: Tensor, windows: Tensor, size: int) -> Tensor:
     return torch.nn.functional.avg_pool2d(crops, samples)
 
 
+def inside_picture(windows: Tensor, width: int, height: int, size: int) -> Tensor:
+    """Share of each crop pixel that lies inside the picture, [N,S,S] float32 in 0..1.
+
+    Args:
+        windows: [N,4] float, (x0, y0, x1, y1) in image pixels.
+        width, height: size of the picture in pixels.
+        size: side S of the crops in pixels.
+    """
+    steps = torch.arange(size + 1, device=windows.device) / size
+
+    def covered(low: Tensor, high: Tensor, limit: int) -> Tensor:
+        edges = low[:, None] + (high - low)[:, None] * steps
+        return edges.clamp(0, limit).diff(dim=1) / edges.diff(dim=1).clamp(min=1e-6)
+
+    x0, y0, x1, y1 = windows.unbind(dim=1)
+    return covered(y0, y1, height)[:, :, None] * covered(x0, x1, width)[:, None, :]
+
+
 def paste(crop: Tensor, window: Tensor, height: int, width: int) -> Tensor:
     """Resample one crop back to image pixels: [S,S] float to [H,W] float, bilinear, zero outside its window.
 

@@ -31,6 +31,8 @@ class ReconstructionConfig:
     """Numbers in a category's embedding."""
     use_rgb: bool = True
     """Whether the encoder sees colours, or masks alone."""
+    symmetric: bool = True
+    """Whether every mesh is mirrored exactly in the object's plane x = 0; without it each vertex is free."""
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -73,6 +75,7 @@ class MeshDecoder(nn.Module):
 
     def __init__(self, config: ReconstructionConfig, categories: int) -> None:
         super().__init__()
+        self.symmetric = config.symmetric
         sphere = icosphere(config.level)
         self.template = sphere
         count = len(sphere.verts)
@@ -106,5 +109,7 @@ class MeshDecoder(nn.Module):
         hidden = self.hidden(torch.cat([code, self.embedding(category)], dim=1))
         offsets = self.offsets(hidden).view(len(code), -1, 3)
         stretch = (gate * self.stretch(hidden).tanh() * 0.7).exp()[:, None]
-        verts = symmetrize(self.templates[category] + gate * offsets, self.mirror) * stretch
-        return MeshEstimate(verts, self.faces, code)
+        verts = self.templates[category] + gate * offsets
+        if self.symmetric:
+            verts = symmetrize(verts, self.mirror)
+        return MeshEstimate(verts * stretch, self.faces, code)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
 from shape3d_amodal.config import Count, configuration
+
+if TYPE_CHECKING:
+    from shape3d_amodal.training.distributed import Ranks
 
 
 @configuration
@@ -73,6 +76,10 @@ class Task(Protocol):
     def modules(self) -> nn.Module:
         """The module to train, always the same one; parameters that stay fixed have ``requires_grad`` False."""
         ...
+
+    def begin(self, config: LoopConfig, ranks: Ranks) -> None:  # noqa: ARG002
+        """Choose the weights to start from; called once on every rank, before the first step and not on resume."""
+        return
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Any, list[str]]:
         """The ``size`` samples of the 0-based ``step`` and their ids, drawn from ``generator`` alone.

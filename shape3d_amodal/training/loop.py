@@ -57,9 +57,8 @@ def train(
     """
     with join(config.device) as ranks:
         use_threads(config.threads)
-        trainer = Trainer(task, config, ranks)
         if dry_run:
-            return trainer.rehearse()
+            return Trainer(task, config, ranks).rehearse()
         folder = CheckpointFolder(Path(output), config.keep_checkpoints)
         if not resume and folder.steps():
             raise UsageError(f"{output}: holds checkpoints of an earlier training; resume it or choose another folder")
@@ -67,6 +66,10 @@ def train(
         checkpoint = folder.load_latest()
         if checkpoint is not None:
             check_settings(checkpoint.settings, settings, folder.path(checkpoint.step))
+        else:
+            task.begin(config, ranks)
+        trainer = Trainer(task, config, ranks)
+        if checkpoint is not None:
             trainer.restore(checkpoint)
         ranks.wait()
         if ranks.first:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader
@@ -21,7 +22,8 @@ from shape3d_amodal.data import shards
 from shape3d_amodal.data.atomic import make_folder
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCrops, SceneCropsConfig
-from shape3d_amodal.errors import TrainingError
+from shape3d_amodal.data.scenes import SceneConfig
+from shape3d_amodal.errors import DataError, TrainingError
 
 SCENES_VERSION = 2
 """To be raised when the same configuration gives other crops."""
@@ -70,6 +72,27 @@ def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
             log.info("cutting %d scenes of %s in %s", config.scenes, source, folder)
             _make(config, folder, workers)
     return read_arrays(folder, CropArrays)
+
+
+def scenes_of(config: PoolConfig) -> SceneConfig:
+    """How the pool's scenes are made; of shards, what their manifests say.
+
+    Raises:
+        DataError: the shards say nothing of it.
+    """
+    if config.shards is None:
+        return config.crops.scenes
+    manifests = sorted(Path(config.shards).glob("scenes-*.json"))
+    if not manifests:
+        raise DataError(
+            "expected shards of scenes, found none; make them with `shape3d-amodal scenes`", file=config.shards
+        )
+    try:
+        return TypeAdapter(SceneConfig).validate_python(shards.read_manifest(manifests[0])["config"]["scenes"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise DataError(
+            "expected the manifest to say how its scenes were made", file=manifests[0], field="config"
+        ) from error
 
 
 def pool_name(config: PoolConfig) -> str:

@@ -15,20 +15,25 @@ from shape3d_amodal.config import Share, configuration, dump_config, parse_confi
 from shape3d_amodal.data.meshes import CATEGORIES
 from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
 from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.geometry.crops import inside_picture
+from shape3d_amodal.reconstruction.losses import certain_iou
 from shape3d_amodal.refinement.criterion import RefinementLossConfig, refinement_losses
 from shape3d_amodal.refinement.growing import grown
 from shape3d_amodal.refinement.network import PriorName
 from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig
-from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
+from shape3d_amodal.structures import SupervisedCrops
 from shape3d_amodal.training.augmentation import AugmentationConfig, augment
 from shape3d_amodal.training.bank_pool import BankArrays, BankPoolConfig, open_bank
+from shape3d_amodal.training.distributed import Ranks
 from shape3d_amodal.training.hidden_parts import clearly_hidden, completion_scores, partly_hidden
 from shape3d_amodal.training.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.training.pairs import ShapePairs
 from shape3d_amodal.training.pictures import crop_grid, spread_rows
-from shape3d_amodal.training.pool import PoolConfig, open_pool
+from shape3d_amodal.training.pool import PoolConfig, open_pool, scenes_of
 from shape3d_amodal.training.reocclusion import reocclude
-from shape3d_amodal.viewpoint.criterion import PriorCriterion, PriorLossConfig
+from shape3d_amodal.training.restarts import Restartable, RestartsConfig, best_start
+from shape3d_amodal.viewpoint.criterion import PriorBatch, PriorCriterion, PriorLossConfig
 from shape3d_amodal.weights import load_weights
 
 _VALIDATION_BATCH = 64
@@ -37,6 +42,8 @@ _SILHOUETTES: dict[PriorName, str] = {"learned": "silhouette", "bank": "bank"}
 
 Part = Literal["prior", "refinement"]
 Stage = Literal["prior", "reconstruction", "viewpoint", "completion2d", "refinement", "end_to_end"]
+Supervision = Literal["amodal", "visible"]
+_PRIOR_STAGES = ("prior", "reconstruction", "viewpoint")
 
 
 @configuration
@@ -63,8 +70,16 @@ class StageConfig(TrainingConfig):
     """The bank whose silhouettes the refinement is shown; needed where model.refinement.priors has one."""
     bank_share: Share = 0.5
     """Share of the refinement's samples that are drawn from those that the bank was asked about."""
-    supervision: Literal["amodal", "visible"] = "amodal"
-    """What the refinement learns from: amodal masks; or visible masks alone, parts of which are hidden once more."""
+    supervision: Supervision | None = None
+    """What is learned from: amodal masks, or visible masks alone; None is visible for prior, reconstruction and
+    viewpoint, and amodal for the other stages. The prior's silhouettes are judged by the amodal mask all over the
+    picture (amodal) or by the certain pixels (visible). The refinement's masks are whole (amodal), or visible ones of
+    which a part is hidden once more (visible). In end_to_end this is about the refinement, the prior's own losses keep
+    to the certain pixels."""
+    pair_share: Share = 0.5
+    """Share of the prior's samples that are drawn as two of the same mesh, where prior_loss.pairs is not 0."""
+    restarts: RestartsConfig = RestartsConfig()
+    """The prior's seeds that are tried before the training."""
     augmentation: AugmentationConfig = AugmentationConfig()
     """What is done to the refinement's crops."""
     silhouette_dropout: Share = 0.1
@@ -81,10 +96,7 @@ class StageConfig(TrainingConfig):
             WeightsError: the weights to start from cannot be used.
         """
         self._check()
-        torch.manual_seed(self.loop.seed)
-        model = AmodalModel(self.model)
-        for part, folder in self.init.items():
-            load_part(model, part, Path(folder))
+        model = self.start(self.loop.seed)
         pool = open_pool(self.pool, cache, workers=workers)
         validation = open_pool(self.validation, cache, workers=workers)
         banks: list[BankArrays] = []
@@ -93,7 +105,21 @@ class StageConfig(TrainingConfig):
                 banks.append(open_bank(self.bank, config, crops, cache, workers=workers))
         return build_task(self, model, pool, validation, *banks)
 
+    def start(self, seed: int) -> AmodalModel:
+        """The model before its first step: random as ``seed`` says, but for the parts that ``init`` names."""
+        torch.manual_seed(seed)
+        model = AmodalModel(self.model)
+        for part, folder in self.init.items():
+            load_part(model, part, Path(folder))
+        return model
+
+    @property
+    def labels(self) -> Supervision:
+        """``supervision``, or the stage's default."""
+        return self.supervision or ("visible" if self.stage in _PRIOR_STAGES else "amodal")
+
     def _check(self) -> None:
+        self._check_prior()
         if self.model.categories != CATEGORIES:
             raise UsageError(
                 f"model.categories: expected the categories of the crops in their order: {', '.join(CATEGORIES)}"
@@ -102,7 +128,7 @@ class StageConfig(TrainingConfig):
             raise UsageError(
                 "bank: expected one exactly for the stage refinement with a bank among model.refinement.priors"
             )
-        if self.bank is not None and self.supervision == "visible":
+        if self.bank is not None and self.labels == "visible":
             raise UsageError("supervision: visible goes without a bank, whose silhouettes would be of other masks")
         if self.bank is not None and self.model.meshes != self.bank.meshes:
             raise UsageError(
@@ -114,6 +140,25 @@ class StageConfig(TrainingConfig):
                 f"model.fit_steps: expected bank.fit_steps, {self.bank.fit_steps}, got {self.model.fit_steps}; the "
                 "weights fit their bank as it was when they learned from it"
             )
+
+    def _check_prior(self) -> None:
+        stages, loss = ", ".join(_PRIOR_STAGES), self.prior_loss
+        if self.restarts.seeds > 1 and (self.stage not in _PRIOR_STAGES or "prior" in self.init):
+            raise UsageError(f"restarts.seeds: more than one goes with the stages {stages}, and without init.prior")
+        if not loss.certain and self.stage in _PRIOR_STAGES and self.labels == "amodal":
+            raise UsageError(
+                "prior_loss.certain: false goes without supervision: amodal, which knows what occluders hide"
+            )
+        if loss.pairs > 0:
+            if self.stage not in _PRIOR_STAGES:
+                raise UsageError(f"prior_loss.pairs: goes with the stages {stages}")
+            if not self.model.prior.reconstruction.symmetric:
+                raise UsageError("prior_loss.pairs: needs model.prior.reconstruction.symmetric; crops are mirrored")
+            if scenes_of(self.pool).deform > 0:
+                raise UsageError(
+                    "prior_loss.pairs: needs scenes that leave their meshes as they are, since crops of a deformed "
+                    "mesh are of different shapes; set pool.crops.scenes.deform=0, or make the shards so"
+                )
 
     def smaller(self) -> StageConfig:
         few = replace(self, pool=self.pool.smaller(), validation=self.validation.smaller())
@@ -166,12 +211,15 @@ class CropTask(Task):
         return {"silhouette": compose(self.model.coarse(crops).silhouette, crops.visible, crops.occluder)}
 
 
-class PriorTask(CropTask):
-    """Stages 2 and 3, together or one at a time, from visible masks alone."""
+class PriorTask(CropTask, Restartable):
+    """Stages 2 and 3, together or one at a time; from visible masks alone, unless amodal ones are asked for."""
 
     def __init__(self, config: StageConfig, model: AmodalModel, pool: CropArrays, validation: CropArrays) -> None:
         super().__init__(config, model, pool, validation)
         self.criterion = PriorCriterion(config.prior_loss, config.model.prior.reconstruction.level)
+        self.pool_size = len(pool.category)
+        self.image_size = scenes_of(config.pool).image_size if config.labels == "amodal" else 0
+        self.pairs = ShapePairs(pool.mesh) if config.prior_loss.pairs > 0 else None
         model.refinement.requires_grad_(False)
         if config.stage == "reconstruction":
             model.prior.viewpoint.requires_grad_(False)
@@ -179,16 +227,49 @@ class PriorTask(CropTask):
             model.prior.encoder.requires_grad_(False)
             model.prior.decoder.requires_grad_(False)
 
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[InstanceCrops, list[str]]:
-        rows = self._rows(generator, size)
-        # Not warped: no camera shows an object so.
-        return augment(self.pool.supervised(rows), generator).crops, self._ids(rows)
+    def begin(self, config: LoopConfig, ranks: Ranks) -> None:
+        if self.config.restarts.seeds > 1:
+            best_start(self, self.config.restarts, config, ranks)
 
-    def losses(self, batch: InstanceCrops, step: int, progress: float) -> dict[str, Tensor]:
+    def restart(self, seed: int) -> None:
+        """Stand where a training with this seed starts."""
+        self.model.load_state_dict(self.config.start(seed).state_dict())
+
+    def training_score(self, rows: NDArray[np.int64], progress: float) -> float:
+        """Mean certain-pixel IoU, 0..1, of the selected silhouettes with the pool's ``rows``."""
+        device = next(self.model.parameters()).device
+        gate = self.criterion.gate(progress)
+        ious = []
+        for start in range(0, len(rows), _VALIDATION_BATCH):
+            crops = self.pool.supervised(rows[start : start + _VALIDATION_BATCH]).crops.to(device)
+            output = self.model.prior(crops, gate)
+            seen = self.model.prior.silhouettes(output.mesh.verts, output.hypotheses.best(), crops.size)
+            ious.append(certain_iou(seen, crops))
+        return float(torch.cat(ious).mean())
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[PriorBatch, list[str]]:
+        rows = self._rows(generator, size)
+        shape = None
+        if self.pairs is not None:
+            rows = self.pairs.drawn_into(rows, self.config.pair_share, generator)
+            shape = torch.from_numpy(self.pairs.shape[rows])
+        drawn = self.pool.supervised(rows)
+        if self.config.labels == "amodal":
+            known = inside_picture(drawn.crops.window, self.image_size, self.image_size, drawn.crops.size)
+            drawn = replace(drawn, known=known)
+        # Not warped: no camera shows an object so.
+        batch = augment(drawn, generator)
+        target = None
+        if batch.known is not None:
+            target = replace(batch.crops, visible=batch.amodal, occluder=1 - batch.known)
+        return PriorBatch(batch.crops, target, shape), self._ids(rows)
+
+    def losses(self, batch: PriorBatch, step: int, progress: float) -> dict[str, Tensor]:
         if self.config.stage == "viewpoint":
             self.model.prior.encoder.eval()  # what is fixed keeps its batch statistics, too
         # A stage that starts from trained shapes has its gate open and its blur small.
-        return self.criterion(self.model.prior, batch, 1.0 if "prior" in self.config.init else progress)
+        progress = 1.0 if "prior" in self.config.init else progress
+        return self.criterion(self.model.prior, batch.crops, progress, target=batch.target, shape=batch.shape)
 
     def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
         """The silhouette and, where one was trained before, what the refinement makes of it."""
@@ -215,12 +296,12 @@ class RefinementTask(CropTask):
         self.with_prior = config.stage == "refinement" and "learned" in config.model.refinement.priors
         self.bank, self.validation_bank = bank, validation_bank
         model.prior.requires_grad_(False)
-        if config.supervision == "amodal":  # of visible masks it is not known what they hide
+        if config.labels == "amodal":  # of visible masks it is not known what they hide
             self.partly_hidden = partly_hidden(pool.hidden, "pool")
 
     def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
         anything = super()._rows(generator, size)
-        if self.config.supervision == "visible":
+        if self.config.labels == "visible":
             return anything
         hidden = _picked(generator, self.partly_hidden, size)
         if self.bank is not None:
@@ -232,7 +313,7 @@ class RefinementTask(CropTask):
         return np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
 
     def _draw(self, generator: np.random.Generator, rows: NDArray[np.int64]) -> tuple[SupervisedCrops, list[str]]:
-        if self.config.supervision == "visible":
+        if self.config.labels == "visible":
             batch = reocclude(self.pool.supervised(rows).crops, generator)
         else:
             batch = with_bank(self.pool.supervised(rows), self.bank, rows)

@@ -69,6 +69,18 @@ def test_meshes_are_exactly_symmetric(decoder: MeshDecoder, gate: float) -> None
     assert torch.equal(verts[:, decoder.mirror], verts * torch.tensor([-1.0, 1.0, 1.0]))
 
 
+@pytest.mark.parametrize("gate", [0.0, 1.0])
+def test_meshes_without_symmetry_are_free(decoder: MeshDecoder, gate: float) -> None:
+    """The same weights, not averaged with their mirror image: their symmetric part is the symmetric mesh."""
+    free = MeshDecoder(replace(CONFIG, symmetric=False), CATEGORIES)
+    free.load_state_dict(decoder.state_dict())
+    code = torch.randn(N, 4)
+    verts = free(code, CATEGORY, gate).verts
+    reflected = verts[:, decoder.mirror] * torch.tensor([-1.0, 1.0, 1.0])
+    assert (verts - reflected).abs().max() > 0.1
+    torch.testing.assert_close((verts + reflected) / 2, decoder(code, CATEGORY, gate).verts)
+
+
 def test_stretch_is_bounded(decoder: MeshDecoder) -> None:
     """By exp(0.7) along each axis, whatever the code."""
     nn.init.zeros_(decoder.offsets.weight)

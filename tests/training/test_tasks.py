@@ -19,7 +19,7 @@ from shape3d_amodal.errors import TrainingError, UsageError, WeightsError
 from shape3d_amodal.refinement.stage import AmodalModel
 from shape3d_amodal.structures import InstanceCrops
 from shape3d_amodal.training.interface import LoopConfig
-from shape3d_amodal.training.pool import PoolConfig, open_pool
+from shape3d_amodal.training.pool import PoolConfig, open_pool, scenes_of
 from shape3d_amodal.training.run import run_training
 from shape3d_amodal.training.tasks import StageConfig, build_task, load_part
 from shape3d_amodal.viewpoint.criterion import PriorLossConfig
@@ -89,8 +89,103 @@ def test_each_stage_trains_its_own_parts(name: str, parts: set[str], pool: CropA
 def test_shape_and_viewpoint_see_no_label_but_visible_masks(name: str, pool: CropArrays) -> None:
     task = build_task(stage(name), tiny_model(), pool, pool)
     batch, _ = task.batch(0, np.random.default_rng(0), 4)
-    assert type(batch) is InstanceCrops
-    assert [field.name for field in fields(batch)] == ["rgb", "visible", "occluder", "category", "window"]
+    assert batch.target is None and batch.shape is None
+    assert type(batch.crops) is InstanceCrops
+    assert [field.name for field in fields(batch.crops)] == ["rgb", "visible", "occluder", "category", "window"]
+
+
+@pytest.mark.parametrize("name", ["prior", "reconstruction", "viewpoint"])
+def test_amodal_supervision_judges_the_prior_by_whole_masks(name: str, pool: CropArrays) -> None:
+    """The network sees the same crops; its silhouettes are judged all over the picture."""
+    batches = {}
+    for supervision in ("visible", "amodal"):
+        task = build_task(stage(name, supervision=supervision), tiny_model(), pool, pool)
+        batch, ids = task.batch(0, np.random.default_rng(0), 16)
+        batches[supervision] = batch.crops
+    assert all(
+        torch.equal(getattr(batches["visible"], f.name), getattr(batch.crops, f.name)) for f in fields(batch.crops)
+    )
+    generator = np.random.default_rng(0)
+    rows, mirrored = generator.integers(len(pool.category), size=16), generator.random(16) < 0.5
+    assert [int(label.split()[-1]) for label in ids] == rows.tolist()
+    beyond = 0.0
+    for i, row in enumerate(rows):
+        x0, y0, x1, _ = pool.window[row].tolist()
+        fine = (x1 - x0) * (np.arange(32 * 8) + 0.5) / (32 * 8)  # 8 x 8 samples in each pixel
+        outside = [(start + fine < 0) | (start + fine > POOL.crops.scenes.image_size) for start in (x0, y0)]
+        share = (outside[1][:, None] | outside[0][None]).reshape(32, 8, 32, 8).mean(axis=(1, 3))
+        amodal, step = pool.amodal[row] / 255, -1 if mirrored[i] else 1
+        np.testing.assert_allclose(batch.target.visible[i], amodal[:, ::step], atol=1e-4)
+        np.testing.assert_allclose(batch.target.occluder[i], share[:, ::step], atol=0.15)
+        beyond += share.sum()
+    assert beyond > 0
+    other = replace(pool, amodal=255 - pool.amodal)
+    changed = build_task(stage(name, supervision="amodal"), tiny_model(), other, pool)
+    again, _ = changed.batch(0, np.random.default_rng(0), 16)
+    assert task.losses(batch, 0, 1.0)["silhouette"] != changed.losses(again, 0, 1.0)["silhouette"]
+
+
+def rigid(**changes) -> StageConfig:
+    scenes = replace(POOL.crops.scenes, deform=0.0)
+    config = stage("prior", pool=replace(POOL, crops=replace(POOL.crops, scenes=scenes)), **changes)
+    return replace(config, prior_loss=replace(config.prior_loss, pairs=1.0))
+
+
+def test_a_batch_with_pairs(pool: CropArrays) -> None:
+    count = len(pool.mesh)
+    meshes = np.array(["a", "b", "c"])[np.arange(count) % 3]
+    meshes[0] = "alone"
+    pool = replace(pool, mesh=meshes)
+    task = build_task(rigid(pair_share=0.5), tiny_model(), pool, pool)
+    batch, ids = task.batch(0, np.random.default_rng(0), 16)
+    rows = [int(label.split()[-1]) for label in ids]
+    for one, other in zip(rows[:8:2], rows[1:8:2], strict=True):
+        assert one != other and meshes[one] == meshes[other]
+    numbers = {name: {int(s) for r, s in zip(rows, batch.shape, strict=True) if meshes[r] == name} for name in meshes}
+    assert all(len(found) <= 1 for found in numbers.values())
+    assert len(set.union(*numbers.values())) == sum(map(len, numbers.values()))
+    assert "pairs" in task.losses(batch, 0, 0.5)
+
+
+def test_without_pairs_the_draws_are_as_they_were(pool: CropArrays) -> None:
+    _, ids = build_task(stage("prior"), tiny_model(), pool, pool).batch(0, np.random.default_rng(7), 16)
+    expected = np.random.default_rng(7).integers(len(pool.category), size=16)
+    assert [int(label.split()[-1]) for label in ids] == expected.tolist()
+
+
+def test_a_pool_without_pairs_is_refused(pool: CropArrays) -> None:
+    pool = replace(pool, mesh=np.arange(len(pool.mesh)).astype(str))
+    with pytest.raises(UsageError, match=r"^pool: expected crops of the same mesh, none of \d+ share one; make more"):
+        build_task(rigid(), tiny_model(), pool, pool)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("stage: prior\nprior_loss: {pairs: 1}", r"prior_loss\.pairs: .*set pool\.crops\.scenes\.deform=0"),
+        ("stage: completion2d\nprior_loss: {pairs: 1}", r"prior_loss\.pairs: goes with the stages prior"),
+        (
+            "stage: prior\nprior_loss: {pairs: 1}\nmodel: {prior: {reconstruction: {symmetric: false}}}",
+            r"prior_loss\.pairs: needs .*symmetric",
+        ),
+        ("stage: prior\nsupervision: amodal\nprior_loss: {certain: false}", r"prior_loss\.certain: false goes without"),
+        ("stage: refinement\nrestarts: {seeds: 2}", r"restarts\.seeds: more than one goes with the stages prior"),
+        ("stage: prior\ninit: {prior: there}\nrestarts: {seeds: 2}", r"restarts\.seeds: .*without init\.prior"),
+    ],
+)
+def test_options_that_do_not_go_together(options: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=problem) as caught:
+        parse_config(options, StageConfig).task(tmp_path, workers=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("deform", "allowed"), [(0.0, True), (0.3, False)])
+def test_pairs_of_shards_ask_how_their_scenes_were_made(deform: float, allowed: bool, tmp_path: Path) -> None:
+    scenes = replace(POOL.crops.scenes, deform=deform, image_size=64)
+    make_shards(ShardsConfig(meshes="open13:train", scenes=scenes, count=1, shard_size=1), tmp_path)
+    found = scenes_of(replace(POOL, shards=str(tmp_path)))
+    assert (found.deform == 0) == allowed
+    assert found.image_size == 64
 
 
 def test_visible_supervision_sees_no_amodal_mask(pool: CropArrays) -> None:

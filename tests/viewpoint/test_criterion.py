@@ -1,11 +1,9 @@
-"""What shape and viewpoint learn from: against losses computed by hand, and that no label can reach it."""
+"""What shape and viewpoint learn from: against losses computed by hand, and that no label reaches it unasked."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import replace
-from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ from shape3d_amodal.geometry.templates import icosphere
 from shape3d_amodal.reconstruction.losses import certain_iou
 from shape3d_amodal.structures import InstanceCrops, MeshEstimate, Viewpoint, ViewpointHypotheses
 from shape3d_amodal.training.tasks import StageConfig, build_task
-from shape3d_amodal.viewpoint.criterion import PriorCriterion, PriorLossConfig
+from shape3d_amodal.viewpoint.criterion import PriorCriterion, PriorLossConfig, pairs_of
 from shape3d_amodal.viewpoint.prior import PriorOutput, ShapePrior
 
 N, K, S = 3, 4, 8
@@ -204,12 +202,108 @@ def test_the_selection_learns_the_best_even_when_another_is_explored() -> None:
     assert len({loss["silhouette"].item() for loss in losses}) > 1
 
 
-def test_it_takes_crops_and_nothing_else() -> None:
-    """Neither amodal masks nor meshes nor cameras: none of its arguments can hold them."""
-    hints = get_type_hints(PriorCriterion.__call__)
-    assert hints == {"prior": ShapePrior, "crops": InstanceCrops, "progress": float, "return": dict[str, torch.Tensor]}
-    assert list(inspect.signature(ShapePrior.forward).parameters) == ["self", "crops", "gate"]
-    assert get_type_hints(ShapePrior.forward)["crops"] is InstanceCrops
+def test_all_hypotheses_learn_by_their_probabilities() -> None:
+    config = replace(SILENT, assignment="mean", offset=0.02)
+    losses = PriorCriterion(config, level=1)(constant_prior(), half_visible(), 0.0)
+    silhouette = offset = 0.0
+    for i in range(N):
+        total = sum(math.exp(logit) for logit in LOGITS[i].tolist())
+        for k in range(K):
+            p, s = math.exp(LOGITS[i, k].item()) / total, SCALE[i, k].item()
+            silhouette += p * (1 - s / (1 + s)) / N
+            offset += p * 0.02 * (s**2 + (2 * s) ** 2) / N
+    assert losses["silhouette"].item() == pytest.approx(silhouette, rel=1e-5)
+    assert losses["offset"].item() == pytest.approx(offset, rel=1e-5)
+
+
+def test_all_hypotheses_get_a_gradient_from_the_mean() -> None:
+    prior, crops = real()
+    visible = torch.zeros(6, 32, 32)
+    visible[:, 8:20, 10:30] = 1
+    criterion = PriorCriterion(replace(SILENT, assignment="mean", choose_px=16), level=1)
+    criterion(prior, replace(crops, visible=visible), 0.0)["silhouette"].backward()
+    assert (prior.viewpoint.parameters_of[-1].bias.grad.view(6, K).abs().amax(dim=0) > 0).all()
+    assert prior.viewpoint.select[-1].bias.grad.abs().max() > 0
+
+
+def occluded() -> InstanceCrops:
+    """Crop i: 8 (i + 1) visible pixels above, 16 occluder pixels below, and known background between."""
+    crops = half_visible()
+    visible, occluder = torch.zeros(N, S, S), torch.zeros(N, S, S)
+    for i in range(N):
+        visible[i, : i + 1] = 1
+    occluder[:, 6:] = 1
+    return replace(crops, visible=visible, occluder=occluder)
+
+
+@pytest.mark.parametrize(("certain", "judged"), [(True, 48), (False, 64)])
+def test_occluders_taken_for_background(certain: bool, judged: int) -> None:
+    """``judged`` pixels count: a silhouette of value s everywhere covers s of each."""
+    losses = PriorCriterion(replace(SILENT, certain=certain), level=1)(constant_prior(), occluded(), 1.0)
+    best = [max(row) for row in SCALE.tolist()]
+    expected = [8 * (i + 1) * s / (8 * (i + 1) + s * (judged - 8 * (i + 1))) for i, s in enumerate(best)]
+    assert losses["silhouette"].item() == pytest.approx(np.mean([1 - iou for iou in expected]), rel=1e-5)
+
+
+class ShapeTimesView(ConstantSilhouettes):
+    """Every silhouette has one value everywhere: a number of the mesh times the viewpoint's scale."""
+
+    def silhouettes(self, verts: torch.Tensor, view: Viewpoint, size: int, blur_px: float) -> torch.Tensor:  # noqa: ARG002
+        return (verts[:, 0, 0] * view.scale)[:, None, None].expand(-1, size, size)
+
+
+def test_pairs_by_hand() -> None:
+    """The shape of one crop from the viewpoint of another one of the same shape, against that one's pixels."""
+    prior = ShapeTimesView(SCALE, torch.zeros(N, K, 2), LOGITS)
+    number = [0.5, 0.7, 0.9]
+    verts = prior.output.mesh.verts.clone()
+    verts[:, 0, 0] = torch.tensor(number)
+    prior.output = replace(prior.output, mesh=replace(prior.output.mesh, verts=verts))
+    crops = occluded()
+    losses = PriorCriterion(replace(SILENT, pairs=2.0), level=1)(prior, crops, 1.0, shape=torch.tensor([4, 9, 4]))
+    expected = 0.0
+    for shape, seen in ((0, 2), (2, 0)):
+        # With silhouettes of one value the largest scale fits best; crop 1 has no partner.
+        value = number[shape] * max(SCALE[seen].tolist())
+        inter = union = 0.0
+        for row in range(S):
+            for column in range(S):
+                inside = crops.visible[seen, row, column].item()
+                certain = 1 - crops.occluder[seen, row, column].item()
+                inter += value * inside
+                union += inside + certain * value - value * inside
+        expected += 2.0 * (1 - inter / union) / N
+    assert losses["pairs"].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "partners"),
+    [
+        ([1, 1], {0: 1, 1: 0}),
+        ([3, 5, 3, 3], {0: 2, 2: 3, 3: 0}),
+        ([1, 2, 3], {}),
+        ([7], {}),
+    ],
+)
+def test_partners(shape: list[int], partners: dict[int, int]) -> None:
+    rows, partner = pairs_of(torch.tensor(shape))
+    assert dict(zip(rows.tolist(), partner.tolist(), strict=True)) == partners
+
+
+def test_without_a_pair_the_loss_of_pairs_is_zero() -> None:
+    prior, crops = real()
+    crops = replace(crops, visible=torch.ones(6, 32, 32))
+    losses = PriorCriterion(replace(SILENT, pairs=1.0), level=1)(prior, crops, 0.5, shape=torch.arange(6))
+    assert losses["pairs"].item() == 0
+    sum(losses.values()).backward()
+
+
+def test_a_target_takes_the_place_of_the_crops_own_pixels() -> None:
+    crops = half_visible()
+    target = replace(crops, visible=torch.ones(N, S, S))
+    prior = constant_prior()
+    losses = PriorCriterion(SILENT, level=1)(prior, crops, 1.0, target=target)
+    assert losses["silhouette"].item() == pytest.approx(np.mean([1 - s for s in (0.9, 0.8, 1.0)]))
 
 
 def random_pool(count: int = 8, size: int = 32) -> CropArrays:
@@ -228,11 +322,13 @@ def random_pool(count: int = 8, size: int = 32) -> CropArrays:
     )
 
 
+@pytest.mark.parametrize("supervision", [None, "visible"])
 @pytest.mark.parametrize("stage", ["prior", "reconstruction", "viewpoint"])
-def test_amodal_masks_change_nothing(stage: str) -> None:
+def test_amodal_masks_change_nothing(stage: str, supervision: str | None) -> None:
     pool = random_pool()
     other = replace(pool, amodal=255 - pool.amodal, hidden=1 - pool.hidden)
-    config = StageConfig(stage=stage, model=tiny_config(), prior_loss=replace(SILENT, choose_px=16))
+    loss = replace(SILENT, choose_px=16)
+    config = StageConfig(stage=stage, model=tiny_config(), prior_loss=loss, supervision=supervision)
     results = []
     for arrays in (pool, other):
         model = tiny_model()
