@@ -86,3 +86,9 @@ def test_selection_does_not_shape_the_features() -> None:
 def test_no_instances() -> None:
     hypotheses, logits = head(CONFIG)(torch.zeros(0, FEATURES))
     assert logits.shape == hypotheses.viewpoint.scale.shape == (0, 4)
+
+
+def test_a_fixed_elevation() -> None:
+    view = head(ViewpointConfig(max_elevation_deg=0.0))(torch.randn(5, FEATURES))[0].viewpoint
+    assert not view.elevation.any()
+    assert view.azimuth.isfinite().all()
