@@ -205,7 +205,8 @@ def facts_of(scores: Sequence[RunScores], command: str, *, notes: bool = True) -
     for name, options in methods.items():
         note = f"{options.note}; " if options.note and notes else ""
         facts.append((f"method: {name}", note + _told(options)))
-    facts.append(("run", _ran(scores)))
+    if methods:
+        facts.append(("run", _ran(scores)))
     facts.append(("time of an object", "median over images of the time of an image by the number of its objects"))
     return facts
 

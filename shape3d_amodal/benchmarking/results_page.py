@@ -28,6 +28,10 @@ from shape3d_amodal.visualization.cases import COLORS, gallery
 
 _SIDE = 112
 """Side of a picture in pixels."""
+_AIMED = (
+    "Percent, or points over others. Met or missed is said of the number itself; in parentheses its 95 % bootstrap "
+    "interval, drawn as those of the margins below."
+)
 _COLORS = 128
 """Colours of a file: a third of the bytes, and hardly to be seen."""
 
@@ -60,7 +64,7 @@ def write_results_page(
     views = [RunViews(one) for one in scores]
     parts = [f"# {title}\n", f"{' '.join(intro.split())}\n", f"    {command}\n"]
     if aims:
-        parts += ["## What was aimed at\n", checklist(outcomes(aims, scores))]
+        parts += ["## What was aimed at\n", f"{_AIMED}\n", checklist(outcomes(aims, scores))]
     for one, view in zip(scores, views, strict=True):
         parts += [f"## {view.run.title}\n", f"{protocol(one)} {_how(one)}\n", _headline(one, view)]
         parts += [f"{table.title}\n\n{table.to_markdown()}" for table in view.categories()]
@@ -135,7 +139,7 @@ def _cases(one: RunScores, view: RunViews, page: Path) -> list[str]:
     folder = page.with_suffix("")
     make_folder(folder)
     objects = sorted(scored_objects(one), key=lambda scored: -scored.score)
-    shown = ", ".join(["image", "given visible mask", *view.run.pictured, "ground truth"])
+    shown = "; ".join(["image", "given visible mask", *view.run.pictured, "ground truth"])
     text = f"Best (above) and worst case of *{view.run.focus}* in each category. From the left: {shown}. {COLORS}."
     parts = ["### Best and worst cases\n", f"{text}\n"]
     for category in one.tables[view.run.focus].names.values():

@@ -57,7 +57,7 @@ def test_the_checklist(scores: list[RunScores], tmp_path: Path) -> None:
     assert equal == "| as good | +0.0 | +0.0 (0.0 to 0.0) | met |"
     write_results_page(tmp_path / "page.md", scores, title="t", intro="i", command="c", aims=aims)
     text = (tmp_path / "page.md").read_text()
-    assert text.index("## What was aimed at\n\n| aim |") < text.index("## Squares")
+    assert text.index("## What was aimed at\n\nPercent") < text.index("\n\n| aim |") < text.index("## Squares")
 
 
 def test_a_category_that_is_not_there(scores: list[RunScores]) -> None:
