@@ -33,12 +33,38 @@ class DataConfig:
 
 @configuration
 class MarginConfig:
-    """How far one method is ahead of the best of others, category by category."""
+    """How far one method is ahead of the best of others: in the mean, and in the category where it is least."""
 
     of: str
     """Name of the method."""
     over: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of the others."""
+    metrics: tuple[str, ...] = ()
+    """Names of metrics; none names all shares that the track shows by category."""
+    by_category: bool = False
+    """Show all categories on the results page, too."""
+
+
+@configuration
+class AimConfig:
+    """What a method was meant to reach: a number of its own, or a margin over the best of others."""
+
+    text: str
+    """What is aimed at, without the number."""
+    run: str
+    """Title of the run that tells."""
+    of: str
+    """Name of the method."""
+    metric: str
+    """Name of the metric, a share that the track shows by category."""
+    at_least: float
+    """What to reach, in percent, or in points over others."""
+    over: tuple[str, ...] = ()
+    """Names of the others; none asks for the method's own number."""
+    categories: tuple[str, ...] = ()
+    """Of these categories alone; none names all."""
+    least: bool = False
+    """Whether each of the categories has to reach it, and not their mean."""
 
 
 @configuration
@@ -98,6 +124,8 @@ class BenchmarkConfig:
     """The tables."""
     known_cameras: KnownCamerasRun | None = None
     """One more table, of a model of its own."""
+    aims: tuple[AimConfig, ...] = ()
+    """The checklist at the top of the results page."""
     device: str = "cpu"
     """cpu or cuda."""
     threads: Annotated[int, Field(ge=0)] = 1
@@ -164,12 +192,19 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
     for title in titles:
         if titles.count(title) > 1:
             raise UsageError(f"{source}: runs: two of them have the title {title!r}; change one")
+    for i, aim in enumerate(config.aims):
+        _check_aim(aim, {run.title: run for run in runs}, f"{source}: aims[{i}]")
     return Benchmark(config, scenes, runs)
 
 
 def given(track: str) -> Given:
     """What methods are given in ``track``."""
     return "masks" if TRACKS[track].matched else "image"
+
+
+def shares(track: str) -> tuple[str, ...]:
+    """Names of the metrics of ``track`` that are shown by category and whose differences are points."""
+    return tuple(name for name in TRACKS[track].by_category if TRACKS[track].metrics[name].unit == "share")
 
 
 def file_stem(name: str) -> str:
@@ -192,6 +227,8 @@ def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptio
     _known(focus, chosen, f"{place}.focus")
     for name in [*run.pictured, *(name for one in run.margins for name in (one.of, *one.over))]:
         _known(name, chosen, f"{place}.margins" if name not in run.pictured else f"{place}.pictured")
+    for name in [name for one in run.margins for name in one.metrics]:
+        _known(name, shares(run.track), f"{place}.margins.metrics")
     if run.pictured and run.track != "completion":
         raise UsageError(f"{place}.pictured: cases are of the track completion, got {run.track}; leave it out")
     if run.pictured:
@@ -216,6 +253,13 @@ def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptio
         run.align,
         run.class_agnostic,
     )
+
+
+def _check_aim(aim: AimConfig, runs: Mapping[str, Run], place: str) -> None:
+    _known(aim.run, runs, f"{place}.run")
+    for name in (aim.of, *aim.over):
+        _known(name, runs[aim.run].methods, place)
+    _known(aim.metric, shares(runs[aim.run].track), f"{place}.metric")
 
 
 def _known(name: str, names: Sequence[str] | Mapping[str, object], place: str) -> None:

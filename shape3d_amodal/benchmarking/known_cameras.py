@@ -8,7 +8,7 @@ import numpy as np
 
 from shape3d_amodal.baselines.mean_shape import mean_shape
 from shape3d_amodal.benchmarking.config import KnownCamerasRun, MarginConfig
-from shape3d_amodal.benchmarking.margins import margin_table, margins
+from shape3d_amodal.benchmarking.margins import Compared, margin_table, margins
 from shape3d_amodal.data.meshes import SYNSETS
 from shape3d_amodal.data.nmr import nmr_objects
 from shape3d_amodal.errors import DataError
@@ -19,6 +19,7 @@ from shape3d_amodal.evaluation.voxels import voxel_iou
 from shape3d_amodal.reconstruction.known_cameras import load_known_cameras, view_ious
 
 MEAN, OURS = "mean shape", "reconstruction"
+OVER = MarginConfig(of=OURS, over=(MEAN,))
 _NAMES = {synset: name for name, synset in SYNSETS.items()}
 
 
@@ -36,9 +37,15 @@ class KnownCamerasScores:
         return f"{protocol} {self.config.note}".strip()
 
     def printed(self) -> list[Table]:
-        by_category = category_table(self.methods, OBJECT_IOU.name, title=f"{OBJECT_IOU.title}, %")
-        over = MarginConfig(of=OURS, over=(MEAN,))
-        return [by_category.transposed(), margin_table(margins(self.methods, over, OBJECT_IOU), over, OBJECT_IOU)]
+        """All tables."""
+        return [self.by_category(), *(margin_table(rows, OVER, metric) for metric, rows in self.compared())]
+
+    def by_category(self) -> Table:
+        return category_table(self.methods, OBJECT_IOU.name, title=f"{OBJECT_IOU.title}, %").transposed()
+
+    def compared(self) -> Compared:
+        """The reconstruction over the mean shape; an object is a mesh, so that meshes are drawn."""
+        return [(OBJECT_IOU, margins(self.methods, OURS, OVER.over, OBJECT_IOU))]
 
 
 def score_known_cameras(config: KnownCamerasRun) -> KnownCamerasScores:

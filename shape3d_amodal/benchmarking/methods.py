@@ -58,6 +58,11 @@ class MethodOptions:
     """Whether the method is told which object is in front of which, where that is known."""
     note: str = ""
     """What a reader of the tables should know of it, such as what it was trained with."""
+    trained: str = ""
+    """How long it was trained, for readers, such as "4,000 steps of 64"."""
+
+    TOLD: ClassVar[tuple[str, ...]] = ("note", "trained")
+    """Options that only tell: no result depends on them."""
 
 
 @configuration

@@ -20,6 +20,7 @@ from shape3d_amodal.benchmarking.latex import to_latex
 from shape3d_amodal.benchmarking.methods import KINDS, MethodOptions
 from shape3d_amodal.benchmarking.pictures import MOST_PANELS, case_groups
 from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
+from shape3d_amodal.benchmarking.store import RunRecord
 from shape3d_amodal.benchmarking.views import RunViews
 from shape3d_amodal.data.atomic import write_atomic
 from shape3d_amodal.evaluation.known_cameras import OBJECT_IOU
@@ -183,34 +184,58 @@ def protocol(one: RunScores) -> str:
     return f"Protocol: {table.protocol}. {table.score.counts['instances']} objects in {images} images.{aligned}"
 
 
-def facts_of(scores: Sequence[RunScores], command: str) -> Facts:
-    """What the numbers hang on: code, machine, data and methods."""
+def facts_of(scores: Sequence[RunScores], command: str, *, notes: bool = True) -> Facts:
+    """What the numbers hang on: code, machine, data and methods, each of them once.
+
+    Args:
+        scores: the runs.
+        command: the command line that makes the report again.
+        notes: with the notes of the methods, for a report that does not show them elsewhere.
+    """
     facts = [
         ("command", command),
         ("commit", provenance.commit()),
         ("versions", provenance.versions()),
         ("machine", provenance.machine()),
     ]
-    facts += {f"data: {one.run.data}": f"{one.data.origin}; SHA-256 {one.data.sha256[:16]}" for one in scores}.items()
-    for one in scores:
-        facts += [(f"{one.run.title}: {name}", _told(method)) for name, method in one.methods.items()]
-    facts.append(("ms an object", "median over images of the time of an image by the number of its objects"))
+    data = {one.data.name: one.data for one in scores}
+    data.update({one.aligned.name: one.aligned for one in scores if one.aligned is not None})
+    facts += [(f"data: {name}", f"{one.origin}; SHA-256 {one.sha256[:16]}") for name, one in data.items()]
+    methods = {name: method.options for one in scores for name, method in one.methods.items()}
+    for name, options in methods.items():
+        note = f"{options.note}; " if options.note and notes else ""
+        facts.append((f"method: {name}", note + _told(options)))
+    if methods:
+        facts.append(("run", _ran(scores)))
+    facts.append(("time of an object", "median over images of the time of an image by the number of its objects"))
     return facts
 
 
-def _told(method: MethodScore) -> str:
-    """What a method is, what it was told and how it ran."""
-    parts = [method.options.note] if method.options.note else []
-    parts.append(next(kind for kind, known in KINDS.items() if type(method.options) is known))
-    options = _chosen(method.options).items()
-    parts += [f"{key} {json.dumps(value)}" for key, value in options if key not in ("note", "depth_order")]
-    parts.append("depth order given" if method.options.depth_order else "depth order not given")
-    if method.record is not None:
-        run = method.record
-        elsewhere = f" of {run.machine}" if run.machine != provenance.machine() else ""
-        where = f"{run.device}{elsewhere}"
-        parts.append(f"{run.threads} thread(s) in {run.processes} process(es) on {where}, commit {run.commit}")
+def _told(options: MethodOptions) -> str:
+    """What a method is and what it was told."""
+    parts = [next(kind for kind, known in KINDS.items() if type(options) is known)]
+    chosen = _chosen(options).items()
+    parts += [f"{key} {json.dumps(value)}" for key, value in chosen if key not in (*options.TOLD, "depth_order")]
+    parts.append("depth order given" if options.depth_order else "depth order not given")
     return "; ".join(parts)
+
+
+def _ran(scores: Sequence[RunScores]) -> str:
+    """How methods ran; which of them are meant is told where they did not all run alike."""
+    ways: dict[str, list[str]] = {}
+    for one in scores:
+        for name, method in one.methods.items():
+            ways.setdefault(_way(method.record), []).append(f"{one.run.title}: {name}")
+    if len(ways) == 1:
+        return next(iter(ways))
+    return "; ".join(f"{way} ({'; '.join(names)})" for way, names in ways.items())
+
+
+def _way(run: RunRecord | None) -> str:
+    if run is None:
+        return "elsewhere"
+    machine = f" of {run.machine}" if run.machine != provenance.machine() else ""
+    return f"{run.threads} thread(s) in {run.processes} process(es) on {run.device}{machine}, commit {run.commit}"
 
 
 def _chosen(options: MethodOptions) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A benchmark as a page of documentation: Markdown with a table of all methods a run, margins, and pictures beside it.
+"""A benchmark as a page of documentation: what was aimed at, tables, margins, and pictures beside it, as Markdown.
 
 ``report.html`` has everything; this page has what a reader of the repository should see, and lies in it.
 """
@@ -13,19 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from shape3d_amodal.benchmarking.config import file_stem
-from shape3d_amodal.benchmarking.known_cameras import KnownCamerasScores
+from shape3d_amodal.benchmarking.aims import checklist, outcomes
+from shape3d_amodal.benchmarking.config import AimConfig, file_stem
+from shape3d_amodal.benchmarking.known_cameras import OVER, KnownCamerasScores
+from shape3d_amodal.benchmarking.margin_lines import by_category, caption, summary
 from shape3d_amodal.benchmarking.pictures import ScoredObject, cases, scored_objects
 from shape3d_amodal.benchmarking.report import facts_of, protocol
-from shape3d_amodal.benchmarking.runner import RunScores
+from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
 from shape3d_amodal.benchmarking.views import RunViews, title_of
 from shape3d_amodal.data.atomic import make_folder, write_atomic
 from shape3d_amodal.evaluation.metrics import Metric
-from shape3d_amodal.evaluation.tables import MISSING, format_percent
-from shape3d_amodal.visualization.cases import gallery
+from shape3d_amodal.evaluation.tables import MISSING, format_percent, markdown_lines
+from shape3d_amodal.visualization.cases import COLORS, gallery
 
 _SIDE = 112
 """Side of a picture in pixels."""
+_AIMED = (
+    "Percent, or points over others. Met or missed is said of the number itself; in parentheses its 95 % bootstrap "
+    "interval, drawn as those of the margins below."
+)
 _COLORS = 128
 """Colours of a file: a third of the bytes, and hardly to be seen."""
 
@@ -38,6 +44,7 @@ def write_results_page(
     intro: str,
     command: str,
     known: KnownCamerasScores | None = None,
+    aims: Sequence[AimConfig] = (),
 ) -> None:
     """Write the page ``path``, and its pictures into the folder beside it that bears its name.
 
@@ -47,36 +54,62 @@ def write_results_page(
         title, intro: plain text.
         command: the command line that makes the page again.
         known: the table of known cameras.
+        aims: the checklist at the top.
 
     Raises:
         DataError: a file cannot be written, or a picture not be read.
+        UsageError: an aim is about a category that its run does not have.
     """
     make_folder(path.parent)
     views = [RunViews(one) for one in scores]
     parts = [f"# {title}\n", f"{' '.join(intro.split())}\n", f"    {command}\n"]
+    if aims:
+        parts += ["## What was aimed at\n", f"{_AIMED}\n", checklist(outcomes(aims, scores))]
     for one, view in zip(scores, views, strict=True):
         parts += [f"## {view.run.title}\n", f"{protocol(one)} {_how(one)}\n", _headline(one, view)]
-        parts += [f"{table.title}\n\n{table.to_markdown()}" for table in [*view.categories(), *view.margins()]]
+        parts += [f"{table.title}\n\n{table.to_markdown()}" for table in view.categories()]
+        parts += _margins(view)
         parts += _cases(one, view, path)
     if known is not None:
-        parts += [f"## {known.config.title}\n", f"{known.note}\n"]
-        parts += [f"{table.title}\n\n{table.to_markdown()}" for table in known.printed()]
+        table = known.by_category()
+        parts += [f"## {known.config.title}\n", f"{known.note}\n", f"{table.title}\n\n{table.to_markdown()}"]
+        parts.append(summary(OVER, known.compared()))
     metrics = {metric.name: metric for view in views for metric in view.main}
     parts += ["## How it was measured\n", "".join(f"- {one.title}: {one.formula}\n" for one in metrics.values())]
-    parts.append("".join(f"- {name}: {value}\n" for name, value in facts_of(scores, command)))
+    parts.append("".join(f"- {name}: {value}\n" for name, value in facts_of(scores, command, notes=False)))
     write_atomic(path, "\n".join(parts).encode())
 
 
 def _headline(one: RunScores, view: RunViews) -> str:
-    """A line a method: the main metrics with their intervals, the time, and what one should know of it."""
+    """A line a method: the main metrics with their intervals, its cost, and what one should know of it."""
     best = {metric.name: _best(view, metric) for metric in view.main}
-    head = ["method", *(title_of(metric) for metric in view.main), "s an object", "note"]
-    lines = [head, ["---", *["---:"] * (len(view.main) + 1), "---"]]
+    trained = any(method.options.trained for method in one.methods.values())
+    told = ["note", "trained for"] if trained else ["note"]
+    head = ["method", *(title_of(metric) for metric in view.main), "s an object", "parameters, million", *told]
+    lines = [head, ["---", *["---:"] * (len(view.main) + 2), *["---"] * len(told)]]
     for name, method in one.methods.items():
         numbers = [_number(view, name, metric, best[metric.name]) for metric in view.main]
-        seconds = MISSING if method.seconds is None else f"{method.seconds:.3f}"
-        lines.append([name, *numbers, seconds, method.options.note])
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+        words = [method.options.note, method.options.trained][: len(told)]
+        lines.append([name, *numbers, *_costs(method), *words])
+    return markdown_lines(lines)
+
+
+def _costs(method: MethodScore) -> tuple[str, str]:
+    """Seconds an object, and millions of parameters."""
+    seconds = MISSING if method.seconds is None else f"{method.seconds:.3f}"
+    parameters = MISSING if method.parameters is None else f"{method.parameters / 1e6:.1f}"
+    return seconds, "0" if method.parameters == 0 else parameters
+
+
+def _margins(view: RunViews) -> list[str]:
+    """The margins of a run, in short, and by category where the configuration says so."""
+    found = [(one, compared) for one, compared in zip(view.run.margins, view.compared(), strict=True) if compared]
+    parts = ["### Margins\n", f"{caption(view.mesh_counts)}\n"] if found else []
+    for one, compared in found:
+        parts.append(summary(one, compared))
+        if one.by_category:
+            parts.append(by_category(one, compared, view.mesh_counts))
+    return parts
 
 
 def _number(view: RunViews, method: str, metric: Metric, best: str) -> str:
@@ -106,8 +139,9 @@ def _cases(one: RunScores, view: RunViews, page: Path) -> list[str]:
     folder = page.with_suffix("")
     make_folder(folder)
     objects = sorted(scored_objects(one), key=lambda scored: -scored.score)
-    shown = ", ".join(["image", "given visible mask", *view.run.pictured, "ground truth"])
-    parts = [f"Best (above) and worst case of *{view.run.focus}* in each category. From the left: {shown}.\n"]
+    shown = "; ".join(["image", "given visible mask", *view.run.pictured, "ground truth"])
+    text = f"Best (above) and worst case of *{view.run.focus}* in each category. From the left: {shown}. {COLORS}."
+    parts = ["### Best and worst cases\n", f"{text}\n"]
     for category in one.tables[view.run.focus].names.values():
         own = [scored for scored in objects if scored.category == category]
         pair = [own[0], own[-1]] if len(own) > 1 else own

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from shape3d_amodal.data.formats.results import AmodalResult, read_results
 from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.evaluation.interface import ScoreTable
-from shape3d_amodal.evaluation.matched import missing_ids
+from shape3d_amodal.evaluation.matched import is_scored, missing_ids
 from shape3d_amodal.evaluation.shape import ShapeTable
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.structures import AmodalDataset
@@ -72,10 +73,30 @@ class RunScores:
     run: Run
     data: BenchmarkData
     methods: dict[str, MethodScore]
+    aligned: BenchmarkData | None = None
+    """The data that azimuths are turned by."""
 
     @property
     def tables(self) -> dict[str, ScoreTable]:
         return {name: method.table for name, method in self.methods.items()}
+
+    @cached_property
+    def meshes(self) -> dict[int, str]:
+        """The mesh of every scored instance by its id; empty where one is not known."""
+        scored = [one for image in self.data.dataset.images for one in image.instances if is_scored(one)]
+        known = {one.id: one.mesh for one in scored if one.mesh is not None}
+        return known if len(known) == len(scored) else {}
+
+    @cached_property
+    def mesh_counts(self) -> dict[str, int]:
+        """How many meshes the scored instances of each category are of; empty where that is not known."""
+        meshes: dict[str, set[str]] = {}
+        for image in self.data.dataset.images:
+            for one in image.instances:
+                if one.id in self.meshes:
+                    name = self.data.dataset.category_names[one.category_id]
+                    meshes.setdefault(name, set()).add(self.meshes[one.id])
+        return {name: len(own) for name, own in meshes.items()}
 
 
 def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> list[RunScores]:
@@ -97,7 +118,7 @@ def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> lis
             _try(run, own, pool)
         turns = [_turns(benchmark, run, data, out, pool) for run in benchmark.runs]
         return [
-            _score_run(run, data[run.data], own, pool, found)
+            replace(_score_run(run, data[run.data], own, pool, found), aligned=data.get(run.align))
             for run, own, found in zip(benchmark.runs, sources, turns, strict=True)
         ]
 
@@ -186,7 +207,7 @@ def fingerprint(job: Job, run: Run, data: BenchmarkData) -> dict[str, Any]:
     options = to_jsonable_python(job.options)
     return {
         "kind": type(job.options).__name__,
-        "options": {key: value for key, value in options.items() if key != "note"},
+        "options": {key: value for key, value in options.items() if key not in job.options.TOLD},
         "inputs": list(job.options.inputs()),
         "given": given(run.track),
         "meshes": job.meshes is not None,

@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.benchmarking.margins import margin_table, margins
+from shape3d_amodal.benchmarking.config import MarginConfig, shares
+from shape3d_amodal.benchmarking.margins import Compared, Margin, margin_table, margins
 from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
 from shape3d_amodal.evaluation.completion_table import CompletionTable
 from shape3d_amodal.evaluation.interface import Interval, ScoreTable
@@ -38,6 +39,7 @@ class RunViews:
         self.run = scores.run
         self.methods = scores.methods
         self.tables = scores.tables
+        self.meshes, self.mesh_counts = scores.meshes, scores.mesh_counts
         self.intervals: dict[str, Intervals] = {name: table.intervals() for name, table in self.tables.items()}
         metrics = {metric.name: metric for table in self.tables.values() for metric in table.metrics}
         self.metrics = tuple(metrics.values())
@@ -52,9 +54,13 @@ class RunViews:
         return [*first, *self.margins(), *self._levels(), self._costs()]
 
     def categories(self) -> list[Table]:
-        """The main metrics by category."""
+        """The main metrics by category, the number of meshes beside its name where it is known."""
+        names = {name: f"{name} ({count})" for name, count in self.mesh_counts.items()}
+        note = "; in parentheses the number of meshes that the objects show" if names else ""
         tables = [
-            category_table(self.tables, metric.name, title=title_of(metric), without=self.run.without)
+            category_table(
+                self.tables, metric.name, title=f"{title_of(metric)}{note}", without=self.run.without
+            ).renamed(names)
             for metric in self.main
         ]
         if len(self.tables) <= _FEW:
@@ -66,20 +72,29 @@ class RunViews:
         return _value(self.tables[method], metric)
 
     def margins(self) -> list[Table]:
-        """How far methods are ahead of others, in the main metrics that are shares."""
-        shares = [metric for metric in self.main if metric.unit == "share"]
-        found = [
-            (one, metric, margins(self.tables, one, metric, self.run.without))
-            for one in self.run.margins
-            for metric in shares
+        """How far methods are ahead of others, category by category."""
+        return [
+            margin_table(rows, one, metric)
+            for one, found in zip(self.run.margins, self.compared(), strict=True)
+            for metric, rows in found
         ]
-        return [margin_table(rows, one, metric) for one, metric, rows in found if rows]
+
+    def compared(self) -> list[Compared]:
+        """The rows of each margin of the run, by its metrics; a metric that is defined nowhere is left out."""
+        wanted = [one.metrics or shares(self.run.track) for one in self.run.margins]
+        return [
+            [(metric, rows) for metric in self.main if metric.name in names and (rows := self._margins(one, metric))]
+            for one, names in zip(self.run.margins, wanted, strict=True)
+        ]
+
+    def _margins(self, one: MarginConfig, metric: Metric) -> list[Margin]:
+        return margins(self.tables, one.of, one.over, metric, without=self.run.without, meshes=self.meshes)
 
     def charts(self) -> list[Chart]:
         """Means with intervals, categories, and curves over occlusion, of the metrics that are shares."""
-        shares = [metric for metric in self.main if metric.unit == "share"]
-        charts: list[Chart] = [self._means(metric) for metric in shares]
-        charts += [self._categories(metric) for metric in shares]
+        shown = [metric for metric in self.main if metric.unit == "share"]
+        charts: list[Chart] = [self._means(metric) for metric in shown]
+        charts += [self._categories(metric) for metric in shown]
         return charts + self._curves()
 
     def interval(self, method: str, metric: str, category: str = "mean") -> tuple[float, float]:

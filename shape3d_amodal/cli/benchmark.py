@@ -58,6 +58,7 @@ def benchmark(
     title, intro = chosen.config.title, chosen.config.intro
     write_reports(folder, scores, title=title, intro=intro, command=command(), known=known)
     if markdown is not None:
-        write_results_page(markdown, scores, title=title, intro=intro, command=command(), known=known)
+        aims = chosen.config.aims
+        write_results_page(markdown, scores, title=title, intro=intro, command=command(), known=known, aims=aims)
     print((folder / "tables.md").read_text(encoding="utf-8"))
     print(f"report: {folder / 'report.html'}")

@@ -152,6 +152,9 @@ class CompletionTable(ScoreTable):
         known = {MIOU.name: self.iou, OCCLUDED_MIOU.name: self.occluded_iou}
         return (known[metric], self.column("category_id")) if metric in known else None
 
+    def ids(self) -> NDArray[np.int64]:
+        return self.column("annotation_id")
+
     def levels(self) -> dict[str, str]:
         return {name: f"hidden share > {low:g} and <= {high:g}" for name, (low, high) in LEVELS.items()}
 

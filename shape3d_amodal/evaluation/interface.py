@@ -122,6 +122,10 @@ class ScoreTable(ABC):
         """
         return None
 
+    def ids(self) -> NDArray[np.int64] | None:
+        """The annotation ids [N] of the instances that ``instances`` tells of; None where they are not known."""
+        return None
+
     def to_dict(self, *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
         """Everything as JSON values, with each metric's formula and protocol; undefined numbers are None."""
         rows = self.intervals(samples=samples, seed=seed)

@@ -216,6 +216,9 @@ class ShapeTable(MeanTable):
         metrics, missing = tuple(METRICS[name] for name in values), rows[:, 2] == 0
         super().__init__(SHAPE, metrics, names, categories, values, missing, medians=("azimuth_median",))
 
+    def ids(self) -> NDArray[np.int64]:
+        return self.rows[:, 0].astype(np.int64)
+
     def to_dict(self, *, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
         content = {**super().to_dict(samples=samples, seed=seed), "azimuth_offsets_deg": dict(self.offsets)}
         return content if self.turns is None else {**content, "held_out_offsets_deg": dict(self.turns)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -55,6 +55,14 @@ class Table:
         corner = _AXES.get(self.corner, "")
         return replace(self, corner=corner, columns=names, rows=rows, compare=compare)
 
+    def renamed(self, names: Mapping[str, str]) -> Table:
+        """The same numbers, with those rows and columns that ``names`` has called by what it says."""
+        columns, summary, lower = (
+            tuple(names.get(name, name) for name in own) for own in (self.columns, self.summary, self.lower)
+        )
+        rows = tuple((names.get(name, name), values) for name, values in self.rows)
+        return replace(self, columns=columns, rows=rows, summary=summary, lower=lower)
+
     def cells(self) -> list[list[str]]:
         """The printed numbers, one decimal, row by row."""
         return [[format_percent(value) for value in values] for _, values in self.rows]
@@ -78,7 +86,7 @@ class Table:
         lines = [head, ["---", *["---:"] * len(self.columns)]]
         for (name, _), cells, marks in zip(self.rows, self.cells(), self.best(), strict=True):
             lines.append([name, *(f"**{cell}**" if mark else cell for cell, mark in zip(cells, marks, strict=True))])
-        return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+        return markdown_lines(lines)
 
     def to_csv(self) -> str:
         """Comma-separated values with a header line; undefined numbers are empty."""
@@ -135,6 +143,11 @@ def level_table(methods: Mapping[str, ScoreTable], metric: str = "instance_miou"
     columns = tuple(f"{level} ({score.counts['instances']})" for level, score in first.items())
     lower = () if shown.higher_is_better else columns
     return Table(title=title, corner="method", columns=columns, rows=rows, lower=lower)
+
+
+def markdown_lines(lines: Iterable[Sequence[str]]) -> str:
+    """The lines of a table of GitHub's Markdown, the second of which says how columns stand; ends with a newline."""
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 def format_percent(value: float) -> str:

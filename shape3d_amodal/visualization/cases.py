@@ -14,7 +14,9 @@ from shape3d_amodal.evaluation.tables import format_percent
 from shape3d_amodal.visualization.overlays import Image, Mask, crop_around, draw_amodal
 from shape3d_amodal.visualization.report import Panel, ReportCase
 
-LEGEND = "Blue is the visible part, orange the hidden part; numbers are IoUs with the true amodal mask, in percent."
+COLORS = "Blue is the visible part, orange the hidden part"
+"""What the colours of the panels say."""
+LEGEND = f"{COLORS}; numbers are IoUs with the true amodal mask, in percent."
 """What the colours and numbers of the panels say."""
 
 _SIDE = 256

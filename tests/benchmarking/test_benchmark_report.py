@@ -19,7 +19,7 @@ from shape3d_amodal.benchmarking.image_pictures import image_groups, mean_best_i
 from shape3d_amodal.benchmarking.latex import to_latex
 from shape3d_amodal.benchmarking.methods import ConvexHullOptions, PipelineOptions, ResultsOptions
 from shape3d_amodal.benchmarking.pictures import case_groups
-from shape3d_amodal.benchmarking.report import _chosen, _told, latex, write_reports
+from shape3d_amodal.benchmarking.report import _chosen, _ran, facts_of, latex, write_reports
 from shape3d_amodal.benchmarking.runner import RunScores, run_benchmark
 from shape3d_amodal.benchmarking.views import RunViews, occlusion_curve
 from shape3d_amodal.data import masks
@@ -120,9 +120,23 @@ def test_only_what_was_chosen_is_told():
 def test_results_of_another_machine_say_so(written, monkeypatch):
     _, (scores, _) = written
     own = scores.methods["hull"].record.machine
-    assert own not in _told(scores.methods["hull"])
+    assert own not in _ran([scores])
     monkeypatch.setattr(provenance, "machine", lambda: "another one")
-    assert f" on cpu of {own}, commit " in _told(scores.methods["hull"])
+    assert f" on cpu of {own}, commit " in _ran([scores])
+
+
+def test_facts_tell_each_method_once_and_how_all_ran(written):
+    _, (first, second) = written
+    facts = facts_of([first, second], "c")
+    assert [name for name, _ in facts if name.startswith("method: ")] == [f"method: {name}" for name in first.methods]
+    told = dict(facts)
+    assert told["method: visible"] == "a <note> & more; visible_only; depth order not given"
+    assert dict(facts_of([first], "c", notes=False))["method: visible"] == "visible_only; depth order not given"
+    assert told["run"].endswith("; elsewhere (First: A_1 & 50% <x>|y)")
+    assert "(First: visible; First: hull; b: visible; b: hull)" in told["run"]
+    assert dict(facts_of([second], "c"))["run"].startswith("1 thread(s) in 1 process(es) on cpu, commit ")
+    assert "data: b" not in dict(facts_of([first], "c"))
+    assert "data: b" in dict(facts_of([replace(first, aligned=second.data)], "c"))
 
 
 def test_latex_by_hand():

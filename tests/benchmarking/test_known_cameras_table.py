@@ -56,7 +56,7 @@ def test_the_mean_of_one_shape_is_that_shape(renders: Path, tmp_path: Path) -> N
     assert content["known_cameras"]["mean shape"]["by_category"]["sofa"]["object_voxel_iou"] == 1
     write_results_page(tmp_path / "page.md", [], title="t", intro="", command="c", known=known)
     text = (tmp_path / "page.md").read_text()
-    assert "## Known cameras" in text and "reconstruction over mean shape" in text
+    assert "## Known cameras" in text and "**reconstruction** over mean shape" in text
 
 
 def test_what_cannot_be_scored_is_said(renders: Path, tmp_path: Path) -> None:

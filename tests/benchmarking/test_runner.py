@@ -80,6 +80,7 @@ def test_what_changed_is_run_again(folder, tmp_path, monkeypatch):
 
     assert times() == 1
     config["methods"]["counted"]["note"] = "another word about it"
+    config["methods"]["counted"]["trained"] = "another word about that"
     assert times() == 1
     config["methods"]["counted"]["depth_order"] = True
     assert times() == 2

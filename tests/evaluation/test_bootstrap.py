@@ -39,6 +39,23 @@ def test_strata_may_be_negative():
     assert not np.array_equal(means[-3] + 3, means[3])
 
 
+def test_clusters_by_a_loop():
+    """Each mean is that of all values of the clusters drawn, as often as they were drawn."""
+    values, clusters = np.array([1.0, 2.0, 3.0, 10.0, 20.0, 7.0]), np.array([5, 5, 5, 9, 9, 2])
+    means = bootstrap.resampled_cluster_means(values, clusters, 50, np.random.default_rng(3))
+    own = [values[clusters == key] for key in (2, 5, 9)]
+    draws = np.random.default_rng(3).integers(0, 3, (50, 3))
+    assert means == pytest.approx([np.concatenate([own[one] for one in draw]).mean() for draw in draws])
+
+
+def test_clusters_are_drawn_within_strata_and_a_single_one_value_by_value():
+    values = np.array([0.0, 1.0, 8.0, 4.0, math.nan, 5.0, 6.0])
+    strata, clusters = np.array([3, 3, 3, 3, 3, 7, 7]), np.array([1, 1, 2, 2, 4, 4, 4])
+    means = bootstrap.stratified_means(values, strata, 200, 0, clusters)
+    assert set(means[3].tolist()) == {0.5, (1.0 + 12.0) / 4, 6.0}
+    assert set(means[7].tolist()) == {5.0, 5.5, 6.0}
+
+
 def test_nothing_defined_gives_an_undefined_interval():
     means = bootstrap.stratified_means(np.array([math.nan]), np.array([0]), 10, seed=0)
     row = bootstrap.interval(means[0])
