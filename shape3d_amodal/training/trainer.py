@@ -121,12 +121,13 @@ class Trainer:
         self.module.load_state_dict(checkpoint.model)
         for name, mean in self.average.state.items():
             mean.copy_(checkpoint.ema[name])
-        names = {id(parameter): name for name, parameter in zip(self.names, self.parameters, strict=True)}
+        parameters = dict(zip(self.names, self.parameters, strict=True))
+        names = {id(parameter): name for name, parameter in parameters.items()}
         order = [names[id(p)] for group in self.optimizer.param_groups for p in group["params"]]
         states: dict[str, dict[str, Tensor]] = {}
         for key, tensor in checkpoint.optimizer.items():
             name, _, part = key.rpartition("/")
-            states.setdefault(name, {})[part] = tensor
+            states.setdefault(name, {})[part] = _laid_out_as(parameters[name], tensor)
         state = {index: states[name] for index, name in enumerate(order) if name in states}
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
@@ -220,6 +221,11 @@ def _fast_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Private in torch, so it may move: without it float32 is the safe answer.
     return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+
+
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """``tensor`` in the memory order of ``parameter``: fused optimisers go through both as if they were flat."""
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
 
 
 def _check_tensors(part: str, saved: dict[str, Tensor], current: dict[str, Tensor]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from toy import ToyTask
 
 from shape3d_amodal.config import configuration, parse_config
@@ -42,6 +43,23 @@ def test_resume_is_exact_to_the_bit(quick, tmp_path, accumulate):
     assert [record["step"] for record in logs[1]] == [5, 10, 15, 20, 20]
     for a, b in zip(*logs, strict=True):
         assert a.get("losses") == b.get("losses") and a.get("validation") == b.get("validation")
+
+
+class Convolutions(ToyTask):
+    """Weights that lie in memory in another order than their indices count, as convolutions on a CPU want them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layers = [nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 4, 2, padding=1), nn.Conv2d(4, 2, 3), nn.Flatten()]
+        self.net = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def test_resume_keeps_moments_with_their_weights_whatever_the_memory_order(quick, tmp_path):
+    straight = train(Convolutions(), quick, tmp_path / "straight")
+    train(Convolutions(), replace(quick, max_minutes=1e-9), tmp_path / "halves")
+    assert CheckpointFolder(tmp_path / "halves").steps()[-1] < quick.steps
+    same(straight.weights, train(Convolutions(), quick, tmp_path / "halves").weights)
 
 
 def test_training_learns_and_leaves_the_frozen_part_alone(quick, tmp_path):
