@@ -6,6 +6,7 @@ a deformed sphere cannot have, and it knows the shapes that it was given, and no
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import Annotated
@@ -22,6 +23,8 @@ from shape3d_amodal.geometry.cameras import project
 from shape3d_amodal.geometry.simplify import reduce_faces
 from shape3d_amodal.rendering.zbuffer import rasterize
 from shape3d_amodal.structures import Viewpoint
+
+log = logging.getLogger(__name__)
 
 FRAME = 48
 """Side in pixels of the frame that every silhouette's bounding box is stretched to."""
@@ -94,7 +97,10 @@ class ShapeBank:
         if category not in self._shapes:
             if category not in self._names:
                 raise DataError(f"no mesh of category {category!r}; the bank knows {', '.join(self.categories)}")
-            self._shapes[category] = self._draw(_even(self._names[category], self.config.meshes))
+            names = _even(self._names[category], self.config.meshes)
+            if len(names) < len(self._names[category]):
+                log.warning("%s: the bank takes %d of %d meshes", category, len(names), len(self._names[category]))
+            self._shapes[category] = self._draw(names)
         return self._shapes[category]
 
     def _draw(self, names: list[str]) -> BankShapes:

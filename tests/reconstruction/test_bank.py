@@ -75,9 +75,10 @@ def test_boxes_are_those_of_the_projected_vertices() -> None:
         np.testing.assert_allclose(shapes.high[i], flat.max(axis=0), atol=1e-6)
 
 
-def test_of_many_meshes_an_even_selection() -> None:
+def test_of_many_meshes_an_even_selection_and_a_word_of_it(caplog: pytest.LogCaptureFixture) -> None:
     source = BoxMeshes(["chair/four_legs", "chair/one_arm"])
     assert ShapeBank(source, BankConfig(azimuths=1, meshes=1)).shapes("chair").names == ("chair/four_legs",)
+    assert "chair: the bank takes 1 of 2 meshes" in caplog.text
 
 
 def test_unknown_category() -> None:
