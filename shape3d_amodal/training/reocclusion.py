@@ -1,7 +1,8 @@
 """Supervision from visible masks alone: what is seen is hidden once more, and given back.
 
 After PCNet-M (Zhan et al., Self-Supervised Scene De-occlusion, CVPR 2020): a crop's visible mask is covered by the mask
-of another instance, colours included. Under that eraser it is known what there is, but for what was hidden already.
+of another instance, colours included. Under that eraser it is known what there is, but for what was hidden already. A
+third instance may be put behind: it touches the crop's, looks as if it could hide something, and hides nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ _CUT = (0.05, 0.7)
 """Least and largest share of the visible mask that an eraser should cover."""
 _ANY = 0.15
 """Share of the crops whose eraser may cover any share: an object does not go on under all that touches it."""
+_BEHIND = 0.6
+"""Share of the crops behind whose instance another one is put."""
 _TRIES = 6
 _LEAST = 0.01
 """Least share of a crop that has to stay visible."""
@@ -38,10 +41,12 @@ def reocclude(crops: InstanceCrops, generator: np.random.Generator) -> Supervise
     """
     if len(crops) == 0:
         return SupervisedCrops(crops, crops.visible, crops.visible)
+    behind, its_colours = _behind(crops, generator)
     eraser, colours = _erasers(crops, generator)
-    rgb = crops.rgb + eraser[:, None] * (colours - crops.rgb)
+    rgb = crops.rgb + behind[:, None] * (its_colours - crops.rgb)
+    rgb = rgb + eraser[:, None] * (colours - rgb)
     visible = crops.visible * (1 - eraser)
-    occluder = crops.occluder.maximum(eraser)
+    occluder = crops.occluder.maximum(behind).maximum(eraser)
     covered = replace(crops, rgb=rgb, visible=visible, occluder=occluder.minimum(1 - visible))
     batch = SupervisedCrops(covered, crops.visible, 1 - crops.occluder)
     return _cut_anew(batch)
@@ -67,6 +72,17 @@ def _erasers(crops: InstanceCrops, generator: np.random.Generator) -> tuple[Tens
         result[rows[good]] = placed[good]
         waiting[rows[good]] = False
     return result[:, 0], result[:, 1:]
+
+
+def _behind(crops: InstanceCrops, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """For some crops the mask [N,S,S] of another one where known background was, and its colours [N,3,S,S]."""
+    count = len(crops)
+    drawn = torch.cat([crops.visible[:, None], crops.rgb], dim=1)
+    others = (torch.arange(count) + torch.from_numpy(generator.integers(1, max(count, 2), count))) % count
+    placed = _placed(drawn[others], crops.visible, generator)
+    some = torch.from_numpy((generator.random(count) < _BEHIND).astype(np.float32))
+    background = (1 - crops.visible - crops.occluder).clamp(min=0)
+    return some[:, None, None] * placed[:, 0] * background, placed[:, 1:]
 
 
 def _placed(drawn: Tensor, visible: Tensor, generator: np.random.Generator) -> Tensor:

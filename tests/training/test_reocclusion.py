@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from shape3d_amodal.structures import InstanceCrops
+from shape3d_amodal.training import reocclusion
 from shape3d_amodal.training.reocclusion import reocclude
 
 N, S = 24, 64
@@ -73,3 +74,23 @@ def test_one_crop_and_none() -> None:
     one = reocclude(crops()[:1], np.random.default_rng(4))
     assert one.crops.visible.isfinite().all() and one.crops.visible.sum() > 0
     assert len(reocclude(crops()[:0], np.random.default_rng(4)).amodal) == 0
+
+
+def test_what_is_put_behind_may_hide_something_and_hides_nothing(monkeypatch) -> None:
+    """Without erasers the disc stays whole; what is new about it is another's colour, known, and not the disc's."""
+    given = crops()
+    none = torch.zeros(N, S, S), torch.zeros(N, 3, S, S)
+    monkeypatch.setattr(reocclusion, "_erasers", lambda *_: none)
+    monkeypatch.setattr(reocclusion, "_cut_anew", lambda batch: batch)
+    monkeypatch.setattr(reocclusion, "_BEHIND", 1.0)
+    batch = reocclude(given, np.random.default_rng(5))
+    assert torch.equal(batch.crops.visible, given.visible) and torch.equal(batch.amodal, given.visible)
+    new = (batch.crops.occluder > 0.99) & (given.occluder == 0)
+    assert (new.sum(dim=(1, 2)) > 20).float().mean() > 0.7
+    assert (batch.known[new] == 1).all() and (batch.amodal[new] == 0).all()
+    changed = (batch.crops.rgb - given.rgb).abs().amax(dim=1) > 1e-3
+    assert changed[new].float().mean() > 0.95
+    assert not changed[(given.visible > 0) | (given.occluder > 0)].any(), "it lies behind both"
+    monkeypatch.setattr(reocclusion, "_BEHIND", 0.0)
+    same = reocclude(given, np.random.default_rng(5))
+    assert torch.equal(same.crops.occluder, given.occluder) and torch.equal(same.crops.rgb, given.rgb)
