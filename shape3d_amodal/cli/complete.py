@@ -37,11 +37,12 @@ def complete(
         weights: name of shipped weights, or a folder of weights; open13 where networks are needed, as they are for a
             bank with --refine full.
         meshes: for the bank, a folder <category>/.../<mesh>.obj (.ply, .off, .glb, .npz), y up, or open13:train.
-        fit_steps: gradient steps that fit shapes and viewpoints to each object; 30 is a good number, 0 is fastest; by
-            default as many as the refinement has learned to use, 0 for a bank without it.
-        refine: full (the learned prior's default), or 2d (without the rendered silhouette, for weights of the stage
-            completion2d), or visible-union (silhouette joined with the visible mask, the bank's default), or none (bare
-            silhouette).
+        fit_steps: gradient steps that fit shapes and viewpoints to each object; 30 help a bank without networks and
+            bare silhouettes, not refined masks; by default as many as the refinement has learned to use, 0 for a bank
+            without it.
+        refine: full (the learned prior's default), or 2d (without the rendered silhouette, best for weights of the
+            stage completion2d), or visible-union (silhouette joined with the visible mask, the bank's default), or none
+            (bare silhouette).
         gap_px: close gaps of up to this many pixels between masks; use 1 for predicted masks, 0 for exact ones.
         depth_order: use the annotations' depth_order where they have it; --no-depth-order treats every object as a
             possible occluder of every other.

@@ -45,8 +45,9 @@ def predict(
         weights: name of shipped weights of stages 2 to 5, or a folder of weights; open13 where networks are needed.
         meshes: take these shapes as the prior, a folder <category>/.../<mesh>.obj or open13:train, in place of learned
             ones.
-        fit_steps: gradient steps that fit shapes and viewpoints to each object; 30 is a good number, 0 is fastest; by
-            default as many as the refinement has learned to use, 0 for a bank without it.
+        fit_steps: gradient steps that fit shapes and viewpoints to each object; 30 help a bank without networks and
+            bare silhouettes, not refined masks; by default as many as the refinement has learned to use, 0 for a bank
+            without it.
         refine: full, 2d (without the rendered silhouette), visible-union (silhouette joined with the visible mask) or
             none (bare silhouette); the whole mask that the detector itself sees is joined with each.
         gap_px: close gaps of up to this many pixels between the predicted visible masks.
