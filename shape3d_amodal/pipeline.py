@@ -82,7 +82,7 @@ class ShapePriorPipeline:
         priors: where silhouettes come from, by name; by default those that the model's refinement has learned to use.
         fit: the fit of the model's own prior; its ``steps`` is the default that ``complete`` may override, for every
             prior; by default the bank is fitted as when the model learned from it, the networks' shapes are not.
-        refine: ``full``; or ``2d``, the refinement without silhouettes (best for weights of completion2d), which
+        refine: ``full``; or ``2d``, the refinement without silhouettes (for weights of the stage completion2d), which
             makes no meshes; or ``visible-union``, the silhouette joined with the visible mask and cut to the possible
             pixels; or ``none``, the bare silhouette.
         gap_px: width in image pixels of gaps between predicted masks that are closed; 0 for exact masks.
@@ -135,8 +135,6 @@ class ShapePriorPipeline:
             UsageError, MissingBackendError: there is no device of that name, or not on this machine.
         """
         model = _load_model(name_or_folder, device)
-        if refine == "2d":  # asks none, so that no meshes need be there
-            priors = ("learned",)
         return cls(model, priors=_own_priors(model, fit, priors), fit=fit, refine=refine, gap_px=gap_px)
 
     @classmethod

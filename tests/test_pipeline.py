@@ -8,7 +8,7 @@ import torch
 from boxes import BoxMeshes
 from tiny import tiny_config, tiny_model
 
-from shape3d_amodal.errors import DataError, MissingBackendError, UsageError, WeightsError
+from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.reconstruction.bank import BankConfig, ShapeBank
 from shape3d_amodal.refinement.priors import BankPrior, LearnedPrior
@@ -162,17 +162,6 @@ def test_weights_bring_their_bank_and_their_fit(boxes: BoxMeshes, box_folder, tm
     (chair,) = again.complete(picture(), [CHAIR, TABLE], ["chair", OCCLUDER])
     assert chair.amodal[CHAIR].all() and len(chair.faces) > 0
     assert list(ShapePriorPipeline.from_pretrained(tmp_path / "weights", priors=["bank"]).priors) == ["bank"]
-
-
-def test_without_silhouettes_no_meshes_are_needed(tmp_path) -> None:
-    config = tiny_config()
-    config = replace(config, refinement=replace(config.refinement, priors=("bank",)), meshes=str(tmp_path / "gone"))
-    ShapePriorPipeline(AmodalModel(config), priors={}).save_pretrained(tmp_path / "weights")
-    with pytest.raises(DataError):
-        ShapePriorPipeline.from_pretrained(tmp_path / "weights")
-    flat = ShapePriorPipeline.from_pretrained(tmp_path / "weights", refine="2d")
-    chair, _ = flat.complete(picture(), [CHAIR, TABLE], ["chair", "table"])
-    assert chair.amodal[CHAIR].all() and len(chair.faces) == 0
 
 
 def test_other_meshes_are_fitted_as_the_refinement_has_learned(box_folder, tmp_path) -> None:
