@@ -41,8 +41,9 @@ def reocclude(crops: InstanceCrops, generator: np.random.Generator) -> Supervise
     """
     if len(crops) == 0:
         return SupervisedCrops(crops, crops.visible, crops.visible)
-    behind, its_colours = _behind(crops, generator)
-    eraser, colours = _erasers(crops, generator)
+    drawn = torch.cat([crops.visible[:, None], crops.rgb], dim=1)
+    behind, its_colours = _behind(crops, drawn, generator)
+    eraser, colours = _erasers(crops, drawn, generator)
     rgb = crops.rgb + behind[:, None] * (its_colours - crops.rgb)
     rgb = rgb + eraser[:, None] * (colours - rgb)
     visible = crops.visible * (1 - eraser)
@@ -52,10 +53,9 @@ def reocclude(crops: InstanceCrops, generator: np.random.Generator) -> Supervise
     return _cut_anew(batch)
 
 
-def _erasers(crops: InstanceCrops, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """For each crop the mask [N,S,S] and the colours [N,3,S,S] of another one, put somewhere over it."""
+def _erasers(crops: InstanceCrops, drawn: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """For each crop the mask [N,S,S] and the colours [N,3,S,S] of another one of ``drawn``, put somewhere over it."""
     count = len(crops)
-    drawn = torch.cat([crops.visible[:, None], crops.rgb], dim=1)
     free = torch.from_numpy(generator.random(count) < _ANY)
     result = torch.zeros_like(drawn)
     waiting = torch.ones(count, dtype=torch.bool)
@@ -63,8 +63,7 @@ def _erasers(crops: InstanceCrops, generator: np.random.Generator) -> tuple[Tens
         rows = torch.nonzero(waiting)[:, 0]
         if not len(rows):
             break
-        others = (rows + torch.from_numpy(generator.integers(1, max(count, 2), len(rows)))) % count
-        placed = _placed(drawn[others], crops.visible[rows], generator)
+        placed = _another_placed(crops, drawn, rows, generator)
         seen = crops.visible[rows].sum(dim=(1, 2))
         left = (crops.visible[rows] * (1 - placed[:, 0])).sum(dim=(1, 2))
         share = 1 - left / seen.clamp(min=1e-6)
@@ -74,15 +73,19 @@ def _erasers(crops: InstanceCrops, generator: np.random.Generator) -> tuple[Tens
     return result[:, 0], result[:, 1:]
 
 
-def _behind(crops: InstanceCrops, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _behind(crops: InstanceCrops, drawn: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
     """For some crops the mask [N,S,S] of another one where known background was, and its colours [N,3,S,S]."""
-    count = len(crops)
-    drawn = torch.cat([crops.visible[:, None], crops.rgb], dim=1)
-    others = (torch.arange(count) + torch.from_numpy(generator.integers(1, max(count, 2), count))) % count
-    placed = _placed(drawn[others], crops.visible, generator)
-    some = torch.from_numpy((generator.random(count) < _BEHIND).astype(np.float32))
+    placed = _another_placed(crops, drawn, torch.arange(len(crops)), generator)
+    some = torch.from_numpy((generator.random(len(crops)) < _BEHIND).astype(np.float32))
     background = (1 - crops.visible - crops.occluder).clamp(min=0)
     return some[:, None, None] * placed[:, 0] * background, placed[:, 1:]
+
+
+def _another_placed(crops: InstanceCrops, drawn: Tensor, rows: Tensor, generator: np.random.Generator) -> Tensor:
+    """For each of ``rows`` [M] another row of ``drawn`` [N,4,S,S], mask and colours, placed over it: [M,4,S,S]."""
+    count = len(crops)
+    others = (rows + torch.from_numpy(generator.integers(1, max(count, 2), len(rows)))) % count
+    return _placed(drawn[others], crops.visible[rows], generator)
 
 
 def _placed(drawn: Tensor, visible: Tensor, generator: np.random.Generator) -> Tensor:

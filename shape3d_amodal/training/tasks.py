@@ -298,6 +298,9 @@ class RefinementTask(CropTask):
         model.prior.requires_grad_(False)
         if config.labels == "amodal":  # of visible masks it is not known what they hide
             self.partly_hidden = partly_hidden(pool.hidden, "pool")
+        if bank is not None:
+            hidden = np.isin(bank.row, self.partly_hidden)
+            self.asked_hidden, self.asked_whole = bank.row[hidden], bank.row[~hidden]
 
     def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
         anything = super()._rows(generator, size)
@@ -305,11 +308,10 @@ class RefinementTask(CropTask):
             return anything
         hidden = _picked(generator, self.partly_hidden, size)
         if self.bank is not None:
-            asked = np.isin(self.bank.row, self.partly_hidden)
-            with_bank = generator.random(size) < self.config.bank_share
-            hidden = np.where(with_bank, _picked(generator, self.bank.row[asked], size), hidden)
-            if not asked.all():
-                anything = np.where(with_bank, _picked(generator, self.bank.row[~asked], size), anything)
+            asked = generator.random(size) < self.config.bank_share
+            hidden = np.where(asked, _picked(generator, self.asked_hidden, size), hidden)
+            if len(self.asked_whole):
+                anything = np.where(asked, _picked(generator, self.asked_whole, size), anything)
         return np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
 
     def _draw(self, generator: np.random.Generator, rows: NDArray[np.int64]) -> tuple[SupervisedCrops, list[str]]:
