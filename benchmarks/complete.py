@@ -13,17 +13,15 @@ from pathlib import Path
 import torch
 from report import machine, write_section
 
-from shape3d_amodal.completion import complete_dataset
-from shape3d_amodal.data.scene_sets import SceneSetConfig, write_scene_set
+from shape3d_amodal.methods.completion import complete_dataset
 from shape3d_amodal.pipeline import ShapePriorPipeline
+from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
 from shape3d_amodal.structures import AmodalDataset
 
 
-def seconds_an_instance(pipeline: ShapePriorPipeline, dataset: AmodalDataset, folder: Path, fit_steps: int) -> float:
+def seconds_an_instance(pipeline: ShapePriorPipeline, dataset: AmodalDataset, folder: Path) -> float:
     start = time.perf_counter()
-    done = complete_dataset(
-        pipeline, dataset, folder / "images", annotations=folder / "annotations.json", fit_steps=fit_steps
-    )
+    done = complete_dataset(pipeline, dataset, folder / "images", annotations=folder / "annotations.json")
     count = sum(len(objects) for _, objects in done)
     return (time.perf_counter() - start) / count
 
@@ -42,8 +40,9 @@ def main() -> None:
         warm = write_scene_set(SceneSetConfig(per_category=1, seed=1), folder / "warm")
         dataset = write_scene_set(SceneSetConfig(per_category=arguments.per_category), folder / "set")
         for steps in (0, 10, 30, 100):
-            seconds_an_instance(pipeline, warm, folder / "warm", min(steps, 2))
-            rows.append(f"| {steps} | {seconds_an_instance(pipeline, dataset, folder / 'set', steps):.3f} |")
+            seconds_an_instance(pipeline.with_fit_steps(min(steps, 2)), warm, folder / "warm")
+            seconds = seconds_an_instance(pipeline.with_fit_steps(steps), dataset, folder / "set")
+            rows.append(f"| {steps} | {seconds:.3f} |")
             print(rows[-1], flush=True)
     if arguments.write:
         write_section(

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from report import write_section
 
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.kins import write_kins2020
-from shape3d_amodal.data.formats.writing import mask_value
-from shape3d_amodal.data.occlusion import visible_by_order
-from shape3d_amodal.data.validation import validate
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.formats.kins import write_kins2020
+from shape3d_amodal.annotations.formats.writing import mask_value
+from shape3d_amodal.annotations.validation import validate
+from shape3d_amodal.masks.occlusion import visible_by_order
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category, Rle
 
 FOLDER = Path("outputs/benchmarks")

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from report import machine, write_section
 
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
-from shape3d_amodal.data.formats.results import AmodalResult, write_results
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
+from shape3d_amodal.annotations.results import AmodalResult, write_results
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category, Rle
 
 DISTINCT = 1000

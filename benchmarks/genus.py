@@ -19,17 +19,18 @@ import torch
 from numpy.typing import NDArray
 from report import write_section
 
-from shape3d_amodal.data.meshes import CATEGORIES, mesh_source
-from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
-from shape3d_amodal.data.scenes import SceneConfig
-from shape3d_amodal.pretrained import load_network
-from shape3d_amodal.reconstruction.bank import ShapeBank
-from shape3d_amodal.refinement.fit import FitConfig
-from shape3d_amodal.refinement.priors import BankPrior, LearnedPrior
-from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig
+from shape3d_amodal.crops.pool import PoolConfig, open_pool
+from shape3d_amodal.crops.scenes import CropArrays, SceneCropsConfig
+from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
+from shape3d_amodal.model import AmodalModel, AmodalModelConfig
+from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
+from shape3d_amodal.priors.bank.shapes import ShapeBank
+from shape3d_amodal.priors.learned.fit import FitConfig
+from shape3d_amodal.priors.learned.prior import LearnedPrior
+from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.structures import InstanceCrops
-from shape3d_amodal.training.hidden_parts import mask_iou
-from shape3d_amodal.training.pool import PoolConfig, open_pool
+from shape3d_amodal.training.tasks.scores import mask_iou
 
 Estimate = Callable[[InstanceCrops], torch.Tensor]
 _BATCH = 20
@@ -61,16 +62,17 @@ def main() -> None:
 def estimates(weights: str, meshes: str, steps: int) -> dict[str, Estimate]:
     model, _ = load_network(weights, AmodalModelConfig, AmodalModel)
     model.eval()
-    fit = FitConfig(starts=4, code_weight=0.0)
-    learned = LearnedPrior(model, fit)
-    free = LearnedPrior(model, replace(fit, vertex_rate=0.01))
-    bank, own = (BankPrior(ShapeBank(mesh_source(source)), CATEGORIES) for source in ("open13:train", meshes))
+    fit = FitConfig(steps=steps, starts=4, code_weight=0.0)
+    learned = LearnedPrior(model.prior, CATEGORIES, fit)
+    free = LearnedPrior(model.prior, CATEGORIES, replace(fit, vertex_rate=0.01))
+    options = BankPriorConfig(fit_steps=steps)
+    bank, own = (BankPrior(ShapeBank(mesh_source(source)), CATEGORIES, options) for source in ("open13:train", meshes))
     return {
-        "learned prior, not fitted": lambda crops: learned.estimate(crops, 0).silhouette,
-        f"learned prior, fit {steps}": lambda crops: learned.estimate(crops, steps).silhouette,
-        f"learned prior with free vertices, fit {steps}": lambda crops: free.estimate(crops, steps).silhouette,
-        f"bank of training meshes, fit {steps}": lambda crops: bank.estimate(crops, steps).silhouette,
-        f"bank with the very mesh, fit {steps}": lambda crops: own.estimate(crops, steps).silhouette,
+        "learned prior, not fitted": lambda crops: model.prior.estimate(crops).silhouette,
+        f"learned prior, fit {steps}": lambda crops: learned.estimate(crops).silhouette,
+        f"learned prior with free vertices, fit {steps}": lambda crops: free.estimate(crops).silhouette,
+        f"bank of training meshes, fit {steps}": lambda crops: bank.estimate(crops).silhouette,
+        f"bank with the very mesh, fit {steps}": lambda crops: own.estimate(crops).silhouette,
     }
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shape3d_amodal.baselines.layered.method import find_instances, look_at
-from shape3d_amodal.baselines.layered.network import LayeredConfig, LayeredNetwork
 from shape3d_amodal.config import load_config
-from shape3d_amodal.data.shapes2d_sets import Shapes2dSetConfig, annotated_scenes, rgb
-from shape3d_amodal.pretrained import load_network
+from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.papers.layered.method import find_instances, look_at
+from shape3d_amodal.papers.layered.network import LayeredConfig, LayeredNetwork
+from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig, annotated_scenes, rgb
 
 
 def main() -> None:

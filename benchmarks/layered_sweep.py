@@ -15,9 +15,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from shape3d_amodal.data.atomic import write_json_atomic
+from shape3d_amodal.files.atomic import write_json_atomic
+from shape3d_amodal.training.registry import load_training
 from shape3d_amodal.training.run import run_training
-from shape3d_amodal.training.trainings import load_training
 
 METRICS = {"amodal_ap": "AP", "amodal_ap50": "AP50", "amodal_ar100": "AR100"}
 Scores = dict[int, dict[int, dict[str, float]]]

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from report import machine, write_section
 
-from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
-from shape3d_amodal.baselines.rcnn.model import Rcnn
-from shape3d_amodal.baselines.rcnn.systems import RcnnConfig
-from shape3d_amodal.data.meshes import CATEGORIES
+from shape3d_amodal.meshes.sources import CATEGORIES
+from shape3d_amodal.methods.prediction import ImagePredictor
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.prediction import ImagePredictor
 from shape3d_amodal.segmentation.config import BackboneConfig, DetectorConfig, InputConfig, RegionConfig
+from shape3d_amodal.segmentation.finder import ObjectFinder
+from shape3d_amodal.segmentation.model import Rcnn
+from shape3d_amodal.segmentation.systems import RcnnConfig
 
 _ROUNDS = 5
 

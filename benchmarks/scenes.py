@@ -17,9 +17,9 @@ from pathlib import Path
 
 from report import machine, write_section
 
-from shape3d_amodal.data.meshes import open13
-from shape3d_amodal.data.scenes import SceneConfig, make_scene
-from shape3d_amodal.data.shard_making import ShardsConfig, make_shards
+from shape3d_amodal.meshes.sources import open13
+from shape3d_amodal.scenes.compose import SceneConfig, make_scene
+from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards
 
 TICKS = 100
 """Of /proc/<pid>/stat, a second."""

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shape3d_amodal.baselines.rcnn.arcnn import ArcnnHead
-from shape3d_amodal.baselines.rcnn.model import Rcnn
-from shape3d_amodal.baselines.rcnn.systems import RcnnConfig
-from shape3d_amodal.data.atomic import make_folder, write_atomic
+from shape3d_amodal.drawing.stitching import draw_stitching
 from shape3d_amodal.errors import AmodalError, UsageError
-from shape3d_amodal.pretrained import load_network
-from shape3d_amodal.visualization.stitching import draw_stitching
+from shape3d_amodal.files.atomic import make_folder, write_atomic
+from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.segmentation.model import Rcnn
+from shape3d_amodal.segmentation.systems import RcnnConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from shape3d_amodal.weights import load_weights, save_weights
+from shape3d_amodal.files.weights import load_weights, save_weights
 
 
 def main() -> None:

@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shape3d_amodal.config import dump_config
-from shape3d_amodal.data.crops import instance_crops, occluders
-from shape3d_amodal.data.meshes import mesh_source
-from shape3d_amodal.errors import MissingBackendError, UsageError
-from shape3d_amodal.geometry.crops import paste
-from shape3d_amodal.pretrained import load_network
-from shape3d_amodal.reconstruction.bank import ShapeBank
-from shape3d_amodal.refinement.fit import FitConfig
-from shape3d_amodal.refinement.network import PriorName
-from shape3d_amodal.refinement.priors import BankPrior, LearnedPrior, Prior
+from shape3d_amodal.crops.cutting import instance_crops
+from shape3d_amodal.device import torch_device
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.files.weights import save_weights
+from shape3d_amodal.geometry.windows import paste
+from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
+from shape3d_amodal.model import AmodalModel, AmodalModelConfig
+from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate
+from shape3d_amodal.priors.learned.fit import FitConfig
+from shape3d_amodal.priors.registry import open_prior
 from shape3d_amodal.refinement.regions import close_gaps, compose
-from shape3d_amodal.refinement.stage import AmodalModel, AmodalModelConfig, CoarseEstimate, best_of, no_estimate
-from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, InstanceCrops, Viewpoint
-from shape3d_amodal.weights import save_weights
+from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops, Viewpoint
 
 Mask = NDArray[np.bool_]
 Refine = Literal["none", "visible-union", "2d", "full"]
@@ -78,35 +78,33 @@ class ShapePriorPipeline:
     """Stages 2 to 5.
 
     Args:
-        model: the networks, on the device where they shall run; None for a bank of shapes without networks.
-        priors: where silhouettes come from, by name; by default those that the model's refinement has learned to use.
-        fit: the fit of the model's own prior; its ``steps`` is the default that ``complete`` may override, for every
-            prior; by default the bank is fitted as when the model learned from it, the networks' shapes are not.
+        priors: where silhouettes come from, by name, all of the same categories and on the same device.
+        model: the networks, on the device where they run; None for priors without a refinement.
         refine: ``full``; or ``2d``, the refinement without silhouettes (for weights of the stage completion2d), which
             makes no meshes; or ``visible-union``, the silhouette joined with the visible mask and cut to the possible
             pixels; or ``none``, the bare silhouette.
         gap_px: width in image pixels of gaps between predicted masks that are closed; 0 for exact masks.
 
     Raises:
-        UsageError: neither model nor prior, a refinement without a model, or a negative gap.
+        UsageError: no prior, a refinement without a model, or a negative gap.
     """
 
     def __init__(
         self,
-        model: AmodalModel | None,
+        priors: Mapping[PriorName, Prior],
+        model: AmodalModel | None = None,
         *,
-        priors: Mapping[PriorName, Prior] | None = None,
-        fit: FitConfig | None = None,
         refine: Refine = "full",
         gap_px: int = 0,
     ) -> None:
         if gap_px < 0:
             raise UsageError(f"gap_px: expected a number of pixels, 0 or more, got {gap_px}")
+        if not priors:
+            raise UsageError("priors: expected one or more, got none")
         if model is None and refine in ("full", "2d"):
             raise UsageError(f"refine: {refine} needs the networks of trained weights; use visible-union or none")
         self.model = None if model is None else model.eval()
-        self.fit = fit
-        self.priors = dict(_own_priors(model, fit) if priors is None else priors)
+        self.priors = dict(priors)
         self.refine: Refine = refine
         self.gap_px = gap_px
 
@@ -118,6 +116,7 @@ class ShapePriorPipeline:
         device: str = "cpu",
         priors: Sequence[PriorName] | None = None,
         fit: FitConfig | None = None,
+        fit_steps: int | None = None,
         refine: Refine = "full",
         gap_px: int = 0,
     ) -> ShapePriorPipeline:
@@ -126,8 +125,11 @@ class ShapePriorPipeline:
         Args:
             name_or_folder: such as open13.
             device: cpu, cuda or cuda:N.
-            priors: which priors to ask; by default those that the weights' refinement has learned to use.
-            fit, refine, gap_px: as for the class.
+            priors: which priors to use; by default those that the weights' refinement has learned to use.
+            fit: the fit of the learned prior at test time.
+            fit_steps: steps of every prior's fit; by default those of ``fit`` or, without it, none for the learned
+                prior and as many for the bank as when the refinement learned from it.
+            refine, gap_px: as for the class.
 
         Raises:
             WeightsError: they are missing, damaged, or do not fit their own configuration.
@@ -135,7 +137,22 @@ class ShapePriorPipeline:
             UsageError, MissingBackendError: there is no device of that name, or not on this machine.
         """
         model = _load_model(name_or_folder, device)
-        return cls(model, priors=_own_priors(model, fit, priors), fit=fit, refine=refine, gap_px=gap_px)
+        config = model.config
+        if fit_steps is None and fit is not None:
+            fit_steps = fit.steps
+        own: dict[PriorName, Prior] = {
+            name: open_prior(
+                name,
+                categories=config.categories,
+                device=device,
+                network=model.prior,
+                fit=fit,
+                meshes=config.meshes,
+                fit_steps=_steps(fit_steps, config, name),
+            )
+            for name in priors or config.refinement.priors or ("learned",)
+        }
+        return cls(own, model, refine=refine, gap_px=gap_px)
 
     @classmethod
     def from_meshes(
@@ -151,34 +168,54 @@ class ShapePriorPipeline:
         """Take known shapes as the prior: no training, and any category that there are meshes of.
 
         Args:
-            meshes: a folder of meshes by category, or another mesh source (``data.meshes.mesh_source``).
-            weights: as for ``from_pretrained``; for ``refine`` full, which then sees these shapes' silhouettes in place
+            meshes: a folder of meshes by category, or another mesh source (``meshes.sources.mesh_source``).
+            weights: as for ``from_pretrained``; for ``refine`` full, which then uses these shapes' silhouettes in place
                 of those of its own bank, and 2d.
-            fit_steps: steps of the fit at test time, where ``complete`` is not told another number; by default as many
-                as the refinement has learned to use, 0 where there is none.
+            device: cpu, cuda or cuda:N.
+            fit_steps: steps of the fit at test time; by default as many as the refinement has learned to use, 0 where
+                there is none.
+            refine, gap_px: as for the class.
 
         Raises:
             DataError: there are no meshes.
-            UsageError: weights that are not asked for, or whose refinement has not learned to use a bank; and the
-                errors of ``from_pretrained``.
+            UsageError: weights that are not needed, or whose refinement has not learned to use a bank; and the errors
+                of ``from_pretrained``.
         """
         if weights is not None and refine not in ("full", "2d"):
             raise UsageError(f"weights: {refine} of a bank needs none; leave them out, or take refine full")
-        place = torch_device(device)
+        torch_device(device)  # before anything is read
         model = None if weights is None else _load_model(weights, device)
-        known: tuple[PriorName, ...] = () if model is None else model.config.refinement.priors
+        config = None if model is None else model.config
+        known: tuple[PriorName, ...] = () if config is None else config.refinement.priors
         if model is not None and refine == "full" and "bank" not in known:
             raise UsageError(
                 f"weights: the refinement of {weights} has not learned to use a bank; take others, or refine "
                 "visible-union"
             )
-        names = None if model is None else model.config.categories
-        fit = None if fit_steps is None else FitConfig(steps=fit_steps)
-        priors: dict[PriorName, Prior] = {}
-        if model is not None and refine == "full" and "learned" in known:
-            priors["learned"] = LearnedPrior(model, fit)
-        priors["bank"] = BankPrior(ShapeBank(mesh_source(str(meshes))), names, device=place)
-        return cls(model, priors=priors, fit=fit, refine=refine, gap_px=gap_px)
+        names: tuple[PriorName, ...] = ("learned", "bank") if refine == "full" and "learned" in known else ("bank",)
+        priors: dict[PriorName, Prior] = {
+            name: open_prior(
+                name,
+                categories=None if config is None else config.categories,
+                device=device,
+                network=None if model is None else model.prior,
+                meshes=str(meshes),
+                fit_steps=_steps(fit_steps, config, name),
+            )
+            for name in names
+        }
+        return cls(priors, model, refine=refine, gap_px=gap_px)
+
+    def with_fit_steps(self, steps: int) -> ShapePriorPipeline:
+        """The same pipeline with another number of fit steps for every prior; nothing is loaded again.
+
+        Raises:
+            UsageError: the number is negative.
+        """
+        if steps < 0:
+            raise UsageError(f"fit_steps: expected a number of steps, 0 or more, got {steps}")
+        priors = {name: prior.with_fit_steps(steps) for name, prior in self.priors.items()}
+        return ShapePriorPipeline(priors, self.model, refine=self.refine, gap_px=self.gap_px)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.yaml``, ``model.safetensors`` and ``sha256``.
@@ -199,52 +236,44 @@ class ShapePriorPipeline:
     @property
     def parameters(self) -> int:
         """How many trained numbers a completion depends on."""
-        modules: list[torch.nn.Module] = []
+        count = 0
         if self.model is not None and self.refine in ("full", "2d"):
-            modules.append(self.model.refinement)
+            count += sum(parameter.numel() for parameter in self.model.refinement.parameters())
         if self.refine != "2d":
-            modules += [prior.model.prior for prior in self.priors.values() if isinstance(prior, LearnedPrior)]
-        return sum(parameter.numel() for module in modules for parameter in module.parameters())
+            count += sum(prior.parameters for prior in self.priors.values())
+        return count
 
     @property
     def _prior(self) -> Prior:
         """One of the priors: they all count the same categories, on the same device."""
         return next(iter(self.priors.values()))
 
-    def crops(
-        self,
-        image: NDArray[np.uint8],
-        visible: Sequence[Mask],
-        categories: Sequence[str],
-        depth_order: Sequence[int | None] | None = None,
-        cluster: Sequence[int | None] | None = None,
-    ) -> tuple[InstanceCrops, list[Mask], list[int]]:
-        """Cut out what is to be completed, at least one object; arguments as for ``complete``.
+    def crops(self, image: NDArray[np.uint8], objects: VisibleObjects) -> tuple[InstanceCrops, VisibleObjects]:
+        """Cut out what is to be completed, at least one object of an image [H,W,3] uint8.
 
         Returns:
-            The crops, the occluder mask [H,W] bool of each, and the objects' places in the arguments.
+            The crops of the N objects that are no mere occluders, and these objects, gaps closed.
         """
-        hiding = occluders(visible, depth_order or [None] * len(visible), cluster)
-        places = [i for i, category in enumerate(categories) if category != OCCLUDER]
-        indices = [self._prior.categories.index(categories[i]) for i in places]
-        masks, hiding = [visible[i] for i in places], [hiding[i] for i in places]
+        rows = [i for i, name in enumerate(objects.names) if name != OCCLUDER]
+        visible = [objects.masks[i] for i in rows]
+        hiding = [objects.occluders[i] for i in rows]
+        names = [objects.names[i] for i in rows]
         if self.gap_px > 0:
-            hiding = [_closed(seen, mask, self.gap_px) for seen, mask in zip(masks, hiding, strict=True)]
+            hiding = [_closed(mask, other, self.gap_px) for mask, other in zip(visible, hiding, strict=True)]
         size = _CROP if self.model is None else self.model.config.crop_size
-        return instance_crops(image, masks, hiding, indices, size), hiding, places
+        indices = [self._prior.categories.index(name) for name in names]
+        return instance_crops(image, visible, hiding, indices, size), VisibleObjects(visible, names, hiding)
 
     @torch.no_grad()
-    def predict(self, crops: InstanceCrops, fit_steps: int | None = None) -> AmodalPrediction:
+    def predict(self, crops: InstanceCrops) -> AmodalPrediction:
         """Stages 2 to 5 on N crops, in batches."""
         crops = crops.to(self._prior.device)
-        parts = [self._predict(crops[i : i + _BATCH], fit_steps) for i in range(0, len(crops), _BATCH)]
-        return AmodalPrediction.join(parts)
+        return AmodalPrediction.join([self._predict(crops[i : i + _BATCH]) for i in range(0, len(crops), _BATCH)])
 
-    def _predict(self, crops: InstanceCrops, fit_steps: int | None) -> AmodalPrediction:
-        estimates: dict[PriorName, CoarseEstimate] = {}
+    def _predict(self, crops: InstanceCrops) -> AmodalPrediction:
+        estimates: dict[PriorName, Estimate] = {}
         if self.refine != "2d":
-            for name, prior in self.priors.items():
-                estimates[name] = prior.estimate(crops, self._steps(name) if fit_steps is None else fit_steps)
+            estimates = {name: prior.estimate(crops) for name, prior in self.priors.items()}
         coarse = best_of(list(estimates.values())) if estimates else no_estimate(crops)
         probability = coarse.silhouette
         if self.refine in ("full", "2d") and self.model is not None:
@@ -252,15 +281,7 @@ class ShapePriorPipeline:
             probability = self.model.refine_both_ways(crops, shown).sigmoid()
         if self.refine != "none":
             probability = compose(probability, crops.visible, crops.occluder)
-        return AmodalPrediction(
-            probability, coarse.silhouette, coarse.verts, coarse.faces, coarse.viewpoint, coarse.fit
-        )
-
-    def _steps(self, name: PriorName) -> int:
-        """Steps of that prior's fit where ``complete`` is told no number."""
-        if self.fit is not None:
-            return self.fit.steps
-        return self.model.config.fit_steps if self.model is not None and name == "bank" else 0
+        return AmodalPrediction(probability, coarse)
 
     def complete(
         self,
@@ -269,8 +290,7 @@ class ShapePriorPipeline:
         categories: Sequence[str],
         *,
         depth_order: Sequence[int | None] | None = None,
-        cluster: Sequence[int | None] | None = None,
-        fit_steps: int | None = None,
+        in_front: Order = (),
     ) -> list[CompletedObject]:
         """Complete all objects of one image.
 
@@ -279,8 +299,7 @@ class ShapePriorPipeline:
             visible: masks [H,W] bool, one an object, none empty; give all objects, for they hide each other.
             categories: a category name for each; ``occluder`` marks what only hides others.
             depth_order: rank of each, 0 nearest, where known: what is behind an object cannot hide it.
-            cluster: the group of each whose ranks can be compared, such as KINS' clusters; None where all can.
-            fit_steps: steps of the fit at test time.
+            in_front: more that is known of the order: pairs (in front, behind) of places in ``visible``.
 
         Returns:
             An object for each mask whose category is not ``occluder``, in order.
@@ -288,93 +307,54 @@ class ShapePriorPipeline:
         Raises:
             UsageError: masks, sizes or categories do not fit together; the message says which.
         """
-        _check(image, visible, categories, depth_order, cluster, self.categories)
-        if fit_steps is not None and fit_steps < 0:
-            raise UsageError(f"fit_steps: expected a number of steps, 0 or more, got {fit_steps}")
+        _check(image, visible, categories, depth_order, self.categories)
         if all(category == OCCLUDER for category in categories):
             return []
-        crops, hiding, places = self.crops(image, visible, categories, depth_order, cluster)
-        prediction = self.predict(crops, fit_steps)
-        masks = [visible[i] for i in places]
-        names = [categories[i] for i in places]
-        return self.objects(prediction, crops, masks, hiding, names)
+        order = {*order_of_ranks(depth_order or ()), *in_front}
+        crops, objects = self.crops(image, VisibleObjects(visible, categories, occluders(visible, order)))
+        return self.objects(self.predict(crops), crops, objects)
 
     def objects(
-        self,
-        prediction: AmodalPrediction,
-        crops: InstanceCrops,
-        visible: Sequence[Mask],
-        hiding: Sequence[Mask],
-        names: Sequence[str],
+        self, prediction: AmodalPrediction, crops: InstanceCrops, seen: VisibleObjects
     ) -> list[CompletedObject]:
         """Paste predictions back into their images; the visible mask is kept exactly, known background is left out."""
         prediction, crops = prediction.to("cpu"), crops.to("cpu")
+        estimate = prediction.estimate
         result = []
-        for i, (seen, may_hide) in enumerate(zip(visible, hiding, strict=True)):
-            window, shape = crops.window[i], seen.shape
-            silhouette = paste(prediction.silhouette[i], window, *shape).numpy() > 0.5
+        for i, (visible, hiding) in enumerate(zip(seen.masks, seen.occluders, strict=True)):
+            window = crops.window[i]
+            silhouette = paste(estimate.silhouette[i], window, *visible.shape).numpy() > 0.5
             amodal = silhouette
             if self.refine != "none":
-                amodal = _composed(prediction.probability[i], crops[i : i + 1], seen, may_hide)
-            verts, faces = _unpadded(prediction.verts[i], prediction.faces[i])
+                amodal = _composed(prediction.probability[i], crops[i : i + 1], visible, hiding)
+            verts, faces = _unpadded(estimate.verts[i], estimate.faces[i])
             result.append(
                 CompletedObject(
-                    category=names[i],
+                    category=seen.names[i],
                     amodal=amodal,
-                    visible=seen,
+                    visible=visible,
                     silhouette=silhouette,
                     verts=verts,
                     faces=faces,
-                    viewpoint=_viewpoint_dict(prediction.viewpoint, i) if len(verts) else {},
+                    viewpoint=_viewpoint_dict(estimate.viewpoint, i) if len(verts) else {},
                     window=window.numpy(),
-                    score=float(prediction.score[i]),
+                    score=float(estimate.fit[i]),
                 )
             )
         return result
 
 
-def _own_priors(
-    model: AmodalModel | None, fit: FitConfig | None, names: Sequence[PriorName] | None = None
-) -> dict[PriorName, Prior]:
-    """The priors ``names`` of ``model``; by default those that its refinement has learned to use, or the networks."""
-    if model is None:
-        raise UsageError("expected networks or a prior, got neither")
-    config = model.config
-    priors: dict[PriorName, Prior] = {}
-    for name in names or config.refinement.priors or ("learned",):
-        if name == "learned":
-            priors[name] = LearnedPrior(model, fit)
-        elif config.meshes is None:
-            raise UsageError("priors: these weights know no bank; give the meshes of one, or ask for learned")
-        else:
-            bank = ShapeBank(mesh_source(config.meshes))
-            priors[name] = BankPrior(bank, config.categories, device=next(model.parameters()).device)
-    return priors
+def _steps(chosen: int | None, config: AmodalModelConfig | None, name: PriorName) -> int:
+    """Fit steps of the prior ``name``: those that were chosen, or its default."""
+    if chosen is not None:
+        return chosen
+    return config.fit_steps if config is not None and name == "bank" else 0
 
 
 def _load_model(name_or_folder: str | Path, device: str) -> AmodalModel:
     """The networks of weights, on ``device``; arguments and errors as for ``ShapePriorPipeline.from_pretrained``."""
     model, _ = load_network(name_or_folder, AmodalModelConfig, AmodalModel)
     return model.to(torch_device(device))
-
-
-def torch_device(name: str) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        UsageError, MissingBackendError: there is no such device, or not on this machine.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device: expected cpu, cuda or cuda:N, got {name!r}") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device: expected cpu, cuda or cuda:N, got {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise MissingBackendError(
-            f"device: this machine has {torch.cuda.device_count()} CUDA devices, not {name}; use cpu"
-        )
-    return device
 
 
 def _closed(visible: Mask, hiding: Mask, gap_px: int) -> Mask:
@@ -419,12 +399,11 @@ def _check(
     visible: Sequence[Mask],
     categories: Sequence[str],
     depth_order: Sequence[int | None] | None,
-    cluster: Sequence[int | None] | None,
     known: Sequence[str],
 ) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UsageError(f"image: expected [H,W,3] uint8, got {list(image.shape)} {image.dtype}")
-    for name, given in (("categories", categories), ("depth_order", depth_order), ("cluster", cluster)):
+    for name, given in (("categories", categories), ("depth_order", depth_order)):
         if given is not None and len(given) != len(visible):
             raise UsageError(f"{name}: expected one for each of the {len(visible)} masks, got {len(given)}")
     for i, (mask, category) in enumerate(zip(visible, categories, strict=True)):

@@ -263,41 +263,51 @@ class MeshEstimate:
 
 
 @dataclass(frozen=True)
+class Estimate(TensorBatch):
+    """What a prior says of N crops: the coarse amodal mask, and the mesh and viewpoint that it was rendered from.
+
+    Attributes:
+        verts: [N,V,3] float32, object frame.
+        faces: [N,F,3] int64; rows of equal indices are padding.
+        viewpoint: shapes [N].
+        silhouette: [N,S,S] float32 in 0..1.
+        fit: [N] float32 in 0..1, how well the silhouette explains the certain pixels (their soft IoU).
+    """
+
+    verts: Tensor
+    faces: Tensor
+    viewpoint: Viewpoint
+    silhouette: Tensor
+    fit: Tensor
+
+    @property
+    def evidence(self) -> tuple[Tensor, Tensor]:
+        """What the refinement sees of it: silhouette and fit."""
+        return self.silhouette, self.fit
+
+    @classmethod
+    def join(cls, parts: Sequence[Estimate]) -> Estimate:
+        """The rows of all parts (at least one) one after another, their meshes padded with zeros to the largest."""
+        from torch.nn.functional import pad
+
+        verts, faces = (max(getattr(part, name).shape[1] for part in parts) for name in ("verts", "faces"))
+
+        def padded(tensor: Tensor, length: int) -> Tensor:
+            return pad(tensor, (0, 0, 0, length - tensor.shape[1]))
+
+        return super().join(
+            [replace(part, verts=padded(part.verts, verts), faces=padded(part.faces, faces)) for part in parts]
+        )
+
+
+@dataclass(frozen=True)
 class AmodalPrediction(TensorBatch):
     """What the pipeline says of N crops.
 
     Attributes:
         probability: [N,S,S] float32 in 0..1, share of each crop pixel that the amodal mask covers.
-        silhouette: [N,S,S] float32 in 0..1, coarse amodal mask rendered from the mesh.
-        verts: [N,V,3] float32, reconstructed mesh in the object frame.
-        faces: [N,F,3] int64, its faces; meshes of different sizes are filled up with zeros.
-        viewpoint: chosen viewpoint, shapes [N].
-        score: [N] float32 in 0..1, how well the silhouette explains the certain pixels (their soft IoU).
+        estimate: the prior's, of several priors the one with the best fit.
     """
 
     probability: Tensor
-    silhouette: Tensor
-    verts: Tensor
-    faces: Tensor
-    viewpoint: Viewpoint
-    score: Tensor
-
-    @classmethod
-    def join(cls, parts: Sequence[AmodalPrediction]) -> AmodalPrediction:
-        """The rows of all parts (at least one) one after another, their meshes filled up to the largest."""
-        return super().join(even_meshes(parts))
-
-
-def even_meshes(parts: Sequence[Batch]) -> list[Batch]:
-    """Batches with ``verts`` [N,V,3] and ``faces`` [N,F,3], filled up with zeros to the largest V and F among them."""
-    from torch.nn.functional import pad
-
-    verts, faces = (max(getattr(part, name).shape[1] for part in parts) for name in ("verts", "faces"))
-
-    def filled(tensor: Tensor, length: int) -> Tensor:
-        return pad(tensor, (0, 0, 0, length - tensor.shape[1]))
-
-    return [
-        replace(part, verts=filled(part.verts, verts), faces=filled(part.faces, faces))  # type: ignore[attr-defined,type-var]
-        for part in parts
-    ]
+    estimate: Estimate

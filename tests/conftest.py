@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from boxes import PARTS, BoxMeshes, write_obj
+
+if TYPE_CHECKING:
+    from shape3d_amodal.training.loop.interface import LoopConfig
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,3 +41,13 @@ def box_folder(boxes: BoxMeshes, tmp_path_factory: pytest.TempPathFactory) -> Pa
     for name in PARTS:
         write_obj(folder / f"{name}.obj", boxes.load(name))
     return folder
+
+
+@pytest.fixture
+def quick() -> LoopConfig:
+    """A training loop of a few steps."""
+    from toy import QUICK
+
+    from shape3d_amodal.training.loop.interface import LoopConfig
+
+    return LoopConfig(**QUICK)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from boxes import BoxMeshes
+from shape3d_amodal.priors.both import BankPrior, LearnedPrior
 from tiny import tiny_config, tiny_model
 
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
+from shape3d_amodal.files.weights import save_weights
+from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.reconstruction.bank import BankConfig, ShapeBank
-from shape3d_amodal.refinement.priors import BankPrior, LearnedPrior
-from shape3d_amodal.refinement.stage import AmodalModel
+from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
 from shape3d_amodal.structures import OCCLUDER
-from shape3d_amodal.weights import save_weights
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.baselines.interface import make_result
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.crops import occluders
-from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.masks.occlusion import known_order, occluders
+from shape3d_amodal.methods.interface import make_result
 from shape3d_amodal.structures import AmodalImage
 
 Mask = NDArray[np.bool_]
@@ -23,7 +23,7 @@ class ConvexHull:
 
     Args:
         background: leave out the pixels where the object would be seen if it were there: those that belong neither to
-            its visible mask nor to another instance that may be in front of it (it is not if both depth orders say so).
+            its visible mask nor to another instance that may be in front of it (unless it is known to be behind it).
             False keeps the plain hull.
     """
 
@@ -38,8 +38,7 @@ class ConvexHull:
         visible = [masks.decode(instance.visible) for instance in record.instances]
         hulls = [convex_hull(mask) for mask in visible]
         if self._background:
-            instances = record.instances
-            in_front = occluders(visible, [one.depth_order for one in instances], [one.cluster for one in instances])
+            in_front = occluders(visible, known_order(record))
             hulls = [hull & (mask | front) for hull, mask, front in zip(hulls, visible, in_front, strict=True)]
         return [make_result(record, instance, hull) for instance, hull in zip(record.instances, hulls, strict=True)]
 

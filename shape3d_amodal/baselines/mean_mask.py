@@ -2,7 +2,7 @@
 
 The silhouettes of all known meshes from all viewpoints, each stretched to the same frame, are averaged and cut at the
 level of best mean IoU with them. In a picture the mask is stretched to a usual ratio of height to width and placed
-where it explains the certain pixels best (``viewpoint.placing``), of all sizes and shifts.
+where it explains the certain pixels best (``priors.bank.placing``), of all sizes and shifts.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.baselines.interface import make_result
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.baselines.mean_shape import mean_shape
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.crops import instance_crops, occluders
-from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal.crops.cutting import instance_crops
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.reconstruction.bank import FRAME, BankShapes, ShapeBank
+from shape3d_amodal.masks.occlusion import known_order, occluders
+from shape3d_amodal.methods.interface import make_result
+from shape3d_amodal.priors.bank.placing import place_all
+from shape3d_amodal.priors.bank.shapes import FRAME, BankShapes, ShapeBank
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, InstanceCrops
-from shape3d_amodal.viewpoint.placing import place_all
 
 Mask = NDArray[np.bool_]
 
@@ -57,7 +58,7 @@ class MeanMasks:
         """See ``interface.CompletionMethod``; instances of category ``occluder`` have no result."""
         instances = record.instances
         visible = [masks.decode(one.visible) for one in instances]
-        hiding = occluders(visible, [one.depth_order for one in instances], [one.cluster for one in instances])
+        hiding = occluders(visible, known_order(record))
         results = []
         for one, seen, front in zip(instances, visible, hiding, strict=True):
             name = self._names[one.category_id]

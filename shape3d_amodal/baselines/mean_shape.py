@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shape3d_amodal.data.mesh import Mesh, MeshSource
-from shape3d_amodal.evaluation.voxels import to_unit_cube, voxels
+from shape3d_amodal.meshes.mesh import Mesh, MeshSource
+from shape3d_amodal.meshes.voxels import to_unit_cube, voxels
 
 _LEVELS = 20
 """Levels that are tried: 1/20, 2/20 ... 1."""

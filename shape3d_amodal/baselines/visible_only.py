@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.baselines.interface import make_result
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.methods.interface import make_result
 from shape3d_amodal.structures import AmodalImage
 
 

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from shape3d_amodal.benchmarking.methods import Given, MethodOptions, method_options
 from shape3d_amodal.config import configuration, load_config
-from shape3d_amodal.data.scene_sets import SceneSetConfig
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.evaluation.tracks import TRACKS
+from shape3d_amodal.scenes.sets import SceneSetConfig
 
 
 @configuration

@@ -7,15 +7,15 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from shape3d_amodal.annotations.formats.detect import read_dataset
 from shape3d_amodal.benchmarking.config import Benchmark
 from shape3d_amodal.benchmarking.provenance import code_hash
 from shape3d_amodal.config import dump_config
-from shape3d_amodal.data.atomic import write_atomic
-from shape3d_amodal.data.formats.detect import read_dataset
-from shape3d_amodal.data.meshes import mesh_source
-from shape3d_amodal.data.safe_io import resolve_inside
-from shape3d_amodal.data.scene_sets import SceneSetConfig, write_scene_set
 from shape3d_amodal.errors import DataError
+from shape3d_amodal.files.atomic import write_atomic
+from shape3d_amodal.files.safe_io import resolve_inside
+from shape3d_amodal.meshes.sources import mesh_source
+from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
 from shape3d_amodal.structures import AmodalDataset
 
 _SEAL = "made-from"

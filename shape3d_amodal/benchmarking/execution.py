@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 
-from shape3d_amodal.baselines.interface import CompletionMethod, FindsObjects, ReconstructsMeshes, without_ground_truth
+from shape3d_amodal.annotations.formats.coco_amodal import load_image
 from shape3d_amodal.benchmarking.methods import BuiltOptions, Given
 from shape3d_amodal.benchmarking.store import Answer
-from shape3d_amodal.completion import hide_depth_order
-from shape3d_amodal.data.formats.coco_amodal import load_image
-from shape3d_amodal.data.occlusion import seen_alone
 from shape3d_amodal.errors import AmodalError
+from shape3d_amodal.masks.occlusion import with_something_visible
+from shape3d_amodal.methods.completion import hide_depth_order
+from shape3d_amodal.methods.interface import CompletionMethod, FindsObjects, ReconstructsMeshes, without_ground_truth
 from shape3d_amodal.structures import AmodalImage
 
 _CHUNK = 4
@@ -125,7 +125,7 @@ def shown(image: AmodalImage, given: Given, *, depth_order: bool) -> AmodalImage
     """
     if given == "image":
         return replace(image, instances=(), depth_constraint=(), camera=None)
-    record = seen_alone(without_ground_truth(image))
+    record = with_something_visible(without_ground_truth(image))
     return record if depth_order else hide_depth_order(record)
 
 

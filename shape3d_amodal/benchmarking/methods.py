@@ -19,30 +19,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from shape3d_amodal.baselines.convex_hull import ConvexHull
-from shape3d_amodal.baselines.interface import CompletionMethod, FindsObjects
 from shape3d_amodal.baselines.mean_mask import MeanMasks
 from shape3d_amodal.baselines.mean_shape import MeanShapes
 from shape3d_amodal.baselines.pcnet_m.method import PcnetM
 from shape3d_amodal.baselines.visible_only import VisibleOnly
 from shape3d_amodal.benchmarking.provenance import file_hash
-from shape3d_amodal.completion import PipelineMethod
 from shape3d_amodal.config import Count, Share, configuration, from_mapping, parse_config
-from shape3d_amodal.data.meshes import mesh_source
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.files.pretrained import weights_folder
+from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, read_sealed
+from shape3d_amodal.meshes.sources import mesh_source
+from shape3d_amodal.methods.completion import PipelineMethod
+from shape3d_amodal.methods.interface import CompletionMethod, FindsObjects
+from shape3d_amodal.model import AmodalModelConfig
 from shape3d_amodal.pipeline import Refine, ShapePriorPipeline
-from shape3d_amodal.pretrained import weights_folder
-from shape3d_amodal.reconstruction.bank import ShapeBank
-from shape3d_amodal.refinement.fit import FitConfig
-from shape3d_amodal.refinement.network import PriorName
-from shape3d_amodal.refinement.priors import BankPrior
-from shape3d_amodal.refinement.stage import AmodalModelConfig
-from shape3d_amodal.weights import CONFIG_FILE, MANIFEST, read_sealed
+from shape3d_amodal.priors.bank.prior import BankPrior
+from shape3d_amodal.priors.bank.shapes import ShapeBank
+from shape3d_amodal.priors.interface import PriorName
+from shape3d_amodal.priors.learned.fit import FitConfig
 
 Given = Literal["masks", "image"]
 
@@ -135,7 +136,7 @@ class MeanShapeOptions(BuiltOptions):
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         prior = BankPrior(ShapeBank(MeanShapes(mesh_source(self.meshes))), device=device)
-        return PipelineMethod(ShapePriorPipeline(None, priors={"bank": prior}, refine="visible-union"), names)
+        return PipelineMethod(ShapePriorPipeline({"bank": prior}, refine="visible-union"), names)
 
     def inputs(self) -> tuple[str, ...]:
         return (mesh_source(self.meshes).fingerprint(),)
@@ -226,8 +227,8 @@ class RcnnOptions(TrainedOptions):
     """Found masks hold every stride-th pixel and are enlarged again, as the truth of a set of shapes (``shapes2d``)."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
-        from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
-        from shape3d_amodal.baselines.rcnn.method import RcnnMethod
+        from shape3d_amodal.methods.rcnn import RcnnMethod
+        from shape3d_amodal.segmentation.finder import ObjectFinder
 
         finder = ObjectFinder.from_pretrained(self.weights, device=device, nms=self.nms)
         return RcnnMethod(finder, names, background=self.background, samples=self.samples, stride=self.stride)
@@ -272,8 +273,8 @@ class PredictOptions(BuiltOptions):
     """Least score of an object; low, since average precision counts the less sure ones, too."""
 
     def build(self, names: Mapping[int, str], device: str) -> FindsObjects:
-        from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
-        from shape3d_amodal.prediction import ImagePredictor, PredictorMethod
+        from shape3d_amodal.methods.prediction import ImagePredictor, PredictorMethod
+        from shape3d_amodal.segmentation.finder import ObjectFinder
 
         finder = ObjectFinder.from_pretrained(self.detector, device=device)
         pipeline = ShapePriorPipeline.from_pretrained(
@@ -283,18 +284,6 @@ class PredictOptions(BuiltOptions):
 
     def inputs(self) -> tuple[str, ...]:
         return (weights_hash(self.detector), *model_hashes(self.weights))
-
-
-@configuration
-class LayeredOptions(TrainedOptions):
-    """Layered embeddings."""
-
-    takes: ClassVar[tuple[Given, ...]] = ("image",)
-
-    def build(self, names: Mapping[int, str], device: str) -> FindsObjects:
-        from shape3d_amodal.baselines.layered.method import LayeredEmbeddings
-
-        return LayeredEmbeddings.from_pretrained(self.weights, names, device=device)
 
 
 @configuration
@@ -313,7 +302,7 @@ class ResultsOptions(MethodOptions):
     """Count objects without a result as 0; otherwise they are an error."""
 
 
-KINDS: dict[str, type[MethodOptions]] = {
+KINDS: dict[str, type[MethodOptions] | str] = {
     "visible_only": VisibleOnlyOptions,
     "convex_hull": ConvexHullOptions,
     "mean_mask": MeanMaskOptions,
@@ -321,12 +310,23 @@ KINDS: dict[str, type[MethodOptions]] = {
     "pipeline": PipelineOptions,
     "bank": BankOptions,
     "pcnet_m": PcnetMOptions,
-    "layered_embeddings": LayeredOptions,
+    "layered_embeddings": "shape3d_amodal.papers.layered.options:LayeredOptions",
     "rcnn": RcnnOptions,
     "predict": PredictOptions,
     "c2f_seg": C2FSegOptions,
     "results": ResultsOptions,
 }
+"""Classes of options by kind; one that only a paper's experiment needs is named, and imported when it is asked for."""
+
+
+def options_class(kind: str) -> type[MethodOptions]:
+    """The class of options of one of ``KINDS``."""
+    known = KINDS[kind]
+    if not isinstance(known, str):
+        return known
+    module, name = known.split(":")
+    found: type[MethodOptions] = getattr(import_module(module), name)
+    return found
 
 
 def method_options(raw: Mapping[str, Any], *, source: str) -> MethodOptions:
@@ -338,7 +338,7 @@ def method_options(raw: Mapping[str, Any], *, source: str) -> MethodOptions:
     kind = raw.get("kind")
     if kind not in KINDS:
         raise UsageError(f"{source}: kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    return from_mapping({key: value for key, value in raw.items() if key != "kind"}, KINDS[kind], source=source)
+    return from_mapping({key: value for key, value in raw.items() if key != "kind"}, options_class(kind), source=source)
 
 
 def weights_hash(name_or_folder: str) -> str:

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from shape3d_amodal.data.atomic import write_atomic
-from shape3d_amodal.data.formats.results import AmodalResult, from_json, to_json, write_results
-from shape3d_amodal.data.safe_io import parse_json, read_json
+from shape3d_amodal.annotations.results import AmodalResult, from_json, to_json, write_results
 from shape3d_amodal.errors import DataError
+from shape3d_amodal.files.atomic import write_atomic
+from shape3d_amodal.files.safe_io import parse_json, read_json
 
 
 @dataclass(frozen=True)

@@ -39,14 +39,13 @@ from shape3d_amodal.cli import (
     doctor,
     evaluate,
     meshes,
-    nmr,
     predict,
     render,
     samples,
     scenes,
-    shapes2d,
     train,
 )
+from shape3d_amodal.cli.papers import nmr, shapes2d
 from shape3d_amodal.errors import AmodalError, MissingBackendError
 
 COMMANDS: dict[str, Callable[..., Any]] = {

@@ -35,13 +35,13 @@ def benchmark(
     import logging
 
     from shape3d_amodal.benchmarking.config import load_benchmark
-    from shape3d_amodal.benchmarking.known_cameras import score_known_cameras
     from shape3d_amodal.benchmarking.provenance import command
-    from shape3d_amodal.benchmarking.report import write_reports
-    from shape3d_amodal.benchmarking.results_page import write_results_page
     from shape3d_amodal.benchmarking.runner import run_benchmark
     from shape3d_amodal.config import dump_config
     from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.papers.nmr.benchmark import score_known_cameras
+    from shape3d_amodal.reports.benchmark.report import write_reports
+    from shape3d_amodal.reports.benchmark.results_page import write_results_page
 
     if workers < 1:
         raise UsageError(f"--workers: expected at least 1, got {workers}")
@@ -52,13 +52,13 @@ def benchmark(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = out or Path("outputs") / config.resolve().parent.name / config.stem
     # This comes first, for it is short, and what it lacks is heard of at once.
-    reconstruction = chosen.config.known_cameras
-    known = None if reconstruction is None else score_known_cameras(reconstruction)
+    cameras = chosen.config.known_cameras
+    extra = [] if cameras is None else [score_known_cameras(cameras)]
     scores = run_benchmark(chosen, folder, processes=workers)
     title, intro = chosen.config.title, chosen.config.intro
-    write_reports(folder, scores, title=title, intro=intro, command=command(), known=known)
+    write_reports(folder, scores, title=title, intro=intro, command=command(), extra=extra)
     if markdown is not None:
         aims = chosen.config.aims
-        write_results_page(markdown, scores, title=title, intro=intro, command=command(), known=known, aims=aims)
+        write_results_page(markdown, scores, title=title, intro=intro, command=command(), extra=extra, aims=aims)
     print((folder / "tables.md").read_text(encoding="utf-8"))
     print(f"report: {folder / 'report.html'}")

@@ -53,21 +53,21 @@ def complete(
 
     from rich.progress import track
 
-    from shape3d_amodal.completion import complete_dataset, to_result, without_depth_order
-    from shape3d_amodal.data.atomic import move_all
-    from shape3d_amodal.data.formats.detect import read_dataset
-    from shape3d_amodal.data.formats.results import write_results
-    from shape3d_amodal.data.occlusion import without_hidden
-    from shape3d_amodal.visualization.export import write_glb
+    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.results import write_results
+    from shape3d_amodal.drawing.export import write_glb
+    from shape3d_amodal.files.atomic import move_all
+    from shape3d_amodal.masks.occlusion import without_invisible
+    from shape3d_amodal.methods.completion import complete_dataset, to_result, without_depth_order
 
-    pipeline = open_pipeline(prior, weights, meshes, device=device, refine=refine, gap_px=gap_px)
-    dataset = without_hidden(read_dataset(annotations))
+    pipeline = open_pipeline(prior, weights, meshes, device=device, refine=refine, gap_px=gap_px, fit_steps=fit_steps)
+    dataset = without_invisible(read_dataset(annotations))
     if not depth_order:
         dataset = without_depth_order(dataset)
     results = []
     # Meshes are collected elsewhere and moved in the end: nothing stays of a run that fails.
     with tempfile.TemporaryDirectory() as temporary:
-        completed = complete_dataset(pipeline, dataset, images, annotations=annotations, fit_steps=fit_steps)
+        completed = complete_dataset(pipeline, dataset, images, annotations=annotations)
         for image, objects in track(completed, description="complete", total=len(dataset.images), transient=True):
             for instance, one in objects:
                 name = None
@@ -83,7 +83,14 @@ def complete(
 
 
 def open_pipeline(
-    prior: str, weights: str | None, meshes: str | None, *, device: str, refine: Refine | None, gap_px: int
+    prior: str,
+    weights: str | None,
+    meshes: str | None,
+    *,
+    device: str,
+    refine: Refine | None,
+    gap_px: int,
+    fit_steps: int | None,
 ) -> ShapePriorPipeline:
     """The pipeline that the options of a command ask for; the options are explained in ``complete``."""
     from shape3d_amodal.errors import UsageError
@@ -95,9 +102,11 @@ def open_pipeline(
         )
     if meshes is None:
         return ShapePriorPipeline.from_pretrained(
-            weights or "open13", device=device, refine=refine or "full", gap_px=gap_px
+            weights or "open13", device=device, fit_steps=fit_steps, refine=refine or "full", gap_px=gap_px
         )
     refine = refine or "visible-union"
     if refine in ("full", "2d"):
         weights = weights or "open13"
-    return ShapePriorPipeline.from_meshes(meshes, weights=weights, device=device, refine=refine, gap_px=gap_px)
+    return ShapePriorPipeline.from_meshes(
+        meshes, weights=weights, device=device, fit_steps=fit_steps, refine=refine, gap_px=gap_px
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from shape3d_amodal.data.validation import ValidationReport
+    from shape3d_amodal.annotations.validation import ValidationReport
     from shape3d_amodal.structures import AmodalImage
 
 # Those of data.conversion.FormatName and data.validation.PUBLISHED, whose modules are too slow to import for --help.
@@ -35,9 +35,9 @@ def validate(
         out: JSON file to write all problems to.
         examples: places shown for each kind of problem.
     """
-    from shape3d_amodal.data.atomic import write_json_atomic
-    from shape3d_amodal.data.validation import validate
+    from shape3d_amodal.annotations.validation import validate
     from shape3d_amodal.errors import DataError
+    from shape3d_amodal.files.atomic import write_json_atomic
 
     if out is not None:  # before minutes of work
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -71,9 +71,9 @@ def convert(
         drop_invalid: leave out records with errors, and tell which.
         classes: YAML file that maps names to classes, such as COCOA's free text (docs/data.md shows one).
     """
+    from shape3d_amodal.annotations.class_map import ClassMap
+    from shape3d_amodal.annotations.conversion import convert
     from shape3d_amodal.config import load_config
-    from shape3d_amodal.data.class_map import ClassMap
-    from shape3d_amodal.data.conversion import convert
 
     mapping = None if classes is None else load_config(classes, ClassMap)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -100,10 +100,10 @@ def stats(
         annotations: file in any format that validate reads.
         out: folder to write statistics.md, statistics.json and statistics.png to.
     """
-    from shape3d_amodal.data.atomic import write_atomic, write_json_atomic
-    from shape3d_amodal.data.formats.detect import read_dataset
-    from shape3d_amodal.data.statistics import statistics
-    from shape3d_amodal.visualization.statistics import draw_statistics, to_markdown
+    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.statistics import statistics
+    from shape3d_amodal.files.atomic import write_atomic, write_json_atomic
+    from shape3d_amodal.reports.statistics import draw_statistics, to_markdown
 
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

@@ -33,15 +33,16 @@ def demo(
     import time
 
     from shape3d_amodal.benchmarking.config import BenchmarkConfig, DataConfig, RunConfig, resolve
-    from shape3d_amodal.benchmarking.pictures import cases, scored_objects
     from shape3d_amodal.benchmarking.provenance import command
-    from shape3d_amodal.benchmarking.report import write_reports
     from shape3d_amodal.benchmarking.runner import run_benchmark
-    from shape3d_amodal.data.atomic import write_atomic
-    from shape3d_amodal.data.scene_sets import png_bytes
-    from shape3d_amodal.visualization.cases import gallery
+    from shape3d_amodal.files.assets import CONFIGS
+    from shape3d_amodal.files.atomic import write_atomic
+    from shape3d_amodal.reports.benchmark.completion_cases import cases, scored_objects
+    from shape3d_amodal.reports.benchmark.report import write_reports
+    from shape3d_amodal.reports.cases import gallery
+    from shape3d_amodal.scenes.sets import png_bytes
 
-    scenes = config or Path(__file__).resolve().parents[2] / "configs" / "open13" / "test.yaml"
+    scenes = config or CONFIGS / "open13" / "test.yaml"
     benchmark = resolve(
         BenchmarkConfig(
             data={"scenes": DataConfig(scenes=scenes, set=(f"per_category={per_category}",))},

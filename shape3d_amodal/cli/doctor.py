@@ -151,7 +151,7 @@ def _meshes(folder: Path) -> Finding:
 
 
 def _weights(folder: Path) -> Iterator[Finding]:
-    from shape3d_amodal.weights import MANIFEST, read_manifest, read_sealed
+    from shape3d_amodal.files.weights import MANIFEST, read_manifest, read_sealed
 
     manifests = sorted(folder.rglob(MANIFEST))
     if not manifests:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from shape3d_amodal.data.formats.results import AmodalResult
+    from shape3d_amodal.annotations.results import AmodalResult
     from shape3d_amodal.evaluation.interface import ScoreTable
     from shape3d_amodal.evaluation.tables import Table
     from shape3d_amodal.evaluation.tracks import Track
@@ -52,13 +52,13 @@ def evaluate(
     """
     import json
 
-    from shape3d_amodal.data.atomic import write_atomic
-    from shape3d_amodal.data.formats.detect import read_dataset
-    from shape3d_amodal.data.formats.results import read_results
-    from shape3d_amodal.data.meshes import mesh_source
+    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.results import read_results
     from shape3d_amodal.errors import DataError
     from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
     from shape3d_amodal.evaluation.workers import score
+    from shape3d_amodal.files.atomic import write_atomic
+    from shape3d_amodal.meshes.sources import mesh_source
 
     given = {
         "boundary": boundary,
@@ -114,8 +114,8 @@ def _check_options(results: Sequence[Path], track: str, workers: int, out: Path 
 
 def _refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], table: ScoreTable, file: Path) -> None:
     from shape3d_amodal.errors import DataError
-    from shape3d_amodal.evaluation.matched import missing_ids
-    from shape3d_amodal.evaluation.order import ORDER
+    from shape3d_amodal.evaluation.given_masks.order import ORDER
+    from shape3d_amodal.evaluation.given_masks.pairing import missing_ids
 
     missing, pairs = missing_ids(dataset, results), table.score.counts
     if missing:

@@ -18,9 +18,9 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
     """
     import sys
 
-    from shape3d_amodal.data.atomic import make_folder, write_json_atomic
-    from shape3d_amodal.data.mesh_check import check_meshes
     from shape3d_amodal.errors import DataError, UsageError
+    from shape3d_amodal.files.atomic import make_folder, write_json_atomic
+    from shape3d_amodal.meshes.check import check_meshes
 
     if workers < 1:
         raise UsageError(f"--workers: expected 1 or more, got {workers}")

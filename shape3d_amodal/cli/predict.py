@@ -61,14 +61,14 @@ def predict(
 
     from rich.progress import track
 
-    from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
-    from shape3d_amodal.baselines.rcnn.method import check_shared
-    from shape3d_amodal.data.formats.coco_amodal import load_image
-    from shape3d_amodal.prediction import ImagePredictor
-    from shape3d_amodal.visualization.predictions import PredictionFolder
+    from shape3d_amodal.annotations.formats.coco_amodal import load_image
+    from shape3d_amodal.methods.prediction import ImagePredictor
+    from shape3d_amodal.methods.rcnn import check_shared
+    from shape3d_amodal.reports.predictions import PredictionFolder
+    from shape3d_amodal.segmentation.finder import ObjectFinder
 
     prior = "learned" if meshes is None else "bank"
-    pipeline = open_pipeline(prior, weights, meshes, device=device, refine=refine, gap_px=gap_px)
+    pipeline = open_pipeline(prior, weights, meshes, device=device, refine=refine, gap_px=gap_px, fit_steps=fit_steps)
     finder = ObjectFinder.from_pretrained(detector, device=device)
     predictor = ImagePredictor(finder, pipeline, min_score=min_score)
     dataset, roots = _named(images, annotations) if annotations else _numbered(images, finder.categories)
@@ -78,7 +78,7 @@ def predict(
     for record, root in track(list(zip(dataset.images, roots, strict=True)), description="predict", transient=True):
         picture = load_image(root, record, file=annotations or root / record.file_name)
         begin = time.perf_counter()
-        objects = predictor.predict(picture, fit_steps=fit_steps, alternatives=alternatives)
+        objects = predictor.predict(picture, alternatives=alternatives)
         seconds += time.perf_counter() - begin
         folder.add(record, picture, objects)
     folder.finish(detector=detector, prior=meshes or weights or "open13")
@@ -90,7 +90,7 @@ def _named(images: tuple[Path, ...], annotations: Path) -> tuple[AmodalDataset, 
     """The images of an annotation file without their instances, and the folder of each."""
     from dataclasses import replace
 
-    from shape3d_amodal.data.formats.detect import read_dataset
+    from shape3d_amodal.annotations.formats.detect import read_dataset
     from shape3d_amodal.errors import DataError, UsageError
 
     if len(images) != 1 or not images[0].is_dir():
@@ -109,8 +109,8 @@ def _numbered(paths: tuple[Path, ...], names: tuple[str, ...]) -> tuple[AmodalDa
         UsageError: none is named.
         DataError: a folder has none, or there is no such file.
     """
-    from shape3d_amodal.data.safe_io import read_image
     from shape3d_amodal.errors import DataError, UsageError
+    from shape3d_amodal.files.safe_io import read_image
     from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 
     files: list[Path] = []

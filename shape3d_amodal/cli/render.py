@@ -37,22 +37,22 @@ def render(
     import tempfile
     from dataclasses import replace
 
-    from shape3d_amodal.completion import complete_dataset, without_depth_order
-    from shape3d_amodal.data.atomic import move_all
-    from shape3d_amodal.data.formats.coco_amodal import load_image
-    from shape3d_amodal.data.formats.detect import read_dataset
-    from shape3d_amodal.data.occlusion import without_hidden
-    from shape3d_amodal.data.scene_sets import png_bytes
+    from shape3d_amodal.annotations.formats.coco_amodal import load_image
+    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.drawing.export import write_glb
+    from shape3d_amodal.drawing.overlays import draw_instances
+    from shape3d_amodal.drawing.projections import mesh_over_image, turntable
     from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.files.atomic import move_all
+    from shape3d_amodal.masks.occlusion import without_invisible
+    from shape3d_amodal.methods.completion import complete_dataset, without_depth_order
     from shape3d_amodal.pipeline import ShapePriorPipeline
-    from shape3d_amodal.visualization.export import write_glb
-    from shape3d_amodal.visualization.overlays import draw_instances
-    from shape3d_amodal.visualization.projections import mesh_over_image, turntable
+    from shape3d_amodal.scenes.sets import png_bytes
 
     if views < 1:
         raise UsageError(f"--views: expected at least 1, got {views}")
-    pipeline = ShapePriorPipeline.from_pretrained(weights, device=device)
-    dataset = without_hidden(read_dataset(annotations))
+    pipeline = ShapePriorPipeline.from_pretrained(weights, device=device, fit_steps=fit_steps)
+    dataset = without_invisible(read_dataset(annotations))
     if limit > 0:
         dataset = replace(dataset, images=dataset.images[:limit])
     if not depth_order:
@@ -61,7 +61,7 @@ def render(
     # Written elsewhere and moved in the end: nothing stays of a run that fails.
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for image, objects in complete_dataset(pipeline, dataset, images, annotations=annotations, fit_steps=fit_steps):
+        for image, objects in complete_dataset(pipeline, dataset, images, annotations=annotations):
             picture = load_image(images, image, file=annotations)
             whole = draw_instances(picture, [one.amodal for _, one in objects])
             (folder / f"{image.id}_amodal.png").write_bytes(png_bytes(whole))

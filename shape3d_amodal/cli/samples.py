@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
+    from shape3d_amodal.reports.html import ReportCase
     from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Rle
-    from shape3d_amodal.visualization.report import ReportCase
 
 
 def samples(
@@ -40,11 +40,11 @@ def samples(
 
     from PIL import Image
 
-    from shape3d_amodal.data.atomic import write_atomic
-    from shape3d_amodal.data.formats.detect import read_dataset
-    from shape3d_amodal.data.formats.results import read_results
+    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.results import read_results
     from shape3d_amodal.errors import DataError, UsageError
-    from shape3d_amodal.visualization.cases import gallery
+    from shape3d_amodal.files.atomic import write_atomic
+    from shape3d_amodal.reports.cases import gallery
 
     if count < 1 or shown < 1:
         raise UsageError(f"expected count and shown of 1 or more, got {count} and {shown}")
@@ -71,9 +71,9 @@ def _cases(
     dataset: AmodalDataset, found: Mapping[int, list[Rle]], count: int, shown: int, *, images: Path, file: Path
 ) -> list[ReportCase]:
     """The rows: objects spread over how much of them is hidden, all with equally many panels."""
-    from shape3d_amodal.data import masks
-    from shape3d_amodal.data.formats.coco_amodal import load_image
-    from shape3d_amodal.visualization.samples import sample_case
+    from shape3d_amodal import masks
+    from shape3d_amodal.annotations.formats.coco_amodal import load_image
+    from shape3d_amodal.reports.samples import sample_case
 
     chosen = _spread(dataset, found.keys(), count)
     most = min([shown, *(len(found[one.id]) for _, one in chosen)])
@@ -95,7 +95,7 @@ def _spread(dataset: AmodalDataset, ids: Collection[int], count: int) -> list[tu
     """Up to ``count`` partly hidden objects out of ``ids`` with their images, by how much is hidden, least first."""
     import numpy as np
 
-    from shape3d_amodal.data import masks
+    from shape3d_amodal import masks
 
     objects = [
         (masks.occlude_rate(one.visible, one.amodal), image, one)

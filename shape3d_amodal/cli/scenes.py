@@ -93,8 +93,8 @@ def _load(config: Path | None, kind: type[T], options: list[str]) -> T:
 
 
 def _folder(out: Path, config: Path | None, options: list[str]) -> None:
-    from shape3d_amodal.data.scene_sets import SceneSetConfig, write_scene_set
     from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
 
     chosen = _load(config, SceneSetConfig, options)
     if (out / "annotations.json").exists():
@@ -105,8 +105,8 @@ def _folder(out: Path, config: Path | None, options: list[str]) -> None:
 
 
 def _kins(out: Path, config: Path | None, options: list[str]) -> None:
-    from shape3d_amodal.data.kins_scenes import ANNOTATIONS, KinsScenesConfig, write_kins_scenes
     from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.scenes.kins_like import ANNOTATIONS, KinsScenesConfig, write_kins_scenes
 
     chosen = _load(config, KinsScenesConfig, options)
     if (out / ANNOTATIONS).exists():
@@ -120,9 +120,9 @@ def _shards(out: Path, config: Path | None, options: list[str], shard: str | Non
     import os
     import time
 
-    from shape3d_amodal.data.shard_making import ShardsConfig, make_shards, share_of
-    from shape3d_amodal.data.shards import Shard
     from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards, share_of
+    from shape3d_amodal.scenes.shards import Shard
 
     if workers < 1:
         raise UsageError(f"--workers: expected 1 or more, got {workers}")

@@ -35,9 +35,9 @@ def train(
     import logging
 
     from shape3d_amodal.config import dump_config
-    from shape3d_amodal.training.distributed import is_first_rank
+    from shape3d_amodal.training.loop.distributed import is_first_rank
+    from shape3d_amodal.training.registry import load_training
     from shape3d_amodal.training.run import run_training
-    from shape3d_amodal.training.trainings import load_training
 
     training = load_training(config, overrides=flat(overrides))
     if print_config:

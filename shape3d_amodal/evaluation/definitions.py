@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from shape3d_amodal.evaluation.known_cameras import KNOWN_CAMERAS, OBJECT_IOU
 from shape3d_amodal.evaluation.metrics import Metric
 from shape3d_amodal.evaluation.tracks import TRACKS
 
+Protocol = tuple[str, str, Iterable[Metric]]
+"""Heading, protocol tag and metrics of a section."""
 
-def definitions() -> str:
-    """A section a track, with its protocol tag and a table of its metrics; ends with a newline."""
+
+def definitions(more: Sequence[Protocol] = ()) -> str:
+    """A section a track, then those of ``more``, each with protocol tag and metrics; ends with a newline."""
     sections = [_section(f"Track `{name}`", track.protocol, track.metrics.values()) for name, track in TRACKS.items()]
-    return "\n".join([*sections, _section("Known cameras", KNOWN_CAMERAS, [OBJECT_IOU])])
+    return "\n".join([*sections, *(_section(*one) for one in more)])
 
 
 def _section(heading: str, protocol: str, metrics: Iterable[Metric]) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.evaluation.metrics import Metric
 

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shape3d_amodal.data.mesh import MeshSource
-from shape3d_amodal.evaluation import completion, instance, instance_metrics, metrics, multimodal, order, shape
+from shape3d_amodal.evaluation import metrics
+from shape3d_amodal.evaluation.given_masks import completion, multimodal, order, shape
+from shape3d_amodal.evaluation.instance import metrics as instance_metrics
+from shape3d_amodal.evaluation.instance import track
 from shape3d_amodal.evaluation.interface import Evaluator
 from shape3d_amodal.evaluation.metrics import Metric
+from shape3d_amodal.meshes.mesh import MeshSource
 from shape3d_amodal.structures import AmodalDataset
 
 
@@ -63,7 +66,7 @@ TRACKS = {
     "instance": Track(
         protocol=instance_metrics.INSTANCE,
         metrics=instance_metrics.METRICS,
-        make=lambda data, options: instance.InstanceEvaluator(data, class_agnostic=options.class_agnostic),
+        make=lambda data, options: track.InstanceEvaluator(data, class_agnostic=options.class_agnostic),
         by_category=("amodal_ap", "amodal_ap_over15", "visible_ap", "occluded_ap"),
         by_level=("amodal_ap", "amodal_ar100"),
         matched=False,

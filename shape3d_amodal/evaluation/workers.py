@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import AmodalError
 from shape3d_amodal.evaluation.interface import Evaluator, ScoreTable
 

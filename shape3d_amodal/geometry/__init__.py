@@ -1,0 +1,1 @@
+"""Cameras, windows and templates: pure functions on tensors."""

@@ -1,0 +1,1 @@
+"""Stage 5: the network that decides the hidden region, its losses and its regions."""

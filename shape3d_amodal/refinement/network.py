@@ -10,17 +10,15 @@ driven by the same numbers, says how far each silhouette's own logits go into th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d, pixel_shuffle, pixel_unshuffle
 
 from shape3d_amodal.config import configuration
+from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.structures import InstanceCrops
 
-PriorName = Literal["learned", "bank"]
-"""Who makes silhouettes: the networks of stages 2 and 3, or a bank of known shapes."""
 GIVEN_CHANNELS = 5
 """Colours, visible mask and occluder mask, before the silhouettes."""
 _SURE = 0.02

@@ -13,11 +13,11 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
+from shape3d_amodal import masks
 from shape3d_amodal.config import Share, configuration
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.crops import occluders
+from shape3d_amodal.masks.occlusion import known_order, occluders
 from shape3d_amodal.segmentation.config import InputConfig
-from shape3d_amodal.segmentation.pictures import Pictures
+from shape3d_amodal.segmentation.images import Pictures
 from shape3d_amodal.segmentation.samples import ImageTargets, Sample, Samples
 from shape3d_amodal.structures import AmodalImage, AmodalInstance, Rle
 
@@ -131,7 +131,7 @@ def image_targets(record: AmodalImage, index: Mapping[int, int], height: int, wi
     """
     instances = record.instances
     visible = [masks.decode(one.visible) for one in instances]
-    hiding = occluders(visible, [one.depth_order for one in instances], [one.cluster for one in instances])
+    hiding = occluders(visible, known_order(record))
     whole = {i: one.amodal for i, one in enumerate(instances) if one.amodal is not None and _is_target(one, index)}
     amodal = {i: _nearest(masks.decode(mask), height, width) for i, mask in whole.items()}
     rows = [i for i, mask in amodal.items() if mask.any()]

@@ -9,10 +9,10 @@ from pathlib import Path
 from torch import Tensor
 
 from shape3d_amodal.errors import TrainingError
-from shape3d_amodal.training.distributed import is_first_rank
-from shape3d_amodal.training.interface import TrainingConfig
-from shape3d_amodal.training.loop import TrainResult, train
-from shape3d_amodal.weights import save_weights
+from shape3d_amodal.files.weights import save_weights
+from shape3d_amodal.training.loop.distributed import is_first_rank
+from shape3d_amodal.training.loop.interface import TrainingConfig
+from shape3d_amodal.training.loop.training import TrainResult, train
 
 
 def run_training(

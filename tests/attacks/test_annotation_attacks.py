@@ -16,11 +16,11 @@ from attacking import Attack, must_be_refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.conversion import FORMATS, convert
-from shape3d_amodal.data.formats.detect import read_dataset
-from shape3d_amodal.data.statistics import statistics
-from shape3d_amodal.data.validation import validate
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.conversion import FORMATS, convert
+from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.statistics import statistics
+from shape3d_amodal.annotations.validation import validate
 from shape3d_amodal.errors import DataError
 
 Make = Callable[[], Document]

@@ -19,10 +19,11 @@ import pytest
 from attacking import Attack, must_be_refused
 from PIL import Image
 
-from shape3d_amodal.data import safe_io
-from shape3d_amodal.data.archives import ArraySpec, npz_blocks, npz_shape, tar_members
-from shape3d_amodal.data.shard_reading import SceneShards
-from shape3d_amodal.data.shards import FORMAT
+from shape3d_amodal.files import safe_io
+from shape3d_amodal.files.archives import ArraySpec, npz_blocks, npz_shape, tar_members
+from shape3d_amodal.meshes import parsers
+from shape3d_amodal.scenes.shard_reading import SceneShards
+from shape3d_amodal.scenes.shards import FORMAT
 
 SPEC = ArraySpec(("u1",), (None, 4, 3), max_rows=1000)
 GOOD = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
@@ -241,13 +242,13 @@ TABLE = [*NPZ, *TAR, *SHARDS]
 
 def mesh_of_many_files(folder: Path) -> None:
     (folder / "bad.npz").write_bytes(many_files(100_000))
-    safe_io.read_mesh(folder / "bad.npz")
+    parsers.read_mesh_file(folder / "bad.npz")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Compile the mask kernels and import the mesh parsers before the clock runs."""
-    importlib.import_module("shape3d_amodal.data.mesh_files")
+    importlib.import_module("shape3d_amodal.meshes.parsers")
     assert shard()(tmp_path_factory.mktemp("good")).shape == (4, 5, 3)
 
 

@@ -19,10 +19,12 @@ import trimesh
 from attacking import Attack, must_be_refused
 from PIL import Image
 
-from shape3d_amodal.data import masks, safe_io
-from shape3d_amodal.data.formats.coco_amodal import load_image
-from shape3d_amodal.data.formats.detect import read_dataset
-from shape3d_amodal.data.formats.results import read_results
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.results import read_results
+from shape3d_amodal.files import safe_io
+from shape3d_amodal.meshes import parsers
 from shape3d_amodal.structures import AmodalImage
 
 # --- builders ---------------------------------------------------------------------------------------------------------
@@ -138,11 +140,11 @@ def code(counts: Any, size: Any = (4, 5)) -> Callable[[Path], Any]:
 
 
 def obj(text: str) -> Callable[[Path], Any]:
-    return opened("bad.obj", text.encode(), safe_io.read_mesh)
+    return opened("bad.obj", text.encode(), parsers.read_mesh_file)
 
 
 def mesh(suffix: str, content: bytes | str) -> Callable[[Path], Any]:
-    return opened(f"bad.{suffix}", content.encode() if isinstance(content, str) else content, safe_io.read_mesh)
+    return opened(f"bad.{suffix}", content.encode() if isinstance(content, str) else content, parsers.read_mesh_file)
 
 
 def image(suffix: str, content: bytes) -> Callable[[Path], Any]:

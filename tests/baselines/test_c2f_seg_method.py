@@ -11,13 +11,13 @@ import torch
 from c2f_seg_small import TINY, tiny
 from torch import Tensor, nn
 
+from shape3d_amodal import masks
 from shape3d_amodal.baselines.c2f_seg.method import C2FSegMethod
 from shape3d_amodal.baselines.c2f_seg.model import C2FSegConfig
 from shape3d_amodal.config import dump_config
-from shape3d_amodal.data import masks
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
+from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
-from shape3d_amodal.weights import save_weights
 
 NAMES = {1: "chair", 9: "occluder"}
 SIDE = 64

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from boxes import BoxMeshes
 
+from shape3d_amodal import masks
 from shape3d_amodal.baselines.mean_mask import MeanMasks, mean_mask, stretched
-from shape3d_amodal.data import masks
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.reconstruction.bank import FRAME, BankConfig, ShapeBank
+from shape3d_amodal.priors.bank.shapes import FRAME, BankConfig, ShapeBank
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 NAMES = {1: "dresser", 2: "occluder"}

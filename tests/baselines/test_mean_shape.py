@@ -8,7 +8,7 @@ import trimesh
 from boxes import BoxMeshes, box_mesh
 
 from shape3d_amodal.baselines.mean_shape import MeanShapes, mean_shape
-from shape3d_amodal.evaluation.voxels import to_unit_cube, voxel_iou, voxels
+from shape3d_amodal.meshes.voxels import to_unit_cube, voxel_iou, voxels
 
 
 def grid(*filled: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from shape3d_amodal import masks
 from shape3d_amodal.baselines.convex_hull import convex_hull
 from shape3d_amodal.baselines.pcnet_m.erasing import ErasingConfig, erase, moved, random_offset
 from shape3d_amodal.baselines.pcnet_m.method import PcnetM
@@ -17,11 +18,10 @@ from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMCo
 from shape3d_amodal.baselines.pcnet_m.order import in_front, neighbours, ranks
 from shape3d_amodal.baselines.pcnet_m.windows import look, object_window, tight_box
 from shape3d_amodal.config import dump_config, from_mapping
-from shape3d_amodal.data import masks
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
+from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
-from shape3d_amodal.training.pcnet_m import PcnetMTraining
-from shape3d_amodal.weights import save_weights
+from shape3d_amodal.training.tasks.pcnet_m import PcnetMTraining
 
 SIDE = 96
 IMAGE = np.zeros((SIDE, SIDE, 3), np.uint8)

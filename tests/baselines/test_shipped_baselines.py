@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
+from shape3d_amodal import masks
 from shape3d_amodal.benchmarking.config import load_benchmark
 from shape3d_amodal.benchmarking.methods import PipelineOptions, TrainedOptions
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.meshes import CATEGORIES
-from shape3d_amodal.pretrained import CHECKPOINTS, weights_folder
+from shape3d_amodal.files.pretrained import CHECKPOINTS, weights_folder
+from shape3d_amodal.meshes.sources import CATEGORIES
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 CONFIG = Path(__file__).parents[2] / "configs/open13/systems.yaml"

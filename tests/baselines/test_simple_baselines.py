@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.spatial import Delaunay, QhullError
 
+from shape3d_amodal import masks
 from shape3d_amodal.baselines.convex_hull import ConvexHull, convex_hull
-from shape3d_amodal.baselines.interface import make_result, without_ground_truth
 from shape3d_amodal.baselines.visible_only import VisibleOnly
-from shape3d_amodal.data import masks
+from shape3d_amodal.methods.interface import make_result, without_ground_truth
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 IMAGE = np.zeros((6, 8, 3), np.uint8)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from drawn_data import benchmark, draw_data
 
+from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
+from shape3d_amodal.annotations.results import AmodalResult, write_results
 from shape3d_amodal.benchmarking.runner import run_benchmark
-from shape3d_amodal.benchmarking.views import RunViews
-from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
-from shape3d_amodal.data.formats.results import AmodalResult, write_results
-from shape3d_amodal.evaluation.shape import ShapeTable
+from shape3d_amodal.evaluation.given_masks.shape import ShapeTable
+from shape3d_amodal.reports.benchmark.tables import RunViews
 
 
 def seen(folder: Path, turns: tuple[float, ...]) -> None:

@@ -15,7 +15,7 @@ from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig
 from shape3d_amodal.benchmarking.runner import run_benchmark
 from shape3d_amodal.config import dump_config
-from shape3d_amodal.weights import save_weights
+from shape3d_amodal.files.weights import save_weights
 
 
 def pcnet_m_weights(folder: Path) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from shape3d_amodal.benchmarking.config import MarginConfig
-from shape3d_amodal.benchmarking.margin_lines import by_category, caption, summary
 from shape3d_amodal.benchmarking.margins import margin_table, margins
 from shape3d_amodal.evaluation.means import MeanTable
 from shape3d_amodal.evaluation.metrics import Metric
+from shape3d_amodal.reports.benchmark.margin_lines import by_category, caption, summary
 
 SHARE = Metric("share", "Share", "f", "p", "s")
 CAR, CHAIR = [0.2, 0.8, 0.5, 0.9], [0.1, 0.3, 0.5, 0.7]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shape3d_amodal import masks
 from shape3d_amodal.benchmarking.methods import BuiltOptions, method_options
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.mesh import MeshFile, read_mesh
+from shape3d_amodal.meshes.mesh import MeshFile, read_mesh
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 VISIBLE, BAR = np.zeros((64, 64), bool), np.zeros((64, 64), bool)

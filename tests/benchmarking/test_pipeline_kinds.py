@@ -11,11 +11,11 @@ import pytest
 from boxes import PARTS, box_mesh, write_obj
 from tiny import tiny_config
 
-from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
 from shape3d_amodal.benchmarking.methods import PipelineOptions, PredictOptions
 from shape3d_amodal.errors import DataError
+from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.refinement.stage import AmodalModel
+from shape3d_amodal.segmentation.finder import ObjectFinder
 
 
 @pytest.fixture

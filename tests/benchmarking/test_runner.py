@@ -17,20 +17,20 @@ import pytest
 from boxes import CHAIR, box_mesh, write_obj
 from counted import CountedOptions
 from drawn_data import SIDE, benchmark, draw_data, write_config
+from shape3d_amodal.priors.both import BankPrior
 from tiny import tiny_model
 
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.results import read_results, write_results
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.execution import shown
 from shape3d_amodal.benchmarking.methods import KINDS, BankOptions
 from shape3d_amodal.benchmarking.runner import run_benchmark
-from shape3d_amodal.completion import complete_image, hide_depth_order
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.coco_amodal import load_image
-from shape3d_amodal.data.formats.results import read_results, write_results
-from shape3d_amodal.data.safe_io import read_mesh
 from shape3d_amodal.errors import AmodalError, DataError, UsageError, WeightsError
+from shape3d_amodal.meshes.parsers import read_mesh_file
+from shape3d_amodal.methods.completion import complete_image, hide_depth_order
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.refinement.priors import BankPrior
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 SIX = [1, 2, 3, 4, 5, 6]
@@ -125,8 +125,8 @@ def start(config: Path, out: Path, *, processes: int) -> subprocess.Popen[bytes]
         "    run_benchmark(load_benchmark(Path(sys.argv[1])), Path(sys.argv[2]), processes=int(sys.argv[3]))\n"
     )
     command = [sys.executable, "-c", code, str(config), str(out), str(processes)]
-    here = Path(__file__).resolve().parent
-    environment = {"PYTHONPATH": f"{here}:{here.parents[1]}", "PATH": "", "OMP_NUM_THREADS": "1"}
+    here = Path(__file__).resolve().parents[1]
+    environment = {"PYTHONPATH": f"{here / 'helpers'}:{here.parent}", "PATH": "", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
@@ -327,7 +327,7 @@ def test_meshes_are_written_where_a_track_looks_at_them(tmp_path):
     picture = load_image(shape.data.images, image, file=shape.data.annotations)
     pipeline = ShapePriorPipeline.from_pretrained(str(tmp_path / "weights"))
     instance, one = complete_image(pipeline, picture, hide_depth_order(image), shape.data.dataset.category_names)[0]
-    mesh = read_mesh(folder / str(results[instance.id].mesh))
+    mesh = read_mesh_file(folder / str(results[instance.id].mesh))
     np.testing.assert_allclose(mesh.verts, one.verts, atol=1e-5)
     np.testing.assert_array_equal(mesh.faces, one.faces)
     shutil.rmtree(folder / "tiny-meshes")

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import AmodalResult, read_results
 from shape3d_amodal.benchmarking.store import Answer, ResultFiles, RunRecord
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.results import AmodalResult, read_results
 
 RECORD = RunRecord(
     seconds=0.25, parameters=7, instances=3, commit="c", versions="v", machine="m", threads=1, device="cpu", processes=1

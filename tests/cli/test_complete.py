@@ -13,11 +13,11 @@ from boxes import PARTS, box_mesh, write_obj
 from PIL import Image
 from tiny import tiny_config, tiny_model
 
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import read_results
 from shape3d_amodal.cli import main
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.results import read_results
+from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.refinement.stage import AmodalModel
 
 SHAPE = (60, 80)
 

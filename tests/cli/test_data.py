@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shape3d_amodal.annotations.conversion import FORMATS
+from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.validation import PUBLISHED
 from shape3d_amodal.cli import data, main
-from shape3d_amodal.data.conversion import FORMATS
-from shape3d_amodal.data.formats.detect import read_dataset
-from shape3d_amodal.data.validation import PUBLISHED
 
 
 @pytest.fixture

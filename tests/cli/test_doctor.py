@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from shape3d_amodal.errors import MissingBackendError, WeightsError
+from shape3d_amodal.files.weights import write_sealed
 from shape3d_amodal.rendering import silhouettes
-from shape3d_amodal.weights import write_sealed
 
 module = importlib.import_module("shape3d_amodal.cli.doctor")
 

@@ -14,17 +14,17 @@ from PIL import Image
 from rcnn_small import small_config, small_rcnn
 from tiny import tiny_model
 
-from shape3d_amodal.baselines.rcnn.detecting import FoundObject
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import read_results
 from shape3d_amodal.cli import main
 from shape3d_amodal.config import dump_config
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.results import read_results
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.files.weights import save_weights
+from shape3d_amodal.methods.prediction import ImagePredictor, apart
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.prediction import ImagePredictor, apart
+from shape3d_amodal.reports.predictions import PredictionFolder
+from shape3d_amodal.segmentation.finder import FoundObject
 from shape3d_amodal.structures import AmodalImage, Category
-from shape3d_amodal.visualization.predictions import PredictionFolder
-from shape3d_amodal.weights import save_weights
 
 CATEGORIES = ("car", "chair", "stool")
 """Stages 2 to 5 know the first two."""
@@ -223,7 +223,7 @@ def test_what_stage_1_sees_of_the_whole_object_stands() -> None:
 
 
 def test_a_picture_without_objects(root: Path) -> None:
-    from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
+    from shape3d_amodal.segmentation.finder import ObjectFinder
 
     predictor = ImagePredictor(
         ObjectFinder.from_pretrained(root / "both"), ShapePriorPipeline(tiny_model()), min_score=1.0

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
+from shape3d_amodal.annotations.results import AmodalResult, write_results
 from shape3d_amodal.cli import main
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
-from shape3d_amodal.data.formats.results import AmodalResult, write_results
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.evaluation.completion import CompletionEvaluator, evaluate_completion
-from shape3d_amodal.evaluation.completion_table import COUNTS
+from shape3d_amodal.evaluation.given_masks.completion import CompletionEvaluator, evaluate_completion
+from shape3d_amodal.evaluation.given_masks.completion_table import COUNTS
 from shape3d_amodal.evaluation.metrics import boundary_iou, iou, occluded_iou
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 

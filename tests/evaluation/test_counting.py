@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from shape3d_amodal.data import masks
+from shape3d_amodal import masks
 from shape3d_amodal.evaluation import metrics
-from shape3d_amodal.evaluation.counting import band, tally
+from shape3d_amodal.evaluation.given_masks.counting import band, tally
 
 grids = st.integers(1, 9).flatmap(lambda h: st.integers(1, 9).map(lambda w: (h, w)))
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.results import AmodalResult
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.evaluation.instance import InstanceEvaluator, evaluate_instances
-from shape3d_amodal.evaluation.instance_metrics import SUBSETS
-from shape3d_amodal.evaluation.instance_table import COLUMNS
+from shape3d_amodal.evaluation.instance.metrics import SUBSETS
+from shape3d_amodal.evaluation.instance.table import COLUMNS
+from shape3d_amodal.evaluation.instance.track import InstanceEvaluator, evaluate_instances
 from shape3d_amodal.structures import AmodalDataset, AmodalImage
 
 CHAIR, RIFLE, LAMP = (category.id for category in CATEGORIES)

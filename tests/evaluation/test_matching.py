@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shape3d_amodal.evaluation.matching import (
+from shape3d_amodal.evaluation.instance.matching import (
     FALSE_POSITIVE,
     IGNORED,
     RECALL_THRESHOLDS,

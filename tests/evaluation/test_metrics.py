@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from shape3d_amodal.data import masks
+from shape3d_amodal import masks
 from shape3d_amodal.evaluation import metrics
 
 EMPTY = drawn("....", "....")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.evaluation.multimodal import BINS, COLUMNS, MultimodalEvaluator, evaluate_multimodal
+from shape3d_amodal.evaluation.given_masks.multimodal import BINS, COLUMNS, MultimodalEvaluator, evaluate_multimodal
 from shape3d_amodal.structures import AmodalDataset, AmodalImage
 
 CHAIR, RIFLE, LAMP = (category.id for category in CATEGORIES)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from shape3d_amodal.data import masks
+from shape3d_amodal import masks
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.evaluation.order import OrderEvaluator, touch
+from shape3d_amodal.evaluation.given_masks.order import OrderEvaluator, touch
 from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage
 
 CHAIR, RIFLE, LAMP = (category.id for category in CATEGORIES)

@@ -9,8 +9,8 @@ from boxes import BoxMeshes, box_mesh, write_obj
 from drawn import drawn, instance, result
 
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.evaluation.azimuth import azimuth_error, best_offset, period
-from shape3d_amodal.evaluation.shape import COLUMNS, ShapeEvaluator
+from shape3d_amodal.evaluation.given_masks.azimuth import azimuth_error, best_offset, period
+from shape3d_amodal.evaluation.given_masks.shape import COLUMNS, ShapeEvaluator
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 
 CATEGORIES = (Category(1, "chair"), Category(2, "table"), Category(3, "lamp"))

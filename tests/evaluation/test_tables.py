@@ -5,7 +5,7 @@ import math
 import pytest
 from drawn import CATEGORIES, dataset, drawn, instance, result
 
-from shape3d_amodal.evaluation.completion import evaluate_completion
+from shape3d_amodal.evaluation.given_masks.completion import evaluate_completion
 from shape3d_amodal.evaluation.tables import Table, category_table, level_table, summary_table
 
 CHAIR, RIFLE, _ = (category.id for category in CATEGORIES)

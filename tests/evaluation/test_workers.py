@@ -9,7 +9,7 @@ import pytest
 from drawn import CATEGORIES, instance, result
 
 from shape3d_amodal.errors import AmodalError, DataError
-from shape3d_amodal.evaluation.completion import CompletionEvaluator
+from shape3d_amodal.evaluation.given_masks.completion import CompletionEvaluator
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.evaluation.workers import score
 from shape3d_amodal.structures import AmodalDataset, AmodalImage

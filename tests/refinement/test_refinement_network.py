@@ -8,9 +8,9 @@ import torch
 from tiny import tiny_config, tiny_model
 from torch import nn
 
-from shape3d_amodal.reconstruction.losses import certain_iou
+from shape3d_amodal.model import AmodalModel
+from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.refinement.network import PriorName, RefinementConfig, RefinementNetwork
-from shape3d_amodal.refinement.stage import AmodalModel
 from shape3d_amodal.structures import InstanceCrops
 
 CONFIG = RefinementConfig(widths=(4, 8, 8), embedding=4)

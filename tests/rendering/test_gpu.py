@@ -33,7 +33,7 @@ from shape3d_amodal.rendering import (
     render_silhouettes,
     silhouettes,
 )
-from shape3d_amodal.rendering.gpu_gather import incidence
+from shape3d_amodal.rendering.gpu.gather import incidence
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")  # of NumPy, in the interpreter
 MODES = ("product", "edge")

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from shape3d_amodal import rendering
+from shape3d_amodal.rendering import gpu
 
 
 def kernels():
     """All kernels of the package, as (module, name)."""
-    for path in Path(rendering.__file__).parent.glob("gpu*.py"):
-        module = importlib.import_module(f"{rendering.__name__}.{path.stem}")
+    for path in Path(gpu.__file__).parent.glob("*.py"):
+        module = importlib.import_module(f"{gpu.__name__}.{path.stem}")
         for name, value in vars(module).items():
             if name.endswith("_kernel") and value.fn.__module__ == module.__name__:
                 yield module.__name__, name
@@ -28,7 +28,7 @@ def kernels():
 @pytest.mark.parametrize("capability", [pytest.param("80", marks=pytest.mark.slow), "90"])
 def test_every_kernel_compiles(capability):
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, str(Path(__file__).with_name("compile_kernels.py")), capability]
+    command = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "compile_kernels.py"), capability]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-4000:]
     launches = [line.split() for line in result.stdout.splitlines()]

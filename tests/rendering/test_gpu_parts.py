@@ -8,10 +8,10 @@ import interpreter  # noqa: F401
 import pytest
 import torch
 
-from shape3d_amodal.rendering import gpu_binning
-from shape3d_amodal.rendering.gpu_binning import TILE, bin_by_tile
-from shape3d_amodal.rendering.gpu_contour import edges_of
-from shape3d_amodal.rendering.gpu_gather import incidence, sum_by_vertex
+from shape3d_amodal.rendering.gpu import binning
+from shape3d_amodal.rendering.gpu.binning import TILE, bin_by_tile
+from shape3d_amodal.rendering.gpu.contour import edges_of
+from shape3d_amodal.rendering.gpu.gather import incidence, sum_by_vertex
 
 
 def lists_of(bins, batch):
@@ -23,7 +23,7 @@ def lists_of(bins, batch):
 @pytest.mark.parametrize("chunk", [64, 1024])
 def test_lists_of_tiles_by_brute_force(chunk, monkeypatch):
     """Random boxes, some empty, in images whose sides are no multiples of a tile."""
-    monkeypatch.setattr(gpu_binning, "ITEMS_A_PROGRAM", chunk)
+    monkeypatch.setattr(binning, "ITEMS_A_PROGRAM", chunk)
     batch, items, width, height = 2, 150, 3 * TILE + 3, 2 * TILE + 1
     generator = torch.Generator().manual_seed(0)
     x0, y0 = torch.randint(0, width, (2, batch * items), generator=generator, dtype=torch.int32)
@@ -40,8 +40,8 @@ def test_lists_of_tiles_by_brute_force(chunk, monkeypatch):
 
 
 def test_room_suffices_for_small_meshes():
-    assert gpu_binning.room(3, 20, 16) == 3 * 20 * 16  # each item may touch each tile
-    assert gpu_binning.room(2, 10_000, 1024) == 2 * (16 * 10_000 + 64 * 1024)
+    assert binning.room(3, 20, 16) == 3 * 20 * 16  # each item may touch each tile
+    assert binning.room(2, 10_000, 1024) == 2 * (16 * 10_000 + 64 * 1024)
 
 
 def test_incidence():

@@ -8,7 +8,9 @@ import pytest
 import torch
 from test_zbuffer import HEIGHT, QUAD, WIDTH, cast_rays, soup, square
 
-from shape3d_amodal.rendering import gpu_binning, gpu_zbuffer, zbuffer
+from shape3d_amodal.rendering import zbuffer
+from shape3d_amodal.rendering.gpu import binning
+from shape3d_amodal.rendering.gpu import zbuffer as gpu_zbuffer
 
 
 def rasterize(verts, faces, height, width):
@@ -46,7 +48,7 @@ def test_barycentrics_equal_those_of_the_cpu():
 def test_dropped_faces(bad, room, monkeypatch):
     """Behind the camera, not finite, or without area: also where a tile goes through all faces."""
     if room is not None:
-        monkeypatch.setattr(gpu_binning, "room", lambda *_: room)
+        monkeypatch.setattr(binning, "room", lambda *_: room)
     verts = np.concatenate([np.array([[0, 0, 1], [3, 3, 1], bad]), square(1, 1, 5, 5, 3)]).astype(np.float32)
     faces = np.concatenate([[[0, 1, 2], [0, 0, 1]], QUAD + 3]).astype(np.int64)
     depth, face_id = rasterize(verts, faces, 7, 9)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectron2.data.transforms import ResizeShortestEdge
 
-from shape3d_amodal.data import masks
+from shape3d_amodal import masks
 from shape3d_amodal.segmentation.config import InputConfig
 from shape3d_amodal.segmentation.mapper import AugmentConfig, Mapper, image_targets, mirrored, resized_shape
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category

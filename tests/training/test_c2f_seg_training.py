@@ -12,16 +12,16 @@ from drawn_masks import drawn_dataset, write_drawn
 from safetensors.torch import save_file
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from shape3d_amodal import masks
 from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig
 from shape3d_amodal.baselines.c2f_seg.method import C2FSegMethod
 from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig
-from shape3d_amodal.data import masks
+from shape3d_amodal.crops.annotated import AnnotatedCrops, AnnotatedCropsConfig
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.training.annotated_crops import AnnotatedCrops, AnnotatedCropsConfig
-from shape3d_amodal.training.c2f_seg import C2FSegTraining, CodebookTraining, CropsConfig, open_crops
-from shape3d_amodal.training.interface import LoopConfig
+from shape3d_amodal.training.loop.interface import LoopConfig
+from shape3d_amodal.training.registry import load_training
 from shape3d_amodal.training.run import run_training
-from shape3d_amodal.training.trainings import load_training
+from shape3d_amodal.training.tasks.c2f_seg import C2FSegTraining, CodebookTraining, CropsConfig, open_crops
 
 LOOP = LoopConfig(steps=2, batch_size=4, warmup_steps=0, precision="float32", threads=1, ema_decay=0, log_every=1)
 ROOT = Path(__file__).parents[2]

@@ -14,9 +14,9 @@ import torch
 from killed_saver import checkpoint
 
 from shape3d_amodal.errors import TrainingError
-from shape3d_amodal.training.checkpoints import CheckpointFolder
+from shape3d_amodal.training.loop.checkpoints import CheckpointFolder
 
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).parents[1] / "helpers"
 
 
 def test_gives_back_what_it_was_given_and_keeps_the_newest(tmp_path):
@@ -91,7 +91,7 @@ def test_a_damaged_newer_checkpoint_does_not_push_out_intact_ones(tmp_path):
 
 
 def killed(tmp_path: Path, kills: int) -> dict[str, int]:
-    command = [sys.executable, str(HERE / "killed_saver.py"), str(tmp_path), str(kills), "0"]
+    command = [sys.executable, str(HELPERS / "killed_saver.py"), str(tmp_path), str(kills), "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -111,7 +111,7 @@ import resource, sys
 from pathlib import Path
 from killed_saver import checkpoint
 from shape3d_amodal.errors import TrainingError
-from shape3d_amodal.training.checkpoints import CheckpointFolder
+from shape3d_amodal.training.loop.checkpoints import CheckpointFolder
 folder = CheckpointFolder(Path(sys.argv[1]))
 folder.save(checkpoint(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -124,7 +124,7 @@ except TrainingError as error:
 
 def test_a_full_disk_leaves_the_previous_checkpoint_and_no_rubbish(tmp_path):
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True, cwd=HERE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True, cwd=HELPERS)
     assert done.stdout.count("\n") == 1 and done.stderr == ""
     assert "step-00000002: cannot save the checkpoint: File too large" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

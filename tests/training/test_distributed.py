@@ -13,11 +13,11 @@ import torch
 from toy import ToyTask
 
 from shape3d_amodal.errors import MissingBackendError
-from shape3d_amodal.training.checkpoints import Checkpoint, CheckpointFolder
-from shape3d_amodal.training.distributed import is_first_rank
-from shape3d_amodal.training.loop import train
+from shape3d_amodal.training.loop.checkpoints import Checkpoint, CheckpointFolder
+from shape3d_amodal.training.loop.distributed import is_first_rank
+from shape3d_amodal.training.loop.training import train
 
-SCRIPT = Path(__file__).with_name("toy.py")
+SCRIPT = Path(__file__).parents[1] / "helpers" / "toy.py"
 
 
 def torchrun(output: Path, options: dict[str, object], restarts: int = 0) -> Checkpoint:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from shape3d_amodal.training.ema import WeightAverage
+from shape3d_amodal.training.loop.ema import WeightAverage
 
 
 def module() -> nn.Module:

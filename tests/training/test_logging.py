@@ -12,10 +12,10 @@ from PIL import Image
 from toy import ToyTask
 
 from shape3d_amodal.errors import TrainingError
-from shape3d_amodal.training.distributed import Ranks
-from shape3d_amodal.training.logging import Meter, ProgressLine, TrainingLog, clock
-from shape3d_amodal.training.loop import train
-from shape3d_amodal.training.trainer import generator
+from shape3d_amodal.training.loop.distributed import Ranks
+from shape3d_amodal.training.loop.logging import Meter, ProgressLine, TrainingLog, clock
+from shape3d_amodal.training.loop.trainer import generator
+from shape3d_amodal.training.loop.training import train
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

@@ -12,9 +12,9 @@ from toy import ToyTask
 
 from shape3d_amodal.config import configuration, parse_config
 from shape3d_amodal.errors import TrainingError, UsageError
-from shape3d_amodal.training.checkpoints import CheckpointFolder
-from shape3d_amodal.training.loop import LoopConfig, train
-from shape3d_amodal.training.trainer import generator
+from shape3d_amodal.training.loop.checkpoints import CheckpointFolder
+from shape3d_amodal.training.loop.trainer import generator
+from shape3d_amodal.training.loop.training import LoopConfig, train
 
 
 def same(first, second):

@@ -12,16 +12,20 @@ import torch
 from drawn_masks import drawn_dataset
 from torch import Tensor, nn
 
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.baselines.pcnet_m.erasing import ErasedMasks
 from shape3d_amodal.baselines.pcnet_m.network import PcnetMConfig
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.coco_amodal import write_coco_amodal
-from shape3d_amodal.data.scene_crops import SceneCropsConfig
-from shape3d_amodal.data.scenes import SceneConfig
+from shape3d_amodal.crops.pool import PoolConfig, open_pool
+from shape3d_amodal.crops.scenes import SceneCropsConfig
 from shape3d_amodal.errors import DataError
+from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.structures import AmodalDataset
-from shape3d_amodal.training.interface import LoopConfig
-from shape3d_amodal.training.pcnet_m import (
+from shape3d_amodal.training.loop.interface import LoopConfig
+from shape3d_amodal.training.loop.schedule import learning_rate
+from shape3d_amodal.training.registry import load_training
+from shape3d_amodal.training.run import run_training
+from shape3d_amodal.training.tasks.pcnet_m import (
     AnnotatedMasks,
     CroppedMasks,
     MasksConfig,
@@ -29,10 +33,6 @@ from shape3d_amodal.training.pcnet_m import (
     PcnetMTraining,
     open_masks,
 )
-from shape3d_amodal.training.pool import PoolConfig, open_pool
-from shape3d_amodal.training.run import run_training
-from shape3d_amodal.training.schedule import learning_rate
-from shape3d_amodal.training.trainings import load_training
 
 LOOP = LoopConfig(steps=2, batch_size=4, warmup_steps=0, precision="float32", threads=1, ema_decay=0, log_every=1)
 ROOT = Path(__file__).parents[2]

@@ -8,12 +8,12 @@ import pytest
 import torch
 import yaml
 
-from shape3d_amodal.baselines.rcnn.frame import FrameShape
-from shape3d_amodal.baselines.rcnn.systems import system_config
-from shape3d_amodal.data.meshes import CATEGORIES
-from shape3d_amodal.training.rcnn import RcnnTraining
-from shape3d_amodal.training.schedule import learning_rate
-from shape3d_amodal.training.trainings import load_training
+from shape3d_amodal.meshes.sources import CATEGORIES
+from shape3d_amodal.segmentation.frame import FrameShape
+from shape3d_amodal.segmentation.systems import system_config
+from shape3d_amodal.training.loop.schedule import learning_rate
+from shape3d_amodal.training.registry import load_training
+from shape3d_amodal.training.tasks.rcnn import RcnnTraining
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from rcnn_small import CATEGORIES, small_config, write_drawn
 
-from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
 from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.files.weights import load_weights
 from shape3d_amodal.segmentation.config import BackboneConfig
-from shape3d_amodal.segmentation.pictures import PicturesConfig
-from shape3d_amodal.training.interface import LoopConfig
-from shape3d_amodal.training.rcnn import RcnnTraining
+from shape3d_amodal.segmentation.finder import ObjectFinder
+from shape3d_amodal.segmentation.images import PicturesConfig
+from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.run import run_training
-from shape3d_amodal.weights import load_weights
+from shape3d_amodal.training.tasks.rcnn import RcnnTraining
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 LOOP = LoopConfig(steps=2, batch_size=2, warmup_steps=0, precision="float32", threads=1, ema_decay=0, log_every=1)

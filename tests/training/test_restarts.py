@@ -11,16 +11,16 @@ import pytest
 import torch
 from tiny import tiny_config, tiny_model
 
-from shape3d_amodal.data.scene_crops import CropArrays, SceneCropsConfig
-from shape3d_amodal.refinement.stage import AmodalModel
-from shape3d_amodal.training.distributed import Ranks
-from shape3d_amodal.training.interface import LoopConfig
-from shape3d_amodal.training.loop import train
-from shape3d_amodal.training.pool import PoolConfig, open_pool
-from shape3d_amodal.training.restarts import RestartsConfig
-from shape3d_amodal.training.tasks import PriorTask, StageConfig, build_task
-from shape3d_amodal.training.trainer import Trainer
-from shape3d_amodal.viewpoint.criterion import PriorLossConfig
+from shape3d_amodal.crops.pool import PoolConfig, open_pool
+from shape3d_amodal.crops.scenes import CropArrays, SceneCropsConfig
+from shape3d_amodal.model import AmodalModel
+from shape3d_amodal.priors.learned.criterion import PriorLossConfig
+from shape3d_amodal.training.loop.distributed import Ranks
+from shape3d_amodal.training.loop.interface import LoopConfig
+from shape3d_amodal.training.loop.trainer import Trainer
+from shape3d_amodal.training.loop.training import train
+from shape3d_amodal.training.tasks.restarts import RestartsConfig
+from shape3d_amodal.training.tasks.stages import PriorTask, StageConfig, build_task
 
 POOL = PoolConfig(crops=SceneCropsConfig(size=32, meshes="open13:train"), scenes=3)
 LOOP = LoopConfig(steps=2, batch_size=4, warmup_steps=0, precision="float32", threads=1, device="cpu", seed=5)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from shape3d_amodal.training.interface import LoopConfig
-from shape3d_amodal.training.schedule import learning_rate
+from shape3d_amodal.training.loop.interface import LoopConfig
+from shape3d_amodal.training.loop.schedule import learning_rate
 
 COSINE = LoopConfig(steps=13, warmup_steps=4, learning_rate=2.0, schedule="cosine", final_rate=0.1)
 STEP = LoopConfig(steps=10, warmup_steps=2, learning_rate=1.0, schedule="step", milestones=(0.5, 0.8), decay=0.1)

@@ -14,11 +14,11 @@ import pytest
 import torch
 from toy import ToyTask
 
-from shape3d_amodal.training.checkpoints import CheckpointFolder
-from shape3d_amodal.training.loop import train
-from shape3d_amodal.training.signals import StopSignals
+from shape3d_amodal.training.loop.checkpoints import CheckpointFolder
+from shape3d_amodal.training.loop.signals import StopSignals
+from shape3d_amodal.training.loop.training import train
 
-SCRIPT = Path(__file__).with_name("toy.py")
+SCRIPT = Path(__file__).parents[1] / "helpers" / "toy.py"
 
 
 @pytest.mark.parametrize(

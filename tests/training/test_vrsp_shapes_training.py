@@ -10,16 +10,16 @@ import pytest
 import torch
 from rcnn_small import CATEGORIES, small_config, write_drawn
 
+from shape3d_amodal import masks
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
 from shape3d_amodal.config import parse_config
-from shape3d_amodal.data import masks
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.pictures import PicturesConfig
-from shape3d_amodal.training.interface import LoopConfig
-from shape3d_amodal.training.rcnn import RcnnTraining
+from shape3d_amodal.files.weights import load_weights
+from shape3d_amodal.segmentation.images import PicturesConfig
+from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.run import run_training
-from shape3d_amodal.training.vrsp_shapes import VrspShapesTraining, cut_mask
-from shape3d_amodal.weights import load_weights
+from shape3d_amodal.training.tasks.rcnn import RcnnTraining
+from shape3d_amodal.training.tasks.vrsp_shapes import VrspShapesTraining, cut_mask
 
 LOOP = LoopConfig(steps=2, batch_size=4, warmup_steps=0, precision="float32", threads=1, ema_decay=0, log_every=1)
 MEMORY = ShapeMemoryConfig(convs=3, channels=2, codes=2)

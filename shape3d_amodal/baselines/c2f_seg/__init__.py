@@ -20,7 +20,7 @@ the tokens' resolution                                                          
 its attention is over the 2,048        over 256, to which they are brought first   one module for all encoders
 channels of the encoder
 rate falls linearly; Adam beta 0.95    cosine; 0.999                               one loop for all trainings
-crop of twice the visible box          ``geometry.crops.instance_window``          the same for all methods
+crop of twice the visible box          ``geometry.windows.instance_window``          the same for all methods
 Gumbel noise from one generator        from (seed, image, annotation)              results depend on nothing else
 =====================================  ==========================================  =====================================
 """

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from shape3d_amodal.config import configuration
-from shape3d_amodal.data import safe_io
 from shape3d_amodal.errors import WeightsError
-from shape3d_amodal.weights import unpack_tensors
+from shape3d_amodal.files import safe_io
+from shape3d_amodal.files.weights import unpack_tensors
 
 MAX_BYTES = 1024**3
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -60,7 +60,7 @@ class ImageFeatures(nn.Module):
 
 
 def load_resnet(features: ImageFeatures, file: Path) -> None:
-    """Start from a safetensors file of a ResNet with torchvision's names (``segmentation.pretrained`` says how to make
+    """Start from a safetensors file of a ResNet with torchvision's names (``segmentation.backbones`` says how to make
     one). Its first layers are changed so that they do with our colours what they did with normalised ones.
 
     Raises:

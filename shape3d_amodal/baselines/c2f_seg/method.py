@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
 from shape3d_amodal.baselines.c2f_seg.transformer import seeded
-from shape3d_amodal.baselines.interface import make_result
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.crops import instance_crops, occluders
-from shape3d_amodal.data.formats.results import AmodalResult
-from shape3d_amodal.geometry.crops import paste
-from shape3d_amodal.pipeline import torch_device
-from shape3d_amodal.pretrained import load_network
+from shape3d_amodal.crops.cutting import instance_crops
+from shape3d_amodal.device import torch_device
+from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.geometry.windows import paste
+from shape3d_amodal.masks.occlusion import known_order, occluders, with_something_visible
+from shape3d_amodal.methods.interface import make_result
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
 
 _BATCH = 32
@@ -64,9 +65,10 @@ class C2FSegMethod:
 
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.CompletionMethod``. Instances of which nothing is visible have no result."""
-        instances = [one for one in record.instances if masks.area(one.visible)]
+        record = with_something_visible(record)
+        instances = record.instances
         visible = [masks.decode(instance.visible) for instance in instances]
-        hiding = occluders(visible, [one.depth_order for one in instances], [one.cluster for one in instances])
+        hiding = occluders(visible, known_order(record))
         rows = [i for i, one in enumerate(instances) if one.category_id not in self._bare]
         seen, before = [visible[i] for i in rows], [hiding[i] for i in rows]
         crops = instance_crops(image, seen, before, [0] * len(rows), self._network.config.codebook.size)

@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from shape3d_amodal.baselines.interface import make_result
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig
 from shape3d_amodal.baselines.pcnet_m.order import Relation, in_front, neighbours, ranks
 from shape3d_amodal.baselines.pcnet_m.windows import Mask, Window, look, object_window
-from shape3d_amodal.data import masks
-from shape3d_amodal.data.formats.results import AmodalResult
-from shape3d_amodal.data.occlusion import is_in_front
+from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.geometry.crops import paste
-from shape3d_amodal.pipeline import torch_device
-from shape3d_amodal.pretrained import load_network
+from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.geometry.windows import paste
+from shape3d_amodal.masks.occlusion import Order, known_order, with_something_visible
+from shape3d_amodal.methods.interface import make_result
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance
 
 ORDER_THRESHOLD = 0.1
@@ -84,34 +84,35 @@ class PcnetM:
         return cls(network.to(torch_device(device)), config, names, occluders=occluders, gap_px=gap_px)
 
     def complete(self, _image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
-        """See ``interface.CompletionMethod``; the image is not looked at. Depth orders in ``record`` are believed.
+        """See ``interface.CompletionMethod``; the image is not looked at. A known order in ``record`` is kept.
 
         Instances of which nothing is visible have no result.
         """
-        seen = [(instance, masks.decode(instance.visible)) for instance in record.instances]
-        instances = [instance for instance, mask in seen if mask.any()]
-        visible = [mask for _, mask in seen if mask.any()]
+        record = with_something_visible(record)
+        instances = record.instances
         if not instances:
             return []
-        front = self.order(instances, visible)
+        visible = [masks.decode(instance.visible) for instance in instances]
+        front = self.order(instances, visible, known_order(record))
         completed = zip(instances, self._complete(visible, front), ranks(front).tolist(), strict=True)
         return [replace(make_result(record, one, mask), depth_order=rank) for one, mask, rank in completed]
 
-    def order(self, instances: Sequence[AmodalInstance], visible: Sequence[Mask]) -> Relation:
+    def order(self, instances: Sequence[AmodalInstance], visible: Sequence[Mask], known: Order = ()) -> Relation:
         """Who is in front of whom: of two neighbours the one is behind whose completion grows more into the other.
 
         Args:
-            instances: N of one image; of two whose depth orders are known, those decide.
+            instances: N of one image.
             visible: their masks [H,W], none empty.
+            known: pairs whose order is known, which decides.
         """
         bare = np.array([instance.category_id in self._bare for instance in instances])
         pairs = [(i, j) for i, j in neighbours(visible, self._gap) if not (bare[i] or bare[j])]
         behind = np.zeros((len(visible), len(visible)))
         unknown = []
         for i, j in [*pairs, *((j, i) for i, j in pairs)]:
-            if is_in_front(instances[j], instances[i]):
+            if (j, i) in known:
                 behind[i, j] = np.inf
-            elif not is_in_front(instances[i], instances[j]):
+            elif (i, j) not in known:
                 unknown.append((i, j))
         windows = [object_window(mask) for mask in visible]
         seen = [look(visible[i], windows[i], self._size) for i, _ in unknown]

@@ -15,7 +15,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from shape3d_amodal.baselines.rcnn.frame import (
+from shape3d_amodal.config import Count, Weight, configuration
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.segmentation.frame import (
     MASK_SIZE,
     FrameShape,
     MaskHead,
@@ -24,9 +26,7 @@ from shape3d_amodal.baselines.rcnn.frame import (
     RoiTargets,
     SystemConfig,
 )
-from shape3d_amodal.baselines.rcnn.layers import conv, mask_loss, upsample
-from shape3d_amodal.config import Count, Weight, configuration
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.segmentation.layers import conv, mask_loss, upsample
 
 NAMES = ("visible", "occluder", "amodal", "hidden")
 """The masks, in the order of the queries."""

@@ -2,7 +2,7 @@
 
 Both parts are predicted for every category (V and O, C masks each). ARCNN learns how they go together: its amodal mask
 of category T is, by equation 1, the sum over all categories i of VW[T,i] V[i] + OW[T,i] O[i]. These weights say which
-categories hide which; ``visualization.stitching`` draws them. ARCNN-add takes V[T] + O[T] instead.
+categories hide which; ``drawing.stitching`` draws them. ARCNN-add takes V[T] + O[T] instead.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from shape3d_amodal.baselines.rcnn.frame import (
+from shape3d_amodal.config import configuration
+from shape3d_amodal.segmentation.frame import (
     FrameShape,
     MaskHead,
     MaskPrediction,
@@ -20,8 +21,7 @@ from shape3d_amodal.baselines.rcnn.frame import (
     RoiTargets,
     SystemConfig,
 )
-from shape3d_amodal.baselines.rcnn.layers import MaskBranch, mask_loss, of_category
-from shape3d_amodal.config import configuration
+from shape3d_amodal.segmentation.layers import MaskBranch, mask_loss, of_category
 
 
 @configuration

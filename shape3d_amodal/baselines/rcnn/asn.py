@@ -17,7 +17,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from shape3d_amodal.baselines.rcnn.frame import (
+from shape3d_amodal.baselines.rcnn.panet import ConvTower, PanetConfig
+from shape3d_amodal.config import configuration
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.segmentation.frame import (
     BoxHead,
     BoxOutput,
     BoxTargets,
@@ -28,10 +31,7 @@ from shape3d_amodal.baselines.rcnn.frame import (
     RoiTargets,
     SystemConfig,
 )
-from shape3d_amodal.baselines.rcnn.layers import MaskBranch, conv, mask_loss, of_category, upsample
-from shape3d_amodal.baselines.rcnn.panet import ConvTower, PanetConfig
-from shape3d_amodal.config import configuration
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.segmentation.layers import MaskBranch, conv, mask_loss, of_category, upsample
 
 Variant = Literal["paper", "code"]
 

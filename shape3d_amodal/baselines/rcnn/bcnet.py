@@ -17,7 +17,8 @@ from kornia.morphology import gradient
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from shape3d_amodal.baselines.rcnn.frame import (
+from shape3d_amodal.config import Weight, configuration
+from shape3d_amodal.segmentation.frame import (
     FrameShape,
     MaskHead,
     MaskPrediction,
@@ -25,8 +26,7 @@ from shape3d_amodal.baselines.rcnn.frame import (
     RoiTargets,
     SystemConfig,
 )
-from shape3d_amodal.baselines.rcnn.layers import conv, mask_loss, of_category, predictor, upsample
-from shape3d_amodal.config import Weight, configuration
+from shape3d_amodal.segmentation.layers import conv, mask_loss, of_category, predictor, upsample
 
 
 @configuration

@@ -16,7 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from shape3d_amodal.baselines.rcnn.frame import (
+from shape3d_amodal.config import Count, configuration
+from shape3d_amodal.segmentation.frame import (
     FrameShape,
     MaskHead,
     MaskPrediction,
@@ -24,8 +25,7 @@ from shape3d_amodal.baselines.rcnn.frame import (
     RoiTargets,
     SystemConfig,
 )
-from shape3d_amodal.baselines.rcnn.layers import MaskBranch, mask_loss, of_category
-from shape3d_amodal.config import Count, configuration
+from shape3d_amodal.segmentation.layers import MaskBranch, mask_loss, of_category
 
 
 @configuration

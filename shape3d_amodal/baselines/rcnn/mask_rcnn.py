@@ -10,7 +10,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from shape3d_amodal.baselines.rcnn.frame import (
+from shape3d_amodal.config import configuration
+from shape3d_amodal.segmentation.frame import (
     FrameShape,
     MaskHead,
     MaskPrediction,
@@ -18,8 +19,7 @@ from shape3d_amodal.baselines.rcnn.frame import (
     RoiTargets,
     SystemConfig,
 )
-from shape3d_amodal.baselines.rcnn.layers import MaskBranch, mask_loss, of_category
-from shape3d_amodal.config import configuration
+from shape3d_amodal.segmentation.layers import MaskBranch, mask_loss, of_category
 
 
 @configuration

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from shape3d_amodal.baselines.rcnn.frame import FrameShape, MaskHead, Rois, RoiTargets, SystemConfig
-from shape3d_amodal.baselines.rcnn.layers import mask_loss
 from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnHead
 from shape3d_amodal.config import configuration
+from shape3d_amodal.segmentation.frame import FrameShape, MaskHead, Rois, RoiTargets, SystemConfig
+from shape3d_amodal.segmentation.layers import mask_loss
 
 
 @configuration

@@ -19,7 +19,11 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 from torchvision.ops import roi_align
 
-from shape3d_amodal.baselines.rcnn.frame import (
+from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnHead
+from shape3d_amodal.config import configuration
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.segmentation.config import LEVELS, ROI_LEVELS, STRIDES
+from shape3d_amodal.segmentation.frame import (
     BOX_SIZE,
     MASK_SIZE,
     ROI_SIZE,
@@ -29,11 +33,7 @@ from shape3d_amodal.baselines.rcnn.frame import (
     MaskHead,
     SystemConfig,
 )
-from shape3d_amodal.baselines.rcnn.layers import MaskBranch
-from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnHead
-from shape3d_amodal.config import configuration
-from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.config import LEVELS, ROI_LEVELS, STRIDES
+from shape3d_amodal.segmentation.layers import MaskBranch
 
 Fusion = Literal["max", "sum"]
 

@@ -27,7 +27,11 @@ from torch.nn.functional import (
     cross_entropy,
 )
 
-from shape3d_amodal.baselines.rcnn.frame import (
+from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
+from shape3d_amodal.config import Weight, configuration, parse_config
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.files.weights import CONFIG_FILE, load_weights
+from shape3d_amodal.segmentation.frame import (
     ROI_SIZE,
     FrameShape,
     MaskHead,
@@ -36,11 +40,7 @@ from shape3d_amodal.baselines.rcnn.frame import (
     RoiTargets,
     SystemConfig,
 )
-from shape3d_amodal.baselines.rcnn.layers import MaskBranch, mask_loss, of_category
-from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
-from shape3d_amodal.config import Weight, configuration, parse_config
-from shape3d_amodal.errors import UsageError
-from shape3d_amodal.weights import CONFIG_FILE, load_weights
+from shape3d_amodal.segmentation.layers import MaskBranch, mask_loss, of_category
 
 
 @configuration

@@ -11,8 +11,8 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from shape3d_amodal.baselines.rcnn.frame import MASK_SIZE
 from shape3d_amodal.config import Count, configuration
+from shape3d_amodal.segmentation.frame import MASK_SIZE
 
 _ITERATIONS = 20
 """Rounds of k-means."""

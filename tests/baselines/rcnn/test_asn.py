@@ -12,8 +12,8 @@ from rcnn_small import SHAPE, drawn_samples, random_rois, random_targets, small_
 from torch import Tensor, nn
 
 from shape3d_amodal.baselines.rcnn.asn import AsnConfig, AsnHead, Coding, occlusion_loss
-from shape3d_amodal.baselines.rcnn.frame import BoxOutput, BoxTargets, Rois
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.segmentation.frame import BoxOutput, BoxTargets, Rois
 
 LOGITS = torch.tensor([[0.0, 1.0986123], [0.0, 0.0], [0.0, 1.0986123]])
 """Occluded with probability 3/4, 1/2 and 3/4."""

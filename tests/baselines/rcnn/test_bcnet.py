@@ -10,7 +10,7 @@ import torch
 from rcnn_small import SHAPE, random_rois, random_targets
 
 from shape3d_amodal.baselines.rcnn.bcnet import BcnetConfig, BcnetHead, NonLocal, boundary
-from shape3d_amodal.baselines.rcnn.frame import FrameShape
+from shape3d_amodal.segmentation.frame import FrameShape
 
 NAMES = {"mask", "occluder", "boundary", "occluder_boundary"}
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from rcnn_small import CATEGORIES, SHAPE, SIZE, drawn_sample, random_rois, random_targets, small_rcnn
 
-from shape3d_amodal.baselines.rcnn.detecting import ObjectFinder
-from shape3d_amodal.baselines.rcnn.frame import FrameShape, Rois, RoiTargets
+from shape3d_amodal import masks
 from shape3d_amodal.baselines.rcnn.imle import ImleConfig, ImleHead, nearest
-from shape3d_amodal.baselines.rcnn.method import RcnnMethod
-from shape3d_amodal.data import masks
-from shape3d_amodal.evaluation.multimodal import evaluate_multimodal
+from shape3d_amodal.evaluation.given_masks.multimodal import evaluate_multimodal
+from shape3d_amodal.methods.rcnn import RcnnMethod
+from shape3d_amodal.segmentation.finder import ObjectFinder
+from shape3d_amodal.segmentation.frame import FrameShape, Rois, RoiTargets
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 

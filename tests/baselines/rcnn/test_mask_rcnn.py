@@ -7,10 +7,10 @@ import torch
 from detectron2.structures import Boxes, Instances
 from rcnn_small import SHAPE, drawn_sample, random_rois, random_targets
 
-from shape3d_amodal.baselines.rcnn.frame import FrameShape
-from shape3d_amodal.baselines.rcnn.layers import MaskBranch, TwoLayerBoxHead, mask_loss, of_category
 from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnConfig, MaskRcnnHead
-from shape3d_amodal.baselines.rcnn.targets import cut_masks, roi_targets
+from shape3d_amodal.segmentation.frame import FrameShape
+from shape3d_amodal.segmentation.layers import MaskBranch, TwoLayerBoxHead, mask_loss, of_category
+from shape3d_amodal.segmentation.targets import cut_masks, roi_targets
 
 PUBLISHED = FrameShape(classes=7)
 

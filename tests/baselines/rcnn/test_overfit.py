@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shape3d_amodal.baselines.rcnn.systems import SYSTEMS
-from shape3d_amodal.data.meshes import CATEGORIES
-from shape3d_amodal.data.scenes import SceneConfig
-from shape3d_amodal.data.shard_making import ShardsConfig
+from shape3d_amodal.meshes.sources import CATEGORIES
+from shape3d_amodal.scenes.compose import SceneConfig
+from shape3d_amodal.scenes.shard_making import ShardsConfig
 from shape3d_amodal.segmentation.config import (
     BackboneConfig,
     DetectorConfig,
@@ -17,11 +16,12 @@ from shape3d_amodal.segmentation.config import (
     ProposalConfig,
     RegionConfig,
 )
+from shape3d_amodal.segmentation.images import PicturesConfig
 from shape3d_amodal.segmentation.mapper import AugmentConfig
-from shape3d_amodal.segmentation.pictures import PicturesConfig
-from shape3d_amodal.training.interface import LoopConfig
-from shape3d_amodal.training.rcnn import RcnnTraining
+from shape3d_amodal.segmentation.systems import SYSTEMS
+from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.run import run_training
+from shape3d_amodal.training.tasks.rcnn import RcnnTraining
 
 SIZE = 96
 PICTURES = PicturesConfig(scenes=ShardsConfig(scenes=SceneConfig(image_size=SIZE), seed=5, count=4))

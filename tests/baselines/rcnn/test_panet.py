@@ -13,7 +13,6 @@ from rcnn_small import SHAPE, random_rois, random_targets, small_rcnn
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from shape3d_amodal.baselines.rcnn.frame import Rois
 from shape3d_amodal.baselines.rcnn.panet import (
     AllLevelsPooler,
     BottomUpPath,
@@ -23,6 +22,7 @@ from shape3d_amodal.baselines.rcnn.panet import (
     PanetConfig,
 )
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.segmentation.frame import Rois
 
 SIZES = {"p2": 16, "p3": 8, "p4": 4, "p5": 2, "p6": 1}
 

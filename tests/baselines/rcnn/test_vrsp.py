@@ -22,7 +22,7 @@ from shape3d_amodal.baselines.rcnn.vrsp import (
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.errors import UsageError, WeightsError
-from shape3d_amodal.weights import save_weights
+from shape3d_amodal.files.weights import save_weights
 
 MEMORY = ShapeMemoryConfig(channels=2, codes=6)
 LOSSES = {

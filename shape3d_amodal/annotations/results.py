@@ -1,0 +1,122 @@
+"""The results file: a JSON list with one record a predicted instance, in the way of COCO's results.
+
+    [{"image_id", "category_id", "score", "segmentation", "annotation_id"?, "visible_mask"?, "occluded_mask"?,
+      "viewpoint"?: {"azimuth_deg", "elevation_deg", "roll_deg", "scale", "offset"}, "mesh"?, "depth_order"?}]
+
+``segmentation`` is the amodal mask. Masks are written as compressed run-length codes and read of either kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.formats.fields import Record, is_number
+from shape3d_amodal.files import safe_io
+from shape3d_amodal.files.atomic import write_json_atomic
+from shape3d_amodal.structures import Rle
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmodalResult:
+    """One predicted instance.
+
+    Attributes:
+        image_id, category_id: ids of the annotation file.
+        score: finite, higher is surer.
+        segmentation: amodal mask.
+        annotation_id: id of the annotation that was completed; None where only the image was given.
+        visible, occluded: visible mask, and amodal minus visible.
+        viewpoint: numbers, or lists of numbers, by name (degrees for names in ``_deg``).
+        mesh: file name of the reconstructed mesh.
+        depth_order: rank of the object in its image, 0 nearest.
+    """
+
+    image_id: int
+    category_id: int
+    score: float
+    segmentation: Rle
+    annotation_id: int | None = None
+    visible: Rle | None = None
+    occluded: Rle | None = None
+    viewpoint: dict[str, float | list[float]] | None = None
+    mesh: str | None = None
+    depth_order: int | None = None
+
+
+def write_results(path: str | Path, results: Iterable[AmodalResult]) -> None:
+    """Write ``results`` to ``path`` atomically.
+
+    Raises:
+        DataError: the file cannot be written.
+        ValueError: a score or a viewpoint is NaN or infinite.
+    """
+    write_json_atomic(path, [to_json(result) for result in results])
+
+
+def read_results(path: str | Path) -> list[AmodalResult]:
+    """Read the results file ``path``.
+
+    Raises:
+        DataError: naming the file and the field, e.g. ``[3].segmentation.counts``.
+    """
+    root = Record({"results": safe_io.read_json(path)}, path, "")
+    return [from_json(value, path, f"[{index}]") for index, value in enumerate(root.get("results", list))]
+
+
+def to_json(result: AmodalResult) -> dict[str, Any]:
+    """One record of a results file."""
+    values = {
+        "image_id": result.image_id,
+        "annotation_id": result.annotation_id,
+        "category_id": result.category_id,
+        "score": result.score,
+        "segmentation": result.segmentation.to_coco(),
+        "visible_mask": None if result.visible is None else result.visible.to_coco(),
+        "occluded_mask": None if result.occluded is None else result.occluded.to_coco(),
+        "viewpoint": result.viewpoint,
+        "mesh": result.mesh,
+        "depth_order": result.depth_order,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def from_json(value: Any, file: str | Path, field: str) -> AmodalResult:
+    """The result that one record ``value`` of ``file`` says; ``field`` names it in errors.
+
+    Raises:
+        DataError: naming the file and the field.
+    """
+    record = Record(value, file, field)
+    segmentation = masks.from_rle(
+        record.get("segmentation", dict), file=record.file, field=record.place("segmentation")
+    )
+    viewpoint = record.optional("viewpoint", dict)
+    if viewpoint is not None and not all(_is_measure(value) for value in viewpoint.values()):
+        raise record.error("viewpoint", "expected an object of finite numbers, or of lists of them")
+    return AmodalResult(
+        image_id=record.get("image_id", int),
+        category_id=record.get("category_id", int),
+        score=record.number("score"),
+        segmentation=segmentation,
+        annotation_id=record.optional("annotation_id", int),
+        visible=_read_mask(record, "visible_mask", segmentation),
+        occluded=_read_mask(record, "occluded_mask", segmentation),
+        viewpoint=viewpoint,
+        mesh=record.optional("mesh", str),
+        depth_order=record.optional("depth_order", int),
+    )
+
+
+def _read_mask(record: Record, key: str, like: Rle) -> Rle | None:
+    value = record.optional(key, dict)
+    if value is None:
+        return None
+    return masks.from_annotation(value, like.height, like.width, file=record.file, field=record.place(key))
+
+
+def _is_measure(value: Any) -> bool:
+    return all(map(is_number, value)) if isinstance(value, list) else is_number(value)

@@ -1,0 +1,180 @@
+"""All that is wrong with an annotation file and its images, found in one go."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shape3d_amodal.annotations.checks import Severity, check_object, check_orders
+from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.formats.detect import read_annotations
+from shape3d_amodal.annotations.formats.fields import Record
+from shape3d_amodal.annotations.formats.layout import Layout, Listener
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
+
+PUBLISHED = {
+    "kins-train": {"images": 7474},
+    "kins-test": {"images": 7517},
+    "kins2019": {"categories": 7},
+    "kins2020": {"categories": 8},
+    "cocoa-cls-train": {"images": 2476, "categories": 80},
+    "cocoa-cls-val": {"images": 1223, "categories": 80},
+    "d2sa": {"categories": 60},
+}
+"""Counts of the published sets, by the names that ``validate`` takes."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding: ``error`` where masks or ids are wrong or unreadable, else ``warning``."""
+
+    severity: Severity
+    check: str
+    field: str
+    problem: str
+
+
+@dataclass
+class ValidationReport:
+    """What ``validate`` found, in the order of the file.
+
+    Attributes:
+        file: the annotation file.
+        format: the format that its keys have shown.
+        counts: images, categories and objects that could be read.
+    """
+
+    file: str
+    format: str = "unknown"
+    counts: dict[str, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether there are records that cannot be read, which ``convert`` can leave out."""
+        return any(problem.check == "record" for problem in self.problems)
+
+    @property
+    def errors(self) -> int:
+        return sum(problem.severity == "error" for problem in self.problems)
+
+    def add(self, severity: Severity, check: str, place: str, problem: str) -> None:
+        self.problems.append(Problem(severity, check, place, problem))
+
+    def groups(self) -> list[list[Problem]]:
+        """The problems by kind, errors first, the most frequent first; of one kind are those that differ in numbers."""
+        kinds: dict[tuple[str, ...], list[Problem]] = defaultdict(list)
+        for one in self.problems:
+            kinds[one.severity, one.check, _INDEX.sub("", one.field), _NUMBER.sub("", one.problem)].append(one)
+        return sorted(kinds.values(), key=lambda group: (group[0].severity, -len(group)))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "errors": self.errors, "warnings": len(self.problems) - self.errors}
+
+
+_INDEX = re.compile(r"\[[^\]]*\]")
+_NUMBER = re.compile(r"'.*?'|-?[\d.]+")
+
+
+def validate(
+    path: str | Path,
+    *,
+    images: str | Path | None = None,
+    published: Iterable[str] = (),
+    progress: Callable[[Iterable[AmodalImage]], Iterable[AmodalImage]] = iter,
+) -> tuple[ValidationReport, AmodalDataset]:
+    """Check the annotation file ``path``; returns all problems, and the data set of what is free of errors.
+
+    Args:
+        images: folder of the images; every one is then decoded, too.
+        published: names in ``PUBLISHED`` whose counts the set must have.
+        progress: wraps the images while they are decoded.
+    """
+    report = ValidationReport(str(path))
+    try:
+        reading = read_annotations(path, _Collector(report))
+    except DataError as error:
+        report.add("error", "file", error.field or "", error.problem)
+        return report, AmodalDataset(images=(), categories=())
+    dataset = reading.dataset
+    report.format = reading.layout.name
+    report.counts = count(dataset)
+    for image in dataset.images:
+        check_orders(image, report.add)
+    _check_set(dataset, report)
+    _check_counts(report, published)
+    if images is not None:
+        for image in progress(dataset.images):
+            _check_image(image, images, path, report)
+    return report, dataset
+
+
+def count(dataset: AmodalDataset) -> dict[str, int]:
+    objects = sum(len(image.instances) for image in dataset.images)
+    return {"images": len(dataset.images), "categories": len(dataset.categories), "objects": objects}
+
+
+class _Collector(Listener):
+    """Takes note of all errors and has every object checked."""
+
+    def __init__(self, report: ValidationReport) -> None:
+        self._report = report
+
+    def passes(self, error: DataError) -> bool:
+        self._report.add("error", "record", error.field or "", error.problem)
+        return True
+
+    def images_alone(self, error: DataError) -> None:
+        problem = "missing, as in D2SA's test_info; nothing can be completed or scored"
+        self._report.add("warning", "no-annotations", error.field or "", problem)
+
+    def instance(self, record: Record, instance: AmodalInstance, layout: Layout) -> None:
+        check_object(record, instance, layout, self._report.add)
+
+
+def _check_set(dataset: AmodalDataset, report: ValidationReport) -> None:
+    _check_categories(dataset, report)
+    for name, number in Counter(image.file_name for image in dataset.images).items():
+        if number > 1:
+            report.add("warning", "same-file", "images", f"{number} images have the file {name!r}")
+    empty = sum(not image.instances for image in dataset.images)
+    if empty:
+        report.add("warning", "empty-images", "images", f"{empty} of {len(dataset.images)} have no object")
+
+
+def _check_categories(dataset: AmodalDataset, report: ValidationReport) -> None:
+    ids = sorted(category.id for category in dataset.categories)
+    missing = sorted(set(range(1, max(ids, default=0) + 1)) - set(ids))
+    if missing:
+        told = ", ".join(map(str, missing[:10]))
+        problem = f"{len(ids)} classes, ids {told} are absent; take class numbers from the list, not from the ids"
+        report.add("warning", "category-ids", "categories", problem)
+    for name, number in Counter(category.name for category in dataset.categories).items():
+        if number > 1:
+            report.add("warning", "same-name", "categories", f"{number} categories are called {name!r}")
+    used = {one.category_id for image in dataset.images for one in image.instances}
+    if idle := len(set(ids) - used):
+        report.add("warning", "empty-categories", "categories", f"{idle} of {len(ids)} have no object")
+
+
+def _check_counts(report: ValidationReport, published: Iterable[str]) -> None:
+    for name in published:
+        for what, expected in PUBLISHED[name].items():
+            if report.counts[what] != expected:
+                problem = (
+                    f"expected {expected} as published for {name}, got {report.counts[what]}; see which part it is"
+                )
+                report.add("error", "published-count", what, problem)
+
+
+def _check_image(image: AmodalImage, folder: str | Path, path: str | Path, report: ValidationReport) -> None:
+    try:
+        load_image(folder, image, file=path)
+    except DataError as error:
+        place = error.field if error.field and error.field.startswith("images") else f"images[id={image.id}].file_name"
+        report.add("error", "image", place, error.problem if error.file == str(path) else str(error))

@@ -1,0 +1,34 @@
+"""``shape3d-amodal nmr``: renders of any meshes by the protocol of NMR and SoftRas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def nmr(*, meshes: str, out: Path, split: str | None = None, workers: int = 1) -> None:
+    """Render 24 views of 64 x 64 pixels and 32 x 32 x 32 voxels of every mesh, as NMR's and SoftRas' data set has them.
+
+    Written are <synset>_<split>_images.npz, <synset>_<split>_voxels.npz and, last, <synset>_<split>.json with names.
+    What is finished is kept, so that the same command goes on after a crash.
+
+    Args:
+        meshes: mesh source, such as open13:test, shapenet13:FOLDER:train or any FOLDER of meshes by category.
+        out: folder to write to.
+        split: train, val or test, for the names of the files; by default the source's.
+        workers: processes that render; the result does not depend on it.
+    """
+    from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.meshes.shapenet import SPLITS
+    from shape3d_amodal.papers.nmr.rendering import write_nmr
+
+    chosen = split or meshes.rpartition(":")[2]
+    if chosen not in SPLITS:
+        got = "none, and the source names none" if split is None else repr(split)
+        raise UsageError(f"--split: expected one of {', '.join(SPLITS)}, got {got}")
+    if workers < 1:
+        raise UsageError(f"--workers: expected 1 or more, got {workers}")
+
+    def progress(synset: str, objects: int) -> None:
+        print(f"{synset}_{chosen}: {objects} objects", flush=True)
+
+    write_nmr(meshes, out, chosen, workers=workers, progress=progress)

@@ -1,0 +1,136 @@
+"""``shape3d-amodal shapes2d``: the set of Layered Embeddings, its bounds, and what a network makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from shape3d_amodal.cli.overrides import Overrides, flat
+
+if TYPE_CHECKING:
+    from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig
+
+
+def make(*, out: Path, config: Path | None = None, overrides: Overrides = ()) -> None:
+    """Write images/*.png and annotations.json (COCO) of triangles, rectangles and circles that hide each other.
+
+    Args:
+        out: folder to write to.
+        config: YAML file such as configs/shapes2d/test.yaml; without it, the defaults.
+        overrides: options to change: count=1000 seed=0 stride=4 shapes.per_class=6 "shapes.classes=[rectangle]" ...
+    """
+    from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.papers.layered.sets import write_shapes_set
+
+    chosen = _load(config, overrides)
+    if (out / "annotations.json").exists():
+        raise UsageError(f"{out}: holds scenes already; choose another folder or remove it")
+    dataset = write_shapes_set(chosen, out)
+    print(f"{len(dataset.images)} scenes with {sum(len(one.instances) for one in dataset.images)} shapes in {out}")
+
+
+def bounds(
+    *,
+    per_class: tuple[int, ...] = (6, 12),
+    layers: tuple[int, ...] = (2, 3, 4),
+    config: Path | None = None,
+    overrides: Overrides = (),
+) -> None:
+    """How well masks of few layers of depth can do at best (Table 2 of Layered Embeddings), in percent.
+
+    Args:
+        per_class: numbers of instances a class (N), 1 to 100.
+        layers: numbers of layers, from 1 on.
+        config: YAML file of the set, such as configs/shapes2d/test.yaml; without it, the defaults.
+        overrides: options to change, such as count=1000 seed=0.
+    """
+    from dataclasses import replace
+    from math import isnan
+
+    from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.papers.layered.bounds import layer_bounds
+
+    if not layers or min(layers) < 1:
+        raise UsageError(f"--layers: expected numbers from 1 on, got {' '.join(map(str, layers)) or 'none'}")
+    if not per_class or not 1 <= min(per_class) <= max(per_class) <= 100:
+        raise UsageError(f"--per-class: expected numbers 1 to 100, got {' '.join(map(str, per_class)) or 'none'}")
+    chosen = _load(config, overrides)
+    print(f"{chosen.count} scenes, seed {chosen.seed}, masks of every {chosen.stride}. pixel")
+    print(
+        f"{'N':>3} {'L':>3}"
+        + "".join(f"{name:>8}" for name in ("AP", "AP50", "AP75", "AR100", "none", "part.", "heavy"))
+    )
+    for number in per_class:
+        tables = layer_bounds(replace(chosen, shapes=replace(chosen.shapes, per_class=number)), layers)
+        for count, table in tables.items():
+            values = [table.score[name] for name in ("amodal_ap", "amodal_ap50", "amodal_ap75", "amodal_ar100")]
+            values += [level["amodal_ar100"] for level in table.by_level().values()]
+            cells = ("-" if isnan(value) else f"{100 * value:.2f}" for value in values)  # of a level without a shape
+            print(f"{number:>3} {count:>3}" + "".join(f"{cell:>8}" for cell in cells))
+
+
+def show(
+    *,
+    weights: Path,
+    out: Path,
+    limit: int = 4,
+    config: Path | None = None,
+    overrides: Overrides = (),
+    device: str = "cpu",
+) -> None:
+    """Draw what a network of layered embeddings makes of scenes: a row a scene.
+
+    From left to right: the picture; embeddings, clusters and classes of each layer below each other; the largest masks.
+
+    Args:
+        weights: folder of weights.
+        out: PNG file.
+        limit: number of scenes.
+        config: YAML file of the set, such as configs/shapes2d/test.yaml; without it, the defaults.
+        overrides: options to change, such as seed=3 shapes.per_class=3.
+        device: cpu or cuda.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    from shape3d_amodal.device import torch_device
+    from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.files.atomic import write_atomic
+    from shape3d_amodal.files.pretrained import load_network
+    from shape3d_amodal.papers.layered.drawing import draw_layers
+    from shape3d_amodal.papers.layered.network import LayeredConfig, LayeredNetwork
+    from shape3d_amodal.papers.layered.sets import annotated_scenes, rgb
+    from shape3d_amodal.scenes.sets import png_bytes
+
+    if limit < 1:
+        raise UsageError(f"--limit: expected at least 1, got {limit}")
+    chosen = replace(_load(config, overrides), count=limit)
+    network, _ = load_network(weights, LayeredConfig, LayeredNetwork)
+    network.to(torch_device(device))
+    rows = [draw_layers(network, rgb(scene)) for scene, _ in annotated_scenes(chosen)]
+    write_atomic(out, png_bytes(np.concatenate(rows)))
+    print(f"{limit} scenes in {out}")
+
+
+Command = (
+    Annotated[Any, tyro.conf.subcommand("make", constructor=make)]
+    | Annotated[Any, tyro.conf.subcommand("bounds", constructor=bounds)]
+    | Annotated[Any, tyro.conf.subcommand("show", constructor=show)]
+)
+
+
+@tyro.conf.configure(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
+def shapes2d(command: Command) -> None:
+    """Triangles, rectangles and circles that hide each other: make, bounds, show."""
+
+
+def _load(config: Path | None, overrides: Overrides) -> Shapes2dSetConfig:
+    from shape3d_amodal.config import load_config, parse_config
+    from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig
+
+    if config is None:
+        return parse_config("{}", Shapes2dSetConfig, overrides=flat(overrides))
+    return load_config(config, Shapes2dSetConfig, overrides=flat(overrides))

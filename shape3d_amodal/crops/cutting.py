@@ -1,0 +1,72 @@
+"""From an image and its masks to ``InstanceCrops``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shape3d_amodal.geometry import windows as geometry
+from shape3d_amodal.structures import InstanceCrops
+
+Mask = NDArray[np.bool_]
+
+
+def instance_windows(visible: Sequence[Mask], occluder: Sequence[Mask]) -> NDArray[np.float32]:
+    """``geometry.windows.instance_window`` of each instance: [N,4] float32."""
+    windows = [geometry.instance_window(v, o) for v, o in zip(visible, occluder, strict=True)]
+    return np.array(windows, np.float32).reshape(-1, 4)
+
+
+def instance_crops(
+    image: NDArray[np.uint8],
+    visible: Sequence[Mask],
+    occluder: Sequence[Mask],
+    category: Sequence[int],
+    size: int,
+    windows: NDArray[np.float32] | None = None,
+) -> InstanceCrops:
+    """Cut out instances of one image.
+
+    Args:
+        image: [H,W,3] uint8.
+        visible: N masks [H,W] bool, none empty.
+        occluder: N masks [H,W] bool.
+        category: N indices into the model's category names.
+        size: side of the crops in pixels.
+        windows: [N,4] float32, or None for ``instance_windows``.
+    """
+    if windows is None:
+        windows = instance_windows(visible, occluder)
+    window = torch.from_numpy(np.asarray(windows, np.float32))
+    rgb = torch.from_numpy(image).permute(2, 0, 1).float() / 255
+    cut = [
+        geometry.cut(torch.cat([rgb, _masks(v, o)]), window[i : i + 1], size)
+        for i, (v, o) in enumerate(zip(visible, occluder, strict=True))
+    ]
+    crops = torch.cat([rgb.new_zeros(0, 6, size, size), *cut])
+    beyond = 1 - crops[:, 5]
+    return InstanceCrops(
+        rgb=crops[:, :3].clamp(0, 1),
+        visible=crops[:, 3].clamp(0, 1),
+        occluder=(crops[:, 4] + beyond).clamp(0, 1),
+        category=torch.as_tensor(category, dtype=torch.int64),
+        window=window,
+    )
+
+
+def mask_crops(masks: Sequence[Mask], windows: Tensor, size: int) -> Tensor:
+    """Cut one mask [H,W] out of each window: [N,S,S] float32, the share of each crop pixel that is covered."""
+    cut = [
+        geometry.cut(torch.from_numpy(mask)[None].float(), windows[i : i + 1], size)[:, 0]
+        for i, mask in enumerate(masks)
+    ]
+    return torch.cat([torch.zeros(0, size, size), *cut]).clamp(0, 1)
+
+
+def _masks(visible: Mask, occluder: Mask) -> Tensor:
+    """Visible, occluder and a plane of ones, by which a crop tells what lies beyond the image: [3,H,W] float32."""
+    return torch.from_numpy(np.stack([visible, occluder, np.ones_like(visible)])).float()

@@ -1,0 +1,129 @@
+"""Supervision from visible masks alone: what is seen is hidden once more, and given back.
+
+After PCNet-M (Zhan et al., Self-Supervised Scene De-occlusion, CVPR 2020): a crop's visible mask is covered by the mask
+of another instance, colours included. Under that eraser it is known what there is, but for what was hidden already. A
+third instance may be put behind: it touches the crop's, looks as if it could hide something, and hides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from shape3d_amodal.geometry.windows import instance_window
+from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
+
+_CUT = (0.05, 0.7)
+"""Least and largest share of the visible mask that an eraser should cover."""
+_ANY = 0.15
+"""Share of the crops whose eraser may cover any share: an object does not go on under all that touches it."""
+_BEHIND = 0.6
+"""Share of the crops behind whose instance another one is put."""
+_TRIES = 6
+_LEAST = 0.01
+"""Least share of a crop that has to stay visible."""
+
+
+def reocclude(crops: InstanceCrops, generator: np.random.Generator) -> SupervisedCrops:
+    """Cover crops once more, and cut them out anew as they are cut at test time.
+
+    Args:
+        crops: N instances of which the visible masks are known, and nothing else.
+        generator: what is random.
+
+    Returns:
+        N crops with less that is visible; ``amodal`` is what was visible, ``known`` is where nothing else was hidden.
+    """
+    if len(crops) == 0:
+        return SupervisedCrops(crops, crops.visible, crops.visible)
+    drawn = torch.cat([crops.visible[:, None], crops.rgb], dim=1)
+    behind, its_colours = _behind(crops, drawn, generator)
+    eraser, colours = _erasers(crops, drawn, generator)
+    rgb = crops.rgb + behind[:, None] * (its_colours - crops.rgb)
+    rgb = rgb + eraser[:, None] * (colours - rgb)
+    visible = crops.visible * (1 - eraser)
+    occluder = crops.occluder.maximum(behind).maximum(eraser)
+    covered = replace(crops, rgb=rgb, visible=visible, occluder=occluder.minimum(1 - visible))
+    batch = SupervisedCrops(covered, crops.visible, 1 - crops.occluder)
+    return _cut_anew(batch)
+
+
+def _erasers(crops: InstanceCrops, drawn: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """For each crop the mask [N,S,S] and the colours [N,3,S,S] of another one of ``drawn``, put somewhere over it."""
+    count = len(crops)
+    free = torch.from_numpy(generator.random(count) < _ANY)
+    result = torch.zeros_like(drawn)
+    waiting = torch.ones(count, dtype=torch.bool)
+    for _ in range(_TRIES):
+        rows = torch.nonzero(waiting)[:, 0]
+        if not len(rows):
+            break
+        placed = _another_placed(crops, drawn, rows, generator)
+        seen = crops.visible[rows].sum(dim=(1, 2))
+        left = (crops.visible[rows] * (1 - placed[:, 0])).sum(dim=(1, 2))
+        share = 1 - left / seen.clamp(min=1e-6)
+        good = (free[rows] | ((share > _CUT[0]) & (share < _CUT[1]))) & (left > _LEAST * crops.size**2)
+        result[rows[good]] = placed[good]
+        waiting[rows[good]] = False
+    return result[:, 0], result[:, 1:]
+
+
+def _behind(crops: InstanceCrops, drawn: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """For some crops the mask [N,S,S] of another one where known background was, and its colours [N,3,S,S]."""
+    placed = _another_placed(crops, drawn, torch.arange(len(crops)), generator)
+    some = torch.from_numpy((generator.random(len(crops)) < _BEHIND).astype(np.float32))
+    background = (1 - crops.visible - crops.occluder).clamp(min=0)
+    return some[:, None, None] * placed[:, 0] * background, placed[:, 1:]
+
+
+def _another_placed(crops: InstanceCrops, drawn: Tensor, rows: Tensor, generator: np.random.Generator) -> Tensor:
+    """For each of ``rows`` [M] another row of ``drawn`` [N,4,S,S], mask and colours, placed over it: [M,4,S,S]."""
+    count = len(crops)
+    others = (rows + torch.from_numpy(generator.integers(1, max(count, 2), len(rows)))) % count
+    return _placed(drawn[others], crops.visible[rows], generator)
+
+
+def _placed(drawn: Tensor, visible: Tensor, generator: np.random.Generator) -> Tensor:
+    """``drawn`` [M,4,S,S], sized at random and moved so that its middle lies near a pixel of ``visible`` [M,S,S]."""
+    count, size = len(drawn), drawn.shape[-1]
+    zoom = np.exp(generator.uniform(-0.5, 0.5, count))
+    aim = np.array([_some_pixel(mask, generator) for mask in visible]) * (2 / size) - 1
+    aim += generator.normal(0, 0.25, aim.shape)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = torch.from_numpy(1 / zoom).float()
+    theta[:, :, 2] = torch.from_numpy(-aim / zoom[:, None]).float()
+    return grid_sample(drawn, affine_grid(theta, list(drawn.shape), align_corners=False), align_corners=False)
+
+
+def _some_pixel(mask: Tensor, generator: np.random.Generator) -> tuple[float, float]:
+    """The middle (x, y) of a pixel of the mask [S,S], in pixels; of the crop where it is empty."""
+    rows, columns = np.nonzero(mask.numpy() > 0.5)
+    if not len(rows):
+        return mask.shape[1] / 2, mask.shape[0] / 2
+    i = int(generator.integers(len(rows)))
+    return columns[i] + 0.5, rows[i] + 0.5
+
+
+def _cut_anew(batch: SupervisedCrops) -> SupervisedCrops:
+    """The crops through the windows that their visible and occluder masks now have."""
+    size = batch.crops.size
+    windows = np.stack(
+        [_window(v.numpy(), o.numpy()) for v, o in zip(batch.crops.visible, batch.crops.occluder, strict=True)]
+    )
+    theta = torch.zeros(len(windows), 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = torch.from_numpy((windows[:, 2] - windows[:, 0]) / size)
+    theta[:, :, 2] = torch.from_numpy((windows[:, :2] + windows[:, 2:]) / size - 1)
+    grid = affine_grid(theta, [len(windows), 1, size, size], align_corners=False)
+    return batch.with_pictures(grid_sample(batch.pictures(), grid, padding_mode="border", align_corners=False))
+
+
+def _window(visible: NDArray[np.float32], occluder: NDArray[np.float32]) -> NDArray[np.float32]:
+    seen = visible > 0.5
+    if not seen.any():
+        return np.array([0, 0, len(seen), len(seen)], np.float32)
+    return instance_window(seen, occluder > 0.5)

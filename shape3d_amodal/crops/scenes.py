@@ -1,0 +1,177 @@
+"""Training crops of scenes, made on the fly or read from shards: item k of ``SceneCrops`` is scene k's instances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch.utils.data import Dataset
+
+from shape3d_amodal.config import configuration
+from shape3d_amodal.crops.cutting import instance_crops, instance_windows, mask_crops
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.masks.occlusion import occluders, order_of_ranks
+from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
+from shape3d_amodal.scenes.compose import Scene, SceneConfig, make_scene
+from shape3d_amodal.scenes.shard_reading import SceneShards
+from shape3d_amodal.structures import OCCLUDER, InstanceCrops, SupervisedCrops
+
+_PURPOSE = 1_002
+
+
+@configuration
+class SceneCropsConfig:
+    """Where training crops come from."""
+
+    meshes: str = "open13:train"
+    """Mesh source: open13:SPLIT, shapenet13:FOLDER[:SPLIT], a folder of meshes by category, or a checked list."""
+    scenes: SceneConfig = SceneConfig(deform=0.6)
+    """How the scenes are made."""
+    seed: Annotated[int, Field(ge=0)] = 1
+    """Seed of the scenes."""
+    size: int = 64
+    """Side of the crops in pixels."""
+    jitter: float = 0.06
+    """Windows are shifted and scaled at random by up to this share of their side."""
+    order_known: float = 0.5
+    """Share of the scenes whose depth order is used: what is known to be behind an instance cannot hide it."""
+    min_visible_px: int = 40
+    """Instances with fewer visible pixels are left out."""
+
+
+@dataclass(frozen=True)
+class CropArrays:
+    """Crops as bytes, to be stored.
+
+    Attributes:
+        rgb: [N,3,S,S] uint8.
+        visible, occluder, amodal: [N,S,S] uint8, the covered share of each crop pixel times 255.
+        category: [N] int64, index into ``CATEGORIES``.
+        window: [N,4] float32, in image pixels.
+        hidden: [N] float32, hidden share of the amodal area.
+        scene: [N] int64, index of the scene.
+        mesh: [N] str, name of the mesh in its source; never given to a model, but to a bank that shall not know it.
+    """
+
+    rgb: NDArray[np.uint8]
+    visible: NDArray[np.uint8]
+    occluder: NDArray[np.uint8]
+    amodal: NDArray[np.uint8]
+    category: NDArray[np.int64]
+    window: NDArray[np.float32]
+    hidden: NDArray[np.float32]
+    scene: NDArray[np.int64]
+    mesh: NDArray[np.str_]
+
+    def supervised(self, rows: NDArray[np.int64]) -> SupervisedCrops:
+        """Some rows as tensors."""
+
+        def unit(array: NDArray[np.uint8]) -> torch.Tensor:
+            return torch.from_numpy(array[rows]).float() / 255
+
+        crops = InstanceCrops(
+            rgb=unit(self.rgb),
+            visible=unit(self.visible),
+            occluder=unit(self.occluder),
+            category=torch.from_numpy(self.category[rows]),
+            window=torch.from_numpy(self.window[rows]),
+        )
+        return SupervisedCrops(crops, unit(self.amodal))
+
+
+class SceneCrops(Dataset[CropArrays]):
+    """Item k: the instances of scene k. It depends on (configuration, k) alone, and on the shards.
+
+    Args:
+        config: how scenes are made and cut.
+        count: number of scenes.
+        shards: folder of shards that hold the scenes (``scenes.shards``); ``config`` then says only how they are cut.
+
+    Raises:
+        DataError: the mesh source or the shards cannot be used, or have a category that is none of ``CATEGORIES``.
+    """
+
+    def __init__(self, config: SceneCropsConfig, count: int, *, shards: str | Path | None = None) -> None:
+        self.config = config
+        self.count = count
+        self._scene = _MadeScenes(config) if shards is None else _StoredScenes(shards, count)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> CropArrays:
+        config = self.config
+        rng = np.random.default_rng((config.seed, _PURPOSE, index))
+        scene = self._scene(index)
+        ordered = rng.random() < config.order_known
+        masks = [one.visible for one in scene.instances]
+        order = order_of_ranks([one.depth_order for one in scene.instances]) if ordered else ()
+        hiding = occluders(masks, order)
+        if scene.erased is not None:
+            hiding = [mask | scene.erased for mask in hiding]
+        kept = [i for i, mask in enumerate(masks) if mask.sum() >= config.min_visible_px]
+        instances = [scene.instances[i] for i in kept]
+        masks, hiding = [masks[i] for i in kept], [hiding[i] for i in kept]
+        windows = _jittered(instance_windows(masks, hiding), config.jitter, rng)
+        category = [CATEGORIES.index(one.category) for one in instances]
+        crops = instance_crops(scene.image, masks, hiding, category, config.size, windows)
+        amodal = mask_crops([one.amodal for one in instances], crops.window, config.size)
+        hidden = [1 - one.visible.sum() / one.amodal.sum() for one in instances]
+        return CropArrays(
+            rgb=_bytes(crops.rgb),
+            visible=_bytes(crops.visible),
+            occluder=_bytes(crops.occluder),
+            amodal=_bytes(amodal),
+            category=crops.category.numpy(),
+            window=windows,
+            hidden=np.array(hidden, np.float32),
+            scene=np.full(len(instances), index, np.int64),
+            mesh=np.array([one.mesh for one in instances], np.str_),
+        )
+
+
+class _MadeScenes:
+    def __init__(self, config: SceneCropsConfig) -> None:
+        self._config = config
+        self._meshes = mesh_source(config.meshes)
+        _check_categories({self._meshes.category(name) for name in self._meshes.names}, config.meshes)
+
+    def __call__(self, index: int) -> Scene:
+        return make_scene(self._meshes, self._config.scenes, self._config.seed, index)
+
+
+class _StoredScenes:
+    def __init__(self, folder: str | Path, count: int) -> None:
+        self._shards = SceneShards(folder, count=count)
+        found = len(self._shards.dataset.images)
+        if found < count:
+            raise DataError(f"expected {count} scenes, the shards hold {found}; ask for no more", file=folder)
+        _check_categories(set(self._shards.dataset.category_names.values()) - {OCCLUDER}, folder)
+
+    def __call__(self, index: int) -> Scene:
+        return self._shards.scene(self._shards.dataset.images[index])
+
+
+def _check_categories(names: set[str], source: str | Path) -> None:
+    if unknown := names - set(CATEGORIES):
+        raise DataError(
+            f"expected categories among {', '.join(CATEGORIES)}, got {', '.join(sorted(unknown))}; rename them, "
+            "or take ShapeNet as shapenet13:FOLDER",
+            file=source,
+        )
+
+
+def _bytes(tensor: torch.Tensor) -> NDArray[np.uint8]:
+    return (tensor * 255 + 0.5).to(torch.uint8).numpy()
+
+
+def _jittered(windows: NDArray[np.float32], strength: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    side = windows[:, 2] - windows[:, 0]
+    centre = (windows[:, :2] + windows[:, 2:]) / 2 + rng.uniform(-strength, strength, (len(side), 2)) * side[:, None]
+    half = side[:, None] / 2 * (1 + rng.uniform(-strength, strength, (len(side), 1)))
+    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)

@@ -1,1 +1,0 @@
-"""Data: foreign files, annotation formats, mesh sources, scenes and crops."""

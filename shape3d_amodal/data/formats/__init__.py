@@ -1,1 +1,0 @@
-"""Annotation and result files: one format a file."""

@@ -1,0 +1,1 @@
+"""Pictures of what is found: overlays, projections, meshes as GLB, turntables."""

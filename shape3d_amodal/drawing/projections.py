@@ -1,0 +1,166 @@
+"""Pictures of reconstructed meshes: over the image they were found in, and turning round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from shape3d_amodal.drawing.overlays import BLUE, Color, Image
+from shape3d_amodal.geometry import cameras
+from shape3d_amodal.rendering.zbuffer import rasterize
+from shape3d_amodal.structures import Viewpoint
+
+_SAMPLES = 3
+"""Samples along each side of a pixel."""
+_LIGHT = np.array([0.45, 0.65, -0.61], np.float32)
+"""Direction to the light in the view frame (x left, y up, z into the scene): over the viewer's left shoulder."""
+_AMBIENT = 0.35
+
+
+def view_of(
+    azimuth_deg: float, elevation_deg: float, *, roll_deg: float = 0.0, scale: float = 1.0
+) -> dict[str, float | list[float]]:
+    """A viewpoint as the results format writes it, without a shift."""
+    return {
+        "azimuth_deg": azimuth_deg,
+        "elevation_deg": elevation_deg,
+        "roll_deg": roll_deg,
+        "scale": scale,
+        "offset": [0.0, 0.0],
+    }
+
+
+def to_screen(
+    verts: NDArray[np.float32], viewpoint: Mapping[str, Any], window: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Project a mesh into image pixels.
+
+    Args:
+        verts: [V,3] float32, object frame.
+        viewpoint: azimuth_deg, elevation_deg, roll_deg, scale, and offset in crop NDC.
+        window: [4] float32, (x0, y0, x1, y1) of the square crop in image pixels.
+
+    Returns:
+        [V,3] float32: x (right) and y (down) in image pixels, and the depth along the viewing axis.
+    """
+    flat = cameras.project(torch.from_numpy(np.asarray(verts, np.float32))[None], _camera(viewpoint))[0].numpy()
+    x0, y0, x1, _ = (float(value) for value in window)
+    half = (x1 - x0) / 2
+    # Crop NDC points left and up, pixels right and down.
+    return np.stack([x0 + (1 - flat[:, 0]) * half, y0 + (1 - flat[:, 1]) * half, flat[:, 2]], axis=1)
+
+
+def render_mesh(
+    verts: NDArray[np.float32],
+    faces: NDArray[np.int64],
+    viewpoint: Mapping[str, Any],
+    window: NDArray[np.float32],
+    height: int,
+    width: int,
+    color: Color = BLUE,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Flat-shaded picture of a mesh (Lambert's law, one light beside the viewer, both sides lit).
+
+    Args:
+        verts, viewpoint, window: see ``to_screen``.
+        faces: [F,3] int.
+        height, width: size of the picture in pixels.
+
+    Returns:
+        picture: [H,W,3] float32 in 0..255, 0 where nothing was hit.
+        coverage: [H,W] float32 in 0..1, share of each pixel that the mesh covers.
+    """
+    screen = to_screen(verts, viewpoint, window) * np.array([_SAMPLES, _SAMPLES, 1], np.float32)
+    _, face = rasterize(screen, faces.astype(np.int32), height * _SAMPLES, width * _SAMPLES)
+    hit = (face >= 0).astype(np.float32)
+    shades = _shades(verts, faces, viewpoint)
+    coverage, light = _pool(hit), _pool(hit * shades[face])
+    lit = light / np.maximum(coverage, 1e-6)
+    # Faces that look into the light turn towards white, so that blue does not look flat.
+    picture = lit[..., None] * np.array(color, np.float32) + (60 * lit**4)[..., None] * (coverage > 0)[..., None]
+    return np.clip(picture, 0, 255).astype(np.float32), coverage
+
+
+def mesh_over_image(
+    image: Image,
+    verts: NDArray[np.float32],
+    faces: NDArray[np.int64],
+    viewpoint: Mapping[str, Any],
+    window: NDArray[np.float32],
+    *,
+    color: Color = BLUE,
+    opacity: float = 0.85,
+) -> Image:
+    """A shaded mesh over the image [H,W,3] uint8 that it was reconstructed from; see ``render_mesh``."""
+    picture, coverage = render_mesh(verts, faces, viewpoint, window, image.shape[0], image.shape[1], color)
+    return _blend(image, picture, coverage * np.float32(opacity))
+
+
+def turntable(
+    verts: NDArray[np.float32],
+    faces: NDArray[np.int64],
+    *,
+    views: int = 8,
+    size: int = 160,
+    elevation_deg: float = 20.0,
+    color: Color = BLUE,
+    background: Color = (255, 255, 255),
+) -> Image:
+    """A strip [size,views*size,3] uint8: the mesh from azimuth 0 (its front) in equal steps once round, left to right.
+
+    Args:
+        verts: [V,3] float32, object frame; shown so large that it fills the views from every side.
+        faces: [F,3] int.
+    """
+    radius = float(np.linalg.norm(verts, axis=1).max())
+    # The image of a sphere of this radius around the origin has this radius in NDC at scale 1.
+    extent = cameras.FOCAL * radius / float(np.sqrt(max(cameras.DISTANCE**2 - radius**2, 1e-6)))
+    window = np.array([0, 0, size, size], np.float32)
+    empty = np.broadcast_to(np.array(background, np.uint8), (size, size, 3))
+    strip = []
+    for number in range(views):
+        viewpoint = view_of(360 * number / views, elevation_deg, scale=0.95 / extent)
+        picture, coverage = render_mesh(verts, faces, viewpoint, window, size, size, color)
+        strip.append(_blend(empty, picture, coverage))
+    return np.concatenate(strip, axis=1)
+
+
+def _camera(viewpoint: Mapping[str, Any]) -> Viewpoint:
+    def radians(key: str) -> torch.Tensor:
+        return torch.tensor([viewpoint[key]], dtype=torch.float32).deg2rad()
+
+    return Viewpoint(
+        azimuth=radians("azimuth_deg"),
+        elevation=radians("elevation_deg"),
+        roll=radians("roll_deg"),
+        scale=torch.tensor([viewpoint["scale"]], dtype=torch.float32),
+        offset=torch.tensor([viewpoint["offset"]], dtype=torch.float32),
+    )
+
+
+def _shades(verts: NDArray[np.float32], faces: NDArray[np.int64], viewpoint: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Brightness [F] in 0..1 of the faces as the viewer sees them."""
+    camera = _camera(viewpoint)
+    turn = cameras.rotation(camera.azimuth, camera.elevation, camera.roll)[0].numpy()
+    corners = (np.asarray(verts, np.float32) @ turn.T)[faces]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    # Either side may be the outside: the one that is seen looks at the viewer.
+    towards = corners.mean(axis=1) + np.array([0, 0, cameras.DISTANCE], np.float32)
+    facing = -np.sign((normal * towards).sum(axis=1))
+    cosine = facing * (normal @ _LIGHT) / np.maximum(np.linalg.norm(normal, axis=1), 1e-12)
+    return (_AMBIENT + (1 - _AMBIENT) * np.maximum(cosine, 0)).astype(np.float32)
+
+
+def _pool(fine: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean over the samples of each pixel."""
+    height, width = fine.shape[0] // _SAMPLES, fine.shape[1] // _SAMPLES
+    return fine.reshape(height, _SAMPLES, width, _SAMPLES).mean(axis=(1, 3))
+
+
+def _blend(image: Image, picture: NDArray[np.float32], opacity: NDArray[np.float32]) -> Image:
+    share = opacity[..., None]
+    return (image * (1 - share) + picture * share + 0.5).astype(np.uint8)

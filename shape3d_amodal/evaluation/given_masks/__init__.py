@@ -1,0 +1,1 @@
+"""The tracks in which visible masks are given: completion, order, multimodal, shape."""

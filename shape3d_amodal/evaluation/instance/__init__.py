@@ -1,0 +1,1 @@
+"""The instance track: the image alone is given."""

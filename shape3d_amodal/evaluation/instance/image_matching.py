@@ -1,0 +1,135 @@
+"""Detections and instances of one image, matched by overlap in every kind of mask and every category."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+
+import faster_coco_eval.core.mask as coco_mask
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.evaluation.instance.matching import IOU_THRESHOLDS, MAX_DETECTIONS, match
+from shape3d_amodal.evaluation.instance.metrics import OCCLUDED_LABEL, SUBSETS
+from shape3d_amodal.evaluation.instance.table import COLUMNS, RIGHT, UNKNOWN, WRONG
+from shape3d_amodal.structures import AmodalInstance, Rle
+
+_SUBSETS = slice(COLUMNS.index("all"), COLUMNS.index("all") + len(SUBSETS))
+_MEASURES = [("area", "hidden").index(one.measure) for one in SUBSETS.values()]
+_BY_AREA = np.array(_MEASURES) == 0
+_LOW, _HIGH = (np.array([getattr(one, end) for one in SUBSETS.values()]) for end in ("low", "high"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """A mask of one kind, of an instance or of a detection.
+
+    Attributes:
+        group: place of its kind in ``KINDS``, and its category id: what is matched with each other.
+        mask: its pixels.
+        area: their number.
+        hidden: share of the whole object that is hidden; NaN if unknown.
+        ignored: an instance that does not count, or a detection that says that there is nothing of this kind.
+        crowd: an instance that any number of detections may take.
+        id: of the instance; 0 for a detection.
+        score: of the detection; 0 for an instance.
+    """
+
+    group: tuple[int, int]
+    mask: Rle
+    area: int
+    hidden: float
+    ignored: bool
+    crowd: bool
+    id: int
+    score: float
+
+
+def match_image(
+    image_id: int, instances: Iterable[AmodalInstance], results: Iterable[AmodalResult]
+) -> NDArray[np.int64]:
+    """Rows [M,len(COLUMNS)] of an image: instances, then detections, by kind and category, the surest first."""
+    truths = sorted((one for instance in instances for one in _truths(instance)), key=lambda one: one.group)
+    ranked = list(_surest(one for result in results for one in _detections(result)))
+    found = [one for _, one in ranked]
+    head, tail = (np.zeros((len(side), len(COLUMNS)), np.int64) for side in (truths, found))
+    head[:, :5] = np.array([(image_id, *one.group, 0, one.id) for one in truths], np.int64).reshape(-1, 5)
+    tail[:, :5] = np.array([(image_id, *one.group, 1, place) for place, one in ranked], np.int64).reshape(-1, 5)
+    tail[:, 5] = np.array([one.score for one in found], np.float64).view(np.int64)
+    ignored, outside = _outside(truths), _outside(found)
+    head[:, _SUBSETS] = ~ignored
+    crowds = np.array([one.crowd for one in truths], bool)
+    homes = [one.group for one in truths]
+    start = 0
+    for group, own in groupby(found, lambda one: one.group):
+        detections = list(own)
+        here = slice(bisect_left(homes, group), bisect_right(homes, group))
+        there = slice(start, start := start + len(detections))
+        ious = _ious(truths[here], detections)
+        tail[there, _SUBSETS], takers = match(ious, crowds[here], ignored[here], outside[there], IOU_THRESHOLDS)
+        pairs = zip(truths[here], takers.tolist(), strict=True)
+        head[here, -1] = [0 if by < 0 else _label(one, detections[by]) for one, by in pairs]
+    return np.concatenate([head, tail])
+
+
+def _truths(instance: AmodalInstance) -> Iterator[_Region]:
+    """The masks of an instance; of an empty visible or hidden part there is none."""
+    amodal, visible = instance.amodal, instance.visible
+    parts = (visible, visible) if amodal is None else (amodal, visible, masks.subtract(amodal, visible))
+    areas = [masks.area(part) for part in parts]
+    share = math.nan if amodal is None else areas[2] / max(areas[0], 1)
+    for kind, (mask, area) in enumerate(zip(parts, areas, strict=True)):
+        if kind == 0 or area > 0:
+            ignored = instance.ignore or (kind == 0 and amodal is None)
+            group = kind, instance.category_id
+            yield _Region(group, mask, area, share, ignored, instance.crowd, instance.id, 0.0)
+
+
+def _detections(result: AmodalResult) -> Iterator[_Region]:
+    """The masks that a result states; the occluded one follows from the others."""
+    occluded = result.occluded
+    if occluded is None and result.visible is not None:
+        occluded = masks.subtract(result.segmentation, result.visible)
+    parts = result.segmentation, result.visible, occluded
+    areas = [0 if part is None else masks.area(part) for part in parts]
+    share = math.nan if occluded is None else areas[2] / max(areas[0], 1)
+    for kind, (mask, area) in enumerate(zip(parts, areas, strict=True)):
+        if mask is not None:
+            group = kind, result.category_id
+            yield _Region(group, mask, area, share, kind > 0 and area == 0, False, 0, result.score)
+
+
+def _surest(found: Iterable[_Region]) -> Iterator[tuple[int, _Region]]:
+    """The detections that are looked at, each group by falling score, with their places; equals keep their order."""
+    ordered = sorted(found, key=lambda one: (one.group, -one.score))
+    for _, own in groupby(ordered, lambda one: one.group):
+        yield from enumerate(islice(own, MAX_DETECTIONS))
+
+
+def _outside(side: Sequence[_Region]) -> NDArray[np.bool_]:
+    """Which masks do not count in each subset [N,len(SUBSETS)]; what is unknown is a part of it."""
+    values = np.array([(one.area, one.hidden) for one in side], np.float64).reshape(-1, 2)[:, _MEASURES]
+    below = np.where(_BY_AREA, values < _LOW, values <= _LOW)
+    ignored = np.array([one.ignored for one in side], bool)
+    result: NDArray[np.bool_] = below | (values > _HIGH) | ignored[:, None]
+    return result
+
+
+def _ious(truths: Sequence[_Region], detections: Sequence[_Region]) -> NDArray[np.float64]:
+    """[D,G]; with a crowd, the share of the detection that lies in it."""
+    if not truths:
+        return np.zeros((len(detections), 0))
+    codes = [[one.mask.to_coco() for one in side] for side in (detections, truths)]
+    return np.asarray(coco_mask.iou(*codes, [int(one.crowd) for one in truths]), np.float64)
+
+
+def _label(truth: _Region, detection: _Region) -> int:
+    """Whether both say that the object is occluded, or both that it is not."""
+    if math.isnan(truth.hidden) or math.isnan(detection.hidden):
+        return UNKNOWN
+    return RIGHT if (truth.hidden > OCCLUDED_LABEL) == (detection.hidden > OCCLUDED_LABEL) else WRONG

@@ -1,0 +1,66 @@
+"""Networks from their weights: shipped ones by name, others by their folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
+
+from shape3d_amodal.config import parse_config
+from shape3d_amodal.errors import WeightsError
+from shape3d_amodal.files.assets import ASSETS
+from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, load_weights
+
+CHECKPOINTS = ASSETS / "checkpoints"
+"""Where shipped weights lie, a folder each."""
+
+Config = TypeVar("Config")
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def load_network(
+    name_or_folder: str | Path, config_class: type[Config], build: Callable[[Config], Module]
+) -> tuple[Module, Config]:
+    """The network of shipped weights, or of a folder that a training wrote, in evaluation mode; and its configuration.
+
+    Args:
+        config_class: class of the configuration beside the weights.
+        build: makes the network from it.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, or do not fit their own configuration.
+        UsageError: the configuration is not of that class.
+    """
+    return read_network(weights_folder(name_or_folder), config_class, build)
+
+
+def read_network(folder: Path, config_class: type[Config], build: Callable[[Config], Module]) -> tuple[Module, Config]:
+    """As ``load_network``, of a folder that bears no name."""
+    text, state = load_weights(folder)
+    config = parse_config(text, config_class, source=str(folder / CONFIG_FILE))
+    network = build(config)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"the tensors do not fit the configuration beside them: {first}", file=folder) from error
+    return network.eval(), config
+
+
+def weights_folder(name_or_folder: str | Path) -> Path:
+    """The folder of weights that the name of shipped weights, or a path, stands for.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    folder, own = Path(name_or_folder), CHECKPOINTS / str(name_or_folder)
+    if not (folder / MANIFEST).is_file() and own.is_dir():
+        return own  # a folder of scenes that bears the name of weights does not hide them
+    if not folder.is_dir():
+        shipped = sorted(str(file.parent.relative_to(CHECKPOINTS)) for file in CHECKPOINTS.rglob(MANIFEST))
+        known = ", ".join(shipped) or "none"
+        problem = f"no such folder of weights, and no shipped weights of that name (shipped: {known})"
+        raise WeightsError(problem, file=name_or_folder)
+    return folder

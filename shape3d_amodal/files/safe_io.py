@@ -1,0 +1,207 @@
+"""The only module that opens foreign files: images, JSON and archives, each bounded before it is read.
+
+Whatever is wrong with a file ends in a ``DataError`` that names it. Only regular files are opened, so that a pipe or a
+device under a file's name cannot stall a job. Names that come from inside a file are resolved by ``resolve_inside``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import stat
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+from PIL import JpegImagePlugin, PngImagePlugin
+
+from shape3d_amodal.errors import DataError
+
+MAX_IMAGE_BYTES = 256 * 1024**2
+MAX_IMAGE_PIXELS = 64_000_000
+MAX_JSON_BYTES = 2_000_000_000
+
+_IMAGE_READERS = {b"\x89PNG": PngImagePlugin.PngImageFile, b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile}
+
+
+@contextmanager
+def open_regular(path: str | Path) -> Iterator[BinaryIO]:
+    """The regular file ``path``, open for reading.
+
+    Raises:
+        DataError: it cannot be opened, or is no regular file.
+    """
+    path = Path(path)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError("expected a regular file, got a folder, pipe or device; check the path", file=path)
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"cannot read the file ({error.strerror}); check the path", file=path) from error
+    except ValueError as error:  # a name with a NUL or a lone surrogate
+        raise DataError("cannot read the file (no valid file name); check the path", file=repr(str(path))) from error
+    with file:
+        yield file
+
+
+def read_bytes(path: str | Path, limit: int) -> bytes:
+    """The content of the regular file ``path``.
+
+    Raises:
+        DataError: it cannot be read, is no regular file, or has more than ``limit`` bytes.
+    """
+    with open_regular(path) as file:
+        try:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, limit) + 1)  # read() takes memory for all that it is asked for
+        except OSError as error:
+            raise DataError(f"cannot read the file ({error.strerror}); check the disk", file=path) from error
+    if len(data) > limit:
+        raise DataError(f"expected at most {limit} bytes, got more; use a smaller file", file=path)
+    return data
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of the regular file ``path``, in hexadecimal digits.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while chunk := file.read(1024**2):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def resolve_inside(
+    root: str | Path, name: str | Path, *, file: str | Path | None = None, field: str | None = None
+) -> Path:
+    """The path ``root / name``, symbolic links resolved, which must lie inside ``root``. It need not exist.
+
+    Args:
+        file, field: where ``name`` stands, for the message.
+
+    Raises:
+        DataError: ``name`` is absolute, has a ``..`` part, or leads out of ``root`` by a symbolic link.
+    """
+    text = str(name)
+    problem = None
+    if not text or len(text) > 1000 or not text.isprintable():
+        problem = f"expected a file name of at most 1000 printable signs, got {text[:80]!r}; rename the file"
+    elif Path(text).is_absolute() or "\\" in text or ".." in Path(text).parts or text[1:2] == ":":
+        problem = f"expected a relative name with / and without .., got {text[:80]!r}; move the file into the folder"
+    if problem is None:
+        try:
+            base = Path(root).resolve()
+            path = (base / text).resolve()
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+            raise DataError(f"cannot resolve {text[:80]!r}; check its links", file=file or root, field=field) from error
+        if path.is_relative_to(base):
+            return path
+        problem = f"{text[:80]!r} leads out of the folder by a symbolic link; move the file into the folder"
+    raise DataError(problem, file=file if file is not None else root, field=field)
+
+
+def read_json(
+    path: str | Path,
+    *,
+    limit: int = MAX_JSON_BYTES,
+    object_hook: Callable[[dict[str, Any]], Any] | None = None,
+    finite: bool = True,
+) -> Any:
+    """The value of the JSON file ``path`` (UTF-8). Of a key given twice the last value counts.
+
+    Args:
+        object_hook: makes of each object, innermost first, what is to stand in its place.
+        finite: refuse numbers beyond float64. False, a quarter faster where polygons fill the file, gives infinity for
+            them, for readers that look at each number that they use.
+
+    Raises:
+        DataError: it cannot be read, has more than ``limit`` bytes, is not JSON, is nested too deeply (about a thousand
+            levels), or holds NaN, Infinity or a number beyond float64.
+    """
+    return parse_json(read_bytes(path, limit), file=path, object_hook=object_hook, finite=finite)
+
+
+def parse_json(
+    data: bytes,
+    *,
+    file: str | Path | None,
+    object_hook: Callable[[dict[str, Any]], Any] | None = None,
+    finite: bool = True,
+) -> Any:
+    """The value of the JSON text ``data``, with the checks of ``read_json``; ``file`` is named in errors."""
+    try:
+        text = data.decode("utf-8-sig")
+        del data  # a large file is held once
+        number = _finite if finite else None
+        return json.loads(text, object_hook=object_hook, parse_float=number, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        problem = f"expected UTF-8 text, got another byte at {error.start}; save the file as UTF-8"
+    except json.JSONDecodeError as error:
+        problem = f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; correct or export it anew"
+    except ValueError as error:  # from the two hooks, and from integers of thousands of digits
+        problem = f"not valid JSON: {reason(error)}; correct or export it anew"
+    except RecursionError:
+        problem = "the JSON is nested too deeply; expected plain annotations"
+    raise DataError(problem, file=file)
+
+
+def read_image(path: str | Path, *, root: str | Path | None = None) -> np.ndarray:
+    """The PNG or JPEG image ``path`` as RGB, [H,W,3] uint8.
+
+    Grey and palette images become RGB, 16-bit grey keeps its high byte, transparency is dropped. The EXIF orientation
+    is not applied: annotations refer to the pixels as they are stored.
+
+    Args:
+        root: when given, ``path`` is a name that must lie inside this folder.
+
+    Raises:
+        DataError: it cannot be read, is neither PNG nor JPEG, is too large, truncated or otherwise damaged.
+    """
+    if root is not None:
+        path = resolve_inside(root, path)
+    return decode_image(read_bytes(path, MAX_IMAGE_BYTES), file=path)
+
+
+def decode_image(data: bytes, *, file: str | Path) -> np.ndarray:
+    """The PNG or JPEG image in ``data`` as RGB, [H,W,3] uint8, with the checks of ``read_image``."""
+    reader = next((reader for magic, reader in _IMAGE_READERS.items() if data.startswith(magic)), None)
+    if reader is None:
+        raise DataError("expected a PNG or JPEG image, got something else; convert it", file=file)
+    try:
+        image = reader(io.BytesIO(data))  # reads the header alone
+        if image.width * image.height > MAX_IMAGE_PIXELS:
+            problem = f"expected at most {MAX_IMAGE_PIXELS} pixels, got {image.width} x {image.height}; scale it down"
+            raise DataError(problem, file=file)
+        image.load()
+        if image.mode.startswith("I"):
+            grey = (np.asarray(image) >> 8).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error) as error:
+        raise DataError(f"damaged image ({reason(error)}); replace the file", file=file) from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"expected numbers within float64, got {text[:40]}")
+    return number
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"expected finite numbers, got {text}")
+
+
+def reason(error: BaseException) -> str:
+    """The text of another library's ``error``, short and on one line."""
+    text = "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(error).split()))
+    return text[:120] or type(error).__name__

@@ -1,0 +1,1 @@
+"""Meshes: where they come from, how files are read, checked, simplified and voxelised."""

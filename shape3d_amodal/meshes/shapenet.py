@@ -1,0 +1,118 @@
+"""ShapeNetCore as it is published: folders of models by synset, taxonomy.json and the official split in all.csv.
+
+    <root>/<synset>/<model>/model.obj                     version 1
+    <root>/<synset>/<model>/models/model_normalized.obj   version 2
+    <root>/taxonomy.json    [{"synsetId", "name": "airplane,aeroplane,plane", "children", "numInstances"}]
+    <root>/all.csv          id,synsetId,subSynsetId,modelId,split
+
+Chang et al., ShapeNet: An Information-Rich 3D Model Repository, arXiv 1512.03012.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.files import safe_io
+from shape3d_amodal.meshes.frames import SHAPENET_V1, SHAPENET_V2, Frame
+
+SPLITS = ("train", "val", "test")
+_LAYOUTS = (("models/model_normalized.obj", SHAPENET_V2), ("model.obj", SHAPENET_V1))
+_MAX_CSV_BYTES = 64 * 1024**2
+_MAX_TAXONOMY_BYTES = 16 * 1024**2
+
+
+@dataclass(frozen=True)
+class ShapeNetModel:
+    """A model on disk: ``path`` is None where its folder holds no mesh of either version."""
+
+    synset: str
+    model: str
+    path: Path | None
+    frame: Frame
+
+
+def is_shapenet(root: Path) -> bool:
+    """Whether the folder looks like ShapeNetCore: folders named by synsets, with models in the layout of a version."""
+    places = (place for folder in _synset_folders(root) for place in folder.iterdir())
+    return any(_mesh_of(place)[0] is not None for place in places)
+
+
+def models(root: Path, wanted: Mapping[str, str] | None = None) -> Iterator[ShapeNetModel]:
+    """The models below ``root`` in the order of their names; of the synsets ``wanted`` alone where it is given.
+
+    Raises:
+        DataError: the folder is missing or holds no synset that is wanted.
+    """
+    folders = [folder for folder in _synset_folders(root) if wanted is None or folder.name in wanted]
+    if not folders:
+        raise DataError("expected folders named by synsets, such as 02691156; there are none", file=root)
+    for folder in folders:
+        for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+            path, frame = _mesh_of(place)
+            yield ShapeNetModel(folder.name, place.name, path, frame)
+
+
+def synset_names(root: Path) -> dict[str, str]:
+    """The first lemma of each synset, such as ``airplane``, from taxonomy.json; nothing where there is no such file.
+
+    Raises:
+        DataError: the file cannot be used.
+    """
+    path = root / "taxonomy.json"
+    if not path.exists():
+        return {}
+    entries = safe_io.read_json(path, limit=_MAX_TAXONOMY_BYTES)
+    if type(entries) is not list:
+        raise DataError("expected a list of synsets, got something else; get it anew", file=path)
+    names = {}
+    for i, entry in enumerate(entries):
+        synset, name = (entry.get(key) if type(entry) is dict else None for key in ("synsetId", "name"))
+        if not isinstance(synset, str) or not isinstance(name, str) or not name.strip():
+            raise DataError("expected text synsetId and name; get it anew", file=path, field=f"[{i}]")
+        names[synset] = name.partition(",")[0].strip()
+    return names
+
+
+def official_split(root: Path) -> dict[tuple[str, str], str]:
+    """(synset, model) -> train, val or test, from all.csv. Its synsets may have lost their leading zeros.
+
+    Raises:
+        DataError: the file is missing or damaged, or gives a model two splits.
+    """
+    path = root / "all.csv"
+    data = safe_io.read_bytes(path, _MAX_CSV_BYTES)
+    try:
+        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        missing = {"synsetId", "modelId", "split"} - set(rows.fieldnames or ())
+        if missing:
+            raise DataError(f"expected columns {', '.join(sorted(missing))}; get it anew", file=path, field="line 1")
+        found: dict[tuple[str, str], str] = {}
+        for row in rows:
+            key, split = ((row["synsetId"] or "").zfill(8), row["modelId"] or ""), row["split"]
+            if split not in SPLITS or found.get(key, split) != split:
+                problem = f"expected one split of {', '.join(SPLITS)} a model, got {str(split)[:20]!r}; get it anew"
+                raise DataError(problem, file=path, field=f"line {rows.line_num}")
+            found[key] = split
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"damaged table ({safe_io.reason(error)}); get it anew", file=path) from error
+    return found
+
+
+def _synset_folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        problem = "expected ShapeNetCore's folder (shapenet:FOLDER, or shapenet:FOLDER:SPLIT with train, val or test)"
+        raise DataError(f"{problem}, there is none", file=root)
+    return sorted(path for path in root.iterdir() if re.fullmatch(r"\d{8}", path.name) and path.is_dir())
+
+
+def _mesh_of(folder: Path) -> tuple[Path | None, Frame]:
+    for name, frame in _LAYOUTS:
+        if (folder / name).is_file():
+            return folder / name, frame
+    return None, SHAPENET_V2

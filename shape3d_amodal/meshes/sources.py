@@ -1,0 +1,190 @@
+"""Mesh sources: where scenes, renders and the shape bank get their meshes from. ``mesh_source`` says what is known."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.files import safe_io
+from shape3d_amodal.files.assets import ASSETS
+from shape3d_amodal.meshes import shapenet
+from shape3d_amodal.meshes.frames import OBJECT_FRAME, Frame
+from shape3d_amodal.meshes.mesh import FileMeshes, MeshFile
+
+CATEGORIES = (
+    "airplane",
+    "bench",
+    "dresser",
+    "car",
+    "chair",
+    "display",
+    "lamp",
+    "speaker",
+    "rifle",
+    "sofa",
+    "table",
+    "phone",
+    "vessel",
+)
+"""The 13 ShapeNet categories in the order of the published tables."""
+
+SYNSETS = dict(
+    zip(
+        CATEGORIES,
+        (
+            "02691156",
+            "02828884",
+            "02933112",
+            "02958343",
+            "03001627",
+            "03211117",
+            "03636649",
+            "03691459",
+            "04090263",
+            "04256520",
+            "04379243",
+            "04401088",
+            "04530566",
+        ),
+        strict=True,
+    )
+)
+"""ShapeNet synset of each category."""
+_SYNSET_NAMES = {synset: name for name, synset in SYNSETS.items()}
+
+MESH_SUFFIXES = (".obj", ".ply", ".off", ".glb", ".npz")
+OPEN13 = ASSETS / "open13"
+
+
+def open13(split: str, folder: Path = OPEN13, *, strict: bool = False) -> FileMeshes:
+    """The meshes of Open13's ``split``: train, val, test, or several joined by ``+``.
+
+    Raises:
+        DataError: the folder has no index (open13 travels with a clone of the repository, not with the wheel).
+    """
+    index = folder / "index.tsv"
+    if not index.is_file():
+        raise DataError("no such file; open13 lies in assets/open13 of a clone of the repository", file=index)
+    wanted = _splits(split, index)
+    with index.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines, delimiter="\t") if row["split"] in wanted]
+    entries = {
+        f"{row['category']}/{row['name']}": MeshFile(row["category"], folder / row["path"], cluster=row.get("cluster"))
+        for row in rows
+    }
+    return FileMeshes(entries, spec=f"open13:{split}", strict=strict)
+
+
+def mesh_folder(folder: Path, *, frame: Frame = OBJECT_FRAME, strict: bool = False, spec: str = "") -> FileMeshes:
+    """Any folder of meshes, ``<category>/.../<file>``; files directly in it have the folder's own name as category.
+
+    Folders named by one of ``SYNSETS`` (ShapeNet) have its category's name.
+
+    Raises:
+        DataError: the folder is missing or holds no mesh.
+    """
+    if not folder.is_dir():
+        raise DataError("expected a folder of meshes, there is none", file=folder)
+    entries: dict[str, MeshFile] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in MESH_SUFFIXES and path.is_file():
+            parts = path.relative_to(folder).parts
+            category = parts[0] if len(parts) > 1 else folder.resolve().name
+            entries["/".join(parts)] = MeshFile(_SYNSET_NAMES.get(category, category), path, frame)
+    if not entries:
+        raise DataError(f"expected mesh files ({', '.join(MESH_SUFFIXES)}), found none", file=folder)
+    return FileMeshes(entries, spec=spec or str(folder), strict=strict)
+
+
+def shapenet_core(
+    root: Path, split: str | None = None, *, only_13: bool = False, strict: bool = False, spec: str = ""
+) -> FileMeshes:
+    """ShapeNetCore of either version (see ``meshes.shapenet``), turned from its own frame into the object frame.
+
+    Args:
+        root: its folder.
+        split: train, val, test or several joined by ``+``, by the official all.csv; None is all that is on disk.
+        only_13: leave out what is none of ``CATEGORIES``.
+
+    Raises:
+        DataError: the folder, its taxonomy or its split cannot be used, or nothing is left.
+    """
+    names = {**shapenet.synset_names(root), **_SYNSET_NAMES}
+    wanted = None if split is None else _splits(split, root / "all.csv")
+    splits = {} if wanted is None else shapenet.official_split(root)
+    entries: dict[str, MeshFile] = {}
+    skipped: dict[str, str] = {}
+    for model in shapenet.models(root, _SYNSET_NAMES if only_13 else None):
+        name, place = f"{model.synset}/{model.model}", splits.get((model.synset, model.model))
+        if wanted is not None and place is None:
+            skipped[name] = "all.csv gives it no split"
+        elif wanted is not None and place not in wanted:
+            continue
+        elif model.path is None:
+            skipped[name] = "its folder has neither models/model_normalized.obj nor model.obj"
+        else:
+            entries[name] = MeshFile(names.get(model.synset, model.synset), model.path, model.frame)
+    if not entries:
+        raise DataError(f"expected models of the split {split or 'all'}, found none", file=root)
+    return FileMeshes(entries, spec=spec or f"shapenet:{root}", strict=strict, skipped=skipped)
+
+
+def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
+    """The source that ``spec`` names.
+
+    - ``open13:train`` (val, test, train+val): the meshes that come with the repository;
+    - ``shapenet:FOLDER`` or ``shapenet:FOLDER:train``: ShapeNetCore v1 or v2, all or one official split;
+      ``shapenet13:...`` its 13 published categories alone;
+    - ``FILE.json``: a source that ``shape3d-amodal meshes`` has checked, less what it could not use;
+    - ``FOLDER``: any folder of meshes by category, y up and front +z; ``FOLDER?up=+z&front=-y`` says otherwise. Laid
+      out as ShapeNetCore, it is ShapeNet.
+
+    Raises:
+        DataError, UsageError: there is no such source.
+    """
+    if not spec:
+        raise UsageError("meshes: expected a source, such as open13:train or a folder of meshes, got none")
+    kind, _, rest = spec.partition(":")
+    if kind == "open13":
+        return open13(rest, strict=strict)
+    if kind in ("shapenet", "shapenet13"):
+        folder, _, last = rest.rpartition(":")
+        split = last if folder and set(last.split("+")) <= set(shapenet.SPLITS) else None
+        root = Path(folder if split else rest)
+        return shapenet_core(root, split, only_13=kind == "shapenet13", strict=strict, spec=spec)
+    if spec.endswith(".json"):
+        return _checked_source(Path(spec), strict=strict)
+    name, _, options = spec.partition("?")
+    if not options and Path(name).is_dir() and shapenet.is_shapenet(Path(name)):
+        return shapenet_core(Path(name), strict=strict, spec=f"shapenet:{name}")
+    return mesh_folder(Path(name), frame=_frame(options), strict=strict, spec=spec)
+
+
+def _checked_source(path: Path, *, strict: bool) -> FileMeshes:
+    """The source of a manifest that ``meshes.check`` wrote."""
+    manifest = safe_io.read_json(path, limit=256 * 1024**2)
+    spec, skipped, listing = (
+        manifest.get(key) if type(manifest) is dict else None for key in ("source", "skipped", "listing_sha256")
+    )
+    if not isinstance(spec, str) or spec.endswith(".json") or type(skipped) is not dict:
+        raise DataError("expected what `shape3d-amodal meshes` writes, got other JSON", file=path)
+    source = mesh_source(spec, strict=strict)
+    if source.listing_sha256() != listing:
+        raise DataError(f"{spec} has changed since it was checked; run `shape3d-amodal meshes` again", file=path)
+    return source.without({str(name): str(why) for name, why in skipped.items()})
+
+
+def _frame(options: str) -> Frame:
+    values = dict(parse_qsl(options.replace("+", "%2B"), keep_blank_values=True))
+    if unknown := set(values) - {"up", "front"}:
+        raise UsageError(f"meshes: unknown option {min(unknown)!r}; expected FOLDER?up=+z&front=-y")
+    return Frame(**{name: axis if axis[:1] in ("+", "-") else f"+{axis}" for name, axis in values.items()})
+
+
+def _splits(split: str, file: Path) -> set[str]:
+    wanted = set(split.split("+"))
+    if not wanted <= set(shapenet.SPLITS):
+        raise DataError(f"expected train, val, test or a sum of them, got {split!r}", file=file, field="split")
+    return wanted

@@ -1,0 +1,157 @@
+"""Completing a whole data set: COCO JSON with visible masks in, results out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.files.atomic import write_atomic
+from shape3d_amodal.masks.occlusion import known_order
+from shape3d_amodal.methods.interface import without_ground_truth
+from shape3d_amodal.pipeline import CompletedObject, ShapePriorPipeline
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance
+
+Objects = list[tuple[AmodalInstance, CompletedObject]]
+Completed = tuple[AmodalImage, Objects]
+
+
+def complete_dataset(
+    pipeline: ShapePriorPipeline,
+    dataset: AmodalDataset,
+    images: Path,
+    *,
+    annotations: Path,
+) -> Iterator[Completed]:
+    """Complete every instance of every image, image by image, in the data set's order.
+
+    Args:
+        pipeline: the stages.
+        dataset: what ``read_dataset`` gave; of its annotations only category, visible mask and, where known, depth
+            order are looked at.
+        images: folder that file names are relative to.
+        annotations: the file that ``dataset`` was read from, for messages.
+
+    Raises:
+        DataError: a category that the weights do not know (before anything is done), or an image that cannot be read.
+    """
+    check_categories(pipeline, dataset, annotations)
+    for image in dataset.images:
+        picture = load_image(images, image, file=annotations)
+        yield image, complete_image(pipeline, picture, image, dataset.category_names)
+
+
+def complete_image(
+    pipeline: ShapePriorPipeline,
+    picture: NDArray[np.uint8],
+    image: AmodalImage,
+    names: Mapping[int, str],
+) -> Objects:
+    """The instances of one image whose category is not ``occluder``, each with its completion.
+
+    Args:
+        picture: [H,W,3] uint8, RGB.
+        image: its instances; no ground truth is looked at.
+        names: category names by id.
+    """
+    seen = without_ground_truth(image).instances
+    objects = pipeline.complete(
+        picture,
+        [masks.decode(instance.visible) for instance in seen],
+        [names[instance.category_id] for instance in seen],
+        in_front=known_order(image),
+    )
+    completed = [instance for instance in image.instances if names[instance.category_id] != OCCLUDER]
+    return list(zip(completed, objects, strict=True))
+
+
+class PipelineMethod:
+    """The pipeline as a method beside others (``methods.interface.CompletionMethod``).
+
+    Args:
+        pipeline: the stages, as they shall run.
+        names: category names by id.
+
+    Attributes:
+        meshes: folder that reconstructed meshes are written to; results name them relative to its parent.
+
+    Raises:
+        UsageError: a name that the weights do not know.
+    """
+
+    def __init__(self, pipeline: ShapePriorPipeline, names: Mapping[int, str], *, name: str = "ours") -> None:
+        unknown = set(names.values()) - {*pipeline.categories, OCCLUDER}
+        if unknown:
+            known = ", ".join(pipeline.categories)
+            raise UsageError(f"unknown category {min(unknown)!r}; known are {known}")
+        self.name = name
+        self._pipeline = pipeline
+        self._names = names
+        self.meshes: Path | None = None
+        self.parameters = pipeline.parameters
+
+    def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
+        """See ``interface.CompletionMethod``; instances of category ``occluder`` have no result."""
+        objects = complete_image(self._pipeline, image, record, self._names)
+        return [to_result(record, instance, one, self._save(record, instance, one)) for instance, one in objects]
+
+    def _save(self, record: AmodalImage, instance: AmodalInstance, one: CompletedObject) -> str | None:
+        """Write the object's mesh; its name, or None where none is asked for or there is none."""
+        if self.meshes is None or not len(one.faces):
+            return None
+        name = f"{record.id}_{instance.id}.obj"
+        write_atomic(self.meshes / name, obj_text(one.verts, one.faces).encode())
+        return f"{self.meshes.name}/{name}"
+
+
+def obj_text(verts: NDArray[np.float32], faces: NDArray[np.int64]) -> str:
+    """A mesh (vertices [V,3], triangles [F,3]) as Wavefront OBJ."""
+    lines = [f"v {x:.6g} {y:.6g} {z:.6g}" for x, y, z in verts.tolist()]
+    lines += [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in faces.tolist()]
+    return "\n".join(lines) + "\n"
+
+
+def check_categories(pipeline: ShapePriorPipeline, dataset: AmodalDataset, annotations: Path) -> None:
+    """Refuse instances of categories that the weights do not know."""
+    names, known = dataset.category_names, set(pipeline.categories) | {OCCLUDER}
+    for image in dataset.images:
+        for instance in image.instances:
+            name = names[instance.category_id]
+            if name not in known:
+                problem = f"unknown category {name!r}; known are {', '.join(pipeline.categories)}"
+                raise DataError(problem, file=annotations, field=f"annotations[id={instance.id}].category_id")
+
+
+def without_depth_order(dataset: AmodalDataset) -> AmodalDataset:
+    """The data set as if no depth order were known: every object may hide every other."""
+    return replace(dataset, images=tuple(map(hide_depth_order, dataset.images)))
+
+
+def hide_depth_order(image: AmodalImage) -> AmodalImage:
+    """The image as if no depth order were known, in any of its forms."""
+    instances = tuple(replace(one, depth_order=None, cluster=None) for one in image.instances)
+    return replace(image, instances=instances, depth_constraint=())
+
+
+def to_result(
+    image: AmodalImage, instance: AmodalInstance, one: CompletedObject, mesh: str | None = None
+) -> AmodalResult:
+    """An object in the results format. Its mask is taken as it is: a bare silhouette need not hold the visible mask."""
+    return AmodalResult(
+        image_id=image.id,
+        category_id=instance.category_id,
+        score=one.score,
+        segmentation=masks.encode(one.amodal),
+        annotation_id=instance.id,
+        visible=instance.visible,
+        occluded=masks.encode(one.amodal & ~one.visible),
+        viewpoint=one.viewpoint or None,
+        mesh=mesh,
+    )

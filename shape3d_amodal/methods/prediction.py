@@ -1,0 +1,168 @@
+"""Pictures without any annotation: stage 1 finds the objects, stages 2 to 5 complete them.
+
+What stage 1 sees of an object is not exact, so its background is not, either: its own whole mask stands, and stages 2
+to 5 add what other objects hide. docs/systems.md has stage 1 by itself beside all of them.
+
+predictor = ImagePredictor(ObjectFinder.from_pretrained(folder), ShapePriorPipeline.from_pretrained("open13", gap_px=1))
+for one in predictor.predict(image):
+    one.category, one.score, one.amodal, one.completed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.methods.rcnn import check_shared
+from shape3d_amodal.pipeline import CompletedObject, ShapePriorPipeline
+from shape3d_amodal.segmentation.finder import FoundObject, ObjectFinder
+from shape3d_amodal.structures import OCCLUDER, AmodalImage
+
+Mask = NDArray[np.bool_]
+_OWN_SHARE = 0.5
+"""Share of its visible mask that an object must keep beside surer ones: a thing that was found twice does not."""
+
+
+@dataclass(frozen=True)
+class PredictedObject:
+    """An object in an image.
+
+    Attributes:
+        category: its name.
+        score: 0..1, how sure stage 1 is of it.
+        box: [4] float32, (x0, y0, x1, y1) of the whole object in pixels, as stage 1 sees it.
+        visible: [H,W] bool; those of an image share no pixel, but for alternatives.
+        amodal: [H,W] bool, contains ``visible`` and the whole mask of stage 1.
+        completed: what stages 2 to 5 made of it; None where they do not know the category, and ``amodal`` is stage 1's.
+        alternative: another reading of pixels that surer objects have.
+    """
+
+    category: str
+    score: float
+    box: NDArray[np.float32]
+    visible: Mask
+    amodal: Mask
+    completed: CompletedObject | None
+    alternative: bool = False
+
+
+class ImagePredictor:
+    """All stages.
+
+    Args:
+        finder: stage 1, of a system that predicts visible masks.
+        pipeline: stages 2 to 5.
+        min_score: least score of an object.
+
+    Raises:
+        UsageError: ``min_score`` is none, or stage 1 predicts no visible masks.
+    """
+
+    def __init__(self, finder: ObjectFinder, pipeline: ShapePriorPipeline, *, min_score: float = 0.5) -> None:
+        if not 0 <= min_score <= 1:
+            raise UsageError(f"min_score: expected a score from 0 to 1, got {min_score}")
+        if not finder.has_visible:
+            raise UsageError("detector: it predicts no visible masks; train it with options.masks=both or visible")
+        self.finder, self.pipeline, self.min_score = finder, pipeline, min_score
+
+    def predict(self, image: NDArray[np.uint8], *, alternatives: bool = False) -> list[PredictedObject]:
+        """The objects in an image [H,W,3] uint8, RGB, the surest first.
+
+        Args:
+            alternatives: also the less sure readings of pixels that surer objects have taken, such as another
+                category's: average precision counts them. Each is completed as if it were right.
+        """
+        found = self.finder.find(image, min_score=self.min_score)
+        kept = apart(found)
+        objects = self._completed(image, kept, len(kept))
+        if alternatives:
+            chosen = {id(one) for one, _ in kept}
+            for one in found:
+                if id(one) not in chosen and one.visible is not None and one.visible.any():
+                    seen = [(one, one.visible), *_beside(kept, one.visible)]
+                    objects += [replace(self._completed(image, seen, 1)[0], alternative=True)]
+        return sorted(objects, key=lambda one: -one.score)
+
+    def _completed(
+        self, image: NDArray[np.uint8], seen: list[tuple[FoundObject, Mask]], count: int
+    ) -> list[PredictedObject]:
+        """The first ``count`` of the objects ``seen`` in an image, whole; the others only hide them."""
+        wanted, known = seen[:count], set(self.pipeline.categories)
+        names = [one.category if one.category in known else OCCLUDER for one, _ in wanted]
+        completed = iter(
+            self.pipeline.complete(
+                image,
+                [visible for _, visible in seen],
+                [*names, *[OCCLUDER] * (len(seen) - count)],
+            )
+        )
+        objects = []
+        for one, visible in wanted:
+            whole = next(completed) if one.category in known else None
+            amodal = one.amodal | visible
+            if whole is not None:
+                amodal |= whole.amodal
+            objects.append(PredictedObject(one.category, one.score, one.box, visible, amodal, whole))
+        return objects
+
+
+def apart(found: list[FoundObject]) -> list[tuple[FoundObject, Mask]]:
+    """Found objects, the surest first, with visible masks that share no pixel; what little is left of is dropped."""
+    kept: list[tuple[FoundObject, Mask]] = []
+    taken: Mask | None = None
+    for one in found:
+        if one.visible is None:
+            raise UsageError("expected objects with visible masks, got no visible masks; take another detector")
+        taken = np.zeros_like(one.visible) if taken is None else taken
+        own = one.visible & ~taken
+        if own.any() and own.sum() >= _OWN_SHARE * one.visible.sum():
+            kept.append((one, own))
+            taken = taken | own
+    return kept
+
+
+def _beside(kept: list[tuple[FoundObject, Mask]], mask: Mask) -> list[tuple[FoundObject, Mask]]:
+    """What is left of objects beside another one with a visible mask [H,W] bool."""
+    remaining = ((one, visible & ~mask) for one, visible in kept)
+    return [(one, visible) for one, visible in remaining if visible.any()]
+
+
+def predicted_result(image_id: int, category_id: int, one: PredictedObject, mesh: str | None = None) -> AmodalResult:
+    """An object in the results format."""
+    return AmodalResult(
+        image_id=image_id,
+        category_id=category_id,
+        score=one.score,
+        segmentation=masks.encode(one.amodal),
+        visible=masks.encode(one.visible),
+        occluded=masks.encode(one.amodal & ~one.visible),
+        viewpoint=None if one.completed is None else one.completed.viewpoint or None,
+        mesh=mesh,
+    )
+
+
+class PredictorMethod:
+    """All stages as a method of the instance track (``methods.interface.FindsObjects``).
+
+    Args:
+        names: category names by id; what is found of other categories is left out.
+    """
+
+    def __init__(self, predictor: ImagePredictor, names: Mapping[int, str], *, name: str = "ours") -> None:
+        check_shared(predictor.finder.categories, names.values())
+        self.name = name
+        self.parameters = predictor.finder.parameters + predictor.pipeline.parameters
+        self._predictor = predictor
+        self._ids = {category: key for key, category in names.items()}
+
+    def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
+        """See ``interface.FindsObjects``."""
+        predicted = self._predictor.predict(image, alternatives=True)
+        found = [one for one in predicted if one.category in self._ids]
+        return [predicted_result(record.id, self._ids[one.category], one) for one in found]

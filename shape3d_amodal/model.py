@@ -1,0 +1,64 @@
+"""The prior and the refinement together: all that the pipeline runs on crops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from shape3d_amodal.config import configuration
+from shape3d_amodal.priors.interface import PriorName
+from shape3d_amodal.priors.learned.network import ShapePrior, ShapePriorConfig
+from shape3d_amodal.refinement.network import RefinementConfig, RefinementNetwork
+from shape3d_amodal.structures import InstanceCrops
+
+
+@configuration
+class AmodalModelConfig:
+    """Stages 2 to 5."""
+
+    categories: tuple[str, ...]
+    """Names of the categories, in the order of the model's indices."""
+    crop_size: int = 64
+    """Side of the crops in pixels."""
+    prior: ShapePriorConfig = ShapePriorConfig()
+    """Stages 2 to 4."""
+    refinement: RefinementConfig = RefinementConfig()
+    """Stage 5."""
+    meshes: str | None = None
+    """Mesh source of the bank whose silhouettes the refinement has learned to use, such as open13:train."""
+    fit_steps: Annotated[int, Field(ge=0)] = 0
+    """Default number of fit steps of the bank: as many as when the refinement learned from it. The learned prior is
+    fitted only when asked for, as the refinement learned from its unfitted silhouettes."""
+
+
+class AmodalModel(nn.Module):
+    """Stages 2 to 5 as one module."""
+
+    def __init__(self, config: AmodalModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.prior = ShapePrior(config.prior, len(config.categories))
+        self.refinement = RefinementNetwork(config.refinement, len(config.categories))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+
+    def refine(self, crops: InstanceCrops, shown: Mapping[PriorName, tuple[Tensor, Tensor]]) -> Tensor:
+        """Logits [N,S,S] of the amodal masks.
+
+        Args:
+            crops: N crops.
+            shown: silhouettes [N,S,S] and their certain-pixel IoU [N], by the name of their prior; those that the
+                refinement has not learned to use are left aside, those that are missing it does without.
+        """
+        nothing = (torch.zeros_like(crops.visible), torch.zeros_like(crops.visible[:, 0, 0]))
+        pairs = [shown.get(name, nothing) for name in self.refinement.priors]
+        logits: Tensor = self.refinement(crops, [silhouette for silhouette, _ in pairs], [fit for _, fit in pairs])
+        return logits
+
+    def refine_both_ways(self, crops: InstanceCrops, shown: Mapping[PriorName, tuple[Tensor, Tensor]]) -> Tensor:
+        """The mean of the logits of the crops as they are and of the crops mirrored; arguments as for ``refine``."""
+        mirrored = {name: (silhouette.flip(-1), fit) for name, (silhouette, fit) in shown.items()}
+        return (self.refine(crops, shown) + self.refine(crops.mirrored(), mirrored).flip(-1)) / 2

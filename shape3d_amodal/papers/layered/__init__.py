@@ -1,0 +1,1 @@
+"""Layered embeddings: data, network, training and bounds."""

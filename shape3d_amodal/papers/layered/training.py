@@ -1,0 +1,140 @@
+"""The training of layered embeddings on shapes that are drawn as it goes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from shape3d_amodal.config import Count, configuration, dump_config
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.evaluation.instance.track import evaluate_instances
+from shape3d_amodal.papers.layered.drawing import draw_layers
+from shape3d_amodal.papers.layered.losses import LayeredLossConfig, LayeredTarget, layered_losses
+from shape3d_amodal.papers.layered.method import LayeredEmbeddings
+from shape3d_amodal.papers.layered.network import STRIDE, LayeredConfig, LayeredNetwork
+from shape3d_amodal.papers.layered.sets import CATEGORIES, Shapes2dSetConfig, annotated_scenes, rgb
+from shape3d_amodal.papers.layered.shapes2d import CLASSES, Shapes2dConfig, ShapeScene, depth_layers, make_shapes
+from shape3d_amodal.structures import AmodalDataset
+from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+
+_PICTURES = 4
+_FIRST_SCENE = 2**40
+"""Trainings count their scenes from here on, sets count theirs from 0: none is in both, whatever their seeds."""
+Batch = dict[str, Tensor]
+
+
+@configuration
+class LayeredTraining(TrainingConfig):
+    """The training of layered embeddings."""
+
+    stage: Literal["layered_embeddings"]
+    """layered_embeddings."""
+    model: LayeredConfig = LayeredConfig()
+    """The network; its classes are those of the shapes."""
+    shapes: Shapes2dConfig = Shapes2dConfig()
+    """What is in a training scene; each is drawn once, with the loop's seed."""
+    loss: LayeredLossConfig = LayeredLossConfig()
+    """Weights and margins."""
+    validation_seed: Annotated[int, Field(ge=0)] = 1_000_000
+    """Seed of the validation's scenes."""
+    validation_count: Count = 200
+    """Number of the validation's scenes."""
+    loop: LoopConfig = LoopConfig()
+    """The training loop."""
+
+    def task(self, cache: Path, *, workers: int) -> LayeredTask:  # noqa: ARG002
+        """
+        Raises:
+            UsageError: classes or sizes that do not fit each other.
+        """
+        self._check()
+        torch.manual_seed(self.loop.seed)
+        return LayeredTask(self, LayeredNetwork(self.model))
+
+    def smaller(self) -> LayeredTraining:
+        return replace(self, validation_count=2)
+
+    def weights_config(self) -> str:
+        return dump_config(self.model)
+
+    def _check(self) -> None:
+        missing = [name for name in self.shapes.classes if name not in self.model.classes]
+        unknown = [name for name in self.model.classes if name not in CLASSES]
+        if missing or unknown:
+            raise UsageError(f"model.classes: expected names of {', '.join(CLASSES)}, all of shapes.classes among them")
+        if self.model.image_size != self.shapes.size:
+            raise UsageError(
+                f"model.image_size: expected shapes.size ({self.shapes.size}), got {self.model.image_size}"
+            )
+
+    def validation(self) -> Shapes2dSetConfig:
+        """The validation's scenes."""
+        return Shapes2dSetConfig(shapes=self.shapes, seed=self.validation_seed, count=self.validation_count)
+
+
+class LayeredTask(Task):
+    """Classes and embeddings of the pixels of shapes, no scene twice."""
+
+    def __init__(self, config: LayeredTraining, network: LayeredNetwork) -> None:
+        self.name = config.stage
+        self.config = config
+        self.network = network
+
+    def modules(self) -> LayeredNetwork:
+        return self.network
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Batch, list[str]]:  # noqa: ARG002
+        """The step's scenes, counted on from those of the steps before."""
+        numbers = range(_FIRST_SCENE + step * size, _FIRST_SCENE + (step + 1) * size)
+        scenes = [make_shapes(self.config.shapes, self.config.loop.seed, number) for number in numbers]
+        return collate(scenes, self.config.model), [f"scene {number - _FIRST_SCENE}" for number in numbers]
+
+    def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        images = batch["images"][:, None].expand(-1, 3, -1, -1).float() / 255
+        target = LayeredTarget(batch["instances"].long(), batch["classes"])
+        return layered_losses(self.network(images), target, self.config.loss)
+
+    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """AP, AP50 and AR100 in percent, all shapes one category as in the paper's tables."""
+        method = self._method()
+        images, results = [], []
+        for scene, image in annotated_scenes(self.config.validation()):
+            images.append(image)
+            results += method.find(rgb(scene), image)
+        dataset = AmodalDataset(images=tuple(images), categories=CATEGORIES)
+        table = evaluate_instances(dataset, results, class_agnostic=True)
+        wanted = ("amodal_ap", "amodal_ap50", "amodal_ar100", "occluded_ap")
+        return {name: 100 * table.score[name] for name in wanted if not math.isnan(table.score[name])}
+
+    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+        config = replace(self.config.validation(), count=_PICTURES)
+        rows = [draw_layers(self.network, rgb(scene)) for scene, _ in annotated_scenes(config)]
+        return {"samples": np.concatenate(rows)}
+
+    def _method(self) -> LayeredEmbeddings:
+        names = {category.id: category.name for category in CATEGORIES if category.name in self.config.model.classes}
+        return LayeredEmbeddings(self.network, names)
+
+
+def collate(scenes: list[ShapeScene], model: LayeredConfig) -> Batch:
+    """images [B,S,S] uint8, instances [B,L,S/4,S/4] int16 and classes [B,M] int64 as ``LayeredTarget`` has them."""
+    most = max(len(scene.masks) for scene in scenes)
+    classes = np.zeros((len(scenes), most), np.int64)
+    instances = []
+    for row, scene in enumerate(scenes):
+        whole, kinds = scene.on_grid(STRIDE)
+        instances.append(depth_layers(whole, model.layers).astype(np.int16))
+        classes[row, : len(kinds)] = [model.classes.index(CLASSES[kind]) for kind in kinds]
+    return {
+        "images": torch.from_numpy(np.stack([scene.image for scene in scenes])),
+        "instances": torch.from_numpy(np.stack(instances)),
+        "classes": torch.from_numpy(classes),
+    }

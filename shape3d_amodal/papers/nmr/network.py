@@ -1,0 +1,105 @@
+"""Stage 2 where cameras are known, as NMR and SoftRas train it: a picture of an object to a mesh in the object frame.
+
+The same encoder and decoder as those of the learned prior; there is no viewpoint to find, so that 3D IoU can be taken
+in the object frame, as in the tables of NMR (Kato et al., CVPR 2018) and SoftRas (Liu et al., ICCV 2019).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shape3d_amodal.config import configuration
+from shape3d_amodal.files.pretrained import read_network
+from shape3d_amodal.meshes.voxels import voxel_iou
+from shape3d_amodal.papers.nmr.files import VIEWS, NmrObjects
+from shape3d_amodal.papers.nmr.voxels import nmr_voxels
+from shape3d_amodal.priors.learned.reconstruction import ImageEncoder, MeshDecoder, ReconstructionConfig
+from shape3d_amodal.structures import InstanceCrops, MeshEstimate
+
+
+@configuration
+class KnownCamerasConfig:
+    """A reconstruction from pictures of NMR's form."""
+
+    synsets: tuple[str, ...]
+    """Names of the categories as NMR's files have them, in the order of the model's indices."""
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    """Encoder and decoder."""
+    told_category: bool = True
+    """Whether the model is told the category; NMR and SoftRas are not."""
+
+
+class KnownCamerasModel(nn.Module):
+    """Pictures [N,4,S,S] to meshes in the object frame, whose longest side is about 1."""
+
+    def __init__(self, config: KnownCamerasConfig) -> None:
+        super().__init__()
+        self.config = config
+        count = len(config.synsets) if config.told_category else 1
+        self.encoder = ImageEncoder(config.reconstruction, count)
+        self.decoder = MeshDecoder(config.reconstruction, count)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+
+    def forward(self, pictures: Tensor, synset: Tensor, gate: float = 1.0) -> MeshEstimate:
+        """The meshes that pictures show.
+
+        Args:
+            pictures: [N,4,S,S] float32 in 0..1, RGB and the share of each pixel that the object covers.
+            synset: [N] int64, index into the configuration's synsets.
+            gate: 0 gives every object its category's template, 1 its own shape.
+        """
+        category = synset if self.config.told_category else torch.zeros_like(synset)
+        visible = pictures[:, 3]
+        window = pictures.new_tensor([0.0, 0.0, visible.shape[-1], visible.shape[-1]]).expand(len(pictures), 4)
+        crops = InstanceCrops(pictures[:, :3], visible, torch.zeros_like(visible), category, window)
+        features = self.encoder(crops).float()
+        with torch.autocast(features.device.type, enabled=False):  # geometry wants float32
+            return self.decoder(self.decoder.encode(features), category, gate)
+
+    @torch.no_grad()
+    def voxels(self, views: NDArray[np.uint8], synset: int) -> NDArray[np.bool_]:
+        """Voxels [N,32,32,32] by y, x, z, by the rule of NMR's files, of the meshes that ``views`` [N,4,S,S] show.
+
+        What sticks out of the unit cube, where no true mesh can be, is pressed onto its border.
+        """
+        device = self.decoder.templates.device
+        pictures = torch.from_numpy(np.asarray(views)).to(device).float() / 255
+        mesh = self(pictures, torch.full((len(views),), synset, device=device))
+        faces = mesh.faces.cpu().numpy()
+        return np.stack([nmr_voxels(verts, faces) for verts in mesh.verts.clamp(-0.5, 0.5).cpu().numpy()])
+
+
+def view_ious(
+    model: KnownCamerasModel,
+    group: NmrObjects,
+    *,
+    views: tuple[int, ...] = tuple(range(VIEWS)),
+    most: int | None = None,
+) -> NDArray[np.float64]:
+    """3D IoU [N,len(views)] of the reconstructions of a synset's objects, the first ``most`` of them, by view.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    synset = model.config.synsets.index(group.synset)
+    rows: list[list[float]] = []
+    for pictures, voxels in zip(group.images(rows=16), group.voxels(rows=16), strict=True):
+        for seen, truth in zip(pictures, voxels, strict=True):
+            if len(rows) == most:
+                return np.array(rows)
+            rows.append([voxel_iou(found, truth) for found in model.voxels(seen[list(views)], synset)])
+    return np.array(rows)
+
+
+def load_known_cameras(folder: str | Path) -> KnownCamerasModel:
+    """The model of weights that a training of stage ``known_cameras`` left.
+
+    Raises:
+        WeightsError: they are missing, damaged, or of something else.
+    """
+    return read_network(Path(folder), KnownCamerasConfig, KnownCamerasModel)[0]

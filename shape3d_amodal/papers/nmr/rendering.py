@@ -1,0 +1,177 @@
+"""Renders of any meshes by the protocol of NMR (``papers.nmr.files``), in files that its readers take.
+
+Light and colours are ours: faces flat, lit from the camera's upper left. Each pixel is the mean of 4 x 4 samples; its
+colour is that of the covered ones (straight alpha), as in the published pictures.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.files import safe_io
+from shape3d_amodal.files.archives import npz_writer
+from shape3d_amodal.files.atomic import make_folder, remove_leftovers, write_json_atomic
+from shape3d_amodal.files.processes import spread
+from shape3d_amodal.meshes.check import check_meshes
+from shape3d_amodal.meshes.mesh import FileMeshes, Mesh
+from shape3d_amodal.meshes.sources import SYNSETS, mesh_source
+from shape3d_amodal.papers.nmr.files import AZIMUTHS_DEG, ELEVATION_DEG, RESOLUTION, SIZE, VIEWS
+from shape3d_amodal.papers.nmr.voxels import nmr_voxels
+from shape3d_amodal.rendering.zbuffer import rasterize
+from shape3d_amodal.scenes.shading import normals
+from shape3d_amodal.scenes.shards import MAX_MANIFEST_BYTES
+
+FORMAT = "shape3d-amodal NMR renders 1"
+DISTANCE = 2.732
+FOCAL = 1 / math.tan(math.radians(15))
+_SAMPLES = 4
+"""Samples along each side of a pixel."""
+_LIGHT = np.array([0.4, 0.6, -0.7]) / np.linalg.norm([0.4, 0.6, -0.7])
+"""Where the light comes from in the view's frame (x left, y up, z forward)."""
+_AMBIENT, _DIRECT = 0.45, 0.55
+
+
+def render_views(mesh: Mesh) -> NDArray[np.uint8]:
+    """A mesh from the 24 views, [24,4,64,64] uint8 RGBA; its longest side is made 1."""
+    verts = unit_side(mesh)
+    light = normals(verts.astype(np.float32), mesh.faces)
+    return np.stack([_render(verts, light, mesh, math.radians(azimuth)) for azimuth in AZIMUTHS_DEG])
+
+
+def unit_side(mesh: Mesh) -> NDArray[np.float64]:
+    """The vertices [V,3] of a mesh, its longest side made 1."""
+    used = mesh.verts[np.unique(mesh.faces)]
+    return mesh.verts.astype(np.float64) / float(np.ptp(used, axis=0).max())
+
+
+def _render(verts: NDArray[np.float64], normal: NDArray[np.float32], mesh: Mesh, azimuth: float) -> NDArray[np.uint8]:
+    """One view [4,64,64] uint8."""
+    rotation = view_rotation(azimuth, math.radians(ELEVATION_DEG))
+    seen = verts @ rotation.T
+    depth = seen[:, 2] + DISTANCE
+    side = SIZE * _SAMPLES
+    flat = (1 - seen[:, :2] * FOCAL / depth[:, None]) * side / 2
+    hit_depth, face = rasterize(np.column_stack([flat, depth]).astype(np.float32), mesh.faces, side, side)
+    covered = np.isfinite(hit_depth)
+    lit = _AMBIENT + _DIRECT * np.abs(normal @ (rotation.T @ _LIGHT))
+    colors = np.zeros((side, side, 3))
+    colors[covered] = (mesh.colors * lit[:, None])[face[covered]]
+
+    def means(samples: NDArray[Any]) -> NDArray[np.float64]:
+        return samples.reshape(SIZE, _SAMPLES, SIZE, _SAMPLES, -1).mean(axis=(1, 3))
+
+    share = means(covered[..., None].astype(float))
+    color = means(colors) / np.maximum(share, 1e-9)
+    picture = np.concatenate([color, 255 * share], axis=2)
+    return (np.clip(picture, 0, 255) + 0.5).astype(np.uint8).transpose(2, 0, 1)
+
+
+def view_rotation(azimuth: float, elevation: float) -> NDArray[np.float64]:
+    """World to view [3,3], angles in radians: the numpy twin of ``geometry.cameras.rotation`` without roll."""
+    sin_a, cos_a, sin_e, cos_e = math.sin(azimuth), math.cos(azimuth), math.sin(elevation), math.cos(elevation)
+    return np.array(
+        [[-cos_a, 0, sin_a], [-sin_e * sin_a, cos_e, -sin_e * cos_a], [-cos_e * sin_a, -sin_e, -cos_e * cos_a]]
+    )
+
+
+class _Renderer:
+    """Renders meshes of a source by name."""
+
+    def __init__(self, spec: str) -> None:
+        self._meshes = mesh_source(spec, strict=True)
+
+    def __call__(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        mesh = self._meshes.load(name)
+        return render_views(mesh), nmr_voxels(unit_side(mesh), mesh.faces)
+
+
+def write_nmr(
+    spec: str, folder: Path, split: str, *, workers: int = 1, progress: Callable[[str, int], None] | None = None
+) -> list[Path]:
+    """Render every mesh of the source ``spec`` to ``<synset>_<split>_{images,voxels}.npz`` and ``.json`` in ``folder``.
+
+    The JSON, written last, names the objects in their order and the meshes that could not be used. A synset whose JSON
+    is there, of the same meshes, is finished: its files are verified and left alone.
+
+    Args:
+        progress: called with each synset and its number of objects, as it is done.
+
+    Returns:
+        The JSON files.
+
+    Raises:
+        DataError: the source cannot be used, or the folder holds renders of other meshes.
+    """
+    source = mesh_source(spec)
+    listing = source.listing_sha256()
+    groups: dict[str, list[str]] = {}
+    for name in source.names:
+        groups.setdefault(synset_of(source, name), []).append(name)
+    manifests = {synset: folder / f"{synset}_{split}.json" for synset in groups}
+    objects = {synset: _finished(path, listing) for synset, path in manifests.items()}
+    left = [synset for synset, names in objects.items() if names is None]
+    unusable = check_meshes(spec, workers=workers)["skipped"] if left else {}
+    make_folder(folder)
+    with spread(_Renderer, (spec,), workers if left else 1) as render:
+        for synset, path in sorted(manifests.items()):
+            names = objects[synset]
+            if names is None:
+                names = [name for name in groups[synset] if name not in unusable]
+                skipped = {name: unusable[name] for name in groups[synset] if name in unusable}
+                manifest = {"format": FORMAT, "meshes_listing_sha256": listing, "source": spec, "skipped": skipped}
+                if names:
+                    _write(path, names, render(names), manifest)
+            if progress is not None:
+                progress(synset, len(names))
+    return sorted(path for path in manifests.values() if path.exists())
+
+
+def synset_of(source: FileMeshes, name: str) -> str:
+    """What NMR's files are named by: the synset of a mesh's category, or its category where that has none."""
+    category = source.category(name)
+    own = re.match(r"(\d{8})/", name)
+    return SYNSETS.get(category) or (own[1] if own else re.sub(r"[^\w.-]", "-", category))
+
+
+def _write(path: Path, names: Sequence[str], renders: Any, manifest: dict[str, Any]) -> None:
+    images, voxels = (path.with_name(f"{path.stem}_{kind}.npz") for kind in ("images", "voxels"))
+    for one in (images, voxels, path):
+        remove_leftovers(one)
+    path.unlink(missing_ok=True)
+    count = len(names)
+    with (
+        npz_writer(images, "arr_0", (count, VIEWS, 4, SIZE, SIZE), np.uint8) as write_images,
+        npz_writer(voxels, "arr_0", (count, RESOLUTION, RESOLUTION, RESOLUTION), np.bool_) as write_voxels,
+    ):
+        for views, cells in renders:
+            write_images(views)
+            write_voxels(cells)
+    files = {file.name: safe_io.sha256(file) for file in (images, voxels)}
+    write_json_atomic(path, {**manifest, "files": files, "objects": list(names)})
+
+
+def _finished(path: Path, listing: str) -> list[str] | None:
+    """The objects of a finished synset; None where it is to be made."""
+    if not path.exists():
+        return None
+    manifest = safe_io.read_json(path, limit=MAX_MANIFEST_BYTES)
+    kinds = {"files": dict, "objects": list}
+    if (
+        type(manifest) is not dict
+        or manifest.get("format") != FORMAT
+        or any(type(manifest.get(key)) is not kind for key, kind in kinds.items())
+    ):
+        raise DataError(f"expected the list of {FORMAT!r}, got something else; choose another folder", file=path)
+    if manifest.get("meshes_listing_sha256") != listing:
+        raise DataError("holds renders of other meshes; choose another folder or remove it", file=path)
+    files = {safe_io.resolve_inside(path.parent, name, file=path): digest for name, digest in manifest["files"].items()}
+    whole = all(file.is_file() and safe_io.sha256(file) == digest for file, digest in files.items())
+    return manifest["objects"] if whole else None

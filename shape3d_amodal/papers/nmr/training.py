@@ -1,0 +1,202 @@
+"""Reconstruction with known cameras, from renders of NMR's form: two views of an object explain each other.
+
+Every object of a batch is seen in two views; the meshes from both are rendered by both cameras (``predict_multiview``
+of SoftRas, Liu et al., ICCV 2019), so that a shape must also look right from where it was not seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shape3d_amodal.config import Count, configuration, dump_config
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.geometry.cameras import project
+from shape3d_amodal.geometry.templates import icosphere
+from shape3d_amodal.papers.nmr.files import VIEWS, NmrObjects, nmr_objects, nmr_viewpoint
+from shape3d_amodal.papers.nmr.network import KnownCamerasConfig, KnownCamerasModel, view_ious
+from shape3d_amodal.priors.learned.reconstruction import ReconstructionConfig
+from shape3d_amodal.priors.losses import flatness_energy, laplacian_energy
+from shape3d_amodal.rendering import blur_sigma, render_silhouettes
+from shape3d_amodal.structures import MeshEstimate
+from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+
+
+@configuration
+class KnownCamerasLossConfig:
+    """Weights and schedules of the losses; progress runs from 0 to 1."""
+
+    start_blur_px: float = 0.8
+    """Blur of the silhouettes at the start, in pixels."""
+    final_blur_px: float = 0.2
+    """Blur of the silhouettes from ``blur_until`` on."""
+    blur_until: float = 0.7
+    """Progress at which the blur has fallen, geometrically, to its final value."""
+    gate_start: float = 0.05
+    """Progress up to which every object has its category's template."""
+    gate_end: float = 0.15
+    """Progress from which objects have their own shapes in full."""
+    laplacian: float = 5e-3
+    """Weight of the Laplacian energy, as in SoftRas."""
+    flatness: float = 5e-4
+    """Weight of the flatness energy, as in SoftRas."""
+
+
+@configuration
+class NmrConfig(TrainingConfig):
+    """Reconstruction with known cameras."""
+
+    stage: Literal["known_cameras"]
+    """known_cameras."""
+    data: str
+    """Folder of <synset>_<split>_{images,voxels}.npz: NMR's own files, or those of `shape3d-amodal nmr`."""
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    """Encoder and decoder."""
+    told_category: bool = True
+    """Whether the model is told the category; NMR and SoftRas are not."""
+    loss: KnownCamerasLossConfig = KnownCamerasLossConfig()
+    """The losses."""
+    validation_objects: Count = 8
+    """Objects of each category, at most, that are validated on, from 4 views each."""
+    loop: LoopConfig = LoopConfig()
+    """The training loop."""
+
+    def task(self, cache: Path, *, workers: int) -> NmrTask:  # noqa: ARG002
+        """
+        Raises:
+            DataError: the folder lacks files, or one is damaged.
+        """
+        torch.manual_seed(self.loop.seed)
+        return NmrTask(self, nmr_objects(self.data, "train"), nmr_objects(self.data, "val"), cache / "nmr")
+
+    def smaller(self) -> NmrConfig:
+        return replace(self, validation_objects=1)
+
+    def weights_config(self) -> str:
+        return dump_config(self.model_config())
+
+    def model_config(self) -> KnownCamerasConfig:
+        synsets = tuple(group.synset for group in nmr_objects(self.data, "train"))
+        return KnownCamerasConfig(synsets=synsets, reconstruction=self.reconstruction, told_category=self.told_category)
+
+
+@dataclass(frozen=True)
+class ViewPairs:
+    """N objects, each in two views.
+
+    Attributes:
+        pictures: [N,2,4,64,64] uint8, RGBA.
+        views: [N,2] int64, NMR's numbers of the views.
+        synset: [N] int64, index into the model's synsets.
+    """
+
+    pictures: Tensor
+    views: Tensor
+    synset: Tensor
+
+    def __getitem__(self, rows: slice) -> ViewPairs:
+        return ViewPairs(self.pictures[rows], self.views[rows], self.synset[rows])
+
+    def to(self, device: torch.device) -> ViewPairs:
+        return ViewPairs(self.pictures.to(device), self.views.to(device), self.synset.to(device))
+
+
+class NmrTask(Task):
+    """Losses on pairs of views; validation by 3D IoU.
+
+    Args:
+        config: the training.
+        train, val: the objects by synset.
+        cache: folder that the pictures are unpacked to.
+
+    Raises:
+        DataError: a validation synset has no training objects, or a file is damaged.
+    """
+
+    name = "known_cameras"
+
+    def __init__(
+        self, config: NmrConfig, train: tuple[NmrObjects, ...], val: tuple[NmrObjects, ...], cache: Path
+    ) -> None:
+        self.config = config
+        self.model = KnownCamerasModel(config.model_config())
+        self.template = icosphere(config.reconstruction.level)
+        self.train, self.val = train, val
+        self.pictures = [group.unpacked_images(cache) for group in train]
+        unknown = {group.synset for group in val} - set(self.model.config.synsets)
+        if unknown:
+            problem = f"expected training objects of every validation synset, got none of {min(unknown)}"
+            raise DataError(problem, file=config.data)
+
+    def modules(self) -> nn.Module:
+        return self.model
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[ViewPairs, list[str]]:  # noqa: ARG002
+        """Objects drawn evenly over the synsets, each in two different views; colours are permuted and scaled."""
+        synset = generator.integers(len(self.pictures), size=size)
+        rows = [int(generator.integers(len(self.pictures[own]))) for own in synset]
+        views = np.stack([generator.choice(VIEWS, 2, replace=False) for _ in rows])
+        pictures = np.stack([self.pictures[own][row][pair] for own, row, pair in zip(synset, rows, views, strict=True)])
+        ids = [
+            f"{self.train[own].synset} object {row} views {first} and {second}"
+            for own, row, (first, second) in zip(synset, rows, views, strict=True)
+        ]
+        parts = (recolored(pictures, generator), views, synset)
+        return ViewPairs(*(torch.from_numpy(part) for part in parts)), ids
+
+    def losses(self, batch: ViewPairs, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        config = self.config.loss
+        gate = float(np.clip((progress - config.gate_start) / max(config.gate_end - config.gate_start, 1e-9), 0, 1))
+        pictures = batch.pictures.flatten(0, 1).float() / 255
+        mesh = self.model(pictures, batch.synset.repeat_interleave(2), gate)
+        return {
+            "silhouette": 1 - cross_view_iou(mesh, batch, self.blur_px(progress)).mean(),
+            "laplacian": config.laplacian * laplacian_energy(mesh.verts, self.template).mean(),
+            "flatness": config.flatness * flatness_energy(mesh.verts, self.template).mean(),
+        }
+
+    def blur_px(self, progress: float) -> float:
+        config = self.config.loss
+        share = min(1.0, progress / max(config.blur_until, 1e-9))
+        return config.start_blur_px * (config.final_blur_px / config.start_blur_px) ** share
+
+    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """3D IoU in percent by synset, on some validation objects, and its mean over synsets."""
+        scores = {}
+        for group in self.val:
+            count = min(group.count, self.config.validation_objects)
+            ious = view_ious(self.model, group, views=(0, 6, 13, 19), most=count)
+            scores[f"voxel_iou_{group.synset}"] = 100 * float(ious.mean())
+        return {"voxel_iou": float(np.mean(list(scores.values()))), **scores}
+
+
+def cross_view_iou(mesh: MeshEstimate, pairs: ViewPairs, blur_px: float) -> Tensor:
+    """Soft IoU [4 N] of every mesh with both views of its object; the meshes [2 N] are those of ``pairs``' pictures."""
+    masks = pairs.pictures[:, :, 3].float() / 255
+    size = masks.shape[-1]
+    # Rows of an object: its first mesh in the first and in the second view, then its second mesh.
+    cameras = nmr_viewpoint(pairs.views.repeat(1, 2).flatten())
+    seen = project(mesh.verts.repeat_interleave(2, dim=0), cameras)
+    silhouettes = render_silhouettes(seen, mesh.faces, size, blur_sigma(blur_px, size))
+    return soft_iou(silhouettes, masks.repeat(1, 2, 1, 1).flatten(0, 1))
+
+
+def soft_iou(silhouettes: Tensor, masks: Tensor) -> Tensor:
+    """Soft IoU [N] of silhouettes and masks [N,S,S] in 0..1 (SoftRas, equation 13)."""
+    shared = (silhouettes * masks).sum(dim=(1, 2))
+    return shared / ((silhouettes + masks).sum(dim=(1, 2)) - shared).clamp(min=1e-6)
+
+
+def recolored(pictures: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Pictures [N,2,4,S,S] of which half have their colour channels permuted and scaled, alike in both views."""
+    changed = pictures.copy()
+    for row in np.nonzero(generator.random(len(pictures)) < 0.5)[0]:
+        order, gain = generator.permutation(3), generator.uniform(0.7, 1.3, (3, 1, 1))
+        changed[row, :, :3] = np.clip(pictures[row][:, order] * gain, 0, 255)
+    return changed

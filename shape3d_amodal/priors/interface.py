@@ -1,0 +1,49 @@
+"""What a prior is: crops in, meshes, viewpoints and silhouettes out (stages 2 to 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import torch
+
+from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
+
+PriorName = Literal["learned", "bank"]
+"""Where silhouettes come from: the networks of stages 2 and 3, or a bank of known shapes (``registry``)."""
+
+
+class Prior(Protocol):
+    """Stages 2 to 4. A prior owns its fit to the image at test time, and how many steps that takes."""
+
+    categories: tuple[str, ...]
+    """Names of the categories that ``InstanceCrops.category`` counts."""
+    known: tuple[str, ...]
+    """Those of them that ``estimate`` can take."""
+    parameters: int
+    """How many trained numbers an estimate depends on."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where crops have to be."""
+
+    def estimate(self, crops: InstanceCrops) -> Estimate:
+        """What the prior says of N crops."""
+
+    def with_fit_steps(self, steps: int) -> Prior:
+        """The same prior with another number of steps of its fit; 0 fits nothing."""
+
+
+def best_of(estimates: Sequence[Estimate]) -> Estimate:
+    """Of several priors' estimates (at least one) of the same N crops, for each crop the one with the best fit."""
+    chosen = torch.stack([estimate.fit for estimate in estimates], dim=1).argmax(dim=1)  # [N], which estimate
+    count = len(chosen)
+    return Estimate.join(estimates)[chosen * count + torch.arange(count, device=chosen.device)]
+
+
+def no_estimate(crops: InstanceCrops) -> Estimate:
+    """What is known of N crops where no prior is asked: empty meshes and silhouettes."""
+    zero = torch.zeros_like(crops.visible[:, 0, 0])
+    verts = zero[:, None, None].expand(-1, 1, 3)
+    viewpoint = Viewpoint(zero, zero, zero, zero + 1, torch.stack([zero, zero], dim=1))
+    return Estimate(verts, torch.zeros_like(verts, dtype=torch.int64), viewpoint, crops.visible * 0, zero)

@@ -1,0 +1,109 @@
+"""Gradient steps against the certain pixels, row by row, of which the best is kept."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from shape3d_amodal.priors.learned.viewpoint import ViewpointBounds
+from shape3d_amodal.priors.losses import certain_iou
+from shape3d_amodal.structures import InstanceCrops, Viewpoint
+
+_DECAY = 0.97
+"""Factor of Adam's step from one step to the next."""
+_LOOK_EVERY = 5
+"""Steps between two looks at whether a row is better than it ever was."""
+
+
+class Renderable(Protocol):
+    """What is fitted: M rows of free numbers that make silhouettes."""
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Adam's parameter groups; every tensor is a leaf with first dimension M."""
+
+    def silhouettes(self, blur_px: float) -> Tensor:
+        """Soft silhouettes [M,S,S] of the numbers as they are now."""
+
+    def penalty(self) -> Tensor:
+        """What is added to each row's loss, [M]."""
+
+    def clamp(self) -> None:
+        """Put numbers that a step has led out of their range back to its nearest end."""
+
+
+def optimize(
+    subject: Renderable, crops: InstanceCrops, *, steps: int, start_blur_px: float, final_blur_px: float
+) -> Tensor:
+    """Fit every row of ``subject`` to the crop of the same row, and leave it at the best that it has met.
+
+    Args:
+        subject: what is fitted, in place.
+        crops: M crops.
+        steps: Adam steps; 0 leaves everything as it is.
+        start_blur_px, final_blur_px: blur at the start, and at the end and of the score; between, it falls
+            geometrically.
+
+    Returns:
+        [M] scores, certain-pixel IoU at the final blur; none is lower than at the start.
+    """
+    groups = subject.groups()
+    leaves = [leaf for group in groups for leaf in group["params"]]
+    optimizer = torch.optim.Adam(groups)
+
+    def look() -> Tensor:
+        with torch.no_grad():
+            return certain_iou(subject.silhouettes(final_blur_px), crops)
+
+    best = look()
+    kept = [leaf.detach().clone() for leaf in leaves]
+    with torch.enable_grad():
+        for step in range(steps):
+            blur_px = start_blur_px * (final_blur_px / start_blur_px) ** ((step + 1) / steps)
+            loss = (1 - certain_iou(subject.silhouettes(blur_px), crops) + subject.penalty()).sum()
+            # Not backward(): it would also compute, and leave behind, the gradients of the networks' weights.
+            for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
+                leaf.grad = gradient
+            optimizer.step()
+            subject.clamp()
+            for group in optimizer.param_groups:
+                group["lr"] *= _DECAY
+            if step % _LOOK_EVERY == _LOOK_EVERY - 1 or step == steps - 1:
+                score = look()
+                better = score > best
+                best = torch.where(better, score, best)
+                for old, new in zip(kept, leaves, strict=True):
+                    old[better] = new.detach()[better]
+    with torch.no_grad():
+        for leaf, value in zip(leaves, kept, strict=True):
+            leaf.copy_(value)
+    return best
+
+
+class FreeViewpoint:
+    """A viewpoint of shape [M] as numbers that an optimiser may move; at the start it is exactly the given one.
+
+    Args:
+        viewpoint: where they start.
+        bounds: where ``clamp`` keeps them.
+    """
+
+    def __init__(self, viewpoint: Viewpoint, bounds: ViewpointBounds | None = None) -> None:
+        self._start, self._bounds = viewpoint, bounds or ViewpointBounds()
+        moved = (viewpoint.azimuth, viewpoint.elevation, viewpoint.roll, torch.zeros_like(viewpoint.scale))
+        self.leaves = [tensor.detach().clone().requires_grad_() for tensor in (*moved, viewpoint.offset)]
+
+    def value(self) -> Viewpoint:
+        azimuth, elevation, roll, log_scale, offset = self.leaves
+        return Viewpoint(azimuth, elevation, roll, self._start.scale * log_scale.exp(), offset)
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Put what lies out of bounds onto the nearest bound."""
+        bounds = self._bounds
+        _, elevation, roll, log_scale, offset = self.leaves
+        for leaf, (low, high) in ((elevation, bounds.elevation), (roll, bounds.roll), (offset, bounds.offset)):
+            leaf.clamp_(low, high)
+        smallest, largest = ((bound / self._start.scale).log() for bound in bounds.scale)
+        log_scale.clamp_(smallest, largest)

@@ -1,0 +1,120 @@
+"""The silhouettes on the CPU: numba kernels, the images of a batch spread over a few threads."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from shape3d_amodal.rendering.cpu import edge, product
+from shape3d_amodal.rendering.topology import topology_of
+
+DEVICE = "cpu"
+
+
+def product_silhouettes(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:
+    """``verts`` [B,V,3] float32 NDC, ``faces`` [F,3] or [B,F,3] -> [B,H,W]; see ``render_silhouettes``."""
+    return _Silhouettes.apply(verts, faces, image_size, sigma, _Product)
+
+
+def edge_silhouettes(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:
+    """``verts`` [B,V,3] float32 NDC, ``faces`` [F,3] or [B,F,3] -> [B,H,W]; see ``render_silhouettes``."""
+    return _Silhouettes.apply(verts, faces, image_size, sigma, _Edge)
+
+
+class _Product:
+    forward, backward = product.forward, product.backward
+
+    @staticmethod
+    def mesh(faces: Tensor) -> tuple[NDArray[Any], ...]:
+        return (_batched(faces),)
+
+
+class _Edge:
+    forward, backward = edge.forward, edge.backward
+
+    @staticmethod
+    def mesh(faces: Tensor) -> tuple[NDArray[Any], ...]:
+        topology = topology_of(faces)
+        parts = (topology.edges, topology.first_edge, topology.first_side, topology.face, topology.along)
+        return (_batched(faces), *(part.numpy() for part in parts))
+
+
+def _batched(faces: Tensor) -> NDArray[Any]:
+    """[B,F,3], or [1,F,3] where the images share their faces."""
+    return (faces if faces.ndim == 3 else faces[None]).contiguous().numpy()
+
+
+class _Silhouettes(torch.autograd.Function):
+    """All that is kept for the gradient is the image itself; what is near each pixel is found again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, verts: Tensor, faces: Tensor, image_size: int, sigma: float, mode: type[_Product | _Edge]
+    ) -> Tensor:
+        verts = verts.contiguous()
+        alpha = verts.new_zeros(len(verts), image_size, image_size)
+        points, mesh, image = verts.detach().numpy(), mode.mesh(faces), alpha.numpy()
+        _over_images(len(verts), lambda first, last: mode.forward(points, *mesh, sigma, image, first, last))
+        ctx.save_for_backward(verts, faces, alpha)
+        ctx.sigma, ctx.mode = sigma, mode
+        return alpha
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        verts, faces, alpha = ctx.saved_tensors
+        grad_verts = torch.zeros_like(verts)
+        points, mesh, mode, sigma = verts.detach().numpy(), ctx.mode.mesh(faces), ctx.mode, ctx.sigma
+        image, grad_image, out = alpha.numpy(), grad.contiguous().numpy(), grad_verts.numpy()
+        _over_images(
+            len(verts),
+            lambda first, last: mode.backward(points, *mesh, sigma, image, grad_image, out, first, last),
+        )
+        return grad_verts, None, None, None, None
+
+
+MOST_THREADS = 64  # of the pool; they are started as they are needed
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget_pool() -> None:
+    """A forked child has none of its parent's threads."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def _over_images(count: int, work: Callable[[int, int], None]) -> None:
+    """Run ``work(first, last)`` over the images, in as many threads as torch may use, this one among them.
+
+    An image is the work of one thread, so the result does not depend on their number.
+    """
+    global _pool
+    threads = min(torch.get_num_threads(), count)
+    if threads <= 1:
+        work(0, count)
+        return
+    if _pool is None:
+        _pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="silhouettes")
+    step = math.ceil(count / (4 * threads))  # a few portions each, for images differ
+    portions = iter(range(0, count, step))
+
+    def work_on_portions() -> None:
+        for first in portions:
+            work(first, min(first + step, count))
+
+    helpers = [_pool.submit(work_on_portions) for _ in range(threads - 1)]
+    work_on_portions()
+    for helper in helpers:
+        helper.result()

@@ -1,0 +1,123 @@
+"""What is found in pictures, as files: results, overlays, meshes and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
+from shape3d_amodal.annotations.results import AmodalResult, write_results
+from shape3d_amodal.drawing.export import write_glb
+from shape3d_amodal.drawing.overlays import PALETTE, crop_around, draw_amodal, draw_mask, outline
+from shape3d_amodal.drawing.projections import mesh_over_image
+from shape3d_amodal.files.atomic import make_folder, write_atomic
+from shape3d_amodal.methods.prediction import PredictedObject, predicted_result
+from shape3d_amodal.reports.cases import bounded
+from shape3d_amodal.reports.html import CaseGroup, Figure, Panel, ReportCase, Section, write_report
+from shape3d_amodal.scenes.sets import png_bytes
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
+
+Image = NDArray[np.uint8]
+_SIDE = 480
+
+
+class PredictionFolder:
+    """Writes overlays and meshes picture by picture, then the report and the results.
+
+    Args:
+        folder: is made if it is missing.
+        categories: those of the results; what is found of others is left out.
+        drawings: write overlays, meshes and report, too.
+
+    Attributes:
+        count: objects so far; alternatives, which stand in the results alone, are none.
+    """
+
+    def __init__(self, folder: Path, categories: Sequence[Category], *, drawings: bool = True) -> None:
+        self.folder, self.drawings, self.count = folder, drawings, 0
+        self._categories = tuple(categories)
+        self._ids = {category.name: category.id for category in categories}
+        self._images: list[AmodalImage] = []
+        self._results: list[AmodalResult] = []
+        self._groups: list[CaseGroup] = []
+        for name in ("overlays", "meshes") if drawings else (".",):
+            make_folder(folder / name)
+
+    def add(self, record: AmodalImage, image: Image, objects: Sequence[PredictedObject]) -> None:
+        """One picture [H,W,3] uint8, and what is in it."""
+        self._images.append(record)
+        stem = f"{record.id}_{Path(record.file_name).stem}"
+        objects = [one for one in objects if one.category in self._ids]
+        known = [one for one in objects if not one.alternative]
+        self.count += len(known)
+        meshes: dict[int, str | None] = {}
+        if self.drawings:
+            meshes = {id(one): self._mesh(f"{stem}_{i}", one) for i, one in enumerate(known, start=1)}
+            overlay = draw_objects(image, known)
+            write_atomic(self.folder / "overlays" / f"{stem}.png", png_bytes(overlay))
+            self._groups.append(picture_group(record.file_name, image, overlay, known))
+        self._results += [
+            predicted_result(record.id, self._ids[one.category], one, meshes.get(id(one))) for one in objects
+        ]
+
+    def finish(self, **facts: str) -> None:
+        """Write ``images.json``, ``report.html`` and, last, ``results.json``; ``facts`` stand in the report."""
+        dataset = AmodalDataset(images=tuple(self._images), categories=self._categories)
+        write_coco_amodal(self.folder / "images.json", dataset)
+        if self.drawings:
+            write_report(
+                self.folder / "report.html",
+                title="Objects found and completed",
+                intro="Blue is the visible part of an object, orange its hidden part.",
+                figures=(
+                    Figure(label="pictures", value=str(len(self._images))),
+                    Figure(label="objects", value=str(self.count)),
+                ),
+                sections=(Section(title="Pictures", blocks=tuple(self._groups)),),
+                facts=tuple(facts.items()),
+            )
+        write_results(self.folder / "results.json", self._results)
+
+    def _mesh(self, stem: str, one: PredictedObject) -> str | None:
+        """Write the object's mesh; its name relative to the folder, or None where there is none."""
+        if one.completed is None or not len(one.completed.faces):
+            return None
+        write_glb(self.folder / "meshes" / f"{stem}.glb", one.completed.verts, one.completed.faces, name=one.category)
+        return f"meshes/{stem}.glb"
+
+
+def picture_group(title: str, image: Image, overlay: Image, objects: Sequence[PredictedObject]) -> CaseGroup:
+    """A picture with all of its objects, then each by itself."""
+    panels = (
+        Panel(label="picture", image=bounded(image, _SIDE)),
+        Panel(label="objects", image=bounded(overlay, _SIDE)),
+    )
+    whole = ReportCase(title=title, caption=f"{len(objects)} objects", panels=panels)
+    return CaseGroup(title=title, cases=(whole, *(object_case(image, one, i + 1) for i, one in enumerate(objects))))
+
+
+def draw_objects(image: Image, objects: Sequence[PredictedObject]) -> Image:
+    """All objects over their picture, each in its colour: visible parts tinted, whole masks outlined."""
+    for number, one in enumerate(objects):
+        color = PALETTE[number % len(PALETTE)]
+        image = outline(draw_mask(image, one.visible, color), one.amodal, color, thickness=2)
+    return image
+
+
+def object_case(image: Image, one: PredictedObject, number: int) -> ReportCase:
+    """The object's surroundings: as they are, with its masks, and with its mesh."""
+    part = crop_around(one.amodal, 0.25)
+    panels = [
+        Panel(label="picture", image=bounded(image[part], _SIDE)),
+        Panel(label="visible and hidden part", image=bounded(draw_amodal(image, one.visible, one.amodal)[part], _SIDE)),
+    ]
+    if one.completed is not None:
+        whole = one.completed
+        mesh = mesh_over_image(image, whole.verts, whole.faces, whole.viewpoint, whole.window)
+        panels.append(Panel(label="mesh", image=bounded(mesh[part], _SIDE)))
+    hidden = 1 - one.visible.sum() / max(1, one.amodal.sum())
+    caption = f"score {one.score:.2f}, {hidden:.0%} hidden"
+    return ReportCase(title=f"{number}: {one.category}", caption=caption, panels=tuple(panels), score=one.score)

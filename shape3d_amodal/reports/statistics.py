@@ -1,0 +1,139 @@
+"""The statistics of a data set as Markdown and as a picture, after tables 1 and 2 and figure 4 of the KINS paper."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from io import BytesIO
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from shape3d_amodal.annotations.statistics import KINDS, LEVELS, DatasetStatistics
+
+_COLORS = {"inmodal": "#7a8ea8", "amodal": "#c2571a"}
+_CLASSES = 20
+"""Classes drawn by name; free text gives thousands."""
+
+
+def to_markdown(found: DatasetStatistics, *, title: str) -> str:
+    """All tables; the paper's numbers for KINS stand in its own tables 1 and 2."""
+    facts = found.to_dict()
+    rows = [
+        ("images", f"{found.images:,}"),
+        ("objects", f"{found.objects:,}"),
+        ("objects an image", _number(facts["objects_an_image"])),
+        ("pixels inside an amodal mask", _percent(facts["covered_share"])),
+        ("objects that are occluded", _percent(facts["occluded_share"])),
+        ("mean occlusion of those", _percent(facts["mean_occlusion_of_occluded"])),
+        ("objects that are fully hidden", f"{found.hidden:,}"),
+    ]
+    levels = {f"{i / LEVELS:.1f} to {(i + 1) / LEVELS:.1f}": count for i, count in enumerate(found.levels())}
+    shapes = [
+        (measure, *(_number(facts["shapes"][kind][measure], 3) for kind in KINDS))
+        for measure in ("convexity", "simplicity")
+    ]
+    parts = [
+        f"# Statistics of {title}\n",
+        _table(("measure", "value"), rows),
+        "## Objects by class\n",
+        _table(("class", "objects", "share"), _shares(found.by_class)),
+        "## Shape: mean convexity and simplicity\n",
+        _table(("", *KINDS), shapes),
+        "## Occlusion level of the occluded objects\n",
+        _table(("hidden / amodal area", "objects", "share"), _shares(levels)),
+        "## Max occlusion order: occluded objects in a cluster of two or more\n",
+        _table(("order", "clusters", "share"), _shares(_by_key(found.max_orders))),
+        "## Max match number: other objects that an object overlaps\n",
+        _table(("number", "objects", "share"), _shares(_by_key(found.matches))),
+    ]
+    return "\n".join(parts)
+
+
+@rc_context({"text.parse_math": False})  # names of classes are no formulas
+def draw_statistics(found: DatasetStatistics, *, title: str) -> bytes:
+    """Six charts as one PNG."""
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    figure.suptitle(f"{title}: {found.objects:,} objects in {found.images:,} images")
+    (classes, levels, orders), (convexity, simplicity, matches) = figure.subplots(2, 3)
+    _draw_classes(classes, found)
+    edges = [index / LEVELS for index in range(LEVELS)]
+    levels.bar(edges, found.levels(), width=0.9 / LEVELS, align="edge", color=_COLORS["amodal"])
+    _count(levels.yaxis)
+    _name(levels, "occlusion level", "hidden / amodal area", "occluded objects")
+    _draw_shape(convexity, found, 0, "convexity")
+    _draw_shape(simplicity, found, 1, "simplicity")
+    _draw_counts(orders, found.max_orders)
+    _name(orders, "max occlusion order", "occluded objects in a cluster", "clusters")
+    _draw_counts(matches, found.matches)
+    _name(matches, "max match number", "overlapping objects", "objects")
+    stream = BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return stream.getvalue()
+
+
+def _draw_classes(axes: Axes, found: DatasetStatistics) -> None:
+    names = list(found.by_class)[:_CLASSES]
+    axes.barh([name[:24] for name in names], [found.by_class[name] for name in names], color=_COLORS["amodal"])
+    axes.invert_yaxis()
+    _count(axes.xaxis)
+    more = len(found.by_class) - len(names)
+    _name(axes, "objects by class" + (f", {more} more classes" if more else ""), "objects", "")
+
+
+def _draw_shape(axes: Axes, found: DatasetStatistics, place: int, name: str) -> None:
+    """The distribution of convexity (0) or simplicity (1), with the means in the legend."""
+    for kind in KINDS:
+        values = [shape[place] for shape in found.shapes[kind]]
+        if values:
+            label = f"{kind}, mean {sum(values) / len(values):.3f}"
+            axes.hist(values, bins=25, range=(0, 1), histtype="step", linewidth=2, color=_COLORS[kind], label=label)
+    if axes.get_legend_handles_labels()[0]:
+        axes.set_ylim(top=1.25 * axes.get_ylim()[1])
+        axes.legend(loc="upper left", frameon=False)
+    _count(axes.yaxis)
+    _name(axes, name, "", "objects")
+
+
+def _draw_counts(axes: Axes, counts: Counter[int]) -> None:
+    axes.bar(list(counts), list(counts.values()), color=_COLORS["amodal"])
+    _count(axes.xaxis)
+    _count(axes.yaxis)
+
+
+def _count(axis: Axis) -> None:
+    axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+
+
+def _name(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _shares(counts: dict[str, int]) -> list[tuple[str, ...]]:
+    total = sum(counts.values())
+    return [(name, f"{count:,}", _percent(count / total if total else None)) for name, count in counts.items()]
+
+
+def _by_key(counts: Counter[int]) -> dict[str, int]:
+    return {str(key): counts[key] for key in sorted(counts)}
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"

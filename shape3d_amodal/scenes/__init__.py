@@ -1,0 +1,1 @@
+"""Rendered scenes with exact ground truth: composed, shaded, and kept in sets and shards."""

@@ -1,0 +1,176 @@
+"""Scenes in shards, made by as many processes on as many machines as there are.
+
+Scene k depends on (configuration, seed, k) alone, so that it does not matter who makes which shard. Every process is
+given its share of the shards; within a shard the scenes are spread over local workers, and written in order. What is
+finished is verified and left alone, so that a killed job goes on where it was: at most the shard in hand is lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from shape3d_amodal.annotations.formats.coco_amodal import coco_document
+from shape3d_amodal.config import configuration
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.files.atomic import make_folder
+from shape3d_amodal.files.processes import spread
+from shape3d_amodal.meshes.mesh import RecordedMeshes
+from shape3d_amodal.meshes.sources import mesh_source
+from shape3d_amodal.scenes import shards
+from shape3d_amodal.scenes.compose import SceneConfig, make_scene
+from shape3d_amodal.scenes.sets import annotate, category_names, png_bytes, scene_image
+from shape3d_amodal.scenes.shards import Sample, Shard
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset
+
+_CHUNK = 8
+"""Scenes that a worker makes at a time."""
+_IDS_A_SCENE = 16
+"""Annotation ids that are kept free for each scene."""
+_SLURM = {"MIN": "0", "STEP": "1"}
+"""First index and step of a SLURM array where they are not stated."""
+_VERSION = 1
+"""To be raised when the same configuration gives other scenes."""
+
+
+@configuration
+class ShardsConfig:
+    """Scenes in shards."""
+
+    meshes: str = "open13:train"
+    """Mesh source: open13:SPLIT, shapenet:FOLDER[:SPLIT], a folder of meshes by category, or a checked list (.json)."""
+    scenes: SceneConfig = SceneConfig()
+    """How the scenes are made."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the scenes."""
+    count: Annotated[int, Field(ge=1, le=10**9)] = 1000
+    """Number of scenes, whose names have nine digits; more can be asked for later, those that are there are kept."""
+    shard_size: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Scenes in a shard."""
+    targets_only: bool = False
+    """Score the targets alone; the other objects stay in the annotations, marked to be ignored."""
+    strict: bool = False
+    """Stop at a mesh that cannot be used, instead of drawing another one and listing it in the manifest."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Shards that were made, and those that were found finished."""
+
+    made: tuple[Shard, ...]
+    kept: tuple[Shard, ...]
+
+
+def make_shards(
+    config: ShardsConfig,
+    folder: Path,
+    *,
+    share: tuple[int, int] = (0, 1),
+    workers: int = 1,
+    progress: Callable[[Shard, bool], None] | None = None,
+) -> Made:
+    """Make the shards i, i + n, i + 2 n, ... of the set, where ``share`` is (i, n).
+
+    Args:
+        config: the set.
+        folder: where the shards of all processes go.
+        workers: processes on this machine; what is written does not depend on it, nor on ``share``.
+        progress: called after each shard with whether it was made or found finished.
+
+    Raises:
+        DataError: a mesh source that cannot be used, a folder that holds another set, or one that cannot be written.
+        UsageError: scenes as configured cannot be made of these meshes.
+    """
+    meshes = mesh_source(config.meshes, strict=config.strict)
+    names = (*category_names(meshes), OCCLUDER)
+    description = _describe(config, meshes.listing_sha256())
+    identity = hashlib.sha256(json.dumps([description, names]).encode()).hexdigest()
+    mine = shards.shards_of(folder, config.count, config.shard_size)[share[0] :: share[1]]
+    finished = {shard.number for shard in mine if shards.is_finished(shard, identity, description)}
+    make_folder(folder)
+    if len(finished) == len(mine):
+        workers = 1  # nothing is left to make
+    with spread(_SceneMaker, (config,), workers) as make:
+        for shard in mine:
+            if shard.number not in finished:
+                skipped: dict[str, str] = {}
+                manifest = {"identity": identity, "config": description, "categories": names, "skipped": skipped}
+                shards.write_shard(shard, _samples(make(_chunks(shard)), skipped), manifest)
+            if progress is not None:
+                progress(shard, shard.number not in finished)
+    kept = tuple(shard for shard in mine if shard.number in finished)
+    return Made(tuple(shard for shard in mine if shard.number not in finished), kept)
+
+
+def share_of(text: str | None, environment: Mapping[str, str]) -> tuple[int, int]:
+    """The share (i, n) of this process, i from 0 to n - 1.
+
+    Args:
+        text: ``i/n`` as given by the user; without it the launcher's variables count: those of torchrun (RANK,
+            WORLD_SIZE), then those of a SLURM array (SLURM_ARRAY_TASK_ID, _MIN, _STEP and _COUNT), else (0, 1).
+
+    Raises:
+        UsageError: no such share.
+    """
+    if text is None and "RANK" in environment and "WORLD_SIZE" in environment:
+        text = f"{environment['RANK']}/{environment['WORLD_SIZE']}"
+    elif text is None and "SLURM_ARRAY_TASK_ID" in environment:
+        first, step = (int(environment.get(f"SLURM_ARRAY_TASK_{name}", default)) for name, default in _SLURM.items())
+        number = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
+        text = f"{number}/{environment.get('SLURM_ARRAY_TASK_COUNT', '')}"
+    index, slash, count = ("0/1" if text is None else text).partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UsageError(f"--shard: expected i/n with i from 0 to n - 1, such as 0/4, got {text!r}")
+    return int(index), int(count)
+
+
+def _describe(config: ShardsConfig, listing: str) -> dict[str, Any]:
+    """All that decides what a scene is, wherever the meshes lie."""
+    plain = TypeAdapter(ShardsConfig).dump_python(config, mode="json")
+    for name in ("meshes", "count", "strict"):
+        del plain[name]
+    return {**plain, "meshes_listing_sha256": listing, "version": _VERSION}
+
+
+_Chunk = tuple[list[Sample], dict[str, str]]
+
+
+def _samples(chunks: Iterator[_Chunk], skipped: dict[str, str]) -> Iterator[Sample]:
+    """The scenes of a shard; meshes that were passed over are added to ``skipped``."""
+    for samples, passed_over in chunks:
+        skipped.update(passed_over)
+        yield from samples
+
+
+def _chunks(shard: Shard) -> Iterator[range]:
+    end = shard.first + shard.count
+    return (range(start, min(start + _CHUNK, end)) for start in range(shard.first, end, _CHUNK))
+
+
+class _SceneMaker:
+    """Makes scenes as the bytes that a shard holds, and lists the meshes that were passed over."""
+
+    def __init__(self, config: ShardsConfig) -> None:
+        self._config = config
+        self._meshes = RecordedMeshes(mesh_source(config.meshes, strict=config.strict))
+        self._names = (*category_names(self._meshes), OCCLUDER)
+
+    def __call__(self, indices: range) -> _Chunk:
+        self._meshes.skipped = {}
+        return [self._sample(index) for index in indices], self._meshes.skipped
+
+    def _sample(self, index: int) -> Sample:
+        config = self._config
+        scene = make_scene(self._meshes, config.scenes, config.seed, index)
+        first_id = index * _IDS_A_SCENE + 1
+        instances = annotate(scene, self._names, first_id=first_id, targets_only=config.targets_only)
+        image = scene_image(scene, index, f"{index:09d}.png", instances)
+        document = coco_document(AmodalDataset(images=(image,), categories=()))
+        del document["categories"]
+        return Sample(index, png_bytes(scene.image), json.dumps(document, allow_nan=False).encode())

@@ -1,0 +1,87 @@
+"""A detector's parts from a file of weights: a ResNet of torchvision, or a whole detector of detectron2.
+
+Such weights mostly come pickled, which is never opened here. A file that is trusted is converted once; torchvision's::
+
+    import torch, safetensors.torch
+    safetensors.torch.save_file(torch.load("r50.pth", weights_only=True), "r50.safetensors")
+
+and detectron2's, whose ``model`` is a dictionary of numpy arrays::
+
+    import pickle, numpy, safetensors.numpy
+    model = pickle.load(open("model_final.pkl", "rb"), encoding="latin1")["model"]
+    safetensors.numpy.save_file({k: numpy.ascontiguousarray(v) for k, v in model.items()}, "detector.safetensors")
+
+detectron2's own ResNets were trained on images of blue, green and red in 0..255 less the mean: they need
+``backbone: {stride_in_1x1: true, bgr: true}`` and ``input: {std: [1, 1, 1]}``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from shape3d_amodal.errors import WeightsError
+from shape3d_amodal.files import safe_io
+from shape3d_amodal.files.weights import unpack_tensors
+
+MAX_BYTES = 4 * 1024**3
+_RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"^(conv1|bn1)\.", r"stem.\1."),
+    (r"^layer([1-4])\.", lambda match: f"res{int(match[1]) + 1}."),
+    (r"\bbn([1-3])\.", r"conv\1.norm."),
+    (r"\bdownsample\.0\.", "shortcut."),
+    (r"\bdownsample\.1\.", "shortcut.norm."),
+    (r"^backbone\.", ""),
+    (r"^bottom_up\.", ""),
+)
+"""From torchvision's names, or those of a whole detector of detectron2, to those of detectron2's ResNet."""
+
+
+_HEADS = {"rpn": "proposal_generator", "box_head": "roi_heads.box_head"}
+"""What detectron2 calls parts of a detector beside the backbone. Its classes are not ours, so they are not taken."""
+
+
+def load_detector(model: nn.Module, file: Path, *, bgr: bool = False) -> None:
+    """Start ``model.backbone`` from ``file``, and the proposals and the box head where a whole detector is there.
+
+    Args:
+        bgr: the weights were trained on images whose channels are blue, green and red.
+
+    Raises:
+        WeightsError: the file cannot be read, or lacks a tensor of the ResNet.
+    """
+    tensors = unpack_tensors(safe_io.read_bytes(file, MAX_BYTES), file)
+    _start_backbone(model.get_submodule("backbone"), tensors, file, bgr=bgr)
+    for name, theirs in _HEADS.items():
+        part = model.get_submodule(name)  # by itself: where a state lacks them, frozen norms are reset without a word
+        own = part.state_dict()
+        found = {key: tensors[f"{theirs}.{key}"] for key in own if f"{theirs}.{key}" in tensors}
+        part.load_state_dict({key: one for key, one in found.items() if one.shape == own[key].shape}, strict=False)
+
+
+def _start_backbone(backbone: nn.Module, content: dict[str, Tensor], file: Path, *, bgr: bool) -> None:
+    """The ResNet, of which no tensor may be missing, and the pyramid, if it is there."""
+    tensors = {resnet_name(name): tensor for name, tensor in content.items()}
+    own = backbone.state_dict()
+    wanted = {name: name.removeprefix("bottom_up.") for name in own}
+    found = {name: tensors[key] for name, key in wanted.items() if key in tensors}
+    found = {name: tensor for name, tensor in found.items() if tensor.shape == own[name].shape}
+    missing = [name for name in own if name.startswith("bottom_up.") and name not in found]
+    if missing and not all(name.endswith("num_batches_tracked") for name in missing):
+        problem = (
+            f"expected the weights of a ResNet of the configured depth, {wanted[missing[0]]} is missing or differs"
+        )
+        raise WeightsError(f"{problem}; use another file, or change backbone.depth", file=file)
+    if bgr:
+        found["bottom_up.stem.conv1.weight"] = found["bottom_up.stem.conv1.weight"].flip(1)
+    backbone.load_state_dict(found, strict=False)
+
+
+def resnet_name(name: str) -> str:
+    """What detectron2's ResNet calls the tensor ``name`` of torchvision's ResNet, or of a detector of detectron2."""
+    for pattern, replacement in _RENAMES:
+        name = re.sub(pattern, replacement, name)
+    return name

@@ -1,0 +1,129 @@
+"""Where a detector's pictures come from: an annotation file and its images, or scenes made of meshes."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.files.atomic import make_folder
+from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
+from shape3d_amodal.scenes.compose import SceneConfig
+from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards
+from shape3d_amodal.scenes.shard_reading import SceneShards
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage
+
+logger = logging.getLogger(__name__)
+
+
+@configuration
+class PicturesConfig:
+    """Pictures with annotated objects."""
+
+    annotations: str | None = None
+    """Annotation file of any known format; then ``images`` is the folder of its images."""
+    images: str | None = None
+    """Folder that the file names in the annotations are relative to."""
+    shards: str | None = None
+    """Folder of shards that `shape3d-amodal scenes` has made, in place of annotations."""
+    scenes: ShardsConfig = ShardsConfig(scenes=SceneConfig(deform=0.6), seed=1, count=8000)
+    """Where there are neither annotations nor shards: scenes that are made, and kept in the cache."""
+    count: Annotated[int, Field(ge=0)] = 0
+    """Take the first so many pictures; 0 takes all."""
+
+    def smaller(self) -> PicturesConfig:
+        """As many as a dry run needs."""
+        return replace(self, count=8, scenes=replace(self.scenes, count=min(8, self.scenes.count)))
+
+
+class Pictures(Protocol):
+    """Annotated pictures, one at a time."""
+
+    dataset: AmodalDataset
+
+    def image(self, image: AmodalImage) -> NDArray[np.uint8]:
+        """The picture [H,W,3] uint8, RGB, of one of the data set's images.
+
+        Raises:
+            DataError: it cannot be read, or is not of the annotated size.
+        """
+
+
+class AnnotatedPictures:
+    """The images of an annotation file.
+
+    Raises:
+        DataError: naming the file and the field.
+    """
+
+    def __init__(self, annotations: Path, images: Path) -> None:
+        self.dataset = read_dataset(annotations)
+        self._annotations, self._images = annotations, images
+
+    def image(self, image: AmodalImage) -> NDArray[np.uint8]:
+        return load_image(self._images, image, file=self._annotations)
+
+
+def open_pictures(config: PicturesConfig, cache: Path, *, workers: int) -> Pictures:
+    """The pictures of ``config``; scenes are made if they are not in ``cache`` yet.
+
+    Args:
+        cache: folder of all scenes that are made.
+        workers: processes that make scenes; the result does not depend on it.
+
+    Raises:
+        UsageError: annotations without images, or the other way round, or annotations and shards.
+        DataError: something cannot be read.
+    """
+    if (config.annotations is None) != (config.images is None):
+        raise UsageError("pictures: annotations and images go together; give both or neither")
+    pictures: Pictures
+    if config.annotations is not None and config.images is not None:
+        if config.shards is not None:
+            raise UsageError("pictures: expected annotations or shards, got both; give one of them")
+        pictures = AnnotatedPictures(Path(config.annotations), Path(config.images))
+    elif config.shards is not None:
+        pictures = SceneShards(config.shards)
+    else:
+        pictures = SceneShards(_made(config.scenes, cache, workers))
+    if config.count:
+        pictures.dataset = replace(pictures.dataset, images=pictures.dataset.images[: config.count])
+    return pictures
+
+
+@lru_cache
+def annotated_categories(annotations: str | None) -> tuple[str, ...]:
+    """The categories of an annotation file in its order, but for that of things which only hide others.
+
+    Without a file they are the 13 of ShapeNet, which scenes have.
+    """
+    if annotations is None:
+        return CATEGORIES
+    return tuple(category.name for category in read_dataset(annotations).categories if category.name != OCCLUDER)
+
+
+def _made(config: ShardsConfig, cache: Path, workers: int) -> Path:
+    """The folder of the scenes of ``config``, which are made where they are missing."""
+    origin = mesh_source(config.meshes).fingerprint()
+    name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
+    folder = cache / f"scenes-{name}"
+    make_folder(cache)
+    with (cache / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one makes the scenes, the others wait for it
+        if not folder.is_dir():
+            logger.info("making %d scenes of %s in %s", config.count, config.meshes, folder)
+        make_shards(config, folder, workers=max(1, min(workers, os.cpu_count() or 1)))
+    return folder

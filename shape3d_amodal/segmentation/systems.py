@@ -1,0 +1,52 @@
+"""Which systems there are: ``system`` of a configuration names one, ``options`` are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from importlib import import_module
+from typing import Any
+
+from shape3d_amodal.config import configuration, from_mapping
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.segmentation.config import DetectorConfig
+from shape3d_amodal.segmentation.frame import SystemConfig
+
+SYSTEMS: dict[str, tuple[str, str]] = {
+    "mask_rcnn": ("mask_rcnn", "MaskRcnnConfig"),
+    "orcnn": ("orcnn", "OrcnnConfig"),
+    "panet": ("panet", "PanetConfig"),
+    "asn": ("asn", "AsnConfig"),
+    "arcnn": ("arcnn", "ArcnnConfig"),
+    "arcnn_add": ("arcnn", "ArcnnAddConfig"),
+    "bcnet": ("bcnet", "BcnetConfig"),
+    "vrsp": ("vrsp", "VrspConfig"),
+    "imle": ("imle", "ImleConfig"),
+    "aisformer": ("aisformer", "AisformerConfig"),
+}
+"""Module of ``baselines.rcnn``, and class of options in it, by system."""
+
+
+@configuration
+class RcnnConfig:
+    """A system: what stands beside its weights."""
+
+    detector: DetectorConfig
+    """Everything but the mask head."""
+    system: str = "mask_rcnn"
+    """The system."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the system."""
+
+
+def system_config(system: str, options: Mapping[str, Any]) -> SystemConfig:
+    """The checked options of ``system``.
+
+    Raises:
+        UsageError: there is no such system, or it has no such option or value.
+    """
+    if system not in SYSTEMS:
+        raise UsageError(f"system: expected one of {', '.join(SYSTEMS)}, got {system!r}")
+    module, name = SYSTEMS[system]
+    kind: type[SystemConfig] = getattr(import_module(f"shape3d_amodal.baselines.rcnn.{module}"), name)
+    return from_mapping(dict(options), kind, source="options")

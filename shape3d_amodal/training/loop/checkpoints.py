@@ -1,0 +1,120 @@
+"""Checkpoints that survive: whole or absent after any kill, sealed by SHA-256, the last intact one is found on resume.
+
+A checkpoint is a folder ``step-00001234`` with ``model.safetensors``, ``ema.safetensors``, ``optimizer.safetensors``,
+``state.json`` and the manifest ``sha256``. Random states are not kept: every step draws from (seed, step) alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from shape3d_amodal.errors import TrainingError, WeightsError
+from shape3d_amodal.files.weights import TEMPORARY, discard, pack_tensors, read_sealed, unpack_tensors, write_sealed
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("model", "ema", "optimizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """All that a training needs to go on as if it had never stopped.
+
+    Attributes:
+        step: number of optimiser steps done.
+        model: the module's state dict.
+        ema: its running mean, empty where it is off.
+        optimizer: ``<parameter name>/<state name>`` -> tensor.
+        settings: dotted option name -> value; what the training was configured with.
+        seconds: time spent in training so far.
+        versions: library name -> version, for people.
+    """
+
+    step: int
+    model: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    settings: Mapping[str, object]
+    seconds: float
+    versions: Mapping[str, str]
+
+
+class CheckpointFolder:
+    """The checkpoints of one training, of which the newest ``keep`` stay."""
+
+    def __init__(self, folder: Path, keep: int = 3) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, intact or not, in increasing order."""
+        names = (path.name for path in self.folder.glob("step-*")) if self.folder.is_dir() else ()
+        return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"step-(\d+)", name)))
+
+    def path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write ``checkpoint``, then remove those that are too old.
+
+        Raises:
+            TrainingError: the disk is full or not writable. The checkpoints of before stay, no temporary file does.
+        """
+        files = {f"{part}.safetensors": pack_tensors(getattr(checkpoint, part)) for part in PARTS}
+        state = {name: getattr(checkpoint, name) for name in ("step", "seconds", "settings", "versions")}
+        files["state.json"] = json.dumps(state, indent=1).encode()
+        target = self.path(checkpoint.step)
+        try:
+            write_sealed(target, files)
+        except OSError as error:
+            problem = f"{target}: cannot save the checkpoint: {error.strerror}; free some space and resume"
+            raise TrainingError(f"{problem} (older checkpoints are kept)") from error
+        self._prune(checkpoint.step)
+
+    def load_latest(self) -> Checkpoint | None:
+        """The newest intact checkpoint, or None where there is none. Damaged ones are passed over with a warning.
+
+        Raises:
+            TrainingError: there are checkpoints and all are damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            checkpoint = self._load(step)
+            if checkpoint is not None:
+                return checkpoint
+        if steps:
+            raise TrainingError(f"{self.folder}: all {len(steps)} checkpoints are damaged; remove them to start anew")
+        return None
+
+    def clear_temporary(self) -> None:
+        """Remove what a killed process left half-written. Call it only where nobody else is writing."""
+        for path in self.folder.glob(f"{TEMPORARY}step-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _load(self, step: int) -> Checkpoint | None:
+        folder = self.path(step)
+        try:
+            files = read_sealed(folder, [*(f"{part}.safetensors" for part in PARTS), "state.json"])
+        except WeightsError as error:
+            logger.warning("checkpoint of step %d is damaged, trying the one before it: %s", step, error)
+            return None
+        fields: dict[str, Any] = json.loads(files["state.json"])
+        for part in PARTS:
+            fields[part] = unpack_tensors(files[f"{part}.safetensors"], folder / part)
+        return Checkpoint(**fields)
+
+    def _prune(self, newest: int) -> None:
+        """Keep ``newest`` and those before it; any later one was damaged, or it would have been resumed from."""
+        steps = self.steps()
+        kept = [step for step in steps if step <= newest][-self.keep :]
+        for step in set(steps) - set(kept):
+            discard(self.path(step))

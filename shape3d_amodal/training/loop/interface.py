@@ -1,0 +1,142 @@
+"""What the loop is configured with, what it trains (``Task``), and what makes one (``TrainingConfig``)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor, nn
+
+from shape3d_amodal.config import Count, configuration
+
+if TYPE_CHECKING:
+    from shape3d_amodal.training.loop.distributed import Ranks
+
+
+@configuration
+class LoopConfig:
+    steps: Count = 10_000
+    """Number of optimiser steps."""
+    batch_size: Count = 32
+    """Samples of one optimiser step, over all ranks and accumulated parts."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or stochastic gradient descent with momentum, as detectors are published with."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of sgd."""
+    learning_rate: Annotated[float, Field(ge=0)] = 1e-3
+    """Highest learning rate."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Weight decay, for parameters of two or more dimensions."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    """Steps over which the learning rate rises linearly from zero."""
+    schedule: Literal["cosine", "step"] = "cosine"
+    """How the learning rate falls after the warm-up."""
+    final_rate: float = 0.01
+    """Last learning rate of the cosine schedule, as a share of the highest."""
+    milestones: tuple[float, ...] = (0.6, 0.85)
+    """Shares of all steps at which the step schedule lowers the learning rate."""
+    decay: float = 0.1
+    """What the step schedule multiplies the learning rate by."""
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Largest L2 norm of the gradient; longer ones are shortened to it, 0 never does."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Share of the old running mean of the weights that stays at each step; 0 turns the mean off."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto is bf16 on GPUs and on CPUs with AMX, else float32."""
+    accumulate: Count = 1
+    """Parts that each rank works through one after another in a step, to save memory."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of everything random."""
+    log_every: Count = 20
+    """Steps between two lines of the log."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 500
+    """Steps between two checkpoints; 0 makes one only at the end."""
+    keep_checkpoints: Count = 3
+    """Newest checkpoints that are kept."""
+    validate_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between two validations; 0 validates only at the end."""
+    sample_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between two sets of sample pictures; 0 makes them only at the end."""
+    max_minutes: Annotated[float, Field(ge=0)] = 0.0
+    """Minutes after which the training saves and stops; 0 is no limit."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of torch in each process; 0 uses all cores."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+class Task(Protocol):
+    """What one stage or baseline brings to the loop. Subclass it to inherit the defaults."""
+
+    name: str
+
+    def modules(self) -> nn.Module:
+        """The module to train, always the same one; parameters that stay fixed have ``requires_grad`` False."""
+        ...
+
+    def begin(self, config: LoopConfig, ranks: Ranks) -> None:  # noqa: ARG002
+        """Choose the weights to start from; called once on every rank, before the first step and not on resume."""
+        return
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Any, list[str]]:
+        """The ``size`` samples of the 0-based ``step`` and their ids, drawn from ``generator`` alone.
+
+        Every rank makes the whole batch and keeps its own rows, so heavy work belongs into ``losses``. The batch is a
+        tensor, a list, tuple or dict of batches, or an object with ``to(device)`` and ``[slice]``; all that it holds
+        has ``size`` rows. It is made on the CPU.
+        """
+        ...
+
+    def losses(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
+        """Named scalar losses, means over the batch's rows, already weighted: the training minimises their sum.
+
+        The names may depend on ``step`` and ``progress`` (0..1, the share of steps done), but not on the batch.
+        """
+        ...
+
+    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """Named metrics after ``step`` steps; called in evaluation mode, without gradients, on rank 0 alone."""
+        return {}
+
+    def sample_pictures(self, step: int) -> dict[str, np.ndarray]:  # noqa: ARG002
+        """Named pictures [H,W,3] uint8 after ``step`` steps, called like ``validate``."""
+        return {}
+
+    def finish(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights to leave behind, from the trained ones on the CPU; called once at the end, on rank 0 alone."""
+        return weights
+
+
+class TrainingConfig(ABC):
+    """A training as its YAML file says it; subclasses are ``@configuration`` classes with at least these fields."""
+
+    stage: str
+    """What is trained: the key under which ``trainings`` knows the class."""
+    loop: LoopConfig
+    """The training loop."""
+
+    @abstractmethod
+    def task(self, cache: Path, *, workers: int) -> Task:
+        """The task, its module as ``loop.seed`` makes it.
+
+        Args:
+            cache: folder for data that are made and kept.
+            workers: processes that make data; what is made does not depend on it.
+        """
+
+    def check(self) -> None:  # noqa: B027  # most trainings need nothing that a dry run can do without
+        """
+        Raises:
+            UsageError: something is missing that only a dry run can do without.
+        """
+
+    @abstractmethod
+    def smaller(self) -> TrainingConfig:
+        """The same training with little data, for a dry run."""
+
+    @abstractmethod
+    def weights_config(self) -> str:
+        """The YAML text that is put beside the weights: from it alone the module is built again."""

@@ -1,0 +1,236 @@
+"""The state of a training and one step of it."""
+
+from __future__ import annotations
+
+import math
+import platform
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from shape3d_amodal import __version__
+from shape3d_amodal.errors import TrainingError, UsageError
+from shape3d_amodal.training.loop.checkpoints import Checkpoint
+from shape3d_amodal.training.loop.distributed import Ranks
+from shape3d_amodal.training.loop.ema import WeightAverage
+from shape3d_amodal.training.loop.interface import LoopConfig, Task
+from shape3d_amodal.training.loop.schedule import learning_rate
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a training stands: steps done, weights on the CPU (the running mean where it is on), last metrics."""
+
+    step: int
+    weights: dict[str, Tensor]
+    metrics: dict[str, float]
+
+
+class Trainer:
+    """The state of a training (module, running mean, optimiser) and one step of it."""
+
+    def __init__(self, task: Task, config: LoopConfig, ranks: Ranks) -> None:
+        parts = ranks.count * config.accumulate
+        if config.batch_size % parts:
+            problem = f"expected a multiple of {ranks.count} ranks x {config.accumulate} accumulated parts"
+            raise UsageError(f"loop.batch_size: {problem}, got {config.batch_size}; change it or loop.accumulate")
+        self.task, self.config, self.ranks = task, config, ranks
+        self.module = task.modules().to(ranks.device)
+        named = {name: tensor for name, tensor in self.module.named_parameters() if tensor.requires_grad}
+        self.names, self.parameters = list(named), list(named.values())
+        self.optimizer = _optimizer(self.parameters, config)
+        self.average = WeightAverage(self.module, config.ema_decay)
+        self.forward: nn.Module = _Losses(task)
+        if ranks.count > 1:
+            self.forward = DistributedDataParallel(self.forward, find_unused_parameters=True)
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and _fast_bf16(ranks.device))
+
+    def step(self, step: int) -> dict[str, float]:
+        """Take the 0-based optimiser step ``step``; returns this rank's losses, and the gradient's norm."""
+        config = self.config
+        rate = learning_rate(step, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.module.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        losses: dict[str, float] = {}
+        for part, (batch, ids) in enumerate(self._parts(step)):
+            last = part == config.accumulate - 1
+            with nullcontext() if last or self.ranks.count == 1 else self.forward.no_sync():  # type: ignore[operator]
+                terms = self._terms(self.forward, batch, step, part)
+                stacked = torch.stack([term.float() for term in terms.values()])
+                values = dict(zip(terms, stacked.tolist(), strict=True))
+                self._guard(values, step, ids)
+                (stacked.sum() / config.accumulate).backward()
+            for name, value in values.items():
+                losses[name] = losses.get(name, 0.0) + value / config.accumulate
+        norm = nn.utils.clip_grad_norm_(self.parameters, config.clip_norm or math.inf).item()
+        if not math.isfinite(norm):
+            self._blame_gradient(step)
+        self.optimizer.step()
+        self.average.update(step)
+        return {**losses, "gradient_norm": norm}
+
+    def rehearse(self) -> TrainResult:
+        """One batch through everything that a training does, without a file."""
+        self.step(0)
+        metrics = self.validate(1)
+        self.pictures(1)
+        return TrainResult(1, self.weights(), metrics)
+
+    def validate(self, step: int) -> dict[str, float]:
+        with self._evaluating():
+            return self.task.validate(step)
+
+    def pictures(self, step: int) -> dict[str, np.ndarray]:
+        with self._evaluating():
+            return self.task.sample_pictures(step)
+
+    def weights(self) -> dict[str, Tensor]:
+        state = self.average.state or self.module.state_dict()
+        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    def checkpoint(self, step: int, settings: dict[str, object], seconds: float) -> Checkpoint:
+        optimizer = {
+            f"{name}/{key}": value
+            for name, parameter in zip(self.names, self.parameters, strict=True)
+            for key, value in self.optimizer.state.get(parameter, {}).items()
+        }
+        versions = {"shape3d_amodal": __version__, "torch": torch.__version__, "python": platform.python_version()}
+        return Checkpoint(
+            step=step,
+            model=self.module.state_dict(),
+            ema=self.average.state,
+            optimizer=optimizer,
+            settings=settings,
+            seconds=seconds,
+            versions=versions,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Stand where ``checkpoint`` was taken."""
+        _check_tensors("model", checkpoint.model, self.module.state_dict())
+        _check_tensors("ema", checkpoint.ema, self.average.state)
+        self.module.load_state_dict(checkpoint.model)
+        for name, mean in self.average.state.items():
+            mean.copy_(checkpoint.ema[name])
+        parameters = dict(zip(self.names, self.parameters, strict=True))
+        names = {id(parameter): name for name, parameter in parameters.items()}
+        order = [names[id(p)] for group in self.optimizer.param_groups for p in group["params"]]
+        states: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in checkpoint.optimizer.items():
+            name, _, part = key.rpartition("/")
+            states.setdefault(name, {})[part] = _laid_out_as(parameters[name], tensor)
+        state = {index: states[name] for index, name in enumerate(order) if name in states}
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+    def _parts(self, step: int) -> Iterator[tuple[Any, list[str]]]:
+        """This rank's rows of the batch of ``step``, in ``accumulate`` equal parts."""
+        config = self.config
+        batch, ids = self.task.batch(step, generator(config.seed, "train", step), config.batch_size)
+        size = config.batch_size // (self.ranks.count * config.accumulate)
+        first = self.ranks.rank * config.accumulate
+        for part in range(first, first + config.accumulate):
+            rows = slice(part * size, (part + 1) * size)
+            yield _map_batch(batch, rows, self.ranks.device), ids[rows]
+
+    def _terms(self, forward: nn.Module, batch: Any, step: int, part: int) -> dict[str, Tensor]:
+        seeds = generator(self.config.seed, "step", step, self.ranks.rank, part)
+        torch.manual_seed(int(seeds.integers(2**63)))
+        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.bf16):
+            terms: dict[str, Tensor] = forward(batch, step, step / max(1, self.config.steps - 1))
+        return terms
+
+    def _guard(self, values: dict[str, float], step: int, ids: list[str]) -> None:
+        for name, value in values.items():
+            if not abs(value) <= _DIVERGED:  # nor is NaN
+                problem = f"loss term '{name}' is {value:g} for the samples {', '.join(ids)}"
+                raise TrainingError(f"{self.task.name}: step {step}: {problem}; {_REMEDY}")
+
+    def _blame_gradient(self, step: int) -> None:
+        """Raise an error that names the term whose gradient is not finite, found by going over the step once more."""
+        for part, (batch, ids) in enumerate(self._parts(step)):
+            for name in self._terms(_Losses(self.task), batch, step, part):
+                term = self._terms(_Losses(self.task), batch, step, part)[name]
+                gradients = torch.autograd.grad(term, self.parameters, allow_unused=True) if term.requires_grad else ()
+                if not all(gradient is None or gradient.isfinite().all() for gradient in gradients):
+                    problem = f"the gradient of loss term '{name}' is not finite for the samples {', '.join(ids)}"
+                    raise TrainingError(f"{self.task.name}: step {step}: {problem}; {_REMEDY}")
+        raise TrainingError(f"{self.task.name}: step {step}: another rank's gradient is not finite, see its message")
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """The averaged weights, in evaluation mode, without gradients, and with the same random numbers every time."""
+        self.module.eval()
+        torch.manual_seed(self.config.seed)
+        with self.average.applied(), torch.no_grad():
+            yield
+
+
+def _optimizer(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+_DIVERGED = 1e6
+"""Losses are means of the order of 1: one beyond this will not come back."""
+_REMEDY = "no step was taken; look at these samples or lower loop.learning_rate, then resume"
+
+
+class _Losses(nn.Module):
+    """The task's losses as a module's forward pass, which is what DistributedDataParallel can wrap."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.trained = task.modules()
+        self.losses = task.losses
+
+    def forward(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
+        return self.losses(batch, step, progress)
+
+
+def generator(seed: int, purpose: str, *index: int) -> np.random.Generator:
+    """The random generator of (seed, purpose, index): the same on every machine, whatever was drawn before."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *index])
+
+
+def _map_batch(batch: Any, rows: slice, device: torch.device) -> Any:
+    """``rows`` of everything in ``batch``, on ``device``."""
+    if isinstance(batch, dict):
+        return {name: _map_batch(value, rows, device) for name, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return type(batch)(_map_batch(value, rows, device) for value in batch)
+    return batch[rows].to(device)
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    """Whether ``device`` has matrix units for bf16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Private in torch, so it may move: without it float32 is the safe answer.
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+
+
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """``tensor`` in the memory order of ``parameter``: fused optimisers go through both as if they were flat."""
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
+
+
+def _check_tensors(part: str, saved: dict[str, Tensor], current: dict[str, Tensor]) -> None:
+    for name in sorted(saved.keys() | current.keys()):
+        shapes = [tuple(state[name].shape) if name in state else None for state in (saved, current)]
+        if shapes[0] != shapes[1]:
+            problem = f"{part} tensor '{name}' is {shapes[0]} in the checkpoint and {shapes[1]} in this model"
+            raise TrainingError(f"{problem}; use the configuration it was made with or another output folder")

@@ -1,0 +1,65 @@
+"""Which trainings there are: the ``stage`` of a configuration names one.
+
+A new training is a ``TrainingConfig`` entered into ``_TRAININGS``; nothing else knows it by
+name. Modules are imported when they are asked for, since some need much time to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import yaml
+
+from shape3d_amodal.config import load_config
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.training.loop.interface import TrainingConfig
+
+_STAGES = ("prior", "reconstruction", "viewpoint", "completion2d", "refinement", "end_to_end")
+_TRAININGS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(_STAGES, ("training.tasks.stages", "StageConfig")),
+    "known_cameras": ("papers.nmr.training", "NmrConfig"),
+    "layered_embeddings": ("papers.layered.training", "LayeredTraining"),
+    "pcnet_m": ("training.tasks.pcnet_m", "PcnetMTraining"),
+    "c2f_codebook": ("training.tasks.c2f_seg", "CodebookTraining"),
+    "c2f_seg": ("training.tasks.c2f_seg", "C2FSegTraining"),
+    "rcnn": ("training.tasks.rcnn", "RcnnTraining"),
+    "vrsp_shapes": ("training.tasks.vrsp_shapes", "VrspShapesTraining"),
+}
+"""Module, and class in it, by stage."""
+
+
+def load_training(path: Path, *, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read the YAML file ``path`` as the configuration of the training that its ``stage`` names.
+
+    Raises:
+        UsageError: the file cannot be read, its stage is unknown, or it has an unknown key or a wrong value.
+    """
+    return load_config(path, training_class(_stage(path)), overrides=overrides)
+
+
+def training_class(stage: object) -> type[TrainingConfig]:
+    """The configuration class of ``stage``.
+
+    Raises:
+        UsageError: there is no such stage.
+    """
+    if stage not in _TRAININGS:
+        raise UsageError(f"stage: expected one of {', '.join(_TRAININGS)}, got {stage!r}")
+    module, name = _TRAININGS[str(stage)]
+    found: type[TrainingConfig] = getattr(import_module(f"shape3d_amodal.{module}"), name)
+    return found
+
+
+def _stage(path: Path) -> object:
+    """What the file says the stage is; what else is wrong with it ``load_config`` says better."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return _STAGES[0]
+    if not isinstance(raw, dict):
+        return _STAGES[0]
+    if raw.get("stage") not in _TRAININGS:
+        raise UsageError(f"{path}: stage: expected one of {', '.join(_TRAININGS)}, got {raw.get('stage')!r}")
+    return raw["stage"]

@@ -1,0 +1,145 @@
+"""What a bank of shapes says of training crops, computed once: the search and the fit are too slow for every step.
+
+The mesh that a crop shows is left out of the bank, and its near-duplicates with it, so that the refinement meets the
+bank as it will be at test time: without the very object.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from shape3d_amodal.config import Count, Share, configuration, dump_config
+from shape3d_amodal.crops.pool import PoolConfig, pool_name, read_arrays, write_arrays
+from shape3d_amodal.crops.scenes import CropArrays
+from shape3d_amodal.files.processes import spread
+from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
+from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
+from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
+from shape3d_amodal.training.tasks.scores import partly_hidden
+
+BANK_VERSION = 2
+"""To be raised when the same configuration gives other silhouettes."""
+_CHUNK = 32
+
+log = logging.getLogger(__name__)
+
+
+@configuration
+class BankPoolConfig:
+    """A bank, and how much of the pool it is asked about."""
+
+    meshes: str = "open13:train"
+    """Mesh source of the bank; a crop's own mesh is left out by its name, so it is named here as for the crops."""
+    bank: BankConfig = BankConfig()
+    """Which silhouettes the bank holds; at test time the defaults."""
+    prior: BankPriorConfig = BankPriorConfig(fit_steps=15)
+    """Matches and fit; at test time the defaults, but for the steps."""
+    crops: Count = 10_000
+    """Crops that the bank is asked about, at most."""
+    hidden_share: Share = 0.85
+    """Share of them that have a hidden part. Of the others nothing is hidden, so that to be shown a silhouette does not
+    tell the refinement that there is something to complete."""
+
+
+@dataclass(frozen=True)
+class BankArrays:
+    """What the bank says of M crops of a pool.
+
+    Attributes:
+        row: [M] int64, the crops' rows in the pool, rising.
+        silhouette: [M,S,S] uint8, the silhouette times 255.
+        fit: [M] float32, its certain-pixel IoU.
+    """
+
+    row: NDArray[np.int64]
+    silhouette: NDArray[np.uint8]
+    fit: NDArray[np.float32]
+
+    def of(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Silhouettes [N,S,S] in 0..1 and fits [N] of the pool's ``rows`` [N]; both 0 where the bank was not asked."""
+        place = np.minimum(np.searchsorted(self.row, rows), len(self.row) - 1)
+        asked = self.row[place] == rows
+        silhouette = torch.from_numpy(self.silhouette[place] * asked[:, None, None]).float() / 255
+        return silhouette, torch.from_numpy(self.fit[place] * asked)
+
+
+def open_bank(
+    config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, cache: Path, *, workers: int
+) -> BankArrays:
+    """What the bank says of ``pool``'s crops, computed if it is not in ``cache`` yet.
+
+    Args:
+        config: bank and number of crops.
+        pool_config: the configuration that ``pool`` was opened with.
+        pool: the crops.
+        cache: folder of all pools.
+        workers: processes; the result does not depend on it.
+
+    Raises:
+        DataError: the mesh source cannot be used, or ``cache`` cannot be made.
+        UsageError: no crop has a hidden part.
+        TrainingError: the disk is full.
+    """
+    origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config)} {BANK_VERSION}"
+    name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
+    folder = cache / f"bank-{name}"
+    with (cache / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            rows = asked_rows(pool.hidden, config)
+            log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
+            write_arrays(_ask(config, pool, rows, workers), dump_config(config), folder)
+    return read_arrays(folder, BankArrays)
+
+
+def asked_rows(hidden: NDArray[np.float32], config: BankPoolConfig) -> NDArray[np.int64]:
+    """The rows, rising, that the bank is asked about: the first with a hidden part, and the first of the others.
+
+    Args:
+        hidden: [M], shares of the crops' objects that are hidden, in 0..1.
+        config: how many of each.
+
+    Raises:
+        UsageError: no crop has a hidden part.
+    """
+    with_part = partly_hidden(hidden, "bank")
+    others = np.setdiff1d(np.arange(len(hidden)), with_part)
+    count = round(config.crops * config.hidden_share)
+    return np.sort(np.concatenate([with_part[:count], others[: config.crops - count]]))
+
+
+def _ask(config: BankPoolConfig, pool: CropArrays, rows: NDArray[np.int64], workers: int) -> BankArrays:
+    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    tasks = (_rows_of(pool, chunk) for chunk in chunks)
+    with spread(_asker, (config,), max(workers, 1)) as run:
+        parts = list(track(run(tasks), description="bank", total=len(chunks), console=Console(stderr=True)))
+    silhouettes, fits = zip(*parts, strict=True)
+    return BankArrays(rows, np.concatenate(silhouettes), np.concatenate(fits))
+
+
+def _rows_of(pool: CropArrays, rows: NDArray[np.int64]) -> CropArrays:
+    return CropArrays(**{field.name: np.asarray(getattr(pool, field.name)[rows]) for field in fields(CropArrays)})
+
+
+def _asker(config: BankPoolConfig) -> Callable[[CropArrays], tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    torch.set_num_threads(1)
+    source = mesh_source(config.meshes)
+    prior = BankPrior(ShapeBank(source, config.bank), CATEGORIES, config.prior)
+
+    def ask(part: CropArrays) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        crops = part.supervised(np.arange(len(part.category))).crops
+        found = prior.estimate(crops, without=[source.near_duplicates(name) for name in part.mesh.tolist()])
+        return (found.silhouette * 255 + 0.5).to(torch.uint8).numpy(), found.fit.numpy()
+
+    return ask

@@ -1,0 +1,252 @@
+"""The two trainings of C2F-Seg: the masks' codebook, then all the rest on top of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig, MaskCodebook
+from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig, load_resnet
+from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
+from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig, seeded
+from shape3d_amodal.config import Count, Share, configuration, dump_config
+from shape3d_amodal.crops.annotated import AnnotatedCrops, AnnotatedCropsConfig, CropSource
+from shape3d_amodal.crops.augmentation import augment
+from shape3d_amodal.crops.pool import PoolConfig, open_pool
+from shape3d_amodal.crops.scenes import SceneCropsConfig
+from shape3d_amodal.drawing.crop_grids import crop_grid, spread_rows
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.refinement.regions import compose
+from shape3d_amodal.structures import SupervisedCrops
+from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.training.tasks.scores import clearly_hidden, completion_scores, mask_iou, partly_hidden
+
+_VALIDATED = 256
+_BATCH = 32
+
+
+@configuration
+class CropsConfig:
+    """Where crops come from."""
+
+    pool: PoolConfig = PoolConfig()
+    """Crops of scenes."""
+    annotated: AnnotatedCropsConfig | None = None
+    """Annotated images, to be taken instead."""
+
+    def smaller(self) -> CropsConfig:
+        """As many as a dry run needs."""
+        return replace(self, pool=self.pool.smaller())
+
+
+VALIDATION = CropsConfig(pool=PoolConfig(crops=SceneCropsConfig(meshes="open13:val", seed=2), scenes=300))
+
+
+@configuration
+class CodebookTraining(TrainingConfig):
+    """The training of the codebook, from amodal and visible masks."""
+
+    stage: Literal["c2f_codebook"]
+    """c2f_codebook."""
+    model: CodebookConfig = CodebookConfig()
+    """The autoencoder."""
+    train: CropsConfig = CropsConfig()
+    """The crops whose masks are learned."""
+    validation: CropsConfig = VALIDATION
+    """Other crops."""
+    loop: LoopConfig = LoopConfig()
+    """The training loop."""
+
+    def task(self, cache: Path, *, workers: int) -> CodebookTask:
+        """
+        Raises:
+            DataError, UsageError: the crops cannot be used.
+        """
+        torch.manual_seed(self.loop.seed)
+        crops = [open_crops(one, self.model.size, cache, workers=workers) for one in (self.train, self.validation)]
+        return CodebookTask(self, *crops)
+
+    def smaller(self) -> CodebookTraining:
+        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
+
+    def weights_config(self) -> str:
+        return dump_config(self.model)
+
+
+@configuration
+class C2FSegTraining(TrainingConfig):
+    """The training of image encoder, transformer and refinement."""
+
+    stage: Literal["c2f_seg"]
+    """c2f_seg."""
+    codebook: str | None = None
+    """Folder of weights that c2f_codebook left; needed but for a dry run, where tokens may mean nothing."""
+    weights: str | None = None
+    """Safetensors file of a ResNet, with torchvision's names, that the image encoder starts from; else from chance."""
+    features: FeaturesConfig = FeaturesConfig()
+    """The image encoder."""
+    transformer: TransformerConfig = TransformerConfig()
+    """The transformer."""
+    rounds: Count = 3
+    """Rounds in which the tokens are found at inference."""
+    train: CropsConfig = CropsConfig()
+    """Training crops."""
+    validation: CropsConfig = VALIDATION
+    """Other crops."""
+    hidden_share: Share = 0.85
+    """Share of the samples that have a hidden part."""
+    loop: LoopConfig = LoopConfig()
+    """The training loop."""
+
+    def task(self, cache: Path, *, workers: int) -> C2FSegTask:
+        """
+        Raises:
+            WeightsError: those of the codebook, or those to start from, cannot be used.
+            DataError, UsageError: the crops cannot be used.
+        """
+        torch.manual_seed(self.loop.seed)
+        codebook = MaskCodebook(CodebookConfig())
+        if self.codebook is not None:
+            codebook = load_network(self.codebook, CodebookConfig, MaskCodebook)[0]
+        size = codebook.config.size
+        crops = [open_crops(one, size, cache, workers=workers) for one in (self.train, self.validation)]
+        task = C2FSegTask(self, codebook, *crops)
+        if self.weights is not None:
+            load_resnet(task.network.features, Path(self.weights))
+        return task
+
+    def check(self) -> None:
+        if self.codebook is None:
+            problem = "expected a folder of weights that c2f_codebook left, got null"
+            raise UsageError(f"codebook: {problem}; train one and name it here")
+
+    def smaller(self) -> C2FSegTraining:
+        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
+
+    def weights_config(self) -> str:
+        book = CodebookConfig()
+        if self.codebook is not None:
+            book = load_network(self.codebook, CodebookConfig, MaskCodebook)[1]
+        return dump_config(self.model(book))
+
+    def model(self, codebook: CodebookConfig) -> C2FSegConfig:
+        """The whole network's sizes."""
+        return C2FSegConfig(codebook=codebook, features=self.features, transformer=self.transformer, rounds=self.rounds)
+
+
+def open_crops(config: CropsConfig, size: int, cache: Path, *, workers: int) -> CropSource:
+    """The crops that ``config`` names.
+
+    Raises:
+        DataError: they cannot be read.
+        UsageError: they are of another size.
+    """
+    if config.annotated is not None:
+        return AnnotatedCrops(config.annotated, size)
+    if config.pool.crops.size != size:
+        problem = f"expected {size}, the side of the codebook's crops, got {config.pool.crops.size}"
+        raise UsageError(f"pool.crops.size: {problem}")
+    return open_pool(config.pool, cache, workers=workers)
+
+
+class CodebookTask(Task):
+    """Give back masks from their tokens."""
+
+    def __init__(self, config: CodebookTraining, train: CropSource, validation: CropSource) -> None:
+        self.name = config.stage
+        self.train, self.validation = train, validation
+        self.network = MaskCodebook(config.model)
+
+    def modules(self) -> nn.Module:
+        return self.network
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:  # noqa: ARG002
+        """Masks [size,S,S]: amodal ones, and for a quarter of the rows visible ones."""
+        rows = generator.integers(len(self.train.hidden), size=size)
+        crops = augment(self.train.supervised(rows), generator)
+        visible = torch.from_numpy(generator.random(size) < 0.25)
+        return torch.where(visible[:, None, None], crops.crops.visible, crops.amodal), [f"crop {row}" for row in rows]
+
+    def losses(self, batch: Tensor, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        return self.network.losses(batch)
+
+    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """IoU of masks and what their tokens give back, and the share of codes that are used, in percent."""
+        device = self.network.codes.device
+        ious, used = [], []
+        for rows in _batches(len(self.validation.hidden)):
+            mask = self.validation.supervised(rows).amodal.to(device)
+            tokens = self.network.tokens(mask)
+            ious.append(mask_iou(self.network.mask(tokens) > 0.5, mask > 0.5))
+            used.append(tokens.flatten())
+        share = len(torch.cat(used).unique()) / len(self.network.codes)
+        return {"reconstruction_iou": 100 * float(torch.cat(ious).mean()), "codes_used": 100 * share}
+
+    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+        """Masks and what their tokens give back."""
+        rows = spread_rows(self.validation.hidden)
+        if not len(rows):
+            return {}
+        batch = self.validation.supervised(rows).to(self.network.codes.device)
+        back = self.network.mask(self.network.tokens(batch.amodal))
+        return {"samples": crop_grid(batch.crops, {"truth": batch.amodal, "back": back})}
+
+
+class C2FSegTask(Task):
+    """Find the tokens of amodal masks, and refine what they say."""
+
+    def __init__(
+        self, config: C2FSegTraining, codebook: MaskCodebook, train: CropSource, validation: CropSource
+    ) -> None:
+        self.name = config.stage
+        self.config = config
+        self.train, self.validation = train, validation
+        self.network = C2FSeg(config.model(codebook.config))
+        self.network.codebook.load_state_dict(codebook.state_dict())
+        self._partly_hidden = partly_hidden(train.hidden, "train")
+
+    def modules(self) -> nn.Module:
+        return self.network
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[SupervisedCrops, list[str]]:  # noqa: ARG002
+        anything = generator.integers(len(self.train.hidden), size=size)
+        hidden = self._partly_hidden[generator.integers(len(self._partly_hidden), size=size)]
+        rows = np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
+        return augment(self.train.supervised(rows), generator), [f"crop {row}" for row in rows]
+
+    def losses(self, batch: SupervisedCrops, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        return self.network.losses(batch)
+
+    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """IoU and occluded IoU of the coarse and the refined mask, in percent, over what is over 10 % hidden."""
+        hidden, device = clearly_hidden(self.validation.hidden), self.network.codebook.codes.device
+        batches = (self.validation.supervised(hidden[places]).to(device) for places in _batches(len(hidden)))
+        return completion_scores((batch, self._masks(batch)) for batch in batches)
+
+    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+        """Picture, given masks, coarse and refined mask, true mask."""
+        rows = spread_rows(self.validation.hidden)
+        if not len(rows):
+            return {}
+        batch = self.validation.supervised(rows).to(self.network.codebook.codes.device)
+        return {"samples": crop_grid(batch.crops, {**self._masks(batch), "truth": batch.amodal})}
+
+    def _masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
+        crops = batch.crops
+        generators = [seeded(self.config.loop.seed, row) for row in range(len(crops.rgb))]
+        coarse, fine = self.network.complete(crops.rgb, crops.visible, generators)
+        masks = {"coarse": coarse, "final": fine}
+        return {name: compose(mask, crops.visible, crops.occluder) for name, mask in masks.items()}
+
+
+def _batches(count: int) -> list[NDArray[np.int64]]:
+    """Up to ``_VALIDATED`` of ``count`` rows, evenly spread, in batches."""
+    rows = np.unique(np.linspace(0, count - 1, min(count, _VALIDATED)).round().astype(np.int64))
+    return [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]

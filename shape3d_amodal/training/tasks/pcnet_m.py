@@ -1,0 +1,219 @@
+"""The training of PCNet-M, from visible masks alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.baselines.pcnet_m.erasing import ErasedMasks, ErasingConfig, erase
+from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
+from shape3d_amodal.baselines.pcnet_m.windows import Mask
+from shape3d_amodal.config import Weight, configuration, dump_config
+from shape3d_amodal.crops.pool import PoolConfig, open_pool
+from shape3d_amodal.crops.scenes import SceneCropsConfig
+from shape3d_amodal.drawing.crop_grids import crop_grid
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.structures import OCCLUDER, InstanceCrops, Rle
+from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+
+MIN_PIXELS = 16
+"""Masks with fewer pixels are left out."""
+_VALIDATED = 256
+_SHOWN = 8
+
+
+@configuration
+class MasksConfig:
+    """Where visible masks come from."""
+
+    pool: PoolConfig = PoolConfig()
+    """Crops of scenes."""
+    annotations: str | None = None
+    """Annotation file of any known format, to be taken instead."""
+
+    def smaller(self) -> MasksConfig:
+        """As many as a dry run needs."""
+        return replace(self, pool=self.pool.smaller())
+
+
+@configuration
+class PcnetMTraining(TrainingConfig):
+    """The training of PCNet-M."""
+
+    stage: Literal["pcnet_m"]
+    """pcnet_m."""
+    model: PcnetMConfig = PcnetMConfig()
+    """The network."""
+    train: MasksConfig = MasksConfig()
+    """The masks that are learned from."""
+    validation: MasksConfig = MasksConfig(
+        pool=PoolConfig(crops=SceneCropsConfig(meshes="open13:val", seed=2), scenes=300)
+    )
+    """Other masks."""
+    erasing: ErasingConfig = ErasingConfig()
+    """How they are cut."""
+    eraser_weight: Weight = 5.0
+    """Weight of the pixels inside the eraser in the loss; others have 1."""
+    loop: LoopConfig = LoopConfig()
+    """The training loop."""
+
+    def task(self, cache: Path, *, workers: int) -> PcnetMTask:
+        """
+        Raises:
+            DataError: the masks cannot be read, or there are fewer than two.
+        """
+        torch.manual_seed(self.loop.seed)
+        train = open_masks(self.train, cache, workers=workers)
+        return PcnetMTask(self, train, open_masks(self.validation, cache, workers=workers))
+
+    def smaller(self) -> PcnetMTraining:
+        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
+
+    def weights_config(self) -> str:
+        return dump_config(self.model)
+
+
+class VisibleMasks(Protocol):
+    """Visible masks by their number."""
+
+    def __len__(self) -> int: ...
+
+    def mask(self, index: int) -> Mask:
+        """One mask [H,W] bool, not empty, at any place in it."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What to call it in messages."""
+        ...
+
+
+class CroppedMasks:
+    """The visible masks of a pool of crops.
+
+    Args:
+        visible: [N,S,S] uint8, the covered share of each pixel times 255.
+    """
+
+    def __init__(self, visible: NDArray[np.uint8]) -> None:
+        self._visible = visible
+        parts = np.array_split(np.arange(len(visible)), max(1, len(visible) // 4096))
+        areas = np.concatenate([(visible[rows] > 127).sum(axis=(1, 2)) for rows in parts])
+        self._rows = np.flatnonzero(areas >= MIN_PIXELS)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def mask(self, index: int) -> Mask:
+        seen: Mask = self._visible[self._rows[index]] > 127
+        return seen
+
+    def name(self, index: int) -> str:
+        return f"crop {self._rows[index]}"
+
+
+class AnnotatedMasks:
+    """The visible masks of annotations, by the instances' ids."""
+
+    def __init__(self, visible: Sequence[tuple[int, Rle]]) -> None:
+        self._visible = [(key, mask) for key, mask in visible if masks.area(mask) >= MIN_PIXELS]
+
+    def __len__(self) -> int:
+        return len(self._visible)
+
+    def mask(self, index: int) -> Mask:
+        cropped: Mask = masks.crop(self._visible[index][1])[0]
+        return cropped
+
+    def name(self, index: int) -> str:
+        return f"annotation {self._visible[index][0]}"
+
+
+def open_masks(config: MasksConfig, cache: Path, *, workers: int) -> VisibleMasks:
+    """The visible masks that ``config`` names; nothing else of their annotations is kept.
+
+    Raises:
+        DataError: they cannot be read, or there are fewer than two.
+    """
+    found: VisibleMasks
+    if config.annotations is None:
+        found = CroppedMasks(open_pool(config.pool, cache, workers=workers).visible)
+    else:
+        dataset = read_dataset(config.annotations)
+        names = dataset.category_names
+        instances = [one for image in dataset.images for one in image.instances]
+        single = [one for one in instances if not one.crowd and names[one.category_id] != OCCLUDER]
+        found = AnnotatedMasks([(one.id, one.visible) for one in single])
+    if len(found) < 2:
+        problem = f"expected at least two visible masks of {MIN_PIXELS} pixels or more, got {len(found)}"
+        raise DataError(f"{problem}; give more scenes or annotations", file=config.annotations)
+    return found
+
+
+class PcnetMTask(Task):
+    """Give back what another instance's mask was cut out of."""
+
+    def __init__(self, config: PcnetMTraining, train: VisibleMasks, validation: VisibleMasks) -> None:
+        self.name = config.stage
+        self.config = config
+        self.train = train
+        self.validation = validation
+        self.network = CompletionNetwork(config.model)
+
+    def modules(self) -> nn.Module:
+        return self.network
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[ErasedMasks, list[str]]:  # noqa: ARG002
+        return self._examples(self.train, generator, size)
+
+    def losses(self, batch: ErasedMasks, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        logits = self.network(batch.visible, batch.eraser)
+        return {"cross_entropy": completion_loss(logits, batch.target, batch.eraser, self.config.eraser_weight)}
+
+    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """IoU with the uncut masks inside of erasers in front of them, and what grows into those behind, in percent."""
+        shared = joined = grown = behind = 0
+        generator = np.random.default_rng(self.config.loop.seed)
+        for _ in range(0, _VALIDATED, 64):
+            batch, _ = self._examples(self.validation, generator, 64)
+            found, truth = self._completed(batch) & batch.eraser, batch.target & batch.eraser
+            front = truth.any(dim=(1, 2))
+            shared += int((found & truth).sum())
+            joined += int((found | truth)[front].sum())
+            grown += int(found[~front].sum())
+            behind += int(batch.eraser[~front].sum())
+        return {"erased_iou": 100 * shared / max(joined, 1), "grown_behind": 100 * grown / max(behind, 1)}
+
+    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+        """Eraser and cut mask, completion, and the mask before."""
+        batch, _ = self._examples(self.validation, np.random.default_rng(self.config.loop.seed), _SHOWN)
+        cut, eraser = batch.visible.float(), batch.eraser.float()
+        none = torch.zeros(len(cut), dtype=torch.int64)
+        crops = InstanceCrops(torch.ones(len(cut), 3, *cut.shape[1:]), cut, eraser, none, torch.zeros(len(cut), 4))
+        return {"samples": crop_grid(crops, {"completed": self._completed(batch), "target": batch.target.float()})}
+
+    def _examples(
+        self, source: VisibleMasks, generator: np.random.Generator, size: int
+    ) -> tuple[ErasedMasks, list[str]]:
+        pairs = generator.integers(len(source), size=(size, 2)).tolist()
+        made = [
+            erase(source.mask(i), source.mask(j), self.config.model.size, self.config.erasing, generator)
+            for i, j in pairs
+        ]
+        visible, eraser, target = (torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True))
+        names = [f"{source.name(i)} cut by {source.name(j)}" for i, j in pairs]
+        return ErasedMasks(visible, eraser, target), names
+
+    def _completed(self, batch: ErasedMasks) -> Tensor:
+        """[N,S,S] bool."""
+        device = next(self.network.parameters()).device
+        logits = self.network(batch.visible.to(device), batch.eraser.to(device))
+        return (logits[:, 1] > logits[:, 0]).cpu()

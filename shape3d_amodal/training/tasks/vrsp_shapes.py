@@ -1,0 +1,201 @@
+"""The training of VRSP's shapes, from amodal masks alone: the auto-encoder, and at its end the codebook."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+from torchvision.ops import roi_align
+
+from shape3d_amodal import masks
+from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
+from shape3d_amodal.config import Count, configuration, dump_config
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.scenes.compose import SceneConfig
+from shape3d_amodal.scenes.shard_making import ShardsConfig
+from shape3d_amodal.segmentation.frame import MASK_SIZE
+from shape3d_amodal.segmentation.images import PicturesConfig, annotated_categories, open_pictures
+from shape3d_amodal.structures import AmodalDataset, Rle
+from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+_VALIDATED = 1000
+_SHOWN = 12
+
+
+@configuration
+class VrspShapesTraining(TrainingConfig):
+    """The training of VRSP's shapes."""
+
+    stage: Literal["vrsp_shapes"]
+    """vrsp_shapes."""
+    categories: tuple[str, ...] = ()
+    """Names of the categories, in the detector's order; none takes those of the annotations, as the detector does."""
+    memory: ShapeMemoryConfig = ShapeMemoryConfig()
+    """Sizes of the auto-encoder and of the codebook."""
+    pictures: PicturesConfig = PicturesConfig()
+    """Pictures whose amodal masks are learned; of the pictures themselves nothing is seen."""
+    validation: PicturesConfig = PicturesConfig(
+        scenes=ShardsConfig(meshes="open13:val", scenes=SceneConfig(), seed=2, count=100)
+    )
+    """Other pictures."""
+    jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    """How far, as a share of its size, each side of a mask's box is moved, as the sides of predicted boxes are."""
+    turned: bool = True
+    """Whether masks are also learned turned by quarters; otherwise they are mirrored alone."""
+    remembered: Count = 10_000
+    """Most masks of a category that its codes are the centres of."""
+    loop: LoopConfig = LoopConfig()
+    """The training loop."""
+
+    def task(self, cache: Path, *, workers: int) -> VrspShapesTask:
+        """
+        Raises:
+            UsageError: there is no mask of these categories.
+            DataError: the annotations cannot be used.
+        """
+        torch.manual_seed(self.loop.seed)
+        shapes, sources = self.shapes(), []
+        for name in ("pictures", "validation"):
+            pictures = open_pictures(getattr(self, name), cache, workers=workers)
+            sources.append(amodal_masks(pictures.dataset, shapes.categories))
+            if not len(sources[-1].masks):
+                raise UsageError(f"{name}: expected amodal masks of {', '.join(shapes.categories)}, found none")
+        return VrspShapesTask(self, *sources)
+
+    def shapes(self) -> ShapesConfig:
+        """What stands beside the weights."""
+        categories = self.categories or annotated_categories(self.pictures.annotations)
+        return ShapesConfig(categories=categories, memory=self.memory)
+
+    def smaller(self) -> VrspShapesTraining:
+        return replace(self, pictures=self.pictures.smaller(), validation=self.validation.smaller())
+
+    def weights_config(self) -> str:
+        return dump_config(self.shapes())
+
+
+@dataclass(frozen=True)
+class AmodalMasks:
+    """N amodal masks, their categories (places in the detector's list) and annotation ids."""
+
+    masks: tuple[Rle, ...]
+    category: tuple[int, ...]
+    ids: tuple[int, ...]
+
+
+class VrspShapesTask(Task):
+    """The auto-encoder."""
+
+    name = "vrsp_shapes"
+
+    def __init__(self, config: VrspShapesTraining, train: AmodalMasks, validation: AmodalMasks) -> None:
+        self.config, self.train, self.validation = config, train, validation
+        self.classes = len(config.shapes().categories)
+        self.memory = ShapeMemory(self.classes, config.memory)
+
+    def modules(self) -> nn.Module:
+        return self.memory
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:  # noqa: ARG002
+        rows = generator.integers(len(self.train.masks), size=size).tolist()
+        jitter = generator.uniform(-self.config.jitter, self.config.jitter, (size, 4))
+        cut = torch.stack([cut_mask(self.train.masks[row], moved) for row, moved in zip(rows, jitter, strict=True)])
+        return self._varied(cut, generator), [f"annotation {self.train.ids[row]}" for row in rows]
+
+    def losses(self, batch: Tensor, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        return {"squared": mse_loss(self.memory.decode(self.memory.encode(batch)), batch)}
+
+    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """Mean IoU in percent of other masks with what is made of their codes."""
+        shown, _ = self._validated()
+        return {"iou": self._iou(shown, self.memory.decode(self.memory.encode(shown)))}
+
+    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+        """Masks, and below them what is made of their codes."""
+        shown = self._validated()[0][:_SHOWN]
+        made = self.memory.decode(self.memory.encode(shown))
+        grid = torch.nn.functional.pad(torch.stack([shown, made]), (0, 2, 0, 2), value=0.5)  # [2,N,h,w]
+        grey = (grid.permute(0, 2, 1, 3).flatten(2).flatten(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        return {"samples": np.repeat(grey[:, :, None], 3, axis=2)}
+
+    @torch.no_grad()
+    def finish(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights with the codebook: centres of the codes of the training's own masks."""
+        memory = ShapeMemory(self.classes, self.config.memory)
+        memory.load_state_dict(weights)
+        generator = np.random.default_rng(self.config.loop.seed)
+        rows = self._remembered(generator)
+        cut = torch.stack([cut_mask(self.train.masks[row]) for row in rows])
+        codes = torch.cat([memory.encode(part) for part in self._varied(cut, generator).split(1000)])
+        memory.remember(codes, torch.tensor([self.train.category[row] for row in rows]), self.config.loop.seed)
+        shown, category = self._validated()
+        nearest = memory.decode(memory.nearest(memory.encode(shown.cpu()), category, 1)[:, 0])
+        score = self._iou(shown.cpu(), nearest)
+        logger.info(
+            "%d codes of %d masks; the nearest has %.1f %% IoU with others", memory.known.sum(), len(rows), score
+        )
+        return memory.state_dict()
+
+    def _remembered(self, generator: np.random.Generator) -> list[int]:
+        """Rows of the masks that the codebook is made of, at most so many of each category."""
+        category = np.array(self.train.category)
+        chosen = [generator.permutation(np.flatnonzero(category == one)) for one in range(self.classes)]
+        return [int(row) for rows in chosen for row in rows[: self.config.remembered]]
+
+    def _varied(self, cut: Tensor, generator: np.random.Generator) -> Tensor:
+        """Masks [N,28,28], each mirrored or not and, where that is wanted, turned."""
+        flips = generator.random(len(cut)) < 0.5
+        turns = generator.integers(4, size=len(cut)) * self.config.turned
+        varied = [
+            one.flip(1).rot90(int(turn)) if flip else one.rot90(int(turn))
+            for one, flip, turn in zip(cut, flips, turns, strict=True)
+        ]
+        return torch.stack(varied)
+
+    def _validated(self) -> tuple[Tensor, Tensor]:
+        """Masks [N,28,28] on the module's device, and their categories [N]."""
+        places = np.linspace(0, len(self.validation.masks) - 1, min(_VALIDATED, len(self.validation.masks))).round()
+        rows = places.astype(int).tolist()
+        cut = torch.stack([cut_mask(self.validation.masks[row]) for row in rows])
+        category = torch.tensor([self.validation.category[row] for row in rows])
+        return cut.to(self.memory.codebook.device), category
+
+    @staticmethod
+    def _iou(true: Tensor, made: Tensor) -> float:
+        shared, joined = ((true > 0.5) & (made > 0.5)), ((true > 0.5) | (made > 0.5))
+        return float(100 * (shared.sum(dim=(1, 2)) / joined.sum(dim=(1, 2)).clamp(min=1)).mean())
+
+
+def amodal_masks(dataset: AmodalDataset, categories: tuple[str, ...]) -> AmodalMasks:
+    """The amodal masks of single objects of ``categories``."""
+    index = {key: categories.index(name) for key, name in dataset.category_names.items() if name in categories}
+    found = [
+        (one.amodal, index[one.category_id], one.id)
+        for image in dataset.images
+        for one in image.instances
+        if one.amodal is not None and one.category_id in index and not one.crowd and masks.area(one.amodal) > 0
+    ]
+    return AmodalMasks(*(tuple(part) for part in zip(*found, strict=True))) if found else AmodalMasks((), (), ())
+
+
+def cut_mask(amodal: Rle, moved: NDArray[np.float64] | None = None) -> Tensor:
+    """A mask in its box, its sides (x0, y0, x1, y1) perhaps ``moved`` [4] by shares of its size: [28,28] of 0 and 1."""
+    inside, _, _ = masks.crop(amodal)
+    height, width = inside.shape
+    box = np.array([0, 0, width, height], np.float64)
+    if moved is not None:
+        box += moved * [width, height, width, height]
+    framed = torch.from_numpy(np.pad(inside, 1).astype(np.float32))
+    roi = torch.tensor([[0, *(box + 1)]], dtype=torch.float32)
+    cut = roi_align(framed[None, None], roi, MASK_SIZE, sampling_ratio=0, aligned=True)[0, 0]
+    return (cut >= 0.5).float()

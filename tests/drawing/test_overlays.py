@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shape3d_amodal.drawing import overlays
+
+IMAGE = np.full((10, 12, 3), 100, np.uint8)
+SQUARE = np.zeros((10, 12), bool)
+SQUARE[2:7, 3:9] = True
+
+
+def test_tint_blends_inside_and_leaves_the_rest():
+    result = overlays.tint(IMAGE, SQUARE, (200, 0, 100), 0.25)
+    assert result[3, 4].tolist() == [125, 75, 100]
+    assert result[0, 0].tolist() == [100, 100, 100]
+    assert (IMAGE == 100).all()
+
+
+@pytest.mark.parametrize(("thickness", "inner"), [(1, 3 * 4), (2, 1 * 2), (3, 0)])
+def test_contour_lies_inside_the_mask(thickness, inner):
+    edge = overlays.contour(SQUARE, thickness)
+    assert not (edge & ~SQUARE).any()
+    assert SQUARE.sum() - edge.sum() == inner
+
+
+def test_empty_mask_changes_nothing():
+    empty = np.zeros_like(SQUARE)
+    for result in (
+        overlays.draw_mask(IMAGE, empty, overlays.BLUE),
+        overlays.draw_amodal(IMAGE, empty, empty),
+        overlays.draw_instances(IMAGE, [empty, empty]),
+        overlays.draw_instances(IMAGE, []),
+    ):
+        np.testing.assert_array_equal(result, IMAGE)
+
+
+def test_amodal_parts_have_their_colours():
+    visible = SQUARE.copy()
+    visible[:, 6:] = False
+    result = overlays.draw_amodal(IMAGE, visible, SQUARE)
+    seen, hidden, border = result[4, 4].astype(int), result[4, 7].astype(int), result[2, 4]
+    assert seen[2] > seen[0] and hidden[0] > hidden[2] and border.tolist() == [255, 255, 255]
+
+
+def test_agreement_tells_three_kinds_apart():
+    moved = np.roll(SQUARE, 2, axis=1)
+    result = overlays.draw_agreement(IMAGE, moved, SQUARE)
+    kinds = {tuple(result[4, column]) for column in (3, 6, 10, 0)}
+    assert len(kinds) == 4
+
+
+@pytest.mark.parametrize(
+    ("margin", "minimum", "expected"),
+    [
+        (0.0, 1, (slice(1, 7), slice(3, 9))),
+        (0.5, 1, (slice(0, 10), slice(0, 12))),
+        (0.0, 8, (slice(0, 8), slice(2, 10))),
+    ],
+)
+def test_crop_around(margin, minimum, expected):
+    rows, columns = overlays.crop_around(SQUARE, margin, minimum)
+    assert (rows, columns) == expected
+    assert overlays.crop_around(np.zeros_like(SQUARE)) == (slice(0, 10), slice(0, 12))

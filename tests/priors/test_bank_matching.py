@@ -1,0 +1,80 @@
+"""Matching finds the mesh and the camera that made a crop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from boxes import BoxMeshes
+
+from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
+from shape3d_amodal.priors.bank.matching import MatchConfig, match
+from shape3d_amodal.priors.bank.shapes import BankConfig, BankShapes, ShapeBank
+from shape3d_amodal.priors.losses import certain_iou
+from shape3d_amodal.structures import InstanceCrops, Viewpoint
+
+S = 64
+
+
+@pytest.fixture(scope="module")
+def shapes() -> BankShapes:
+    return ShapeBank(BoxMeshes(), BankConfig(azimuths=12, elevations_deg=(10.0, 30.0))).shapes("chair")
+
+
+def view(azimuth: float, elevation: float, scale: float, x: float, y: float) -> Viewpoint:
+    one = [torch.tensor([np.radians(angle)], dtype=torch.float32) for angle in (azimuth, elevation, 0.0)]
+    return Viewpoint(*one, torch.tensor([float(scale)]), torch.tensor([[float(x), float(y)]]))
+
+
+def rendered(shapes: BankShapes, mesh: int, viewpoint: Viewpoint) -> torch.Tensor:
+    verts, faces = (torch.from_numpy(part)[None] for part in shapes.meshes[mesh])
+    with torch.no_grad():
+        return DeformedMeshes(verts, faces, viewpoint, S, DeformationConfig()).silhouettes(0.3)
+
+
+def crop_of(whole: torch.Tensor, hidden: slice) -> InstanceCrops:
+    occluder = torch.zeros(1, S, S)
+    occluder[:, :, hidden] = 1
+    return InstanceCrops(
+        torch.zeros(1, 3, S, S), whole * (1 - occluder), occluder, torch.zeros(1).long(), torch.zeros(1, 4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("mesh", "viewpoint"),
+    [
+        (0, view(30, 10, 0.8, 0.1, -0.1)),
+        (1, view(150, 30, 0.7, -0.2, 0.15)),
+        (1, view(300, 10, 0.9, 0.0, 0.0)),
+    ],
+)
+def test_the_right_mesh_and_camera(shapes: BankShapes, mesh: int, viewpoint: Viewpoint) -> None:
+    whole = rendered(shapes, mesh, viewpoint)
+    matches = match(shapes, crop_of(whole, slice(0, 16)), 4, MatchConfig())
+    assert (matches.score.diff() <= 0).all()
+    assert matches.mesh[0] == mesh
+    assert matches.viewpoint.azimuth[0] == pytest.approx(viewpoint.azimuth[0].item(), abs=1e-5)
+    assert matches.viewpoint.elevation[0] == pytest.approx(viewpoint.elevation[0].item(), abs=1e-5)
+    assert matches.viewpoint.scale[0] == pytest.approx(viewpoint.scale[0].item(), rel=0.06)
+    torch.testing.assert_close(matches.viewpoint.offset[0], viewpoint.offset[0], rtol=0, atol=0.06)
+
+
+def test_the_score_is_that_of_the_rendered_match(shapes: BankShapes) -> None:
+    crop = crop_of(rendered(shapes, 0, view(40, 20, 0.8, 0, 0)), slice(40, 64))
+    matches = match(shapes, crop, 3, MatchConfig())
+    for i in range(3):
+        found = rendered(shapes, int(matches.mesh[i]), matches.viewpoint[i : i + 1])
+        assert certain_iou(found, crop).item() == pytest.approx(matches.score[i].item(), abs=0.08)
+
+
+@pytest.mark.parametrize("pixels", [1, S])
+def test_hardly_anything_to_see(shapes: BankShapes, pixels: int) -> None:
+    """One pixel, or the whole crop: there is an answer, and it is finite."""
+    visible = torch.zeros(1, S, S)
+    visible[:, :pixels, :pixels] = 1
+    crop = InstanceCrops(torch.zeros(1, 3, S, S), visible, 1 - visible, torch.zeros(1).long(), torch.zeros(1, 4))
+    matches = match(shapes, crop, 4, MatchConfig())
+    assert len(matches.score) >= 1
+    for tensor in (matches.score, matches.viewpoint.scale, matches.viewpoint.offset):
+        assert torch.isfinite(tensor).all()
+    assert (matches.viewpoint.scale > 0).all()

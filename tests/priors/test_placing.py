@@ -1,0 +1,107 @@
+"""Placing against a search that tries every shift and has no shortcuts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shape3d_amodal.priors.bank.placing import place_all, place_near
+
+G, F = 16, 12
+
+
+def integral_of(mask: np.ndarray) -> np.ndarray:
+    table = np.zeros((F + 1, F + 1), np.uint16)
+    table[1:, 1:] = mask.cumsum(axis=0).cumsum(axis=1)
+    return table
+
+
+def drawn(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The silhouette at a size that divides the frame: means over blocks."""
+    return mask.reshape(height, F // height, width, F // width).mean(axis=(1, 3))
+
+
+def score_at(
+    mask: np.ndarray, visible: np.ndarray, possible: np.ndarray, size: int, top: int, left: int
+) -> np.floating:
+    """Certain-pixel IoU of the silhouette, ``size`` pixels large, with its corner at (top, left)."""
+    pixels = drawn(mask, size, size)
+    canvas = np.zeros((3 * G, 3 * G))
+    canvas[G + top : G + top + size, G + left : G + left + size] = pixels
+    inside = canvas[G : 2 * G, G : 2 * G]
+    return (inside * visible).sum() / (visible.sum() + pixels.sum() - (inside * possible).sum())
+
+
+def brute(mask: np.ndarray, visible: np.ndarray, possible: np.ndarray, sizes: list[int], slack: int) -> np.floating:
+    """The best score of all sizes and shifts whose box the visible mask leaves by ``slack`` pixels at most."""
+    rows, columns = (np.nonzero(visible.any(axis=axis))[0] for axis in (1, 0))
+    return max(
+        score_at(mask, visible, possible, size, top, left)
+        for size in sizes
+        if size >= max(np.ptp(rows), np.ptp(columns)) + 1 - slack
+        for top in range(max(1 - size, rows[-1] + 1 - size - slack), min(G, rows[0] + slack + 1))
+        for left in range(max(1 - size, columns[-1] + 1 - size - slack), min(G, columns[0] + slack + 1))
+    )
+
+
+def scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A random step, and where it stands, whole pixels large: its left part is visible, its right part hidden."""
+    mask = np.ones((F, F), bool)
+    mask[: 2 * rng.integers(1, 5), 2 * rng.integers(1, 5) :] = False
+    whole = np.zeros((G, G), np.float32)
+    top, left = rng.integers(0, G - 6, 2)
+    whole[top : top + 6, left : left + 6] = drawn(mask, 6, 6)
+    occluder = np.zeros((G, G), np.float32)
+    occluder[:, left + 4 :] = 1
+    visible = whole * (1 - occluder)
+    return mask, visible, np.minimum(visible + occluder, 1)
+
+
+@pytest.mark.parametrize("slack", [1, G])
+@pytest.mark.parametrize("seed", range(8))
+def test_the_best_place_is_that_of_a_full_search(seed: int, slack: int) -> None:
+    """Of several places that are equally good it may be any: what counts is the score there."""
+    mask, visible, possible = scene(np.random.default_rng(seed))
+    sizes = [4, 6, 12]
+    (place,) = place_all(
+        integral_of(mask)[None], np.ones((1, 2), np.float32), visible, possible, np.float32(sizes), slack=slack
+    )
+    score, (size, top, left) = place[0], place[1:].astype(int)
+    assert size in sizes
+    assert score == pytest.approx(score_at(mask, visible, possible, size, top, left), abs=1e-5)
+    assert score == pytest.approx(brute(mask, visible, possible, sizes, slack), abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_silhouette_is_found_where_it_stands(seed: int) -> None:
+    mask, visible, possible = scene(np.random.default_rng(seed))
+    (place,) = place_all(
+        integral_of(mask)[None], np.ones((1, 2), np.float32), visible, possible, np.array([4, 6, 8], np.float32)
+    )
+    assert place[0] == pytest.approx(1.0, abs=1e-5)
+    assert place[1] == 6
+    start = place[None] + np.array([0, 1, 1, -1], np.float32)
+    factors = np.array([0.9, 6 / 7, 1.0], np.float32)
+    args = (integral_of(mask)[None], np.ones((1, 2), np.float32), visible, possible)
+    (near,) = place_near(*args, start, factors, reach=2)
+    assert near[0] == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(near[1:], place[1:], atol=1e-5)
+    (out_of_reach,) = place_near(*args, place[None] + np.array([0, 0, 5, 5], np.float32), factors[2:], reach=1)
+    assert out_of_reach[0] < 0.9
+
+
+def test_boxes_that_cannot_hold_the_visible_mask_are_left_out() -> None:
+    visible = np.zeros((G, G), np.float32)
+    visible[4:12, 4:12] = 1
+    flat = np.array([[0.3, 1.0]], np.float32)  # 8 px wide is 2.4 px high
+    (place,) = place_all(integral_of(np.ones((F, F)))[None], flat, visible, visible, np.array([8], np.float32))
+    assert place.tolist() == [0, 0, 0, 0]
+
+
+def test_nothing_visible() -> None:
+    empty = np.zeros((G, G), np.float32)
+    (place,) = place_all(
+        integral_of(np.ones((F, F)))[None], np.ones((1, 2), np.float32), empty, empty, np.array([4.0], np.float32)
+    )
+    assert place[0] == 0
+    assert np.isfinite(place).all()

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from shape3d_amodal.priors.both import BankPrior, BankPriorConfig
+from tiny import tiny_config, tiny_model
+
+from shape3d_amodal.crops.pool import PoolConfig, open_pool
+from shape3d_amodal.crops.scenes import CropArrays, SceneCropsConfig
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.meshes.mesh import FileMeshes
+from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
+from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
+from shape3d_amodal.scenes.compose import SceneConfig
+from shape3d_amodal.training.tasks.bank_crops import BankArrays, BankPoolConfig, open_bank
+from shape3d_amodal.training.tasks.stages import RefinementTask, StageConfig, build_task
+
+S = 32
+
+
+@pytest.fixture(scope="module")
+def pool_config(box_folder: Path) -> PoolConfig:
+    crops = SceneCropsConfig(meshes=str(box_folder), scenes=SceneConfig(image_size=64), size=S, min_visible_px=10)
+    return PoolConfig(crops=crops, scenes=20)
+
+
+@pytest.fixture(scope="module")
+def config(box_folder: Path) -> BankPoolConfig:
+    return BankPoolConfig(
+        meshes=str(box_folder),
+        bank=BankConfig(azimuths=4, elevations_deg=(20.0,)),
+        prior=BankPriorConfig(matches=2, starts=2),
+        fit_steps=2,
+        crops=12,
+        hidden_share=0.75,
+    )
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def pool(pool_config: PoolConfig, cache: Path) -> CropArrays:
+    return open_pool(pool_config, cache, workers=0)
+
+
+@pytest.fixture(scope="module")
+def bank(config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, cache: Path) -> BankArrays:
+    return open_bank(config, pool_config, pool, cache, workers=1)
+
+
+def test_it_asks_about_crops_with_a_hidden_part_and_about_some_without(bank: BankArrays, pool: CropArrays) -> None:
+    hidden = [row for row in range(len(pool.hidden)) if pool.hidden[row] > 0.02]
+    whole = [row for row in range(len(pool.hidden)) if pool.hidden[row] <= 0.02]
+    assert bank.row.tolist() == sorted(hidden[:9] + whole[:3])
+    assert bank.silhouette.shape == (12, S, S) and bank.silhouette.dtype == np.uint8
+    assert (bank.fit > 0).all() and (bank.fit <= 1).all()
+
+
+def test_the_crops_own_mesh_is_left_out(bank: BankArrays, config: BankPoolConfig, pool: CropArrays) -> None:
+    """As a prior whose bank was made without that mesh would say it."""
+    source = mesh_source(config.meshes)
+    meshes = [source.category(name) for name in source.names]
+    place = next(i for i, row in enumerate(bank.row) if meshes.count(source.category(str(pool.mesh[row]))) > 1)
+    row, own = int(bank.row[place]), str(pool.mesh[bank.row[place]])
+
+    class Without:
+        names = tuple(name for name in source.names if name != own)
+        category, load = source.category, source.load
+
+    prior = BankPrior(ShapeBank(Without(), config.bank), CATEGORIES, config.prior)
+    crops = pool.supervised(np.array([row])).crops
+    expected = prior.estimate(crops, config.fit_steps)
+    np.testing.assert_allclose(bank.silhouette[place] / 255, expected.silhouette[0], atol=0.01)
+    full = BankPrior(ShapeBank(source, config.bank), CATEGORIES, config.prior).estimate(crops, config.fit_steps)
+    assert (full.silhouette[0] - expected.silhouette[0]).abs().max() > 0.05
+
+
+def test_rows_that_were_not_asked_about_have_nothing(bank: BankArrays) -> None:
+    asked = int(bank.row[2])
+    free = next(row for row in range(asked + 50) if row not in bank.row)
+    silhouette, fit = bank.of(np.array([free, asked, 10**6]))
+    assert silhouette[0].sum() == 0 and silhouette[2].sum() == 0
+    torch.testing.assert_close(silhouette[1] * 255, torch.tensor(bank.silhouette[2]).float())
+    assert fit.tolist() == [0, pytest.approx(float(bank.fit[2])), 0]
+
+
+def test_it_is_asked_once_and_says_the_same_with_any_number_of_workers(
+    bank: BankArrays, config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, cache: Path, tmp_path: Path
+) -> None:
+    again = open_bank(config, pool_config, pool, cache, workers=1)
+    np.testing.assert_array_equal(again.silhouette, bank.silhouette)
+    assert len(list(cache.glob("bank-*.lock"))) == 1
+    other = open_bank(config, pool_config, pool, tmp_path, workers=2)
+    np.testing.assert_array_equal(other.silhouette, bank.silhouette)
+    np.testing.assert_array_equal(other.fit, bank.fit)
+
+
+def stage(config: BankPoolConfig | None, **changes) -> StageConfig:
+    model = tiny_config()
+    model = replace(model, refinement=replace(model.refinement, priors=("learned", "bank")))
+    return StageConfig(**{"stage": "refinement", "model": model, "bank": config, **changes})
+
+
+def test_the_refinement_is_shown_the_bank(config: BankPoolConfig, pool: CropArrays, bank: BankArrays) -> None:
+    settings = stage(config, silhouette_dropout=0.0, bank_share=1.0, hidden_share=1.0)
+    model = type(tiny_model())(settings.model)
+    task = build_task(settings, model, pool, pool, bank, bank)
+    assert isinstance(task, RefinementTask)
+    batch, _ = task.batch(0, np.random.default_rng(0), 8)
+    assert (batch.fit > 0).all() and (batch.silhouette.sum(dim=(1, 2)) > 0).all()
+    shown: list[list[torch.Tensor]] = []
+    model.refinement.register_forward_pre_hook(lambda _, given: shown.append(given[1]))
+    task.losses(batch, 0, 0.0)
+    assert torch.equal(shown[0][1], batch.silhouette)
+    with torch.no_grad():
+        assert {"bank_iou", "silhouette_iou", "final_iou"} <= task.validate(1).keys()
+
+
+def test_crops_of_which_nothing_is_hidden(
+    config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, tmp_path: Path
+) -> None:
+    alone = replace(pool, hidden=np.zeros_like(pool.hidden))
+    with pytest.raises(
+        UsageError, match=f"bank: expected crops with a hidden part, none of {len(pool.hidden)} has one"
+    ):
+        open_bank(config, pool_config, alone, tmp_path, workers=1)
+    assert not list(tmp_path.glob("bank-*/"))
+
+
+@pytest.mark.parametrize(
+    ("with_bank", "changes", "problem"),
+    [
+        (False, {}, r"bank: expected one exactly for the stage refinement"),
+        (True, {"stage": "completion2d"}, r"bank: expected one exactly for the stage refinement"),
+        (True, {"supervision": "visible"}, r"supervision: visible goes without a bank"),
+        (True, {}, r"model\.meshes: expected those of the bank that is learned from, .*, got None"),
+    ],
+)
+def test_banks_where_they_do_not_belong(
+    with_bank: bool, changes: dict, problem: str, config: BankPoolConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=problem):
+        stage(config if with_bank else None, **changes).task(tmp_path, workers=0)
+
+
+def test_near_duplicates_of_the_crops_mesh_are_left_out_too(
+    config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all meshes of its category are near-duplicates but one, the bank says what that one alone would say."""
+    source = mesh_source(config.meshes)
+    chairs = [name for name in source.names if source.category(name) == "chair"]
+    alike, other = chairs[:-1], chairs[-1]
+    monkeypatch.setattr(FileMeshes, "near_duplicates", lambda _, name: tuple(alike) if name in alike else (name,))
+    found = open_bank(config, pool_config, pool, tmp_path, workers=0)
+    place = next(i for i, row in enumerate(found.row) if str(pool.mesh[row]) in alike)
+
+    class One:
+        names = (other,)
+        category, load = source.category, source.load
+
+    crops = pool.supervised(found.row[place : place + 1]).crops
+    expected = BankPrior(ShapeBank(One(), config.bank), CATEGORIES, config.prior).estimate(crops, config.fit_steps)
+    np.testing.assert_allclose(found.silhouette[place] / 255, expected.silhouette[0], atol=0.01)
+
+
+def test_being_shown_a_silhouette_does_not_tell_that_something_is_hidden(
+    config: BankPoolConfig, pool: CropArrays, bank: BankArrays
+) -> None:
+    """Of the samples that the bank was asked about, as many are whole as of the others."""
+    settings = stage(config, bank_share=0.5, hidden_share=0.6)
+    task = build_task(settings, type(tiny_model())(settings.model), pool, pool, bank, bank)
+    rows = task._rows(np.random.default_rng(0), 4000)
+    shown = np.isin(rows, bank.row)
+    whole = pool.hidden[rows] <= 0.02
+    everywhere = np.mean(pool.hidden <= 0.02)
+    assert whole[shown].mean() == pytest.approx(0.4, abs=0.1)
+    assert whole[~shown].mean() == pytest.approx(0.4 * everywhere, abs=0.1)
