@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.priors.learned.network import ShapePrior, ShapePriorConfig
 from shape3d_amodal.refinement.network import RefinementConfig, RefinementNetwork
@@ -44,6 +46,10 @@ class AmodalModel(nn.Module):
         self.prior = ShapePrior(config.prior, len(config.categories))
         self.refinement = RefinementNetwork(config.refinement, len(config.categories))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``config.yaml``, ``model.safetensors`` and ``sha256``."""
+        save_weights(folder, dump_config(self.config), self.state_dict())
 
     def refine(self, crops: InstanceCrops, shown: Mapping[PriorName, tuple[Tensor, Tensor]]) -> Tensor:
         """Logits [N,S,S] of the amodal masks.

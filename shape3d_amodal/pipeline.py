@@ -19,12 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shape3d_amodal.config import dump_config
 from shape3d_amodal.crops.cutting import instance_crops
 from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
-from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
@@ -137,7 +135,21 @@ class ShapePriorPipeline:
             UsageError, MissingBackendError: there is no device of that name, or not on this machine.
         """
         model = _load_model(name_or_folder, device)
-        config = model.config
+        return cls.from_model(model, priors=priors, fit=fit, fit_steps=fit_steps, refine=refine, gap_px=gap_px)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: AmodalModel,
+        *,
+        priors: Sequence[PriorName] | None = None,
+        fit: FitConfig | None = None,
+        fit_steps: int | None = None,
+        refine: Refine = "full",
+        gap_px: int = 0,
+    ) -> ShapePriorPipeline:
+        """Networks that are in memory, where they are; arguments and errors as for ``from_pretrained``."""
+        config, device = model.config, next(model.parameters()).device
         if fit_steps is None and fit is not None:
             fit_steps = fit.steps
         own: dict[PriorName, Prior] = {
@@ -225,7 +237,7 @@ class ShapePriorPipeline:
         """
         if self.model is None:
             raise UsageError("a bank of shapes has no weights to save; keep its meshes")
-        save_weights(folder, dump_config(self.model.config), self.model.state_dict())
+        self.model.save(folder)
 
     @property
     def categories(self) -> tuple[str, ...]:

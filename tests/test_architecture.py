@@ -34,14 +34,14 @@ READERS = {
     "trimesh.load_scene",
     "zipfile.ZipFile",
 }
-"""Calls that open or parse files; data/safe_io.py makes them with caps and typed errors."""
+"""Calls that open or parse files; files/safe_io.py makes them with caps and typed errors."""
 
 OWN_FILES = {
-    "data/archives.py": "reads what safe_io has opened",
-    "data/mesh_files.py": "parses the bytes that safe_io has read",
-    "training/checkpoints.py": "its own checkpoints, checked by their SHA-256",
-    "training/logging.py": "its own log",
-    "training/pool.py": "its own crops, written in the same run",
+    "files/archives.py": "reads what safe_io has opened",
+    "meshes/parsers.py": "parses the bytes that safe_io has read",
+    "training/loop/checkpoints.py": "its own checkpoints, checked by their SHA-256",
+    "training/loop/logging.py": "its own log",
+    "crops/pool.py": "its own crops, written in the same run",
 }
 
 UNSAFE = {
@@ -126,7 +126,7 @@ def test_importing_the_package_is_light_and_silent(module):
 
 def test_foreign_files_are_opened_by_safe_io_alone():
     users = {path.relative_to(PACKAGE).as_posix(): readers(path.read_text(encoding="utf-8")) for path in FILES}
-    users = {name: calls for name, calls in users.items() if calls and name != "data/safe_io.py"}
+    users = {name: calls for name, calls in users.items() if calls and name != "files/safe_io.py"}
     assert set(users) - set(OWN_FILES) == set(), users
     assert set(OWN_FILES) - set(users) == set(), "no longer needed in OWN_FILES"
 

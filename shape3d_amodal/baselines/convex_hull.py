@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.masks.occlusion import known_order, occluders
-from shape3d_amodal.methods.interface import make_result
+from shape3d_amodal.methods.results import completion_result
 from shape3d_amodal.structures import AmodalImage
 
 Mask = NDArray[np.bool_]
@@ -40,7 +40,9 @@ class ConvexHull:
         if self._background:
             in_front = occluders(visible, known_order(record))
             hulls = [hull & (mask | front) for hull, mask, front in zip(hulls, visible, in_front, strict=True)]
-        return [make_result(record, instance, hull) for instance, hull in zip(record.instances, hulls, strict=True)]
+        return [
+            completion_result(record, instance, hull) for instance, hull in zip(record.instances, hulls, strict=True)
+        ]
 
 
 def convex_hull(mask: Mask) -> Mask:

@@ -18,7 +18,7 @@ from shape3d_amodal.baselines.mean_shape import mean_shape
 from shape3d_amodal.crops.cutting import instance_crops
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.masks.occlusion import known_order, occluders
-from shape3d_amodal.methods.interface import make_result
+from shape3d_amodal.methods.results import completion_result
 from shape3d_amodal.priors.bank.placing import place_all
 from shape3d_amodal.priors.bank.shapes import FRAME, BankShapes, ShapeBank
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, InstanceCrops
@@ -65,7 +65,7 @@ class MeanMasks:
             if name != OCCLUDER:
                 crop = instance_crops(image, [seen], [front], [0], _CROP)
                 placed = self._placed(name, crop, seen.shape) & (seen | front)
-                results.append(make_result(record, one, placed))
+                results.append(completion_result(record, one, placed))
         return results
 
     def _placed(self, category: str, crop: InstanceCrops, shape: tuple[int, ...]) -> Mask:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
-from shape3d_amodal.methods.interface import make_result
+from shape3d_amodal.methods.results import completion_result
 from shape3d_amodal.structures import AmodalImage
 
 
@@ -19,4 +19,4 @@ class VisibleOnly:
 
     def complete(self, _image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.CompletionMethod``; the image is not looked at."""
-        return [make_result(record, instance, masks.decode(instance.visible)) for instance in record.instances]
+        return [completion_result(record, instance, masks.decode(instance.visible)) for instance in record.instances]

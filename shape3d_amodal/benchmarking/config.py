@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from shape3d_amodal.benchmarking.methods import Given, MethodOptions, method_options
+from shape3d_amodal.benchmarking.methods import MethodOptions, method_options
 from shape3d_amodal.config import configuration, load_config
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.evaluation.tracks import TRACKS
+from shape3d_amodal.methods.ground_truth import Given
 from shape3d_amodal.scenes.sets import SceneSetConfig
 
 

@@ -11,19 +11,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
 from shape3d_amodal.annotations.formats.coco_amodal import load_image
-from shape3d_amodal.benchmarking.methods import BuiltOptions, Given
+from shape3d_amodal.benchmarking.methods import BuiltOptions
 from shape3d_amodal.benchmarking.store import Answer
 from shape3d_amodal.errors import AmodalError
-from shape3d_amodal.masks.occlusion import with_something_visible
-from shape3d_amodal.methods.completion import hide_depth_order
-from shape3d_amodal.methods.interface import CompletionMethod, FindsObjects, ReconstructsMeshes, without_ground_truth
+from shape3d_amodal.methods.ground_truth import Given
+from shape3d_amodal.methods.interface import CompletionMethod, FindsObjects, ReconstructsMeshes
 from shape3d_amodal.structures import AmodalImage
 
 _CHUNK = 4
@@ -116,17 +115,6 @@ def workers(count: int, threads: int) -> Iterator[Workers]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker, initargs=(threads,)) as pool:
         yield Workers(count, threads, pool)
-
-
-def shown(image: AmodalImage, given: Given, *, depth_order: bool) -> AmodalImage:
-    """What a method may see of an annotated image: where it is given the image alone, nothing but its size.
-
-    Objects of which nothing is visible are not shown: nobody can ask for them.
-    """
-    if given == "image":
-        return replace(image, instances=(), depth_constraint=(), camera=None)
-    record = with_something_visible(without_ground_truth(image))
-    return record if depth_order else hide_depth_order(record)
 
 
 @lru_cache(maxsize=1)

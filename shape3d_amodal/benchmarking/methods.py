@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -37,6 +37,7 @@ from shape3d_amodal.files.pretrained import weights_folder
 from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, read_sealed
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.methods.completion import PipelineMethod
+from shape3d_amodal.methods.ground_truth import Given
 from shape3d_amodal.methods.interface import CompletionMethod, FindsObjects
 from shape3d_amodal.model import AmodalModelConfig
 from shape3d_amodal.pipeline import Refine, ShapePriorPipeline
@@ -44,8 +45,6 @@ from shape3d_amodal.priors.bank.prior import BankPrior
 from shape3d_amodal.priors.bank.shapes import ShapeBank
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.priors.learned.fit import FitConfig
-
-Given = Literal["masks", "image"]
 
 
 @configuration

@@ -20,7 +20,7 @@ from shape3d_amodal.annotations.results import AmodalResult, read_results
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.config import Benchmark, Run, file_stem, given
 from shape3d_amodal.benchmarking.data import BenchmarkData, open_data
-from shape3d_amodal.benchmarking.execution import Job, Workers, shown, workers
+from shape3d_amodal.benchmarking.execution import Job, Workers, workers
 from shape3d_amodal.benchmarking.methods import BuiltOptions, MethodOptions, ResultsOptions
 from shape3d_amodal.benchmarking.store import Answer, ResultFiles, RunRecord
 from shape3d_amodal.errors import DataError, UsageError
@@ -30,6 +30,7 @@ from shape3d_amodal.evaluation.interface import ScoreTable
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.meshes.sources import mesh_source
+from shape3d_amodal.methods.ground_truth import shown
 from shape3d_amodal.structures import AmodalDataset
 
 logger = logging.getLogger(__name__)

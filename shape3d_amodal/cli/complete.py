@@ -58,7 +58,7 @@ def complete(
     from shape3d_amodal.drawing.export import write_glb
     from shape3d_amodal.files.atomic import move_all
     from shape3d_amodal.masks.occlusion import without_invisible
-    from shape3d_amodal.methods.completion import complete_dataset, to_result, without_depth_order
+    from shape3d_amodal.methods.completion import complete_dataset, completed_result, without_depth_order
 
     pipeline = open_pipeline(prior, weights, meshes, device=device, refine=refine, gap_px=gap_px, fit_steps=fit_steps)
     dataset = without_invisible(read_dataset(annotations))
@@ -74,7 +74,7 @@ def complete(
                 if save_meshes is not None:
                     name = f"{image.id}_{instance.id}.glb"
                     write_glb(Path(temporary) / name, one.verts, one.faces)
-                results.append(to_result(image, instance, one, name))
+                results.append(completed_result(image, instance, one, name))
         out.parent.mkdir(parents=True, exist_ok=True)
         write_results(out, results)
         if save_meshes is not None:

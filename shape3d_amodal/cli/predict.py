@@ -92,13 +92,14 @@ def _named(images: tuple[Path, ...], annotations: Path) -> tuple[AmodalDataset, 
 
     from shape3d_amodal.annotations.formats.detect import read_dataset
     from shape3d_amodal.errors import DataError, UsageError
+    from shape3d_amodal.methods.ground_truth import shown
 
     if len(images) != 1 or not images[0].is_dir():
         raise UsageError("images: with annotations, expected the one folder that their file names are relative to")
     dataset = read_dataset(annotations)
     if not dataset.images:
         raise DataError("expected images, found none", file=annotations, field="images")
-    bare = tuple(replace(image, instances=(), depth_constraint=(), camera=None) for image in dataset.images)
+    bare = tuple(shown(image, "image") for image in dataset.images)
     return replace(dataset, images=bare), [images[0]] * len(bare)
 
 

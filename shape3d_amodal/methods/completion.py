@@ -15,7 +15,8 @@ from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.masks.occlusion import known_order
-from shape3d_amodal.methods.interface import without_ground_truth
+from shape3d_amodal.methods.ground_truth import shown, without_order
+from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.pipeline import CompletedObject, ShapePriorPipeline
 from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance
 
@@ -61,14 +62,15 @@ def complete_image(
         image: its instances; no ground truth is looked at.
         names: category names by id.
     """
-    seen = without_ground_truth(image).instances
+    record = shown(image, "masks")
     objects = pipeline.complete(
         picture,
-        [masks.decode(instance.visible) for instance in seen],
-        [names[instance.category_id] for instance in seen],
-        in_front=known_order(image),
+        [masks.decode(instance.visible) for instance in record.instances],
+        [names[instance.category_id] for instance in record.instances],
+        in_front=known_order(record),
     )
-    completed = [instance for instance in image.instances if names[instance.category_id] != OCCLUDER]
+    annotated = {instance.id: instance for instance in image.instances}
+    completed = [annotated[one.id] for one in record.instances if names[one.category_id] != OCCLUDER]
     return list(zip(completed, objects, strict=True))
 
 
@@ -100,7 +102,7 @@ class PipelineMethod:
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.CompletionMethod``; instances of category ``occluder`` have no result."""
         objects = complete_image(self._pipeline, image, record, self._names)
-        return [to_result(record, instance, one, self._save(record, instance, one)) for instance, one in objects]
+        return [completed_result(record, instance, one, self._save(record, instance, one)) for instance, one in objects]
 
     def _save(self, record: AmodalImage, instance: AmodalInstance, one: CompletedObject) -> str | None:
         """Write the object's mesh; its name, or None where none is asked for or there is none."""
@@ -130,28 +132,21 @@ def check_categories(pipeline: ShapePriorPipeline, dataset: AmodalDataset, annot
 
 
 def without_depth_order(dataset: AmodalDataset) -> AmodalDataset:
-    """The data set as if no depth order were known: every object may hide every other."""
-    return replace(dataset, images=tuple(map(hide_depth_order, dataset.images)))
+    """The data set as if no order were known: every object may hide every other."""
+    return replace(dataset, images=tuple(map(without_order, dataset.images)))
 
 
-def hide_depth_order(image: AmodalImage) -> AmodalImage:
-    """The image as if no depth order were known, in any of its forms."""
-    instances = tuple(replace(one, depth_order=None, cluster=None) for one in image.instances)
-    return replace(image, instances=instances, depth_constraint=())
-
-
-def to_result(
+def completed_result(
     image: AmodalImage, instance: AmodalInstance, one: CompletedObject, mesh: str | None = None
 ) -> AmodalResult:
-    """An object in the results format. Its mask is taken as it is: a bare silhouette need not hold the visible mask."""
-    return AmodalResult(
-        image_id=image.id,
-        category_id=instance.category_id,
+    """A completed object in the results format."""
+    return to_result(
+        image.id,
+        instance.category_id,
+        one.amodal,
+        one.visible,
         score=one.score,
-        segmentation=masks.encode(one.amodal),
         annotation_id=instance.id,
-        visible=instance.visible,
-        occluded=masks.encode(one.amodal & ~one.visible),
-        viewpoint=one.viewpoint or None,
+        viewpoint=one.viewpoint,
         mesh=mesh,
     )

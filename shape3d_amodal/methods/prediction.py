@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.methods.rcnn import check_shared
+from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.pipeline import CompletedObject, ShapePriorPipeline
 from shape3d_amodal.segmentation.finder import FoundObject, ObjectFinder
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
@@ -134,17 +134,9 @@ def _beside(kept: list[tuple[FoundObject, Mask]], mask: Mask) -> list[tuple[Foun
 
 
 def predicted_result(image_id: int, category_id: int, one: PredictedObject, mesh: str | None = None) -> AmodalResult:
-    """An object in the results format."""
-    return AmodalResult(
-        image_id=image_id,
-        category_id=category_id,
-        score=one.score,
-        segmentation=masks.encode(one.amodal),
-        visible=masks.encode(one.visible),
-        occluded=masks.encode(one.amodal & ~one.visible),
-        viewpoint=None if one.completed is None else one.completed.viewpoint or None,
-        mesh=mesh,
-    )
+    """A predicted object in the results format."""
+    viewpoint = None if one.completed is None else one.completed.viewpoint
+    return to_result(image_id, category_id, one.amodal, one.visible, score=one.score, viewpoint=viewpoint, mesh=mesh)
 
 
 class PredictorMethod:

@@ -12,7 +12,7 @@ from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.masks.occlusion import known_order, occluders
-from shape3d_amodal.methods.interface import make_result
+from shape3d_amodal.methods.results import completion_result, to_result
 from shape3d_amodal.segmentation.finder import FoundObject, ObjectFinder
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
 
@@ -49,7 +49,7 @@ class RcnnMethod:
 
     def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         found = [one for one in self._finder.find(image) if one.category in self._ids]
-        return [to_result(record.id, self._ids[one.category], _sampled(one, self._stride)) for one in found]
+        return [found_result(record.id, self._ids[one.category], _sampled(one, self._stride)) for one in found]
 
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """Instances of category ``occluder``, and those of which nothing is visible, have no result.
@@ -67,7 +67,7 @@ class RcnnMethod:
         for i, one in zip(rows, found, strict=True):
             possible = seen[i] | hiding[i] if self._background else np.ones_like(seen[i])
             answers = one.samples or (one.amodal,)
-            results += [make_result(record, instances[i], answer & possible) for answer in answers]
+            results += [completion_result(record, instances[i], answer & possible) for answer in answers]
         return results
 
 
@@ -93,14 +93,6 @@ def _on_grid(mask: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
     return sampled
 
 
-def to_result(image_id: int, category_id: int, found: FoundObject) -> AmodalResult:
+def found_result(image_id: int, category_id: int, found: FoundObject) -> AmodalResult:
     """A found object in the results format."""
-    visible = found.visible
-    return AmodalResult(
-        image_id=image_id,
-        category_id=category_id,
-        score=found.score,
-        segmentation=masks.encode(found.amodal),
-        visible=None if visible is None else masks.encode(visible),
-        occluded=None if visible is None else masks.encode(found.amodal & ~visible),
-    )
+    return to_result(image_id, category_id, found.amodal, found.visible, score=found.score)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from shape3d_amodal.priors.learned.viewpoint import ViewpointBounds
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.structures import InstanceCrops, Viewpoint
 
@@ -79,6 +80,22 @@ def optimize(
         for leaf, value in zip(leaves, kept, strict=True):
             leaf.copy_(value)
     return best
+
+
+@dataclass(frozen=True)
+class ViewpointBounds:
+    """Least and largest value of a viewpoint's numbers; the azimuth goes round. Unless told, a camera anywhere.
+
+    Attributes:
+        elevation, roll: radians.
+        scale: not negative.
+        offset: crop NDC, of either axis.
+    """
+
+    elevation: tuple[float, float] = (-math.pi / 2, math.pi / 2)
+    roll: tuple[float, float] = (-math.inf, math.inf)
+    scale: tuple[float, float] = (0.0, math.inf)
+    offset: tuple[float, float] = (-math.inf, math.inf)
 
 
 class FreeViewpoint:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
@@ -16,7 +18,7 @@ def open_prior(
     name: PriorName,
     *,
     categories: tuple[str, ...] | None,
-    device: str,
+    device: torch.device | str,
     network: ShapePrior | None = None,
     fit: FitConfig | None = None,
     meshes: str | None = None,

@@ -12,7 +12,8 @@ from scipy.spatial import Delaunay, QhullError
 from shape3d_amodal import masks
 from shape3d_amodal.baselines.convex_hull import ConvexHull, convex_hull
 from shape3d_amodal.baselines.visible_only import VisibleOnly
-from shape3d_amodal.methods.interface import make_result, without_ground_truth
+from shape3d_amodal.methods.ground_truth import shown
+from shape3d_amodal.methods.results import completion_result
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 IMAGE = np.zeros((6, 8, 3), np.uint8)
@@ -114,9 +115,9 @@ def test_hull_equals_triangulation(mask):
     np.testing.assert_array_equal(hull.ravel(), triangles.find_simplex(grid, tol=1e-9) >= 0)
 
 
-def test_make_result_keeps_the_visible_mask():
+def test_a_result_keeps_the_visible_mask():
     one = record(RING)
-    result = make_result(one, one.instances[0], OTHER, score=0.5)
+    result = completion_result(one, one.instances[0], OTHER, score=0.5)
     np.testing.assert_array_equal(masks.decode(result.segmentation), RING | OTHER)
     assert result.occluded is not None and result.visible == one.instances[0].visible and result.score == 0.5
     np.testing.assert_array_equal(masks.decode(result.occluded), OTHER)
@@ -130,9 +131,9 @@ def test_methods_do_not_see_the_ground_truth():
         "viewpoint": {"azimuth_deg": 1.0},
     }
     image = record(RING, **secrets, ignore=True, crowd=True, order=(2,))
-    shown = without_ground_truth(image)
-    (instance,) = shown.instances
-    assert shown.camera is None
+    seen = shown(image, "masks")
+    (instance,) = seen.instances
+    assert seen.camera is None
     assert {getattr(instance, name) for name in secrets} == {None}
     assert (instance.ignore, instance.crowd) == (False, False)
     assert (instance.visible, instance.depth_order) == (image.instances[0].visible, 2)

@@ -25,7 +25,7 @@ def weights(box_folder: Path, tmp_path: Path) -> str:
     config = tiny_config()
     refinement = replace(config.refinement, priors=("learned", "bank"))
     model = AmodalModel(replace(config, refinement=refinement, meshes=str(tmp_path / "meshes")))
-    ShapePriorPipeline(model, priors={}).save_pretrained(tmp_path / "weights")
+    model.save(tmp_path / "weights")
     return str(tmp_path / "weights")
 
 

@@ -17,20 +17,20 @@ import pytest
 from boxes import CHAIR, box_mesh, write_obj
 from counted import CountedOptions
 from drawn_data import SIDE, benchmark, draw_data, write_config
-from shape3d_amodal.priors.both import BankPrior
 from tiny import tiny_model
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.coco_amodal import load_image
 from shape3d_amodal.annotations.results import read_results, write_results
 from shape3d_amodal.benchmarking import provenance
-from shape3d_amodal.benchmarking.execution import shown
 from shape3d_amodal.benchmarking.methods import KINDS, BankOptions
 from shape3d_amodal.benchmarking.runner import run_benchmark
 from shape3d_amodal.errors import AmodalError, DataError, UsageError, WeightsError
 from shape3d_amodal.meshes.parsers import read_mesh_file
-from shape3d_amodal.methods.completion import complete_image, hide_depth_order
+from shape3d_amodal.methods.completion import complete_image
+from shape3d_amodal.methods.ground_truth import shown, without_order
 from shape3d_amodal.pipeline import ShapePriorPipeline
+from shape3d_amodal.priors.bank.prior import BankPrior
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 SIX = [1, 2, 3, 4, 5, 6]
@@ -298,7 +298,7 @@ def test_tracks_that_are_given_the_same_share_their_results(folder, tmp_path):
 
 
 def test_meshes_are_written_where_a_track_looks_at_them(tmp_path):
-    ShapePriorPipeline(tiny_model()).save_pretrained(tmp_path / "weights")
+    ShapePriorPipeline.from_model(tiny_model()).save_pretrained(tmp_path / "weights")
     (tmp_path / "scenes.yaml").write_text("meshes: open13:test\nscenes: {image_size: 64}\nper_category: 1\n")
     config = {
         "data": {"scenes": {"scenes": str(tmp_path / "scenes.yaml")}},
@@ -326,7 +326,7 @@ def test_meshes_are_written_where_a_track_looks_at_them(tmp_path):
     image = shape.data.dataset.images[0]
     picture = load_image(shape.data.images, image, file=shape.data.annotations)
     pipeline = ShapePriorPipeline.from_pretrained(str(tmp_path / "weights"))
-    instance, one = complete_image(pipeline, picture, hide_depth_order(image), shape.data.dataset.category_names)[0]
+    instance, one = complete_image(pipeline, picture, without_order(image), shape.data.dataset.category_names)[0]
     mesh = read_mesh_file(folder / str(results[instance.id].mesh))
     np.testing.assert_allclose(mesh.verts, one.verts, atol=1e-5)
     np.testing.assert_array_equal(mesh.faces, one.faces)
@@ -352,7 +352,7 @@ def test_a_bank_is_fitted_where_steps_are_asked_for(box_folder, monkeypatch):
     monkeypatch.setattr(
         BankPrior,
         "estimate",
-        lambda self, crops, fit_steps: steps.append(fit_steps) or estimate(self, crops, fit_steps),
+        lambda self, crops: steps.append(self.config.fit_steps) or estimate(self, crops),
     )
     mask = np.zeros((SIDE, SIDE), bool)
     mask[8:24, 8:24] = True

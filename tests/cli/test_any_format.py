@@ -49,7 +49,7 @@ def test_complete_leaves_out_what_is_fully_hidden(name: str, tmp_path: Path) -> 
         hidden |= {key: annotated.EMPTY_CODE} if key in hidden else {}
     (tmp_path / "set.json").write_text(json.dumps(document))
     Image.fromarray(np.full((8, 12, 3), 90, np.uint8)).save(tmp_path / "000005.png")
-    ShapePriorPipeline(tiny_model()).save_pretrained(tmp_path / "weights")
+    ShapePriorPipeline.from_model(tiny_model()).save_pretrained(tmp_path / "weights")
     arguments = ("--images", str(tmp_path), "--annotations", str(tmp_path / "set.json"))
     options = ("--weights", str(tmp_path / "weights"), "--out", str(tmp_path / "results.json"))
     assert main(["complete", *arguments, *options]) == 0

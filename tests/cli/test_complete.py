@@ -31,7 +31,7 @@ def rle(rows: slice, columns: slice, shape: tuple[int, int] = SHAPE) -> dict:
 @pytest.fixture
 def job(tmp_path: Path) -> dict[str, Path]:
     """Weights, one image and its annotations."""
-    ShapePriorPipeline(tiny_model()).save_pretrained(tmp_path / "weights")
+    ShapePriorPipeline.from_model(tiny_model()).save_pretrained(tmp_path / "weights")
     (tmp_path / "images").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "images" / "a.png")
@@ -100,7 +100,7 @@ def test_a_bank_completes_categories_that_no_weights_know(job: dict[str, Path], 
 def test_a_bank_and_the_refinement_together(job: dict[str, Path], shapes: Path) -> None:
     config = tiny_config()
     config = replace(config, refinement=replace(config.refinement, priors=("learned", "bank")), meshes="elsewhere")
-    ShapePriorPipeline(AmodalModel(config), priors={}).save_pretrained(job["root"] / "both")
+    AmodalModel(config).save(job["root"] / "both")
     weights = ["--weights", str(job["root"] / "both")]  # their own bank is not looked for
     assert bank(job, "--meshes", str(shapes), "--refine", "full", *weights) == 0
     assert len(read_results(job["root"] / "out" / "results.json")) == 2

@@ -16,7 +16,7 @@ from shape3d_amodal.pipeline import ShapePriorPipeline
 
 @pytest.fixture
 def weights(tmp_path: Path) -> str:
-    ShapePriorPipeline(tiny_model()).save_pretrained(tmp_path / "weights")
+    ShapePriorPipeline.from_model(tiny_model()).save_pretrained(tmp_path / "weights")
     return str(tmp_path / "weights")
 
 

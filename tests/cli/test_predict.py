@@ -34,7 +34,7 @@ CATEGORIES = ("car", "chair", "stool")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of both kinds, and two pictures."""
     root = tmp_path_factory.mktemp("predict")
-    ShapePriorPipeline(tiny_model()).save_pretrained(root / "weights")
+    ShapePriorPipeline.from_model(tiny_model()).save_pretrained(root / "weights")
     for masks_of in ("both", "amodal"):
         config = small_config(masks=masks_of)
         config = replace(config, detector=replace(config.detector, categories=CATEGORIES))
@@ -178,7 +178,7 @@ class GivenObjects:
 
 def test_alternatives_are_completed_beside_what_they_leave_of_surer_objects() -> None:
     first, second, twice = found(0.9, 0, 20), found(0.7, 12, 40), replace(found(0.8, 1, 18), category="chair")
-    pipeline = ShapePriorPipeline(tiny_model())
+    pipeline = ShapePriorPipeline.from_model(tiny_model())
     predictor = ImagePredictor(GivenObjects(first, twice, second), pipeline, min_score=0.1)
     image = np.random.default_rng(0).integers(0, 256, (8, 40, 3), dtype=np.uint8)
     assert [one.score for one in predictor.predict(image)] == [0.9, 0.7]
@@ -193,7 +193,7 @@ def test_alternatives_are_completed_beside_what_they_leave_of_surer_objects() ->
 
 def test_alternatives_stand_in_the_results_alone(tmp_path: Path) -> None:
     first, twice = found(0.9, 0, 20), replace(found(0.8, 1, 18), category="chair")
-    predictor = ImagePredictor(GivenObjects(first, twice), ShapePriorPipeline(tiny_model()), min_score=0.1)
+    predictor = ImagePredictor(GivenObjects(first, twice), ShapePriorPipeline.from_model(tiny_model()), min_score=0.1)
     image = np.random.default_rng(0).integers(0, 256, (8, 40, 3), dtype=np.uint8)
     folder = PredictionFolder(tmp_path, [Category(i + 1, name) for i, name in enumerate(CATEGORIES)])
     record = AmodalImage(id=1, file_name="a.png", width=40, height=8, instances=())
@@ -213,7 +213,7 @@ def test_what_stage_1_sees_of_the_whole_object_stands() -> None:
     whole = np.zeros((8, 40), bool)
     whole[2:, 2:24] = True
     predictor = ImagePredictor(
-        GivenObjects(replace(one, amodal=whole), other), ShapePriorPipeline(tiny_model()), min_score=0.1
+        GivenObjects(replace(one, amodal=whole), other), ShapePriorPipeline.from_model(tiny_model()), min_score=0.1
     )
     image = np.random.default_rng(0).integers(0, 256, (8, 40, 3), dtype=np.uint8)
     first, second = predictor.predict(image)
@@ -226,6 +226,6 @@ def test_a_picture_without_objects(root: Path) -> None:
     from shape3d_amodal.segmentation.finder import ObjectFinder
 
     predictor = ImagePredictor(
-        ObjectFinder.from_pretrained(root / "both"), ShapePriorPipeline(tiny_model()), min_score=1.0
+        ObjectFinder.from_pretrained(root / "both"), ShapePriorPipeline.from_model(tiny_model()), min_score=1.0
     )
     assert predictor.predict(np.zeros((40, 50, 3), np.uint8)) == []

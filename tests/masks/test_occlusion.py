@@ -103,9 +103,9 @@ def test_visible_masks_are_what_nearer_ones_leave(image: AmodalImage) -> None:
         np.testing.assert_array_equal(masks.decode(occlusion.visible_by_order(image.instances, index)), expected)
 
 
-def test_without_hidden() -> None:
+def test_without_invisible() -> None:
     seen, hidden = instances(box(0, 3), np.zeros((4, 20), dtype=bool), orders=(None, None))
     both = replace(image_of(seen, hidden), depth_constraint=((0, 1),))
     dataset = AmodalDataset(images=(both, image_of(hidden)), categories=())
-    images = occlusion.without_hidden(dataset).images
+    images = occlusion.without_invisible(dataset).images
     assert [(image.instances, image.depth_constraint) for image in images] == [((seen,), ()), ((), ())]

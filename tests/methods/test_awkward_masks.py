@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from boxes import BoxMeshes
-from shape3d_amodal.priors.both import BankPrior, LearnedPrior
 from tiny import tiny_config, tiny_model
 
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
+from shape3d_amodal.priors.bank.prior import BankPrior
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
-from shape3d_amodal.priors.learned.fit import FitConfig
+from shape3d_amodal.priors.learned.prior import LearnedPrior
 from shape3d_amodal.structures import OCCLUDER
 
 HEIGHT, WIDTH = 60, 80
@@ -55,14 +55,14 @@ MASKS = {
 def make(kind: str, boxes: BoxMeshes) -> ShapePriorPipeline:
     """A pipeline of which only what ``kind`` names is asked."""
     if kind == "learned":
-        return ShapePriorPipeline(tiny_model(), fit=FitConfig(steps=0), refine="visible-union")
+        return ShapePriorPipeline.from_model(tiny_model(), refine="visible-union")
     if kind == "bank":
-        return ShapePriorPipeline(None, priors={"bank": BankPrior(ShapeBank(boxes, CONFIG))}, refine="visible-union")
+        return ShapePriorPipeline({"bank": BankPrior(ShapeBank(boxes, CONFIG))}, refine="visible-union")
     config = tiny_config()
     torch.manual_seed(0)
     model = AmodalModel(replace(config, refinement=replace(config.refinement, priors=("learned", "bank"))))
     bank = BankPrior(ShapeBank(boxes, CONFIG), config.categories)
-    return ShapePriorPipeline(model, priors={"learned": LearnedPrior(model), "bank": bank})
+    return ShapePriorPipeline({"learned": LearnedPrior(model.prior, config.categories), "bank": bank}, model)
 
 
 @pytest.fixture(scope="module", params=["learned", "bank", "both, refined"])
@@ -77,7 +77,7 @@ def test_the_mask_is_valid_and_contains_what_is_visible(
 ) -> None:
     visible, hiding = MASKS[name]
     masks, names = ([visible, hiding], ["lamp", OCCLUDER]) if hiding.any() else ([visible], ["lamp"])
-    (lamp,) = pipeline.complete(PICTURE, masks, names, fit_steps=fit_steps)
+    (lamp,) = pipeline.with_fit_steps(fit_steps).complete(PICTURE, masks, names)
     assert lamp.amodal.shape == (HEIGHT, WIDTH) and lamp.amodal.dtype == np.bool_
     assert lamp.amodal[visible].all()
     assert not lamp.amodal[~(visible | hiding)].any()

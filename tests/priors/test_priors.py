@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 from boxes import BoxMeshes
-from shape3d_amodal.priors.both import BankPrior, BankPriorConfig, LearnedPrior, Prior
 from tiny import tiny_model
 
 from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
 from shape3d_amodal.priors.bank.matching import MatchConfig
+from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
+from shape3d_amodal.priors.interface import Prior
 from shape3d_amodal.priors.learned.fit import FitConfig
+from shape3d_amodal.priors.learned.prior import LearnedPrior
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.priors.optimization import FreeViewpoint
 from shape3d_amodal.rendering import blur_sigma, render_silhouettes
@@ -49,7 +51,7 @@ def crops(bank: BankPrior) -> InstanceCrops:
 
 
 def test_the_fit_explains_more_than_the_match(bank: BankPrior, crops: InstanceCrops) -> None:
-    rigid, fitted = bank.estimate(crops, 0), bank.estimate(crops, 30)
+    rigid, fitted = bank.with_fit_steps(0).estimate(crops), bank.with_fit_steps(30).estimate(crops)
     assert (fitted.fit > rigid.fit).all()
     assert fitted.fit.min() > 0.8
     assert fitted.fit.mean() > rigid.fit.mean() + 0.05
@@ -57,7 +59,7 @@ def test_the_fit_explains_more_than_the_match(bank: BankPrior, crops: InstanceCr
 
 
 def test_shapes_of_an_estimate(bank: BankPrior, crops: InstanceCrops) -> None:
-    estimate = bank.estimate(crops, 2)
+    estimate = bank.with_fit_steps(2).estimate(crops)
     assert estimate.silhouette.shape == (N, S, S)
     assert estimate.verts.shape[0] == estimate.faces.shape[0] == N
     assert estimate.viewpoint.azimuth.shape == (N,)
@@ -67,9 +69,9 @@ def test_shapes_of_an_estimate(bank: BankPrior, crops: InstanceCrops) -> None:
 
 
 def test_instances_are_each_for_themselves(bank: BankPrior, crops: InstanceCrops) -> None:
-    together = bank.estimate(crops, 3)
+    together = bank.with_fit_steps(3).estimate(crops)
     for i in range(N):
-        alone = bank.estimate(crops[i : i + 1], 3)
+        alone = bank.with_fit_steps(3).estimate(crops[i : i + 1])
         torch.testing.assert_close(alone.silhouette[0], together.silhouette[i], rtol=1e-3, atol=1e-3)
 
 
@@ -77,13 +79,18 @@ def test_one_match_is_the_mesh_as_it_is_seen(bank: BankPrior, crops: InstanceCro
     """With a single start the silhouette is that of the returned mesh and viewpoint."""
     single = BankPrior(bank.bank, config=BankPriorConfig(matches=1, starts=1))
     for steps in (0, 4):
-        estimate = single.estimate(crops, steps)
+        estimate = single.with_fit_steps(steps).estimate(crops)
         from shape3d_amodal.geometry.cameras import project
 
         expected = render_silhouettes(
             project(estimate.verts, estimate.viewpoint), estimate.faces, S, blur_sigma(0.3, S)
         )
         torch.testing.assert_close(estimate.silhouette, expected, rtol=1e-4, atol=1e-4)
+
+
+def tiny_prior(fit: FitConfig | None = None) -> LearnedPrior:
+    model = tiny_model()
+    return LearnedPrior(model.prior, model.config.categories, fit)
 
 
 def awkward(crops: InstanceCrops, name: str) -> InstanceCrops:
@@ -124,10 +131,10 @@ def test_the_fit_is_never_worse_than_none(
     """By the priors' own score; the bank is searched so coarsely that the match which is fitted is not the best."""
     prior: Prior = coarsely_searched(bank)
     if kind == "learned":
-        prior = LearnedPrior(tiny_model(), FitConfig(learning_rate=0.5, code_rate=2.0))  # steps that lead away
+        prior = tiny_prior(FitConfig(learning_rate=0.5, code_rate=2.0))  # steps that lead away
     given = awkward(crops, name)
     with torch.no_grad():
-        start, fitted = prior.estimate(given, 0), prior.estimate(given, steps)
+        start, fitted = prior.with_fit_steps(0).estimate(given), prior.with_fit_steps(steps).estimate(given)
     assert (fitted.fit >= start.fit - 1e-6).all()
     torch.testing.assert_close(fitted.fit, certain_iou(fitted.silhouette, given))
 
@@ -135,7 +142,7 @@ def test_the_fit_is_never_worse_than_none(
 def test_where_the_fit_explains_less_the_estimate_is_the_match(bank: BankPrior, crops: InstanceCrops) -> None:
     """Silhouette, mesh and viewpoint are then all of them the match's; elsewhere all of them the fit's."""
     prior = coarsely_searched(bank)
-    start, fitted = prior.estimate(crops, 0), prior.estimate(crops, 1)
+    start, fitted = prior.with_fit_steps(0).estimate(crops), prior.with_fit_steps(1).estimate(crops)
     better = fitted.fit > start.fit
     assert better.any() and not better.all()
     for i, fit_won in enumerate(better.tolist()):
@@ -169,12 +176,12 @@ def test_known_categories(bank: BankPrior) -> None:
 
 
 def test_both_priors_are_priors(bank: BankPrior, crops: InstanceCrops) -> None:
-    priors: list[Prior] = [bank, LearnedPrior(tiny_model())]
+    priors: list[Prior] = [bank, tiny_prior()]
     small = InstanceCrops(crops.rgb, crops.visible, crops.occluder, torch.zeros(N).long(), crops.window)
     for prior in priors:
         for steps in (0, 1):
             with torch.no_grad():
-                estimate = prior.estimate(small, steps)
+                estimate = prior.with_fit_steps(steps).estimate(small)
             assert estimate.silhouette.shape == (N, S, S)
             assert estimate.faces.shape[::2] == (N, 3)
 

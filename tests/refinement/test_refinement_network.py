@@ -71,7 +71,7 @@ def test_it_does_without_a_prior_that_is_not_shown() -> None:
     model = tiny_model()
     given = crops(32)
     with torch.no_grad():
-        coarse = model.coarse(given)
+        coarse = model.prior.estimate(given)
         bare, shown = model.refine(given, {}), model.refine(given, {"learned": coarse.evidence})
         other = model.refine(given, {"bank": coarse.evidence})
         nothing = model.refinement(given, [torch.zeros(N, 32, 32)], NOTHING)
@@ -93,7 +93,7 @@ def test_both_ways_a_mirrored_crop_gets_the_mirrored_mask() -> None:
     model = tiny_model()
     given = crops(32)
     with torch.no_grad():
-        shown = {"learned": model.coarse(given).evidence}
+        shown = {"learned": model.prior.estimate(given).evidence}
         mirrored = {"learned": (shown["learned"][0].flip(-1), shown["learned"][1])}
         first, second = model.refine_both_ways(given, shown), model.refine_both_ways(given.mirrored(), mirrored)
         once, other = model.refine(given, shown), model.refine(given.mirrored(), mirrored)
@@ -143,7 +143,7 @@ def test_coarse_estimate_is_the_selected_hypothesis() -> None:
     model = tiny_model()
     given = crops(32)
     with torch.no_grad():
-        coarse = model.coarse(given)
+        coarse = model.prior.estimate(given)
         output = model.prior(given)
     best = output.logits.argmax(dim=1)
     for i, k in enumerate(best.tolist()):
@@ -163,4 +163,4 @@ def test_the_model_is_what_its_configuration_says() -> None:
     again = AmodalModel(config)
     again.load_state_dict(model.state_dict())
     given = crops(32)
-    assert torch.equal(again.eval().coarse(given).silhouette, model.eval().coarse(given).silhouette)
+    assert torch.equal(again.eval().prior.estimate(given).silhouette, model.eval().prior.estimate(given).silhouette)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from shape3d_amodal.priors.both import BankPrior, BankPriorConfig
 from tiny import tiny_config, tiny_model
 
 from shape3d_amodal.crops.pool import PoolConfig, open_pool
@@ -14,6 +13,7 @@ from shape3d_amodal.crops.scenes import CropArrays, SceneCropsConfig
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.meshes.mesh import FileMeshes
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
+from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
 from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.training.tasks.bank_crops import BankArrays, BankPoolConfig, open_bank
@@ -33,8 +33,7 @@ def config(box_folder: Path) -> BankPoolConfig:
     return BankPoolConfig(
         meshes=str(box_folder),
         bank=BankConfig(azimuths=4, elevations_deg=(20.0,)),
-        prior=BankPriorConfig(matches=2, starts=2),
-        fit_steps=2,
+        prior=BankPriorConfig(matches=2, starts=2, fit_steps=2),
         crops=12,
         hidden_share=0.75,
     )
@@ -76,9 +75,9 @@ def test_the_crops_own_mesh_is_left_out(bank: BankArrays, config: BankPoolConfig
 
     prior = BankPrior(ShapeBank(Without(), config.bank), CATEGORIES, config.prior)
     crops = pool.supervised(np.array([row])).crops
-    expected = prior.estimate(crops, config.fit_steps)
+    expected = prior.estimate(crops)
     np.testing.assert_allclose(bank.silhouette[place] / 255, expected.silhouette[0], atol=0.01)
-    full = BankPrior(ShapeBank(source, config.bank), CATEGORIES, config.prior).estimate(crops, config.fit_steps)
+    full = BankPrior(ShapeBank(source, config.bank), CATEGORIES, config.prior).estimate(crops)
     assert (full.silhouette[0] - expected.silhouette[0]).abs().max() > 0.05
 
 
@@ -166,7 +165,7 @@ def test_near_duplicates_of_the_crops_mesh_are_left_out_too(
         category, load = source.category, source.load
 
     crops = pool.supervised(found.row[place : place + 1]).crops
-    expected = BankPrior(ShapeBank(One(), config.bank), CATEGORIES, config.prior).estimate(crops, config.fit_steps)
+    expected = BankPrior(ShapeBank(One(), config.bank), CATEGORIES, config.prior).estimate(crops)
     np.testing.assert_allclose(found.silhouette[place] / 255, expected.silhouette[0], atol=0.01)
 
 

@@ -309,7 +309,7 @@ def test_dry_run_writes_no_weights(cache: Path, tmp_path: Path) -> None:
 def test_parts_of_another_model_are_refused(tmp_path: Path) -> None:
     from shape3d_amodal.pipeline import ShapePriorPipeline
 
-    ShapePriorPipeline(tiny_model()).save_pretrained(tmp_path / "tiny")
+    ShapePriorPipeline.from_model(tiny_model()).save_pretrained(tmp_path / "tiny")
     wider = replace(tiny_config(), refinement=replace(tiny_config().refinement, widths=(8, 8, 8)))
     with pytest.raises(WeightsError, match=r"refinement\..* has another shape"):
         load_part(AmodalModel(wider), "refinement", tmp_path / "tiny")

@@ -18,7 +18,7 @@ from shape3d_amodal.device import torch_device
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import known_order, occluders, with_something_visible
-from shape3d_amodal.methods.interface import make_result
+from shape3d_amodal.methods.results import completion_result
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
 
 _BATCH = 32
@@ -82,7 +82,7 @@ class C2FSegMethod:
                 amodal = paste(found[i], window, *amodal.shape).numpy() > 0.5
                 if self._background:
                     amodal &= hiding[i]
-            results.append(make_result(record, instance, amodal))
+            results.append(completion_result(record, instance, amodal))
         return results
 
     def _predict(self, rgb: torch.Tensor, visible: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:

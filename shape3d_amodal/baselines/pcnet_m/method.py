@@ -21,7 +21,7 @@ from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import Order, known_order, with_something_visible
-from shape3d_amodal.methods.interface import make_result
+from shape3d_amodal.methods.results import completion_result
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance
 
 ORDER_THRESHOLD = 0.1
@@ -95,7 +95,7 @@ class PcnetM:
         visible = [masks.decode(instance.visible) for instance in instances]
         front = self.order(instances, visible, known_order(record))
         completed = zip(instances, self._complete(visible, front), ranks(front).tolist(), strict=True)
-        return [replace(make_result(record, one, mask), depth_order=rank) for one, mask, rank in completed]
+        return [replace(completion_result(record, one, mask), depth_order=rank) for one, mask, rank in completed]
 
     def order(self, instances: Sequence[AmodalInstance], visible: Sequence[Mask], known: Order = ()) -> Relation:
         """Who is in front of whom: of two neighbours the one is behind whose completion grows more into the other.

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.papers.layered.clustering import mean_shift
 from shape3d_amodal.papers.layered.network import LayeredConfig, LayeredNetwork, LayeredOutput
 from shape3d_amodal.structures import AmodalImage
@@ -131,14 +131,7 @@ def look_at(network: LayeredNetwork, image: NDArray[np.uint8]) -> LayeredOutput:
 
 def _result(one: LayeredInstance, record: AmodalImage, category_id: int) -> AmodalResult:
     amodal, visible = (_enlarged(mask, record.height, record.width) for mask in (one.amodal, one.visible))
-    return AmodalResult(
-        image_id=record.id,
-        category_id=category_id,
-        score=one.score,
-        segmentation=masks.encode(amodal),
-        visible=masks.encode(visible),
-        occluded=masks.encode(amodal & ~visible),
-    )
+    return to_result(record.id, category_id, amodal, visible, score=one.score)
 
 
 def _enlarged(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:

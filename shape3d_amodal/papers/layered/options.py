@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from shape3d_amodal.benchmarking.methods import Given, TrainedOptions
+from shape3d_amodal.benchmarking.methods import TrainedOptions
 from shape3d_amodal.config import configuration
+from shape3d_amodal.methods.ground_truth import Given
 from shape3d_amodal.methods.interface import FindsObjects
 
 

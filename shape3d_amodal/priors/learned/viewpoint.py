@@ -8,29 +8,13 @@ decides.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from shape3d_amodal.config import configuration
+from shape3d_amodal.priors.optimization import ViewpointBounds
 from shape3d_amodal.structures import Viewpoint, ViewpointHypotheses
-
-
-@dataclass(frozen=True)
-class ViewpointBounds:
-    """Least and largest value of a viewpoint's numbers; the azimuth goes round. Unless told, a camera anywhere.
-
-    Attributes:
-        elevation, roll: radians.
-        scale: not negative.
-        offset: crop NDC, of either axis.
-    """
-
-    elevation: tuple[float, float] = (-math.pi / 2, math.pi / 2)
-    roll: tuple[float, float] = (-math.inf, math.inf)
-    scale: tuple[float, float] = (0.0, math.inf)
-    offset: tuple[float, float] = (-math.inf, math.inf)
 
 
 @configuration

@@ -19,7 +19,7 @@ from shape3d_amodal.drawing.crop_grids import found_grid
 from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.evaluation.instance.track import evaluate_instances
 from shape3d_amodal.files.weights import CONFIG_FILE, load_weights
-from shape3d_amodal.methods.rcnn import check_shared, to_result
+from shape3d_amodal.methods.rcnn import check_shared, found_result
 from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.scenes.shard_making import ShardsConfig
 from shape3d_amodal.segmentation.backbones import load_detector
@@ -150,7 +150,7 @@ class RcnnTask(Task):
         dataset = self.validation.dataset
         ids = {name: key for key, name in dataset.category_names.items()}
         results = [
-            to_result(image.id, ids[found.category], found)
+            found_result(image.id, ids[found.category], found)
             for image in dataset.images
             for found in finder.find(self.validation.image(image))
             if found.category in ids

@@ -1,0 +1,49 @@
+"""The one way from what a method found to a record of the results file."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.structures import AmodalImage, AmodalInstance
+
+Mask = NDArray[np.bool_]
+
+
+def to_result(
+    image_id: int,
+    category_id: int,
+    amodal: Mask,
+    visible: Mask | None,
+    *,
+    score: float = 1.0,
+    annotation_id: int | None = None,
+    viewpoint: dict[str, float | list[float]] | None = None,
+    mesh: str | None = None,
+) -> AmodalResult:
+    """An object in the results format; the occluded mask is the amodal mask without the visible one.
+
+    Args:
+        amodal: [H,W] bool, taken as it is: a bare silhouette need not contain the visible mask.
+        visible: [H,W] bool, or None where the method predicts none.
+        score, annotation_id, viewpoint, mesh: as for ``AmodalResult``.
+    """
+    return AmodalResult(
+        image_id=image_id,
+        category_id=category_id,
+        score=score,
+        segmentation=masks.encode(amodal),
+        annotation_id=annotation_id,
+        visible=None if visible is None else masks.encode(visible),
+        occluded=None if visible is None else masks.encode(amodal & ~visible),
+        viewpoint=viewpoint or None,
+        mesh=mesh,
+    )
+
+
+def completion_result(image: AmodalImage, instance: AmodalInstance, amodal: Mask, score: float = 1.0) -> AmodalResult:
+    """The result that ``amodal`` [H,W] bool, joined with the given visible mask, is the whole mask of ``instance``."""
+    visible = masks.decode(instance.visible)
+    return to_result(image.id, instance.category_id, amodal | visible, visible, score=score, annotation_id=instance.id)
