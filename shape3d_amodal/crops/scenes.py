@@ -4,49 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch.utils.data import Dataset
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.cutting import instance_crops, instance_windows, mask_crops
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.masks.occlusion import occluders, order_of_ranks
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
-from shape3d_amodal.scenes.compose import Scene, SceneConfig, make_scene
+from shape3d_amodal.scenes.compose import Scene, make_scene
 from shape3d_amodal.scenes.shard_reading import SceneShards
 from shape3d_amodal.structures import OCCLUDER, InstanceCrops, SupervisedCrops
 
 _PURPOSE = 1_002
 
 
-@configuration
-class SceneCropsConfig:
-    """Where training crops come from."""
-
-    meshes: str = "open13:train"
-    """Mesh source: open13:SPLIT, shapenet13:FOLDER[:SPLIT], a folder of meshes by category, or a checked list."""
-    scenes: SceneConfig = SceneConfig(deform=0.6)
-    """How the scenes are made."""
-    seed: Annotated[int, Field(ge=0)] = 1
-    """Seed of the scenes."""
-    size: int = 64
-    """Side of the crops in pixels."""
-    jitter: float = 0.06
-    """Windows are shifted and scaled at random by up to this share of their side."""
-    order_known: float = 0.5
-    """Share of the scenes whose depth order is used: what is known to be behind an instance cannot hide it."""
-    min_visible_px: int = 40
-    """Instances with fewer visible pixels are left out."""
-
-
 @dataclass(frozen=True)
 class CropArrays:
-    """Crops as bytes, to be stored.
+    """Crops as bytes, to be stored (``sources.CropSource``).
 
     Attributes:
         rgb: [N,3,S,S] uint8.
@@ -68,6 +46,10 @@ class CropArrays:
     scene: NDArray[np.int64]
     mesh: NDArray[np.str_]
 
+    def ids(self, rows: NDArray[np.int64]) -> list[str]:
+        """What to call some rows in messages."""
+        return [f"scene {self.scene[row]} crop {row}" for row in rows]
+
     def supervised(self, rows: NDArray[np.int64]) -> SupervisedCrops:
         """Some rows as tensors."""
 
@@ -88,21 +70,18 @@ class SceneCrops(Dataset[CropArrays]):
     """Item k: the instances of scene k. It depends on (configuration, k) alone, and on the shards.
 
     Args:
-        config: how scenes are made and cut.
-        count: number of scenes.
-        shards: folder of shards that hold the scenes (``scenes.shards``); ``config`` then says only how they are cut.
+        config: how scenes are made, or where their shards lie, and how they are cut.
 
     Raises:
         DataError: the mesh source or the shards cannot be used, or have a category that is none of ``CATEGORIES``.
     """
 
-    def __init__(self, config: SceneCropsConfig, count: int, *, shards: str | Path | None = None) -> None:
+    def __init__(self, config: CropsConfig) -> None:
         self.config = config
-        self.count = count
-        self._scene = _MadeScenes(config) if shards is None else _StoredScenes(shards, count)
+        self._scene = _MadeScenes(config) if config.shards is None else _StoredScenes(config.shards, config.count)
 
     def __len__(self) -> int:
-        return self.count
+        return self.config.count
 
     def __getitem__(self, index: int) -> CropArrays:
         config = self.config
@@ -136,7 +115,7 @@ class SceneCrops(Dataset[CropArrays]):
 
 
 class _MadeScenes:
-    def __init__(self, config: SceneCropsConfig) -> None:
+    def __init__(self, config: CropsConfig) -> None:
         self._config = config
         self._meshes = mesh_source(config.meshes)
         _check_categories({self._meshes.category(name) for name in self._meshes.names}, config.meshes)

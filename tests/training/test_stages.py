@@ -12,8 +12,9 @@ from boxes import CHAIR, box_mesh, write_obj
 from tiny import tiny_config, tiny_model
 
 from shape3d_amodal.config import parse_config
-from shape3d_amodal.crops.pool import PoolConfig, open_pool, scenes_of
-from shape3d_amodal.crops.scenes import CropArrays, SceneCropsConfig
+from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.pool import open_pool, scenes_of
+from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.errors import TrainingError, UsageError, WeightsError
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.model import AmodalModel
@@ -22,9 +23,10 @@ from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards
 from shape3d_amodal.structures import InstanceCrops
 from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.run import run_training
-from shape3d_amodal.training.tasks.stages import StageConfig, build_task, load_part
+from shape3d_amodal.training.tasks.stage_options import load_part
+from shape3d_amodal.training.tasks.stages import StageConfig, build_task
 
-POOL = PoolConfig(crops=SceneCropsConfig(size=32, meshes="open13:train"), scenes=6)
+POOL = CropsConfig(size=32, meshes="open13:train", count=6)
 LOOP = LoopConfig(steps=2, batch_size=4, warmup_steps=0, precision="float32", threads=1, ema_decay=0, log_every=1)
 
 
@@ -42,7 +44,7 @@ def stage(name: str, **changes) -> StageConfig:
     config = StageConfig(
         stage=name,
         model=tiny_config(),
-        pool=POOL,
+        train=POOL,
         validation=POOL,
         prior_loss=PriorLossConfig(choose_px=16),
         loop=LOOP,
@@ -112,7 +114,7 @@ def test_amodal_supervision_judges_the_prior_by_whole_masks(name: str, pool: Cro
     for i, row in enumerate(rows):
         x0, y0, x1, _ = pool.window[row].tolist()
         fine = (x1 - x0) * (np.arange(32 * 8) + 0.5) / (32 * 8)  # 8 x 8 samples in each pixel
-        outside = [(start + fine < 0) | (start + fine > POOL.crops.scenes.image_size) for start in (x0, y0)]
+        outside = [(start + fine < 0) | (start + fine > POOL.scenes.image_size) for start in (x0, y0)]
         share = (outside[1][:, None] | outside[0][None]).reshape(32, 8, 32, 8).mean(axis=(1, 3))
         amodal, step = pool.amodal[row] / 255, -1 if mirrored[i] else 1
         np.testing.assert_allclose(batch.target.visible[i], amodal[:, ::step], atol=1e-4)
@@ -126,8 +128,8 @@ def test_amodal_supervision_judges_the_prior_by_whole_masks(name: str, pool: Cro
 
 
 def rigid(**changes) -> StageConfig:
-    scenes = replace(POOL.crops.scenes, deform=0.0)
-    config = stage("prior", pool=replace(POOL, crops=replace(POOL.crops, scenes=scenes)), **changes)
+    scenes = replace(POOL.scenes, deform=0.0)
+    config = stage("prior", train=replace(POOL, scenes=scenes), **changes)
     return replace(config, prior_loss=replace(config.prior_loss, pairs=1.0))
 
 
@@ -181,7 +183,7 @@ def test_options_that_do_not_go_together(options: str, problem: str, tmp_path: P
 
 @pytest.mark.parametrize(("deform", "allowed"), [(0.0, True), (0.3, False)])
 def test_pairs_of_shards_ask_how_their_scenes_were_made(deform: float, allowed: bool, tmp_path: Path) -> None:
-    scenes = replace(POOL.crops.scenes, deform=deform, image_size=64)
+    scenes = replace(POOL.scenes, deform=deform, image_size=64)
     make_shards(ShardsConfig(meshes="open13:train", scenes=scenes, count=1, shard_size=1), tmp_path)
     found = scenes_of(replace(POOL, shards=str(tmp_path)))
     assert (found.deform == 0) == allowed
@@ -298,7 +300,7 @@ def test_a_pool_that_does_not_fit_on_the_disk(tmp_path: Path, monkeypatch: pytes
 
 def test_no_scenes_are_no_pool() -> None:
     with pytest.raises(UsageError, match=r"scenes: .*greater than or equal to 1"):
-        parse_config("scenes: 0", PoolConfig)
+        parse_config("count: 0", CropsConfig)
 
 
 def test_dry_run_writes_no_weights(cache: Path, tmp_path: Path) -> None:
@@ -343,7 +345,7 @@ def test_a_validation_override_stays_on_the_validation_meshes() -> None:
     config = parse_config("stage: prior", StageConfig, overrides=["validation.scenes=16"])
     assert config.validation.crops.meshes == "open13:val"
     assert config.validation.scenes == 16
-    assert config.pool.crops.scenes.deform > 0
+    assert config.train.scenes.deform > 0
 
 
 def test_categories_must_be_those_of_the_crops(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.progress import track
 
 from shape3d_amodal.config import Count, Share, configuration, dump_config
-from shape3d_amodal.crops.pool import PoolConfig, pool_name, read_arrays, write_arrays
+from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.pool import pool_name, read_arrays, write_arrays
 from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.files.processes import spread
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @configuration
-class BankPoolConfig:
+class BankCropsConfig:
     """A bank, and how much of the pool it is asked about."""
 
     meshes: str = "open13:train"
@@ -75,7 +76,7 @@ class BankArrays:
 
 
 def open_bank(
-    config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, cache: Path, *, workers: int
+    config: BankCropsConfig, pool_config: CropsConfig, pool: CropArrays, cache: Path, *, workers: int
 ) -> BankArrays:
     """What the bank says of ``pool``'s crops, computed if it is not in ``cache`` yet.
 
@@ -103,7 +104,7 @@ def open_bank(
     return read_arrays(folder, BankArrays)
 
 
-def asked_rows(hidden: NDArray[np.float32], config: BankPoolConfig) -> NDArray[np.int64]:
+def asked_rows(hidden: NDArray[np.float32], config: BankCropsConfig) -> NDArray[np.int64]:
     """The rows, rising, that the bank is asked about: the first with a hidden part, and the first of the others.
 
     Args:
@@ -119,7 +120,7 @@ def asked_rows(hidden: NDArray[np.float32], config: BankPoolConfig) -> NDArray[n
     return np.sort(np.concatenate([with_part[:count], others[: config.crops - count]]))
 
 
-def _ask(config: BankPoolConfig, pool: CropArrays, rows: NDArray[np.int64], workers: int) -> BankArrays:
+def _ask(config: BankCropsConfig, pool: CropArrays, rows: NDArray[np.int64], workers: int) -> BankArrays:
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     tasks = (_rows_of(pool, chunk) for chunk in chunks)
     with spread(_asker, (config,), max(workers, 1)) as run:
@@ -132,7 +133,7 @@ def _rows_of(pool: CropArrays, rows: NDArray[np.int64]) -> CropArrays:
     return CropArrays(**{field.name: np.asarray(getattr(pool, field.name)[rows]) for field in fields(CropArrays)})
 
 
-def _asker(config: BankPoolConfig) -> Callable[[CropArrays], tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+def _asker(config: BankCropsConfig) -> Callable[[CropArrays], tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     torch.set_num_threads(1)
     source = mesh_source(config.meshes)
     prior = BankPrior(ShapeBank(source, config.bank), CATEGORIES, config.prior)
