@@ -258,7 +258,7 @@ def test_each_stage_shows_what_it_makes(name: str, columns: int, pool: CropArray
     """Picture, given masks, what the stage makes of them, true mask."""
     task = build_task(stage(name), tiny_model(), pool, pool)
     with torch.no_grad():
-        picture = task.sample_pictures(5)["samples"]
+        picture = task.sample_images(5)["samples"]
     rows = min(8, int((np.asarray(pool.hidden) > 0.1).sum()))
     assert rows > 0
     assert picture.shape == (rows * 68 - 4, columns * 68 - 4, 3) and picture.dtype == np.uint8

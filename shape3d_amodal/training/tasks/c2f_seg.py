@@ -168,7 +168,7 @@ class CodebookTask(Task):
         share = len(torch.cat(used).unique()) / len(self.network.codes)
         return {"reconstruction_iou": 100 * float(torch.cat(ious).mean()), "codes_used": 100 * share}
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Masks and what their tokens give back."""
         rows = spread_rows(self.validation.hidden)
         if not len(rows):
@@ -209,7 +209,7 @@ class C2FSegTask(Task):
         batches = (self.validation.supervised(hidden[places]).to(device) for places in _batches(len(hidden)))
         return completion_scores((batch, self._masks(batch)) for batch in batches)
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Picture, given masks, coarse and refined mask, true mask."""
         rows = spread_rows(self.validation.hidden)
         if not len(rows):

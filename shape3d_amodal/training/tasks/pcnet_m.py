@@ -176,7 +176,7 @@ class PcnetMTask(Task):
             behind += int(batch.eraser[~front].sum())
         return {"erased_iou": 100 * shared / max(joined, 1), "grown_behind": 100 * grown / max(behind, 1)}
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Eraser and cut mask, completion, and the mask before."""
         batch, _ = self._examples(self.validation, np.random.default_rng(self.config.loop.seed), _SHOWN)
         cut, eraser = batch.visible.float(), batch.eraser.float()

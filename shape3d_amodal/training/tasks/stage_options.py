@@ -51,23 +51,22 @@ class StageOptions(TrainingConfig):
     refinement_loss: RefinementLossConfig = RefinementLossConfig()
     """Losses of the refinement."""
     bank: BankCropsConfig | None = None
-    """The bank whose silhouettes the refinement is shown; needed where model.refinement.priors has one."""
+    """The bank whose silhouettes are an input of the refinement; required if model.refinement.priors names one."""
     bank_share: Share = 0.5
-    """Share of the refinement's samples that are drawn from those that the bank was asked about."""
+    """Share of the refinement's samples that have a silhouette of the bank."""
     supervision: Supervision | None = None
-    """What is learned from: amodal masks, or visible masks alone; None is visible for prior, reconstruction and
-    viewpoint, and amodal for the other stages. The prior's silhouettes are judged by the amodal mask all over the
-    picture (amodal) or by the certain pixels (visible). The refinement's masks are whole (amodal), or visible ones of
-    which a part is hidden once more (visible). In end_to_end this is about the refinement, the prior's own losses keep
-    to the certain pixels."""
+    """Labels: amodal masks, or visible masks only. The default is visible for prior, reconstruction and viewpoint, and
+    amodal for the other stages. The prior's silhouettes are compared with the amodal mask (amodal) or with the certain
+    pixels (visible). The refinement learns amodal masks (amodal), or to restore visible masks of which a part was
+    hidden once more (visible). In end_to_end the option concerns the refinement only."""
     pair_share: Share = 0.5
-    """Share of the prior's samples that are drawn as two of the same mesh, where prior_loss.pairs is not 0."""
+    """Share of the prior's samples that come as pairs of the same mesh, if prior_loss.pairs is not 0."""
     restarts: RestartsConfig = RestartsConfig()
-    """The prior's seeds that are tried before the training."""
+    """Several seeds of the prior may be tried before the training."""
     augmentation: AugmentationConfig = AugmentationConfig()
-    """What is done to the refinement's crops."""
+    """Augmentation of the refinement's crops."""
     silhouette_dropout: Share = 0.1
-    """Share of the refinement's samples that are shown no silhouette."""
+    """Share of the refinement's samples whose silhouettes are left out."""
     hidden_share: Share = 0.85
     """Share of the refinement's samples that have a hidden part."""
     loop: LoopConfig = LoopConfig()
