@@ -37,12 +37,14 @@ def source(tmp_path: Path) -> CropsConfig:
 
 
 def codebook_training(source: CropsConfig, **changes: object) -> CodebookTraining:
+    small = replace(source, size=BOOK.size)
     return replace(
-        CodebookTraining(stage="c2f_codebook", model=BOOK, train=source, validation=source, loop=LOOP), **changes
+        CodebookTraining(stage="c2f_codebook", model=BOOK, train=small, validation=small, loop=LOOP), **changes
     )
 
 
 def training(source: CropsConfig, codebook: Path | None, **changes: object) -> C2FSegTraining:
+    source = source if codebook is None else replace(source, size=BOOK.size)
     config = C2FSegTraining(
         stage="c2f_seg",
         codebook=None if codebook is None else str(codebook),
@@ -86,7 +88,7 @@ def test_pools_of_another_size_are_refused() -> None:
 def test_nothing_hidden_is_refused(tmp_path: Path) -> None:
     annotations = write_drawn(tmp_path / "drawn", drawn_dataset(objects=1))
     given = CropsConfig(annotations=str(annotations), images=str(annotations.parent / "images"))
-    with pytest.raises(UsageError, match=r"train: expected crops with a hidden part, none of 4 has one; .*scenes"):
+    with pytest.raises(UsageError, match=r"train: expected crops with a hidden part, none of 4 has one; .*train.count"):
         training(given, None).task(tmp_path, workers=0)
 
 

@@ -76,7 +76,13 @@ class BankArrays:
 
 
 def open_bank(
-    config: BankCropsConfig, pool_config: CropsConfig, pool: CropArrays, cache: Path, *, workers: int
+    config: BankCropsConfig,
+    pool_config: CropsConfig,
+    pool: CropArrays,
+    cache: Path,
+    *,
+    categories: tuple[str, ...] = CATEGORIES,
+    workers: int,
 ) -> BankArrays:
     """The bank's silhouettes for the crops of ``pool``, computed unless they are in ``cache``.
 
@@ -85,6 +91,7 @@ def open_bank(
         pool_config: the configuration that ``pool`` was opened with.
         pool: the crops.
         cache: folder of all pools.
+        categories: names that the crops' categories count.
         workers: processes; the result does not depend on it.
 
     Raises:
@@ -92,7 +99,7 @@ def open_bank(
         UsageError: no crop has a hidden part.
         TrainingError: the disk is full.
     """
-    origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config)} {BANK_VERSION}"
+    origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config, categories)} {BANK_VERSION}"
     name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
     folder = cache / f"bank-{name}"
     with (cache / f"{folder.name}.lock").open("w") as lock:
@@ -100,7 +107,7 @@ def open_bank(
         if not folder.is_dir():
             rows = asked_rows(pool.hidden, config)
             log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
-            write_arrays(_ask(config, pool, rows, workers), dump_config(config), folder)
+            write_arrays(_ask(config, categories, pool, rows, workers), dump_config(config), folder)
     return read_arrays(folder, BankArrays)
 
 
@@ -120,10 +127,12 @@ def asked_rows(hidden: NDArray[np.float32], config: BankCropsConfig) -> NDArray[
     return np.sort(np.concatenate([with_part[:count], others[: config.crops - count]]))
 
 
-def _ask(config: BankCropsConfig, pool: CropArrays, rows: NDArray[np.int64], workers: int) -> BankArrays:
+def _ask(
+    config: BankCropsConfig, categories: tuple[str, ...], pool: CropArrays, rows: NDArray[np.int64], workers: int
+) -> BankArrays:
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     tasks = (_rows_of(pool, chunk) for chunk in chunks)
-    with spread(_asker, (config,), max(workers, 1)) as run:
+    with spread(_asker, (config, categories), max(workers, 1)) as run:
         parts = list(track(run(tasks), description="bank", total=len(chunks), console=Console(stderr=True)))
     silhouettes, fits = zip(*parts, strict=True)
     return BankArrays(rows, np.concatenate(silhouettes), np.concatenate(fits))
@@ -133,10 +142,12 @@ def _rows_of(pool: CropArrays, rows: NDArray[np.int64]) -> CropArrays:
     return CropArrays(**{field.name: np.asarray(getattr(pool, field.name)[rows]) for field in fields(CropArrays)})
 
 
-def _asker(config: BankCropsConfig) -> Callable[[CropArrays], tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+def _asker(
+    config: BankCropsConfig, categories: tuple[str, ...]
+) -> Callable[[CropArrays], tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     torch.set_num_threads(1)
     source = mesh_source(config.meshes)
-    prior = BankPrior(ShapeBank(source, config.bank), CATEGORIES, config.prior)
+    prior = BankPrior(ShapeBank(source, config.bank), categories, config.prior)
 
     def ask(part: CropArrays) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         crops = part.supervised(np.arange(len(part.category))).crops

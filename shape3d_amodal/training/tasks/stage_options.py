@@ -91,10 +91,6 @@ class StageOptions(TrainingConfig):
             UsageError: options do not fit each other.
         """
         self._check_prior()
-        if self.train.annotations is None and self.model.categories != CATEGORIES:
-            raise UsageError(
-                f"model.categories: expected the categories of the scenes in their order: {', '.join(CATEGORIES)}"
-            )
         if (self.bank is None) == (self.stage == "refinement" and "bank" in self.model.refinement.priors):
             raise UsageError(
                 "bank: expected one exactly for the stage refinement with a bank among model.refinement.priors"
