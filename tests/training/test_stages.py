@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from boxes import CHAIR, box_mesh, write_obj
+from drawn_masks import drawn_dataset, write_drawn
 from tiny import tiny_config, tiny_model
 
 from shape3d_amodal.config import parse_config
