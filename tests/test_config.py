@@ -385,7 +385,7 @@ def test_print_config_prints_a_configuration_with_explanations(
     file = write(tmp_path, printed=capsys.readouterr().out)
     if command == "train":
         assert load_training(file) == load_training(ROOT / "configs" / name, overrides=[changed])
-        assert "  # Seed of everything random.\n  seed: 5\n" in file.read_text(encoding="utf-8")
+        assert "  # Seed of all random numbers.\n  seed: 5\n" in file.read_text(encoding="utf-8")
     else:
         assert load_benchmark(file).config == load_benchmark(ROOT / "configs" / name, overrides=[changed]).config
 

@@ -30,8 +30,8 @@ def benchmark(
         overrides: options of the config to change, such as device=cuda data.test.set=[per_category=2].
         workers: processes that run the methods; the results do not depend on it, measured times may.
         markdown: also a page of documentation, such as docs/results.md, with its pictures in the folder docs/results.
-        print_config: print the whole configuration, its bases and defaults included, with a comment above each option,
-            and stop; what is printed is a configuration file, too.
+        print_config: print the whole configuration, with a comment above each option, and stop; the output can be used
+            as a configuration file.
     """
     import logging
 

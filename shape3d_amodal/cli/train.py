@@ -33,8 +33,8 @@ def train(
         overrides: options of the config to change, such as loop.steps=100 loop.threads=1.
         resume: go on from the newest checkpoint in the output folder; --no-resume refuses a folder that has one.
         dry_run: one batch through everything; no weights, checkpoints or logs are written.
-        print_config: print the whole configuration, its bases and defaults included, with a comment above each option,
-            and stop; what is printed is a configuration file, too.
+        print_config: print the whole configuration, with a comment above each option, and stop; the output can be used
+            as a configuration file.
     """
     import logging
 

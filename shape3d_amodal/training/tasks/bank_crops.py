@@ -37,19 +37,19 @@ log = logging.getLogger(__name__)
 
 @configuration
 class BankPoolConfig:
-    """A bank, and how much of the pool it is asked about."""
+    """A shape bank, and the crops for which its silhouettes are computed."""
 
     meshes: str = "open13:train"
-    """Mesh source of the bank; a crop's own mesh is left out by its name, so it is named here as for the crops."""
+    """Mesh source of the bank. A crop's own mesh is left out, found by its name: name the source as for the crops."""
     bank: BankConfig = BankConfig()
-    """Which silhouettes the bank holds; at test time the defaults."""
+    """Which silhouettes the bank holds; at test time the defaults are used."""
     prior: BankPriorConfig = BankPriorConfig(fit_steps=15)
-    """Matches and fit; at test time the defaults, but for the steps."""
+    """How silhouettes are matched and fitted; at test time the defaults are used, except for the number of steps."""
     crops: Count = 10_000
-    """Crops that the bank is asked about, at most."""
+    """Largest number of crops for which the bank's silhouettes are computed."""
     hidden_share: Share = 0.85
-    """Share of them that have a hidden part. Of the others nothing is hidden, so that to be shown a silhouette does not
-    tell the refinement that there is something to complete."""
+    """Share (0..1) of these crops whose object has a hidden part. The others are there so that the presence of a
+    silhouette does not tell the refinement that something is hidden."""
 
 
 @dataclass(frozen=True)

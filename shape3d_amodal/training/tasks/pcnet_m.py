@@ -36,9 +36,9 @@ class MasksConfig:
     """Where visible masks come from."""
 
     pool: PoolConfig = PoolConfig()
-    """Crops of scenes."""
+    """Crops of made scenes."""
     annotations: str | None = None
-    """Annotation file of any known format, to be taken instead."""
+    """Annotation file of any known format, which is then used in place of scenes."""
 
     def smaller(self) -> MasksConfig:
         """As many as a dry run needs."""
@@ -50,19 +50,19 @@ class PcnetMTraining(TrainingConfig):
     """The training of PCNet-M."""
 
     stage: Literal["pcnet_m"]
-    """pcnet_m."""
+    """The kind of training: pcnet_m."""
     model: PcnetMConfig = PcnetMConfig()
     """The network."""
     train: MasksConfig = MasksConfig()
-    """The masks that are learned from."""
+    """Training masks."""
     validation: MasksConfig = MasksConfig(
         pool=PoolConfig(crops=SceneCropsConfig(meshes="open13:val", seed=2), scenes=300)
     )
-    """Other masks."""
+    """Validation masks."""
     erasing: ErasingConfig = ErasingConfig()
-    """How they are cut."""
+    """How parts of the masks are erased."""
     eraser_weight: Weight = 5.0
-    """Weight of the pixels inside the eraser in the loss; others have 1."""
+    """Weight in the loss of the pixels inside the eraser; all other pixels have weight 1."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 
