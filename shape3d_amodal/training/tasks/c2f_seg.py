@@ -36,13 +36,13 @@ class CodebookTraining(TrainingConfig):
     """The training of the codebook, from amodal and visible masks."""
 
     stage: Literal["c2f_codebook"]
-    """c2f_codebook."""
+    """The kind of training: c2f_codebook."""
     model: CodebookConfig = CodebookConfig()
     """The autoencoder."""
     train: CropsConfig = CropsConfig()
-    """The crops whose masks are learned."""
+    """Training crops; only their masks are used."""
     validation: CropsConfig = VALIDATION
-    """Other crops."""
+    """Validation crops."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 
@@ -67,23 +67,24 @@ class C2FSegTraining(TrainingConfig):
     """The training of image encoder, transformer and refinement."""
 
     stage: Literal["c2f_seg"]
-    """c2f_seg."""
+    """The kind of training: c2f_seg."""
     codebook: str | None = None
-    """Folder of weights that c2f_codebook left; needed but for a dry run, where tokens may mean nothing."""
+    """Folder of the weights that c2f_codebook made. Only a dry run can do without, with a random codebook."""
     weights: str | None = None
-    """Safetensors file of a ResNet, with torchvision's names, that the image encoder starts from; else from chance."""
+    """Safetensors file of a ResNet, with torchvision's names, from which the image encoder starts; without it the
+    encoder starts at random."""
     features: FeaturesConfig = FeaturesConfig()
     """The image encoder."""
     transformer: TransformerConfig = TransformerConfig()
     """The transformer."""
     rounds: Count = 3
-    """Rounds in which the tokens are found at inference."""
+    """Number of rounds in which the tokens are predicted at inference."""
     train: CropsConfig = CropsConfig()
     """Training crops."""
     validation: CropsConfig = VALIDATION
-    """Other crops."""
+    """Validation crops."""
     hidden_share: Share = 0.85
-    """Share of the samples that have a hidden part."""
+    """Share (0..1) of the training samples whose object has a hidden part."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 

@@ -36,7 +36,7 @@ class PcnetMTraining(TrainingConfig):
     """The training of PCNet-M."""
 
     stage: Literal["pcnet_m"]
-    """pcnet_m."""
+    """The kind of training: pcnet_m."""
     model: PcnetMConfig = PcnetMConfig()
     """The network."""
     train: CropsConfig = CropsConfig()
@@ -44,9 +44,9 @@ class PcnetMTraining(TrainingConfig):
     validation: CropsConfig = VALIDATION
     """Other crops."""
     erasing: ErasingConfig = ErasingConfig()
-    """How they are cut."""
+    """How parts of the masks are erased."""
     eraser_weight: Weight = 5.0
-    """Weight of the pixels inside the eraser in the loss; others have 1."""
+    """Weight in the loss of the pixels inside the eraser; all other pixels have weight 1."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 

@@ -49,28 +49,28 @@ _SHOWN = 4
 
 @configuration
 class RcnnTraining(TrainingConfig):
-    """The training of a system: its data, its parts and its loop."""
+    """The training of an R-CNN system: its data, its network and its loop."""
 
     stage: Literal["rcnn"]
-    """rcnn."""
+    """The kind of training: rcnn."""
     system: str = "mask_rcnn"
-    """The system, such as mask_rcnn."""
+    """Name of the system, such as mask_rcnn or orcnn; docs/rcnn.md lists them."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Options of the system."""
+    """Options of the system's own class, such as masks of mask_rcnn."""
     detector: DetectorConfig = DetectorConfig()
-    """Everything of the network but the mask head."""
+    """The network without its mask head."""
     pictures: PicturesConfig = PicturesConfig()
-    """Training pictures."""
+    """Training images."""
     validation: PicturesConfig = PicturesConfig(
         scenes=ShardsConfig(meshes="open13:val", scenes=SceneConfig(), seed=2, count=100)
     )
-    """Validation pictures."""
+    """Validation images."""
     augment: AugmentConfig = AugmentConfig()
-    """How training pictures are changed."""
+    """Random changes of the training images."""
     init: str | None = None
-    """Folder of weights of any system: whatever has the name and the shape of a part here is taken from there."""
+    """Folder of weights of any system to start from: each part with the same name and shapes is taken over."""
     freeze: Literal["nothing", "detector"] = "nothing"
-    """Whether features, proposals, classes and boxes stay as ``init`` has them, so that the mask head alone learns."""
+    """detector: whatever of the features, proposals, classes and boxes comes from ``init`` is not trained."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 

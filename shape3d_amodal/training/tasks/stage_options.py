@@ -35,40 +35,41 @@ class StageOptions(TrainingConfig):
     """The training of a stage, or of several together: its data, its model and its loop."""
 
     stage: Stage
-    """prior (stages 2 and 3 together), reconstruction, viewpoint, completion2d (stage 5 without a prior), refinement,
-    or end_to_end."""
+    """The kind of training: prior (stages 2 and 3 together), reconstruction (stage 2), viewpoint (stage 3),
+    completion2d (stage 5 without a prior), refinement (stage 5) or end_to_end (stages 2 to 5)."""
     init: dict[Part, str] = field(default_factory=dict)
-    """Folders of weights (relative to the working folder) from which parts of the model start; other parts start at
-    random."""
+    """Folders of weights, relative to the working directory, from which the prior and the refinement start; a part
+    without one starts at random."""
     model: AmodalModelConfig = AmodalModelConfig(categories=CATEGORIES)
-    """Stages 2 to 5."""
+    """The networks of stages 2 to 5."""
     train: CropsConfig = CropsConfig()
     """Training crops."""
     validation: CropsConfig = VALIDATION
-    """Validation crops, of other meshes."""
+    """Validation crops, which show other meshes."""
     prior_loss: PriorLossConfig = PriorLossConfig()
     """Losses of the prior."""
     refinement_loss: RefinementLossConfig = RefinementLossConfig()
     """Losses of the refinement."""
     bank: BankCropsConfig | None = None
-    """The bank whose silhouettes are an input of the refinement; required if model.refinement.priors names one."""
+    """The shape bank whose silhouettes the refinement gets; needed where model.refinement.priors names the bank."""
     bank_share: Share = 0.5
-    """Share of the refinement's samples that have a silhouette of the bank."""
+    """Share (0..1) of the refinement's samples that have a silhouette of the bank."""
     supervision: Supervision | None = None
-    """Labels: amodal masks, or visible masks only. The default is visible for prior, reconstruction and viewpoint, and
-    amodal for the other stages. The prior's silhouettes are compared with the amodal mask (amodal) or with the certain
-    pixels (visible). The refinement learns amodal masks (amodal), or to restore visible masks of which a part was
-    hidden once more (visible). In end_to_end the option concerns the refinement only."""
+    """The masks that training uses: amodal, or visible ones alone. By default (null), prior, reconstruction and
+    viewpoint use visible masks, the other stages amodal ones. With amodal masks, all pixels of the prior's silhouettes
+    are compared with the amodal mask, and the refinement's target is that mask. With visible masks, only the certain
+    pixels of the silhouettes are compared, and the refinement's target is the visible mask, of which its input lacks a
+    part. In end_to_end, this option concerns the refinement alone: the losses of the prior use the certain pixels."""
     pair_share: Share = 0.5
-    """Share of the prior's samples that come as pairs of the same mesh, if prior_loss.pairs is not 0."""
+    """Share (0..1) of the prior's samples that are drawn in pairs of the same mesh, where prior_loss.pairs is not 0."""
     restarts: RestartsConfig = RestartsConfig()
     """Several seeds of the prior may be tried before the training."""
     augmentation: AugmentationConfig = AugmentationConfig()
-    """Augmentation of the refinement's crops."""
+    """Random changes of the refinement's crops."""
     silhouette_dropout: Share = 0.1
-    """Share of the refinement's samples whose silhouettes are left out."""
+    """Share (0..1) of the refinement's samples whose silhouette is left out, so that it also learns to do without."""
     hidden_share: Share = 0.85
-    """Share of the refinement's samples that have a hidden part."""
+    """Share (0..1) of the refinement's samples whose object has a hidden part."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 

@@ -37,23 +37,25 @@ class VrspShapesTraining(TrainingConfig):
     """The training of VRSP's shapes."""
 
     stage: Literal["vrsp_shapes"]
-    """vrsp_shapes."""
+    """The kind of training: vrsp_shapes."""
     categories: tuple[str, ...] = ()
-    """Names of the categories, in the detector's order; none takes those of the annotations, as the detector does."""
+    """Names of the categories in the detector's order; an empty list takes those of the annotations, as the detector
+    does."""
     memory: ShapeMemoryConfig = ShapeMemoryConfig()
-    """Sizes of the auto-encoder and of the codebook."""
+    """Sizes of the autoencoder and of the codebook."""
     pictures: PicturesConfig = PicturesConfig()
-    """Pictures whose amodal masks are learned; of the pictures themselves nothing is seen."""
+    """Training images; only their amodal masks are used."""
     validation: PicturesConfig = PicturesConfig(
         scenes=ShardsConfig(meshes="open13:val", scenes=SceneConfig(), seed=2, count=100)
     )
-    """Other pictures."""
+    """Validation images."""
     jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
-    """How far, as a share of its size, each side of a mask's box is moved, as the sides of predicted boxes are."""
+    """How far each side of a mask's box is moved at random, as a share of the box's size, since predicted boxes are not
+    exact either."""
     turned: bool = True
-    """Whether masks are also learned turned by quarters; otherwise they are mirrored alone."""
+    """Also turn masks by multiples of 90 degrees; otherwise they are only mirrored."""
     remembered: Count = 10_000
-    """Most masks of a category that its codes are the centres of."""
+    """Largest number of masks of a category from which its codes are clustered."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 
