@@ -14,8 +14,8 @@ import numpy as np
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.fields import Record, is_number
-from shape3d_amodal.annotations.formats.layout import Layout
-from shape3d_amodal.masks.occlusion import overlapping
+from shape3d_amodal.annotations.formats.interface import Format
+from shape3d_amodal.masks.clusters import overlapping
 from shape3d_amodal.structures import AmodalImage, AmodalInstance, Rle
 
 SLACK = 0.02
@@ -38,20 +38,20 @@ class _Measures:
     shared: int
 
 
-def check_object(record: Record, one: AmodalInstance, layout: Layout, say: Say) -> None:
+def check_object(record: Record, one: AmodalInstance, format: Format, say: Say) -> None:
     """Hold what ``record`` states against the masks of the object that was read from it."""
-    _check_forms(record, layout, say)
+    _check_forms(record, format, say)
     if one.amodal is None:
         return
     measures = _measure(one.visible, one.amodal)
-    _check_visible(record, layout, measures, say)
-    if layout.invisible and record.values.get(layout.invisible) is not None:
-        _check_invisible(record, one, layout, say)
-    _check_rate(record, layout, measures, say)
-    for key, area in ((layout.amodal_area, measures.amodal), (layout.visible_area, measures.visible)):
+    _check_visible(record, format, measures, say)
+    if format.invisible and record.values.get(format.invisible) is not None:
+        _check_invisible(record, one, format, say)
+    _check_rate(record, format, measures, say)
+    for key, area in ((format.amodal_area, measures.amodal), (format.visible_area, measures.visible)):
         if key and key in record.values:
             _check_area(record, key, area, say)
-    _check_boxes(record, one, layout, say)
+    _check_boxes(record, one, format, say)
 
 
 def _measure(visible: Rle, amodal: Rle) -> _Measures:
@@ -84,9 +84,9 @@ def _overlapping(members: list[AmodalInstance]) -> Iterator[tuple[AmodalInstance
             yield members[i], members[j]
 
 
-def _check_forms(record: Record, layout: Layout, say: Say) -> None:
+def _check_forms(record: Record, format: Format, say: Say) -> None:
     """Masks in forms that are read here and break other tools."""
-    for key in (layout.amodal, layout.visible, layout.invisible):
+    for key in (format.amodal, format.visible, format.invisible):
         value = record.values.get(key) if key else None
         if not key or value is None:
             continue
@@ -104,21 +104,21 @@ def _check_forms(record: Record, layout: Layout, say: Say) -> None:
                 say("warning", "several-polygons", record.place(key), problem)
 
 
-def _check_visible(record: Record, layout: Layout, measures: _Measures, say: Say) -> None:
+def _check_visible(record: Record, format: Format, measures: _Measures, say: Say) -> None:
     if measures.visible == 0:
         problem = "nothing of the object is visible; methods that start from visible masks leave it out"
-        say("warning", "hidden", record.place(layout.visible), problem)
+        say("warning", "hidden", record.place(format.visible), problem)
     outside = measures.visible - measures.shared
     if outside:
         severity: Severity = "error" if outside > SLACK * measures.visible else "warning"
         problem = f"{outside} of {measures.visible} visible pixels lie outside the amodal mask; redraw either"
-        say(severity, "visible-outside", record.place(layout.visible), problem)
+        say(severity, "visible-outside", record.place(format.visible), problem)
 
 
-def _check_invisible(record: Record, one: AmodalInstance, layout: Layout, say: Say) -> None:
-    assert one.amodal is not None and layout.invisible is not None
-    field = record.place(layout.invisible)
-    stated = record.values[layout.invisible]
+def _check_invisible(record: Record, one: AmodalInstance, format: Format, say: Say) -> None:
+    assert one.amodal is not None and format.invisible is not None
+    field = record.place(format.invisible)
+    stated = record.values[format.invisible]
     invisible = masks.empty(one.amodal.height, one.amodal.width)
     if not isinstance(stated, list) or stated:
         invisible = masks.from_annotation(stated, one.amodal.height, one.amodal.width, file=record.file, field=field)
@@ -131,14 +131,14 @@ def _check_invisible(record: Record, one: AmodalInstance, layout: Layout, say: S
         say("warning", "invisible-differs", field, problem)
 
 
-def _check_rate(record: Record, layout: Layout, measures: _Measures, say: Say) -> None:
-    if not layout.rate or layout.rate not in record.values:
+def _check_rate(record: Record, format: Format, measures: _Measures, say: Say) -> None:
+    if not format.rate or format.rate not in record.values:
         return
-    stated = record.values[layout.rate]
+    stated = record.values[format.rate]
     rate = (measures.amodal - measures.shared) / measures.amodal
     if not is_number(stated) or abs(stated - rate) > _RATE:
         problem = f"expected {rate:.3f} (hidden / amodal area of the masks), got {_told(stated)}; convert the set"
-        say("error", "occlude-rate", record.place(layout.rate), problem)
+        say("error", "occlude-rate", record.place(format.rate), problem)
 
 
 def _check_area(record: Record, key: str, area: int, say: Say) -> None:
@@ -151,13 +151,13 @@ def _check_area(record: Record, key: str, area: int, say: Say) -> None:
         say("warning", "area", record.place(key), problem)
 
 
-def _check_boxes(record: Record, one: AmodalInstance, layout: Layout, say: Say) -> None:
+def _check_boxes(record: Record, one: AmodalInstance, format: Format, say: Say) -> None:
     assert one.amodal is not None
     whole = masks.bbox(one.amodal)
     seen = whole if one.visible == one.amodal else masks.bbox(one.visible)
     for key, box, other, name in (
-        (layout.amodal_box, whole, seen, "visible"),
-        (layout.visible_box, seen, whole, "amodal"),
+        (format.amodal_box, whole, seen, "visible"),
+        (format.visible_box, seen, whole, "amodal"),
     ):
         if not key or key not in record.values:
             continue

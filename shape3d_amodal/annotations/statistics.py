@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from shape3d_amodal import masks
-from shape3d_amodal.masks.occlusion import connected, overlapping
+from shape3d_amodal.masks.clusters import connected, overlapping
 from shape3d_amodal.masks.shape_statistics import shape_of
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.benchmarking.config import Benchmark
 from shape3d_amodal.benchmarking.provenance import code_hash
 from shape3d_amodal.config import dump_config

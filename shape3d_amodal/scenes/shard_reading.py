@@ -11,8 +11,8 @@ import numpy as np
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.coco_amodal import COCO_AMODAL
 from shape3d_amodal.annotations.formats.fields import Record
-from shape3d_amodal.annotations.formats.layout import Listener
-from shape3d_amodal.annotations.formats.records import read_records
+from shape3d_amodal.annotations.formats.interface import Listener
+from shape3d_amodal.annotations.formats.reading import read_records
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.archives import TarMember, tar_members

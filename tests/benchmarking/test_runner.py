@@ -21,7 +21,7 @@ from shape3d_amodal.priors.both import BankPrior
 from tiny import tiny_model
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.annotations.results import read_results, write_results
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.execution import shown
