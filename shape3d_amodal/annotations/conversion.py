@@ -64,7 +64,7 @@ def convert(
     if write is None:
         flexible = ", ".join(name for name, one in FORMATS.items() if one.write_polygons)
         raise UsageError(f"masks: {to} has one form; leave polygons to {flexible}")
-    listener = _Dropper() if drop_invalid else Listener()
+    listener = Listener(drop_invalid=drop_invalid)
     reading = read_annotations(source, listener)
     dataset, unclassed = reading.dataset, Counter[str]()
     if classes is not None:
@@ -76,8 +76,7 @@ def convert(
         f"{loss}: {reasons.get(loss.split()[0], 'the format has no place for it')}"
         for loss in differences(dataset, read_dataset(target))
     ]
-    left_out = tuple(listener.errors) if isinstance(listener, _Dropper) else ()
-    return Conversion(dataset, reading.format.name, left_out, unclassed, (*unread, *losses))
+    return Conversion(dataset, reading.format.name, tuple(listener.errors), unclassed, (*unread, *losses))
 
 
 def differences(before: AmodalDataset, after: AmodalDataset) -> list[str]:
@@ -94,17 +93,6 @@ def differences(before: AmodalDataset, after: AmodalDataset) -> list[str]:
     if set(before.categories) != set(after.categories):
         lines.append("categories that no object has, ids or supercategories of categories")
     return lines
-
-
-class _Dropper(Listener):
-    """Leaves out records with errors, and keeps the errors."""
-
-    def __init__(self) -> None:
-        self.errors: list[DataError] = []
-
-    def passes(self, error: DataError) -> bool:
-        self.errors.append(error)
-        return True
 
 
 def _places(image: AmodalImage) -> list[tuple[int, int]]:

@@ -21,7 +21,7 @@ KINDS = ("inmodal", "amodal")
 
 @dataclass
 class DatasetStatistics:
-    """Counts and measures of a data set; objects without amodal mask count in the first four alone.
+    """Counts and measures of a data set; objects without amodal mask count only in the first four.
 
     Attributes:
         images, objects: how many.

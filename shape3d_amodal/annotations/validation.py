@@ -1,4 +1,4 @@
-"""All that is wrong with an annotation file and its images, found in one go."""
+"""All problems of an annotation file and its images, found in one pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding: ``error`` where masks or ids are wrong or unreadable, else ``warning``."""
+    """One problem: an ``error`` if masks or ids are wrong or unreadable, else a ``warning``."""
 
     severity: Severity
     check: str
@@ -56,7 +56,7 @@ class ValidationReport:
         self.problems.append(Problem(severity, check, place, problem))
 
     def groups(self) -> list[list[Problem]]:
-        """The problems by kind, errors first, the most frequent first; of one kind are those that differ in numbers."""
+        """The problems by kind, errors and frequent ones first; those of a kind differ only in numbers and names."""
         kinds: dict[tuple[str, ...], list[Problem]] = defaultdict(list)
         for one in self.problems:
             kinds[one.severity, one.check, _INDEX.sub("", one.field), _NUMBER.sub("", one.problem)].append(one)
@@ -114,9 +114,10 @@ def count(dataset: AmodalDataset) -> dict[str, int]:
 
 
 class _Collector(Listener):
-    """Takes note of all errors and has every object checked."""
+    """Records all errors and checks every object."""
 
     def __init__(self, report: ValidationReport) -> None:
+        super().__init__()
         self._report = report
 
     def passes(self, error: DataError) -> bool:

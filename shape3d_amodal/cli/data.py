@@ -22,7 +22,7 @@ def validate(
     out: Path | None = None,
     examples: int = 3,
 ) -> None:
-    """List all that is wrong with an annotation file, and with its images; exit status 3 where there are errors.
+    """List all problems of an annotation file and of its images; exit status 3 if there are errors.
 
     Args:
         annotations: file of KINS 2019 or 2020, COCOA, COCOA-cls, D2SA or in our own format, recognised by its keys.
@@ -30,7 +30,7 @@ def validate(
         published: published sets whose counts of images and classes the file must have: kins-train, kins-test,
             kins2019, kins2020, cocoa-cls-train, cocoa-cls-val or d2sa.
         out: JSON file to write all problems to.
-        examples: places shown for each kind of problem.
+        examples: number of places shown for each kind of problem.
     """
     from shape3d_amodal.annotations.validation import validate
     from shape3d_amodal.errors import DataError

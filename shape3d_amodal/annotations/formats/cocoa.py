@@ -139,7 +139,7 @@ def _pairs(annotation: Record, found: dict[int, Found]) -> tuple[tuple[int, int]
 
 
 def _numbers(orders: dict[int, int | None]) -> dict[int, int]:
-    """Numbers of regions in ``depth_constraint``, by place: their orders, or their places where orders are not unique."""
+    """Numbers of regions in ``depth_constraint``, by place: their orders, or their places if orders are not unique."""
     known = {place: order + 1 for place, order in orders.items() if order is not None}
     return known if len(set(known.values())) == len(orders) else {place: place for place in orders}
 

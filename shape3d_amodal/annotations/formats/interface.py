@@ -76,11 +76,21 @@ class Format:
 
 
 class Listener:
-    """Is told of each error and each object that a reader meets. This one raises every error.
+    """Is told of each error and each object that a reader meets.
 
     A reader treats each record in a ``with listener:`` block; where the listener lets an error pass, the record is left
     out and reading goes on.
+
+    Args:
+        drop_invalid: let every error pass, instead of raising the first one.
+
+    Attributes:
+        errors: the errors so far.
     """
+
+    def __init__(self, *, drop_invalid: bool = False) -> None:
+        self.errors: list[DataError] = []
+        self._drop_invalid = drop_invalid
 
     def __enter__(self) -> None:
         pass
@@ -90,8 +100,8 @@ class Listener:
 
     def passes(self, error: DataError) -> bool:
         """Whether reading goes on after ``error``, without the record that has it."""
-        del error
-        return False
+        self.errors.append(error)
+        return self._drop_invalid
 
     def images_alone(self, error: DataError) -> None:
         """Accept a file without annotations, such as D2SA's ``test_info``, or raise ``error``."""
