@@ -19,7 +19,7 @@ from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion did.
+    """The result of a conversion.
 
     Attributes:
         dataset: what was written.
@@ -102,7 +102,7 @@ def _places(image: AmodalImage) -> list[tuple[int, int]]:
 
 
 Facts = dict[str, Callable[[Any], Any]]
-"""What is compared, by name."""
+"""Functions whose values are compared, by name."""
 _IMAGE_FACTS: Facts = {
     **{name: attrgetter(name) for name in ("id", "file_name", "width", "height", "camera")},
     "depth_constraint": _places,

@@ -65,7 +65,7 @@ class DatasetStatistics:
         return means
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON; what is known of each object only as means and histograms."""
+        """All statistics for JSON; those of single objects as means and histograms."""
         return {
             "images": self.images,
             "objects": self.objects,

@@ -77,7 +77,7 @@ def validate(
     published: Collection[str] = (),
     progress: Callable[[Iterable[AmodalImage]], Iterable[AmodalImage]] = iter,
 ) -> tuple[ValidationReport, AmodalDataset]:
-    """Check the annotation file ``path``; returns all problems, and the data set of what is free of errors.
+    """Check the annotation file ``path``; returns all problems, and the data set of the records without errors.
 
     Args:
         images: folder of the images; every one is then decoded, too.

@@ -22,7 +22,7 @@ from shape3d_amodal.masks import run_lengths
 from shape3d_amodal.structures import Rle
 
 POLYGON_REACH = 10
-"""Polygon coordinates may lie this many times the image's longer side away from its corner."""
+"""Largest absolute polygon coordinate, in multiples of the image's longer side."""
 MAX_POLYGON_LENGTH = 1_000_000
 """Longest outline in pixels. The time of the rasteriser grows with the length: it walks in steps of 0.2 pixels."""
 
@@ -127,7 +127,7 @@ def occlude_rate(visible: Rle, amodal: Rle) -> float:
 
 
 class _Place(NamedTuple):
-    """Where a mask stands, for errors."""
+    """The file and field of a mask, for errors."""
 
     file: str | Path | None
     field: str | None

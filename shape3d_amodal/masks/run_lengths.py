@@ -1,4 +1,4 @@
-"""Arithmetic on run-length codes, compiled: what ``masks`` does without decoding a mask.
+"""Compiled arithmetic on run-length codes, without decoding masks.
 
 ``letters`` are COCO's compressed text as uint8, runs are lengths as int64 (background first, then foreground and
 background in turn), ``pixels`` is the number of pixels of the image. Only ``runs`` is safe for unchecked codes.
@@ -22,7 +22,7 @@ def runs(letters, pixels):  # type: ignore[no-untyped-def]
         value = 0
         shift = 0
         group = 32
-        while group & 32:  # the sixth bit says that the number goes on
+        while group & 32:  # the sixth bit: more groups follow
             if position == len(letters):
                 return runs[:count], 1, plain
             group = np.int64(letters[position]) - 48

@@ -36,7 +36,7 @@ class SceneSetConfig:
     per_category: Count = 20
     """Targets of each category of the source."""
     targets_only: bool = True
-    """Score the targets alone; the other objects stay in the annotations, marked to be ignored."""
+    """Score only the targets; the other objects stay in the annotations, marked to be ignored."""
     strict: bool = False
     """Read every mesh first and stop at one that cannot be used, instead of drawing another one and listing it."""
 

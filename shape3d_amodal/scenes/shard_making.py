@@ -53,7 +53,7 @@ class ShardsConfig:
     shard_size: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Scenes in a shard."""
     targets_only: bool = False
-    """Score the targets alone; the other objects stay in the annotations, marked to be ignored."""
+    """Score only the targets; the other objects stay in the annotations, marked to be ignored."""
     strict: bool = False
     """Stop at a mesh that cannot be used, instead of drawing another one and listing it in the manifest."""
 

@@ -243,8 +243,13 @@ def test_no_more_shards_than_hold_the_scenes(made: Path) -> None:
 
 
 def test_a_folder_without_shards(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected shards"):
-        SceneShards(tmp_path)
+    for read in (SceneShards, shards.manifests, shards.fingerprint):
+        with pytest.raises(DataError, match="expected shards"):
+            read(tmp_path)
+
+
+def test_manifests_are_in_order(made: Path) -> None:
+    assert [path.name for path in shards.manifests(made)] == [f"scenes-00000{number}.json" for number in range(3)]
 
 
 @pytest.fixture

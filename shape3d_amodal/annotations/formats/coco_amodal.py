@@ -35,13 +35,13 @@ def write_coco_amodal(path: str | Path, dataset: AmodalDataset) -> None:
 
 
 def coco_document(dataset: AmodalDataset) -> dict[str, Any]:
-    """What ``write_coco_amodal`` writes, as plain values for JSON."""
+    """The content of ``write_coco_amodal``'s file, as plain values for JSON."""
     annotations = [_record(instance, image) for image in dataset.images for instance in image.instances]
     return document(dataset, annotations, entry=_image)
 
 
 def mask_fields(instance: AmodalInstance) -> dict[str, Any]:
-    """The masks and the fields that follow from them; without an amodal mask ``visible_mask`` alone."""
+    """The masks and the fields that follow from them; without an amodal mask only ``visible_mask``."""
     visible, amodal = instance.visible, instance.amodal
     if amodal is None:
         return {"visible_mask": visible.to_coco()}

@@ -1,4 +1,4 @@
-"""What a format is: where its records keep what, its reader and its writer; and who is told of a reader's errors."""
+"""The interface of formats: the keys of their records, reader and writer; and the listener to a reader's errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Format:
         read: reads a parsed file; ``reading.read_records`` does for all with one record an instance.
         write: writes a data set to a path, atomically.
         write_polygons: the same with masks as polygons, where the format allows either kind.
-        signs: keys of annotation records that only this format has.
+        signs: keys of annotation records by which files of this format are recognised.
         amodal, visible, invisible: keys of the masks.
         amodal_box, visible_box: of x, y, width, height in pixels.
         amodal_area, visible_area: of numbers of pixels.
@@ -113,7 +113,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read of an annotation file.
+    """The content of an annotation file.
 
     Attributes:
         dataset: the images and objects that are free of errors.

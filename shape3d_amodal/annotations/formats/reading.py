@@ -1,4 +1,4 @@
-"""What the readers of all formats share; ``read_records`` reads every format with one record an instance."""
+"""Functions that the readers of all formats share; ``read_records`` reads formats with one record for each instance."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def unread_keys(root: Record, known: Mapping[str, frozenset[str]]) -> tuple[str,
 
 
 def _visible(record: Record, format: Format, image: AmodalImage, amodal: Rle | None) -> Rle | None:
-    """The visible mask as far as the record alone tells it; None where it follows from other objects."""
+    """The visible mask, if the record itself determines it; None if it follows from other objects."""
     values = record.values
     invisible = None
     if format.invisible and values.get(format.invisible) is not None:

@@ -23,7 +23,7 @@ from shape3d_amodal.files import safe_io
 from shape3d_amodal.structures import AmodalDataset
 
 FORMATS = {one.name: one for one in (COCO_AMODAL, COCOA, KINS_2020, KINS_2019, D2SA)}
-"""The formats by name. Of two whose signs a file has, the first is taken."""
+"""The formats by name. If a file has the signs of several, the first of them is taken."""
 PUBLISHED = {name: counts for one in FORMATS.values() for name, counts in one.published.items()}
 """Counts of images and categories in published sets, by the name of the set."""
 

@@ -1,4 +1,4 @@
-"""What the writers of all formats share."""
+"""Functions that the writers of all formats share."""
 
 from __future__ import annotations
 
