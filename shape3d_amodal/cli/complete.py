@@ -51,7 +51,7 @@ def complete(
 
     from rich.progress import track
 
-    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.results import write_results
     from shape3d_amodal.drawing.export import write_glb
     from shape3d_amodal.files.atomic import move_all

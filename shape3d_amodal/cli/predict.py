@@ -59,7 +59,7 @@ def predict(
 
     from rich.progress import track
 
-    from shape3d_amodal.annotations.formats.coco_amodal import load_image
+    from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.methods.prediction import ImagePredictor
     from shape3d_amodal.methods.rcnn import check_shared
     from shape3d_amodal.reports.predictions import PredictionFolder
@@ -88,7 +88,7 @@ def _named(images: tuple[Path, ...], annotations: Path) -> tuple[AmodalDataset, 
     """The images of an annotation file without their instances, and the folder of each."""
     from dataclasses import replace
 
-    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.errors import DataError, UsageError
     from shape3d_amodal.methods.ground_truth import shown
 

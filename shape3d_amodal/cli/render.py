@@ -36,8 +36,8 @@ def render(
     import tempfile
     from dataclasses import replace
 
-    from shape3d_amodal.annotations.formats.coco_amodal import load_image
-    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.formats.registry import read_dataset
+    from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.drawing.export import write_glb
     from shape3d_amodal.drawing.overlays import draw_instances
     from shape3d_amodal.drawing.projections import mesh_over_image, turntable

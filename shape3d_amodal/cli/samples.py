@@ -40,7 +40,7 @@ def samples(
 
     from PIL import Image
 
-    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.results import read_results
     from shape3d_amodal.errors import DataError, UsageError
     from shape3d_amodal.files.atomic import write_atomic
@@ -72,7 +72,7 @@ def _cases(
 ) -> list[ReportCase]:
     """The rows: objects spread over how much of them is hidden, all with equally many panels."""
     from shape3d_amodal import masks
-    from shape3d_amodal.annotations.formats.coco_amodal import load_image
+    from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.reports.samples import sample_case
 
     chosen = _spread(dataset, found.keys(), count)

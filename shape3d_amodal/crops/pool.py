@@ -69,11 +69,7 @@ def scenes_of(config: CropsConfig) -> SceneConfig:
     """
     if config.shards is None:
         return config.scenes
-    manifests = sorted(Path(config.shards).glob("scenes-*.json"))
-    if not manifests:
-        raise DataError(
-            "expected shards of scenes, found none; make them with `shape3d-amodal scenes`", file=config.shards
-        )
+    manifests = shards.manifests(Path(config.shards))
     try:
         return TypeAdapter(SceneConfig).validate_python(shards.read_manifest(manifests[0])["config"]["scenes"])
     except (KeyError, TypeError, ValidationError) as error:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files.atomic import write_atomic

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.benchmarking.methods import VisibleOnlyOptions
 from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.evaluation.given_masks.completion_table import CompletionTable

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.drawing.overlays import draw_instances

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.baselines.pcnet_m.erasing import ErasedMasks, ErasingConfig, erase
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
 from shape3d_amodal.baselines.pcnet_m.windows import Mask
