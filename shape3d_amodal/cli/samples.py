@@ -73,7 +73,7 @@ def _cases(
     """The rows: objects spread over how much of them is hidden, all with equally many panels."""
     from shape3d_amodal import masks
     from shape3d_amodal.annotations.formats.coco_amodal import load_image
-    from shape3d_amodal.reports.samples import sample_case
+    from shape3d_amodal.reports.cases import sample_case
 
     chosen = _spread(dataset, found.keys(), count)
     most = min([shown, *(len(found[one.id]) for _, one in chosen)])

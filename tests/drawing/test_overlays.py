@@ -43,13 +43,6 @@ def test_amodal_parts_have_their_colours():
     assert seen[2] > seen[0] and hidden[0] > hidden[2] and border.tolist() == [255, 255, 255]
 
 
-def test_agreement_tells_three_kinds_apart():
-    moved = np.roll(SQUARE, 2, axis=1)
-    result = overlays.draw_agreement(IMAGE, moved, SQUARE)
-    kinds = {tuple(result[4, column]) for column in (3, 6, 10, 0)}
-    assert len(kinds) == 4
-
-
 @pytest.mark.parametrize(
     ("margin", "minimum", "expected"),
     [

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import trimesh
 
-from shape3d_amodal.drawing.export import write_glb
-from shape3d_amodal.drawing.projections import mesh_over_image, render_mesh, to_screen, turntable, view_of
+from shape3d_amodal.drawing.projections import (
+    mesh_over_image,
+    render_mesh,
+    to_screen,
+    turntable,
+    view_of,
+    write_glb,
+)
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.geometry.cameras import DISTANCE, FOCAL
 from shape3d_amodal.meshes.parsers import read_mesh_file
