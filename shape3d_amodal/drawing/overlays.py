@@ -40,15 +40,15 @@ def outline(image: Image, mask: Mask, color: Color, thickness: int = 1) -> Image
     return tint(image, contour(mask, thickness), color, 1.0)
 
 
-def draw_mask(image: Image, mask: Mask, color: Color, *, opacity: float = 0.45, thickness: int = 1) -> Image:
+def draw_mask(image: Image, mask: Mask, color: Color) -> Image:
     """A tinted mask with its contour."""
-    return outline(tint(image, mask, color, opacity), mask, color, thickness)
+    return outline(tint(image, mask, color, 0.45), mask, color)
 
 
-def draw_instances(image: Image, masks: Sequence[Mask], *, opacity: float = 0.45) -> Image:
+def draw_instances(image: Image, masks: Sequence[Mask]) -> Image:
     """Masks [H,W] bool in the colours of ``PALETTE``, later ones over earlier ones."""
     for number, mask in enumerate(masks):
-        image = draw_mask(image, mask, PALETTE[number % len(PALETTE)], opacity=opacity)
+        image = draw_mask(image, mask, PALETTE[number % len(PALETTE)])
     return image
 
 

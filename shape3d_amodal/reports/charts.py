@@ -117,14 +117,9 @@ class Chart(ABC):
     def __post_init__(self) -> None:
         assert all(len(one.values) == len(self.names) for one in self.series), "one value a name"
 
-    @property
     @abstractmethod
-    def height(self) -> int:
-        """In CSS pixels."""
-
-    @abstractmethod
-    def _draw(self, axes: Axes) -> None:
-        """Draw the series."""
+    def _draw(self, axes: Axes) -> int:
+        """Draw the series; the height that the chart needs, in CSS pixels."""
 
     def figure(self) -> Figure:
         """The chart as a figure of matplotlib, whose point is a CSS pixel."""
@@ -132,10 +127,10 @@ class Chart(ABC):
         from matplotlib.figure import Figure
 
         with rc_context(_RC):
-            figure = Figure((self.width / 72, self.height / 72), frameon=False, layout="constrained")
+            figure = Figure(frameon=False, layout="constrained")
             axes = figure.subplots()
             axes.patch.set_visible(False)
-            self._draw(axes)
+            figure.set_size_inches(self.width / 72, self._draw(axes) / 72)
         return figure
 
     def svg(self, name: str) -> str:
@@ -154,9 +149,8 @@ class Chart(ABC):
         label = f"{self.title}. {means}"  # for those who do not see the chart; all numbers are in the tables
         kind = "chart" if self.legend else "chart slim"
         root.attrib = {"class": kind, "viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
-        for part in root.findall("./{*}metadata") + root.findall(
-            "./{*}defs"
-        ):  # the latter is a style for every element
+        # The definitions at the top are a style that would hold for the whole page.
+        for part in [*root.findall("./{*}metadata"), *root.findall("./{*}defs")]:
             root.remove(part)
         for element in list(root.iter()):
             _for_page(element)
@@ -166,16 +160,7 @@ class Chart(ABC):
 class BarChart(Chart):
     """A group of bars a name."""
 
-    @property
-    def _slanted(self) -> bool:
-        """Whether names are too long to lie beside each other."""
-        return max((len(name) for name in self.names), default=0) * 7 * len(self.names) > self.width
-
-    @property
-    def height(self) -> int:
-        return 400 if self._slanted else 328
-
-    def _draw(self, axes: Axes) -> None:
+    def _draw(self, axes: Axes) -> int:
         width = 0.78 / max(len(self.series), 1)
         for number, one in enumerate(self.series):
             shift = (number + 0.5) * width - 0.39
@@ -186,19 +171,18 @@ class BarChart(Chart):
             axes.vlines(places + shift, low, high, **_WHISKER)
         axes.set_ylim(0, 100)
         _percent_axis(axes.yaxis)
-        turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if self._slanted else {}
-        _name_places(axes, self.names, **turned)
         axes.set_xlabel(self.axis)
+        if max((len(name) for name in self.names), default=0) * 7 * len(self.names) > self.width:
+            _name_places(axes, self.names, rotation=35, ha="right", rotation_mode="anchor")
+            return 400
+        _name_places(axes, self.names)
+        return 328
 
 
 class LineChart(Chart):
     """A line a series through the points where it is defined."""
 
-    @property
-    def height(self) -> int:
-        return 368
-
-    def _draw(self, axes: Axes) -> None:
+    def _draw(self, axes: Axes) -> int:
         for one in self.series:
             style: dict[str, Any] = {"color": _color(one.paint), "clip_on": False}
             places, values = one.points()
@@ -211,6 +195,7 @@ class LineChart(Chart):
         _percent_axis(axes.yaxis)
         _name_places(axes, self.names)
         axes.set_xlabel(self.axis)
+        return 368
 
 
 class MeanChart(Chart):
@@ -219,11 +204,7 @@ class MeanChart(Chart):
     legend = False
     width = 680
 
-    @property
-    def height(self) -> int:
-        return 26 * len(self.series) + 30
-
-    def _draw(self, axes: Axes) -> None:
+    def _draw(self, axes: Axes) -> int:
         for row, one in enumerate(self.series):
             places, values = one.points()
             _tell(axes.barh(places + row, values, 0.6, color=_color(one.paint), clip_on=False), self.names, one)
@@ -238,6 +219,7 @@ class MeanChart(Chart):
         axes.set_ylim(len(self.series) - 0.5, -0.5)
         axes.spines.bottom.set_visible(False)
         axes.spines.left.set_visible(True)
+        return 26 * len(self.series) + 30
 
 
 def _percent_axis(axis: Axis) -> None:

@@ -249,7 +249,7 @@ def test_charts_show_few_methods_with_their_own_colours(written):
 
 @pytest.mark.slow
 def test_thirteen_methods_on_the_test_split_fit_into_a_minute_and_15_mb(tmp_path, monkeypatch):
-    """Masks that are off by a few pixels each, so that every method's pictures differ."""
+    """Masks that are off by a few pixels each, so that every method's images differ."""
     monkeypatch.chdir(ROOT)
     runs = [{"data": "scenes"}]
     data = {"scenes": {"scenes": "configs/open13/test.yaml"}}

@@ -31,7 +31,7 @@ _AIMED = (
     "interval, drawn as those of the margins below."
 )
 _COLORS = 128
-"""Colours of a file: a third of the bytes, and hardly to be seen."""
+"""Colours of a file: a third of the bytes, and hardly visible."""
 
 
 def write_results_page(
@@ -105,7 +105,7 @@ def _costs(method: MethodScore) -> tuple[str, str]:
 
 def _margins(run: RunTables) -> list[str]:
     """The margins of a run, in short, and by category where the configuration says so."""
-    found = [(one, compared) for one, compared in zip(run.run.margins, run.compared(), strict=True) if compared]
+    found = run.compared()
     counts = run.scores.mesh_counts
     parts = ["### Margins\n", f"{caption(counts)}\n"] if found else []
     for one, compared in found:

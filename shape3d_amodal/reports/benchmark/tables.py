@@ -52,7 +52,7 @@ class RunTables:
             *self.categories(),
             overall,
             self._means_with_intervals(),
-            *self._margin_tables(),
+            *(margin_table(rows, one, metric) for one, found in self.compared() for metric, rows in found),
             *(level_table(self.of_methods, one.name, title=f"{one.title} by occlusion, %") for one in levels),
             self._costs(),
         ]
@@ -68,18 +68,18 @@ class RunTables:
         few = len(self.of_methods) <= _FEW
         return [(table.transposed() if few else table).renamed(names) for table in tables]
 
-    def compared(self) -> list[Compared]:
-        """The rows of each margin of the run, by its metrics; a metric that is defined nowhere is left out."""
+    def compared(self) -> list[tuple[MarginConfig, Compared]]:
+        """The run's margins with the rows of each metric; what is defined nowhere is left out."""
+        found = []
+        for one in self.run.margins:
+            names = one.metrics or shares(self.run.track)
+            rows = [(metric, self._margins(one, metric)) for metric in self.main if metric.name in names]
+            found.append((one, [(metric, own) for metric, own in rows if own]))
+        return [(one, compared) for one, compared in found if compared]
 
-        def rows(one: MarginConfig, metric: Metric) -> list[Margin]:
-            meshes = self.scores.meshes
-            return margins(self.of_methods, one.of, one.over, metric, without=self.run.without, meshes=meshes)
-
-        wanted = [(one, one.metrics or shares(self.run.track)) for one in self.run.margins]
-        return [
-            [(metric, found) for metric in self.main if metric.name in names and (found := rows(one, metric))]
-            for one, names in wanted
-        ]
+    def _margins(self, one: MarginConfig, metric: Metric) -> list[Margin]:
+        meshes = self.scores.meshes
+        return margins(self.of_methods, one.of, one.over, metric, without=self.run.without, meshes=meshes)
 
     def charts(self) -> list[Chart]:
         """Means with intervals, categories, and curves over occlusion, of the metrics that are shares."""
@@ -91,14 +91,6 @@ class RunTables:
         found = self._intervals[method].get(metric.name, {}).get(category)
         factor = 100 if metric.unit == "share" else 1
         return (NAN, NAN) if found is None else (factor * found.low, factor * found.high)
-
-    def _margin_tables(self) -> list[Table]:
-        """How far methods are ahead of others, category by category."""
-        return [
-            margin_table(rows, one, metric)
-            for one, found in zip(self.run.margins, self.compared(), strict=True)
-            for metric, rows in found
-        ]
 
     def _means_with_intervals(self) -> Table:
         """Means between the ends of their intervals."""
