@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from report import write_section
 
-from shape3d_amodal.crops.pool import PoolConfig, open_pool
-from shape3d_amodal.crops.scenes import CropArrays, SceneCropsConfig
+from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.pool import open_pool
+from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
@@ -47,8 +48,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table into docs/benchmarks.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    crops = SceneCropsConfig(meshes=arguments.meshes, scenes=SceneConfig(), seed=11, jitter=0.0)
-    pool = open_pool(PoolConfig(crops=crops, scenes=arguments.scenes), arguments.cache, workers=2)
+    crops = CropsConfig(meshes=arguments.meshes, scenes=SceneConfig(), seed=11, count=arguments.scenes, jitter=0.0)
+    pool = open_pool(crops, arguments.cache, workers=2)
     scores = {
         name: [category_iou(pool, category, arguments.each, estimate) for category in range(len(CATEGORIES))]
         for name, estimate in estimates(arguments.weights, arguments.meshes, arguments.steps).items()

@@ -327,13 +327,13 @@ class ShapePriorPipeline:
         return self.objects(self.predict(crops), crops, objects)
 
     def objects(
-        self, prediction: AmodalPrediction, crops: InstanceCrops, seen: VisibleObjects
+        self, prediction: AmodalPrediction, crops: InstanceCrops, given: VisibleObjects
     ) -> list[CompletedObject]:
         """Paste predictions back into their images; the visible mask is kept exactly, known background is left out."""
         prediction, crops = prediction.to("cpu"), crops.to("cpu")
         estimate = prediction.estimate
         result = []
-        for i, (visible, hiding) in enumerate(zip(seen.masks, seen.occluders, strict=True)):
+        for i, (visible, hiding) in enumerate(zip(given.masks, given.occluders, strict=True)):
             window = crops.window[i]
             silhouette = paste(estimate.silhouette[i], window, *visible.shape).numpy() > 0.5
             amodal = silhouette
@@ -342,7 +342,7 @@ class ShapePriorPipeline:
             verts, faces = _unpadded(estimate.verts[i], estimate.faces[i])
             result.append(
                 CompletedObject(
-                    category=seen.names[i],
+                    category=given.names[i],
                     amodal=amodal,
                     visible=visible,
                     silhouette=silhouette,
@@ -370,8 +370,8 @@ def _load_model(name_or_folder: str | Path, device: str) -> AmodalModel:
 
 
 def _closed(visible: Mask, hiding: Mask, gap_px: int) -> Mask:
-    seen, others = (torch.from_numpy(mask)[None].float() for mask in (visible, hiding))
-    result: Mask = close_gaps(seen, others, gap_px)[0].numpy() > 0.5
+    own, others = (torch.from_numpy(mask)[None].float() for mask in (visible, hiding))
+    result: Mask = close_gaps(own, others, gap_px)[0].numpy() > 0.5
     return result
 
 
@@ -423,6 +423,6 @@ def _check(
             problem = f"expected {list(image.shape[:2])} bool like the image, got {list(mask.shape)} {mask.dtype}"
             raise UsageError(f"visible[{i}]: {problem}")
         if not mask.any():
-            raise UsageError(f"visible[{i}]: the mask is empty; an object that is not seen cannot be completed")
+            raise UsageError(f"visible[{i}]: the mask is empty; leave out objects of which nothing is visible")
         if category != OCCLUDER and category not in known:
             raise UsageError(f"categories[{i}]: unknown category {category!r}; known are {', '.join(known)}")

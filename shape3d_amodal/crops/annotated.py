@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,70 +14,59 @@ from torch import Tensor
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.coco_amodal import load_image
 from shape3d_amodal.annotations.formats.detect import read_dataset
-from shape3d_amodal.config import Count, configuration
-from shape3d_amodal.crops.cutting import instance_crops, instance_windows, mask_crops
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.cutting import instance_crops, mask_crops
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.masks.occlusion import occluders
-from shape3d_amodal.structures import OCCLUDER, AmodalImage, InstanceCrops, SupervisedCrops
+from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance, InstanceCrops, SupervisedCrops
 
 _KEPT_IMAGES = 64
 
 
-@configuration
-class AnnotatedCropsConfig:
-    """Annotated images as a source of crops."""
-
-    annotations: str
-    """Annotation file of any known format, with amodal masks."""
-    images: str
-    """Folder that its file names are relative to."""
-    min_visible_px: Count = 40
-    """Instances with fewer visible pixels are left out."""
-
-
-class CropSource(Protocol):
-    """Crops with amodal masks by their row."""
-
-    @property
-    def hidden(self) -> NDArray[np.float32]:
-        """[N] hidden share of each amodal area."""
-        ...
-
-    def supervised(self, rows: NDArray[np.int64]) -> SupervisedCrops:
-        """Some rows as tensors."""
-        ...
-
-
 class AnnotatedCrops:
-    """The instances of annotated images; their category is not told (0).
+    """The instances of annotated images that have an amodal mask (``sources.CropSource``).
 
     Args:
-        config: annotations and images.
-        size: side of the crops in pixels.
+        config: annotations, images, and what is cut of them.
+        categories: names that the crops' categories count; instances of other categories only hide them. None completes
+            instances of any category, and tells none (0).
 
     Raises:
         DataError: the annotations cannot be read, or no instance has what is needed. Images are read when crops of them
             are asked for.
     """
 
-    def __init__(self, config: AnnotatedCropsConfig, size: int) -> None:
-        self._config, self._size = config, size
+    def __init__(self, config: CropsConfig, categories: Sequence[str] | None = None) -> None:
+        if config.annotations is None or config.images is None:
+            raise UsageError("images: crops of annotations need the folder of their images; give it")
+        self._annotations, self._images, self._size = config.annotations, Path(config.images), config.size
         dataset = read_dataset(config.annotations)
-        bare = {key for key, name in dataset.category_names.items() if name == OCCLUDER}
+        names = {key: name for key, name in dataset.category_names.items() if name != OCCLUDER}
+        index = {
+            key: 0 if categories is None else categories.index(name)
+            for key, name in names.items()
+            if categories is None or name in categories
+        }
         self._rows = [
             (image, place)
             for image in dataset.images
             for place, one in enumerate(image.instances)
             if one.amodal is not None
-            and one.category_id not in bare
+            and one.category_id in index
             and not one.crowd
             and masks.area(one.visible) >= config.min_visible_px
         ]
         if not self._rows:
             problem = f"expected instances with an amodal mask and {config.min_visible_px} visible pixels, found none"
             raise DataError(problem, file=config.annotations)
-        self._picture = lru_cache(_KEPT_IMAGES)(self._load)
-        self.hidden = np.array([_hidden(image, place) for image, place in self._rows], np.float32)
+        self._image = lru_cache(_KEPT_IMAGES)(self._load)
+        own = [image.instances[place] for image, place in self._rows]
+        self.category: NDArray[np.int64] = np.array([index[one.category_id] for one in own], np.int64)
+        self.hidden: NDArray[np.float32] = np.array([_hidden(one) for one in own], np.float32)
+
+    def ids(self, rows: NDArray[np.int64]) -> list[str]:
+        """What to call some rows in messages."""
+        return [f"annotation {image.instances[place].id}" for image, place in (self._rows[row] for row in rows)]
 
     def supervised(self, rows: NDArray[np.int64]) -> SupervisedCrops:
         """Some rows as tensors.
@@ -85,25 +74,23 @@ class AnnotatedCrops:
         Raises:
             DataError: an image cannot be read.
         """
-        crops, amodal = zip(*(self._cut(*self._rows[row]) for row in rows.tolist()), strict=True)
+        crops, amodal = zip(*(self._cut(row) for row in rows.tolist()), strict=True)
         return SupervisedCrops(InstanceCrops.join(crops), torch.cat(amodal))
 
-    def _cut(self, image: AmodalImage, place: int) -> tuple[InstanceCrops, Tensor]:
+    def _cut(self, row: int) -> tuple[InstanceCrops, Tensor]:
         """The crop [1] of an instance and its amodal mask [1,S,S]."""
-        instances = image.instances
-        visible = [masks.decode(one.visible) for one in instances]
+        image, place = self._rows[row]
+        visible = [masks.decode(one.visible) for one in image.instances]
         hiding = occluders(visible)[place]
-        mask, amodal = visible[place], instances[place].amodal
+        mask, amodal = visible[place], image.instances[place].amodal
         assert amodal is not None
-        windows = instance_windows([mask], [hiding])
-        crops = instance_crops(self._picture(image), [mask], [hiding], [0], self._size, windows)
+        crops = instance_crops(self._image(image), [mask], [hiding], [int(self.category[row])], self._size)
         return crops, mask_crops([masks.decode(amodal)], crops.window, self._size)
 
     def _load(self, image: AmodalImage) -> NDArray[np.uint8]:
-        return load_image(Path(self._config.images), image, file=self._config.annotations)
+        return load_image(self._images, image, file=self._annotations)
 
 
-def _hidden(image: AmodalImage, place: int) -> float:
-    one = image.instances[place]
+def _hidden(one: AmodalInstance) -> float:
     assert one.amodal is not None
     return masks.occlude_rate(one.visible, one.amodal)

@@ -6,7 +6,8 @@ import fcntl
 import hashlib
 import logging
 import shutil
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,11 +18,12 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from shape3d_amodal.config import Count, configuration, dump_config
-from shape3d_amodal.crops.scenes import CropArrays, SceneCrops, SceneCropsConfig
+from shape3d_amodal.config import dump_config
+from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.scenes import CropArrays, SceneCrops
 from shape3d_amodal.errors import DataError, TrainingError
 from shape3d_amodal.files.atomic import make_folder
-from shape3d_amodal.meshes.sources import mesh_source
+from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.scenes import shards
 from shape3d_amodal.scenes.compose import SceneConfig
 
@@ -33,28 +35,13 @@ Arrays = TypeVar("Arrays")
 log = logging.getLogger(__name__)
 
 
-@configuration
-class PoolConfig:
-    """The training crops."""
-
-    crops: SceneCropsConfig = SceneCropsConfig()
-    """How each scene is made and cut."""
-    scenes: Count = 30_000
-    """Number of scenes; each gives one to four crops."""
-    shards: str | None = None
-    """Folder of shards that `shape3d-amodal scenes` has made: its first scenes are cut, and none are made of meshes."""
-
-    def smaller(self) -> PoolConfig:
-        """As much as a dry run needs."""
-        return replace(self, scenes=min(self.scenes, 16))
-
-
-def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
+def open_pool(config: CropsConfig, cache: Path, *, categories: Sequence[str] = CATEGORIES, workers: int) -> CropArrays:
     """The pool of this configuration, made if it is not in ``cache`` yet.
 
     Args:
         config: what the pool holds; its hash, with that of the mesh files or shards, names the folder.
         cache: folder of all pools.
+        categories: names that the crops' categories count.
         workers: processes that make scenes; the result does not depend on it.
 
     Returns:
@@ -64,24 +51,24 @@ def open_pool(config: PoolConfig, cache: Path, *, workers: int) -> CropArrays:
         DataError: ``cache`` cannot be made.
         TrainingError: the disk is full.
     """
-    source, folder = config.shards or config.crops.meshes, cache / f"crops-{pool_name(config)}"
+    folder = cache / f"crops-{pool_name(config, categories)}"
     make_folder(cache)
     with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one makes the pool, the others wait for it
         if not folder.is_dir():
-            log.info("cutting %d scenes of %s in %s", config.scenes, source, folder)
-            _make(config, folder, workers)
+            log.info("cutting %d scenes of %s in %s", config.count, config.origin, folder)
+            _make(config, categories, folder, workers)
     return read_arrays(folder, CropArrays)
 
 
-def scenes_of(config: PoolConfig) -> SceneConfig:
+def scenes_of(config: CropsConfig) -> SceneConfig:
     """How the pool's scenes are made; of shards, what their manifests say.
 
     Raises:
         DataError: the shards say nothing of it.
     """
     if config.shards is None:
-        return config.crops.scenes
+        return config.scenes
     manifests = sorted(Path(config.shards).glob("scenes-*.json"))
     if not manifests:
         raise DataError(
@@ -95,17 +82,19 @@ def scenes_of(config: PoolConfig) -> SceneConfig:
         ) from error
 
 
-def pool_name(config: PoolConfig) -> str:
+def pool_name(config: CropsConfig, categories: Sequence[str] = CATEGORIES) -> str:
     """What stands for all that the pool's crops depend on."""
     if config.shards is None:
-        origin = mesh_source(config.crops.meshes).fingerprint()
+        origin = mesh_source(config.meshes).fingerprint()
     else:
         origin = shards.fingerprint(Path(config.shards))
-    return hashlib.sha256(f"{dump_config(config)}{origin} {SCENES_VERSION}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{dump_config(config)}{' '.join(categories)}{origin} {SCENES_VERSION}".encode()).hexdigest()[
+        :16
+    ]
 
 
-def _make(config: PoolConfig, folder: Path, workers: int) -> None:
-    dataset = SceneCrops(config.crops, config.scenes, shards=config.shards)
+def _make(config: CropsConfig, categories: Sequence[str], folder: Path, workers: int) -> None:
+    dataset = SceneCrops(config, categories)
     loader = DataLoader(
         dataset,
         batch_size=16,

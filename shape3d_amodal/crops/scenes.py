@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch.utils.data import Dataset
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.cutting import instance_crops, instance_windows, mask_crops
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.masks.occlusion import occluders, order_of_ranks
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
-from shape3d_amodal.scenes.compose import Scene, SceneConfig, make_scene
+from shape3d_amodal.scenes.compose import Scene, make_scene
 from shape3d_amodal.scenes.shard_reading import SceneShards
 from shape3d_amodal.structures import OCCLUDER, InstanceCrops, SupervisedCrops
 
 _PURPOSE = 1_002
 
 
-@configuration
-class SceneCropsConfig:
-    """Where training crops come from."""
-
-    meshes: str = "open13:train"
-    """Mesh source: open13:SPLIT, shapenet13:FOLDER[:SPLIT], a folder of meshes by category, or a checked list."""
-    scenes: SceneConfig = SceneConfig(deform=0.6)
-    """How the scenes are made."""
-    seed: Annotated[int, Field(ge=0)] = 1
-    """Seed of the scenes."""
-    size: int = 64
-    """Side of the crops in pixels."""
-    jitter: float = 0.06
-    """Windows are shifted and scaled at random by up to this share of their side."""
-    order_known: float = 0.5
-    """Share of the scenes whose depth order is used: what is known to be behind an instance cannot hide it."""
-    min_visible_px: int = 40
-    """Instances with fewer visible pixels are left out."""
-
-
 @dataclass(frozen=True)
 class CropArrays:
-    """Crops as bytes, to be stored.
+    """Crops as bytes, to be stored (``sources.CropSource``).
 
     Attributes:
         rgb: [N,3,S,S] uint8.
         visible, occluder, amodal: [N,S,S] uint8, the covered share of each crop pixel times 255.
-        category: [N] int64, index into ``CATEGORIES``.
+        category: [N] int64, index into the names that the crops were made with.
         window: [N,4] float32, in image pixels.
         hidden: [N] float32, hidden share of the amodal area.
         scene: [N] int64, index of the scene.
@@ -67,6 +45,10 @@ class CropArrays:
     hidden: NDArray[np.float32]
     scene: NDArray[np.int64]
     mesh: NDArray[np.str_]
+
+    def ids(self, rows: NDArray[np.int64]) -> list[str]:
+        """What to call some rows in messages."""
+        return [f"scene {self.scene[row]} crop {row}" for row in rows]
 
     def supervised(self, rows: NDArray[np.int64]) -> SupervisedCrops:
         """Some rows as tensors."""
@@ -88,21 +70,20 @@ class SceneCrops(Dataset[CropArrays]):
     """Item k: the instances of scene k. It depends on (configuration, k) alone, and on the shards.
 
     Args:
-        config: how scenes are made and cut.
-        count: number of scenes.
-        shards: folder of shards that hold the scenes (``scenes.shards``); ``config`` then says only how they are cut.
+        config: how scenes are made, or where their shards lie, and how they are cut.
+        categories: names that the crops' categories count.
 
     Raises:
-        DataError: the mesh source or the shards cannot be used, or have a category that is none of ``CATEGORIES``.
+        DataError: the mesh source or the shards cannot be used, or have a category that is none of ``categories``.
     """
 
-    def __init__(self, config: SceneCropsConfig, count: int, *, shards: str | Path | None = None) -> None:
-        self.config = config
-        self.count = count
-        self._scene = _MadeScenes(config) if shards is None else _StoredScenes(shards, count)
+    def __init__(self, config: CropsConfig, categories: Sequence[str] = CATEGORIES) -> None:
+        self.config, self.categories = config, categories
+        made = config.shards is None
+        self._scene = _MadeScenes(config, categories) if made else _StoredScenes(config, categories)
 
     def __len__(self) -> int:
-        return self.count
+        return self.config.count
 
     def __getitem__(self, index: int) -> CropArrays:
         config = self.config
@@ -118,7 +99,7 @@ class SceneCrops(Dataset[CropArrays]):
         instances = [scene.instances[i] for i in kept]
         masks, hiding = [masks[i] for i in kept], [hiding[i] for i in kept]
         windows = _jittered(instance_windows(masks, hiding), config.jitter, rng)
-        category = [CATEGORIES.index(one.category) for one in instances]
+        category = [self.categories.index(one.category) for one in instances]
         crops = instance_crops(scene.image, masks, hiding, category, config.size, windows)
         amodal = mask_crops([one.amodal for one in instances], crops.window, config.size)
         hidden = [1 - one.visible.sum() / one.amodal.sum() for one in instances]
@@ -136,32 +117,34 @@ class SceneCrops(Dataset[CropArrays]):
 
 
 class _MadeScenes:
-    def __init__(self, config: SceneCropsConfig) -> None:
+    def __init__(self, config: CropsConfig, categories: Sequence[str]) -> None:
         self._config = config
         self._meshes = mesh_source(config.meshes)
-        _check_categories({self._meshes.category(name) for name in self._meshes.names}, config.meshes)
+        _check_categories({self._meshes.category(name) for name in self._meshes.names}, categories, config.meshes)
 
     def __call__(self, index: int) -> Scene:
         return make_scene(self._meshes, self._config.scenes, self._config.seed, index)
 
 
 class _StoredScenes:
-    def __init__(self, folder: str | Path, count: int) -> None:
+    def __init__(self, config: CropsConfig, categories: Sequence[str]) -> None:
+        assert config.shards is not None
+        folder, count = config.shards, config.count
         self._shards = SceneShards(folder, count=count)
         found = len(self._shards.dataset.images)
         if found < count:
             raise DataError(f"expected {count} scenes, the shards hold {found}; ask for no more", file=folder)
-        _check_categories(set(self._shards.dataset.category_names.values()) - {OCCLUDER}, folder)
+        _check_categories(set(self._shards.dataset.category_names.values()) - {OCCLUDER}, categories, folder)
 
     def __call__(self, index: int) -> Scene:
         return self._shards.scene(self._shards.dataset.images[index])
 
 
-def _check_categories(names: set[str], source: str | Path) -> None:
-    if unknown := names - set(CATEGORIES):
+def _check_categories(names: set[str], known: Sequence[str], source: str) -> None:
+    if unknown := names - set(known):
         raise DataError(
-            f"expected categories among {', '.join(CATEGORIES)}, got {', '.join(sorted(unknown))}; rename them, "
-            "or take ShapeNet as shapenet13:FOLDER",
+            f"expected categories among {', '.join(known)}, got {', '.join(sorted(unknown))}; rename them, add them to "
+            "the model's categories, or take ShapeNet as shapenet13:FOLDER",
             file=source,
         )
 

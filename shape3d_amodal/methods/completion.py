@@ -44,33 +44,30 @@ def complete_dataset(
         DataError: a category that the weights do not know (before anything is done), or an image that cannot be read.
     """
     check_categories(pipeline, dataset, annotations)
-    for image in dataset.images:
-        picture = load_image(images, image, file=annotations)
-        yield image, complete_image(pipeline, picture, image, dataset.category_names)
+    for record in dataset.images:
+        image = load_image(images, record, file=annotations)
+        yield record, complete_image(pipeline, image, record, dataset.category_names)
 
 
 def complete_image(
-    pipeline: ShapePriorPipeline,
-    picture: NDArray[np.uint8],
-    image: AmodalImage,
-    names: Mapping[int, str],
+    pipeline: ShapePriorPipeline, image: NDArray[np.uint8], record: AmodalImage, names: Mapping[int, str]
 ) -> Objects:
     """The instances of one image whose category is not ``occluder``, each with its completion.
 
     Args:
-        picture: [H,W,3] uint8, RGB.
-        image: its instances; no ground truth is looked at.
+        image: [H,W,3] uint8, RGB.
+        record: its instances; no ground truth is used.
         names: category names by id.
     """
-    record = shown(image, "masks")
+    given = shown(record, "masks")
     objects = pipeline.complete(
-        picture,
-        [masks.decode(instance.visible) for instance in record.instances],
-        [names[instance.category_id] for instance in record.instances],
-        in_front=known_order(record),
+        image,
+        [masks.decode(instance.visible) for instance in given.instances],
+        [names[instance.category_id] for instance in given.instances],
+        in_front=known_order(given),
     )
-    annotated = {instance.id: instance for instance in image.instances}
-    completed = [annotated[one.id] for one in record.instances if names[one.category_id] != OCCLUDER]
+    annotated = {instance.id: instance for instance in record.instances}
+    completed = [annotated[one.id] for one in given.instances if names[one.category_id] != OCCLUDER]
     return list(zip(completed, objects, strict=True))
 
 

@@ -73,7 +73,7 @@ def render_silhouettes(
             see ``automatic_backend``.
 
     Returns:
-        [B,H,W] in 0..1, row 0 at the top (y = 1) and column 0 at the left of the picture (x = 1); float64 for float64
+        [B,H,W] in 0..1, row 0 at the top (y = 1) and column 0 at the left of the image (x = 1); float64 for float64
         vertices, else float32.
 
     Raises:

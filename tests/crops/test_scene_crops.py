@@ -8,8 +8,9 @@ import pytest
 import torch
 from boxes import CHAIR, box_mesh, write_obj
 
+from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.cutting import mask_crops
-from shape3d_amodal.crops.scenes import CropArrays, SceneCrops, SceneCropsConfig
+from shape3d_amodal.crops.scenes import CropArrays, SceneCrops
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
@@ -21,15 +22,20 @@ SIZE = 32
 
 
 @pytest.fixture(scope="module")
-def config(box_folder: Path) -> SceneCropsConfig:
-    return SceneCropsConfig(
-        meshes=str(box_folder), scenes=SceneConfig(image_size=64), size=SIZE, jitter=0.0, min_visible_px=10
+def config(box_folder: Path) -> CropsConfig:
+    return CropsConfig(
+        meshes=str(box_folder),
+        scenes=SceneConfig(image_size=64),
+        count=SCENES,
+        size=SIZE,
+        jitter=0.0,
+        min_visible_px=10,
     )
 
 
 @pytest.fixture(scope="module")
-def items(config: SceneCropsConfig) -> list[CropArrays]:
-    dataset = SceneCrops(config, SCENES)
+def items(config: CropsConfig) -> list[CropArrays]:
+    dataset = SceneCrops(config)
     return [dataset[k] for k in range(SCENES)]
 
 
@@ -38,12 +44,12 @@ def assert_same(a: CropArrays, b: CropArrays) -> None:
         np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
 
 
-def test_items_depend_on_configuration_and_index_alone(config: SceneCropsConfig, items: list[CropArrays]) -> None:
-    assert len(SceneCrops(config, SCENES)) == SCENES
-    another = SceneCrops(config, 3)
+def test_items_depend_on_configuration_and_index_alone(config: CropsConfig, items: list[CropArrays]) -> None:
+    assert len(SceneCrops(config)) == SCENES
+    another = SceneCrops(replace(config, count=3))
     for k in (2, 0, 1):
         assert_same(another[k], items[k])
-    elsewhere = SceneCrops(replace(config, seed=2), 1)[0]
+    elsewhere = SceneCrops(replace(config, seed=2, count=1))[0]
     assert elsewhere.rgb.shape != items[0].rgb.shape or (elsewhere.rgb != items[0].rgb).any()
 
 
@@ -60,7 +66,7 @@ def test_shapes_and_types(items: list[CropArrays]) -> None:
         assert (item.scene == k).all()
 
 
-def test_crops_are_of_the_scene_of_the_same_index(config: SceneCropsConfig, items: list[CropArrays]) -> None:
+def test_crops_are_of_the_scene_of_the_same_index(config: CropsConfig, items: list[CropArrays]) -> None:
     source = mesh_source(config.meshes)
     for k, item in enumerate(items):
         scene = make_scene(source, config.scenes, config.seed, k)
@@ -82,7 +88,7 @@ def test_what_is_hidden_lies_behind_an_occluder(items: list[CropArrays]) -> None
         assert (visible + occluder <= 255 + 1).all()
 
 
-def test_windows_hold_the_visible_part(config: SceneCropsConfig, items: list[CropArrays]) -> None:
+def test_windows_hold_the_visible_part(config: CropsConfig, items: list[CropArrays]) -> None:
     """Without jitter no visible pixel is lost: the crop's area is the mask's area."""
     source = mesh_source(config.meshes)
     for k, item in enumerate(items):
@@ -94,8 +100,8 @@ def test_windows_hold_the_visible_part(config: SceneCropsConfig, items: list[Cro
 
 
 @pytest.mark.parametrize("known", [0.0, 1.0])
-def test_depth_order_takes_what_is_behind_out_of_the_occluders(known: float, config: SceneCropsConfig) -> None:
-    dataset = SceneCrops(replace(config, order_known=known, min_visible_px=1), 4)
+def test_depth_order_takes_what_is_behind_out_of_the_occluders(known: float, config: CropsConfig) -> None:
+    dataset = SceneCrops(replace(config, order_known=known, min_visible_px=1, count=4))
     source = mesh_source(config.meshes)
     for k in range(4):
         instances = make_scene(source, config.scenes, config.seed, k).instances
@@ -110,9 +116,9 @@ def test_depth_order_takes_what_is_behind_out_of_the_occluders(known: float, con
             np.testing.assert_allclose(dataset[k].occluder[i] / 255, expected, atol=0.51 / 255)
 
 
-def test_jitter_moves_windows_a_little(config: SceneCropsConfig, items: list[CropArrays]) -> None:
+def test_jitter_moves_windows_a_little(config: CropsConfig, items: list[CropArrays]) -> None:
     strength = 0.1
-    moved = [SceneCrops(replace(config, jitter=strength), SCENES)[k].window for k in range(SCENES)]
+    moved = [SceneCrops(replace(config, jitter=strength, count=SCENES))[k].window for k in range(SCENES)]
     before, after = np.concatenate([item.window for item in items]), np.concatenate(moved)
     side = before[:, 2] - before[:, 0]
     growth = (after[:, 2] - after[:, 0]) / side - 1
@@ -122,9 +128,9 @@ def test_jitter_moves_windows_a_little(config: SceneCropsConfig, items: list[Cro
     np.testing.assert_allclose(after[:, 2] - after[:, 0], after[:, 3] - after[:, 1], rtol=1e-5)
 
 
-def test_bars_count_as_occluders(config: SceneCropsConfig) -> None:
+def test_bars_count_as_occluders(config: CropsConfig) -> None:
     scenes = SceneConfig(kind="bars", image_size=64)
-    dataset = SceneCrops(replace(config, scenes=scenes), 4)
+    dataset = SceneCrops(replace(config, scenes=scenes, count=4))
     source = mesh_source(config.meshes)
     for k in range(4):
         item = dataset[k]
@@ -134,8 +140,8 @@ def test_bars_count_as_occluders(config: SceneCropsConfig) -> None:
         assert item.hidden[0] >= 0.1
 
 
-def test_instances_with_few_visible_pixels_are_left_out(config: SceneCropsConfig) -> None:
-    nothing = SceneCrops(replace(config, min_visible_px=64 * 64), 1)[0]
+def test_instances_with_few_visible_pixels_are_left_out(config: CropsConfig) -> None:
+    nothing = SceneCrops(replace(config, min_visible_px=64 * 64, count=1))[0]
     assert nothing.rgb.shape == (0, 3, SIZE, SIZE)
     assert nothing.window.shape == (0, 4)
     assert len(nothing.category) == len(nothing.hidden) == len(nothing.scene) == 0
@@ -154,29 +160,29 @@ def test_rows_as_tensors(items: list[CropArrays]) -> None:
     assert batch.crops.category.dtype == torch.int64
 
 
-def test_unknown_category(config: SceneCropsConfig, tmp_path: Path) -> None:
+def test_unknown_category(config: CropsConfig, tmp_path: Path) -> None:
     write_obj(tmp_path / "teapot" / "a.obj", box_mesh(CHAIR))
     with pytest.raises(DataError, match="got teapot"):
-        SceneCrops(replace(config, meshes=str(tmp_path)), 1)
+        SceneCrops(replace(config, meshes=str(tmp_path), count=1))
 
 
 @pytest.mark.parametrize("kind", ["composed", "bars"])
 def test_crops_of_shards_are_those_of_the_scenes_that_are_in_them(
-    kind: str, config: SceneCropsConfig, tmp_path: Path
+    kind: str, config: CropsConfig, tmp_path: Path
 ) -> None:
     made = replace(config, scenes=SceneConfig(image_size=64, kind=kind), jitter=0.05)
     make_shards(
         ShardsConfig(meshes=made.meshes, scenes=made.scenes, seed=made.seed, count=SCENES, shard_size=5), tmp_path
     )
-    drawn = SceneCrops(made, SCENES)
-    elsewhere = replace(made, meshes="none", scenes=SceneConfig())  # what the shards decide
-    stored = SceneCrops(elsewhere, SCENES, shards=tmp_path)
+    drawn = SceneCrops(made)
+    elsewhere = replace(made, meshes="none", scenes=SceneConfig(), shards=str(tmp_path))  # what the shards decide
+    stored = SceneCrops(elsewhere)
     for k in range(SCENES):
         assert_same(stored[k], drawn[k])
     (tmp_path / "scenes-000002.tar").unlink()
-    assert_same(SceneCrops(elsewhere, 7, shards=tmp_path)[6], drawn[6])  # no more shards are read than it takes
+    assert_same(SceneCrops(replace(elsewhere, count=7))[6], drawn[6])  # no more shards are read than it takes
     with pytest.raises(DataError, match="expected 11 scenes, the shards hold 10; ask for no more"):
-        SceneCrops(elsewhere, 11, shards=tmp_path)
+        SceneCrops(replace(elsewhere, count=11))
 
 
 def test_shards_of_other_categories(tmp_path: Path) -> None:
@@ -184,4 +190,4 @@ def test_shards_of_other_categories(tmp_path: Path) -> None:
     shards = tmp_path / "shards"
     make_shards(ShardsConfig(meshes=str(tmp_path / "meshes"), scenes=SceneConfig(image_size=64), count=1), shards)
     with pytest.raises(DataError, match=r"shards: expected categories among .*, got robot"):
-        SceneCrops(SceneCropsConfig(), 1, shards=shards)
+        SceneCrops(CropsConfig(shards=str(shards), count=1))

@@ -8,29 +8,30 @@ import pytest
 import torch
 from tiny import tiny_config, tiny_model
 
-from shape3d_amodal.crops.pool import PoolConfig, open_pool
-from shape3d_amodal.crops.scenes import CropArrays, SceneCropsConfig
+from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.pool import open_pool
+from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.meshes.mesh import FileMeshes
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
 from shape3d_amodal.scenes.compose import SceneConfig
-from shape3d_amodal.training.tasks.bank_crops import BankArrays, BankPoolConfig, open_bank
-from shape3d_amodal.training.tasks.stages import RefinementTask, StageConfig, build_task
+from shape3d_amodal.training.tasks.bank_crops import BankArrays, BankCropsConfig, open_bank
+from shape3d_amodal.training.tasks.refinement import RefinementTask
+from shape3d_amodal.training.tasks.stages import StageConfig, build_task
 
 S = 32
 
 
 @pytest.fixture(scope="module")
-def pool_config(box_folder: Path) -> PoolConfig:
-    crops = SceneCropsConfig(meshes=str(box_folder), scenes=SceneConfig(image_size=64), size=S, min_visible_px=10)
-    return PoolConfig(crops=crops, scenes=20)
+def pool_config(box_folder: Path) -> CropsConfig:
+    return CropsConfig(meshes=str(box_folder), scenes=SceneConfig(image_size=64), size=S, min_visible_px=10, count=20)
 
 
 @pytest.fixture(scope="module")
-def config(box_folder: Path) -> BankPoolConfig:
-    return BankPoolConfig(
+def config(box_folder: Path) -> BankCropsConfig:
+    return BankCropsConfig(
         meshes=str(box_folder),
         bank=BankConfig(azimuths=4, elevations_deg=(20.0,)),
         prior=BankPriorConfig(matches=2, starts=2, fit_steps=2),
@@ -45,12 +46,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pool(pool_config: PoolConfig, cache: Path) -> CropArrays:
+def pool(pool_config: CropsConfig, cache: Path) -> CropArrays:
     return open_pool(pool_config, cache, workers=0)
 
 
 @pytest.fixture(scope="module")
-def bank(config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, cache: Path) -> BankArrays:
+def bank(config: BankCropsConfig, pool_config: CropsConfig, pool: CropArrays, cache: Path) -> BankArrays:
     return open_bank(config, pool_config, pool, cache, workers=1)
 
 
@@ -62,7 +63,7 @@ def test_it_asks_about_crops_with_a_hidden_part_and_about_some_without(bank: Ban
     assert (bank.fit > 0).all() and (bank.fit <= 1).all()
 
 
-def test_the_crops_own_mesh_is_left_out(bank: BankArrays, config: BankPoolConfig, pool: CropArrays) -> None:
+def test_the_crops_own_mesh_is_left_out(bank: BankArrays, config: BankCropsConfig, pool: CropArrays) -> None:
     """As a prior whose bank was made without that mesh would say it."""
     source = mesh_source(config.meshes)
     meshes = [source.category(name) for name in source.names]
@@ -91,7 +92,7 @@ def test_rows_that_were_not_asked_about_have_nothing(bank: BankArrays) -> None:
 
 
 def test_it_is_asked_once_and_says_the_same_with_any_number_of_workers(
-    bank: BankArrays, config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, cache: Path, tmp_path: Path
+    bank: BankArrays, config: BankCropsConfig, pool_config: CropsConfig, pool: CropArrays, cache: Path, tmp_path: Path
 ) -> None:
     again = open_bank(config, pool_config, pool, cache, workers=1)
     np.testing.assert_array_equal(again.silhouette, bank.silhouette)
@@ -101,13 +102,13 @@ def test_it_is_asked_once_and_says_the_same_with_any_number_of_workers(
     np.testing.assert_array_equal(other.fit, bank.fit)
 
 
-def stage(config: BankPoolConfig | None, **changes) -> StageConfig:
+def stage(config: BankCropsConfig | None, **changes) -> StageConfig:
     model = tiny_config()
     model = replace(model, refinement=replace(model.refinement, priors=("learned", "bank")))
     return StageConfig(**{"stage": "refinement", "model": model, "bank": config, **changes})
 
 
-def test_the_refinement_is_shown_the_bank(config: BankPoolConfig, pool: CropArrays, bank: BankArrays) -> None:
+def test_the_refinement_is_shown_the_bank(config: BankCropsConfig, pool: CropArrays, bank: BankArrays) -> None:
     settings = stage(config, silhouette_dropout=0.0, bank_share=1.0, hidden_share=1.0)
     model = type(tiny_model())(settings.model)
     task = build_task(settings, model, pool, pool, bank, bank)
@@ -123,7 +124,7 @@ def test_the_refinement_is_shown_the_bank(config: BankPoolConfig, pool: CropArra
 
 
 def test_crops_of_which_nothing_is_hidden(
-    config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, tmp_path: Path
+    config: BankCropsConfig, pool_config: CropsConfig, pool: CropArrays, tmp_path: Path
 ) -> None:
     alone = replace(pool, hidden=np.zeros_like(pool.hidden))
     with pytest.raises(
@@ -143,14 +144,14 @@ def test_crops_of_which_nothing_is_hidden(
     ],
 )
 def test_banks_where_they_do_not_belong(
-    with_bank: bool, changes: dict, problem: str, config: BankPoolConfig, tmp_path: Path
+    with_bank: bool, changes: dict, problem: str, config: BankCropsConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=problem):
         stage(config if with_bank else None, **changes).task(tmp_path, workers=0)
 
 
 def test_near_duplicates_of_the_crops_mesh_are_left_out_too(
-    config: BankPoolConfig, pool_config: PoolConfig, pool: CropArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: BankCropsConfig, pool_config: CropsConfig, pool: CropArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where all meshes of its category are near-duplicates but one, the bank says what that one alone would say."""
     source = mesh_source(config.meshes)
@@ -170,7 +171,7 @@ def test_near_duplicates_of_the_crops_mesh_are_left_out_too(
 
 
 def test_being_shown_a_silhouette_does_not_tell_that_something_is_hidden(
-    config: BankPoolConfig, pool: CropArrays, bank: BankArrays
+    config: BankCropsConfig, pool: CropArrays, bank: BankArrays
 ) -> None:
     """Of the samples that the bank was asked about, as many are whole as of the others."""
     settings = stage(config, bank_share=0.5, hidden_share=0.6)

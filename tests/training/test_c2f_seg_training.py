@@ -16,12 +16,13 @@ from shape3d_amodal import masks
 from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig
 from shape3d_amodal.baselines.c2f_seg.method import C2FSegMethod
 from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig
-from shape3d_amodal.crops.annotated import AnnotatedCrops, AnnotatedCropsConfig
+from shape3d_amodal.crops.annotated import AnnotatedCrops
+from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.registry import load_training
 from shape3d_amodal.training.run import run_training
-from shape3d_amodal.training.tasks.c2f_seg import C2FSegTraining, CodebookTraining, CropsConfig, open_crops
+from shape3d_amodal.training.tasks.c2f_seg import C2FSegTraining, CodebookTraining, open_sized
 
 LOOP = LoopConfig(steps=2, batch_size=4, warmup_steps=0, precision="float32", threads=1, ema_decay=0, log_every=1)
 ROOT = Path(__file__).parents[2]
@@ -32,18 +33,18 @@ SMALL = TransformerConfig(width=16, layers=1, heads=2)
 @pytest.fixture
 def source(tmp_path: Path) -> CropsConfig:
     annotations = write_drawn(tmp_path / "drawn", drawn_dataset())
-    return CropsConfig(
-        annotated=AnnotatedCropsConfig(annotations=str(annotations), images=str(annotations.parent / "images"))
-    )
+    return CropsConfig(annotations=str(annotations), images=str(annotations.parent / "images"))
 
 
 def codebook_training(source: CropsConfig, **changes: object) -> CodebookTraining:
+    small = replace(source, size=BOOK.size)
     return replace(
-        CodebookTraining(stage="c2f_codebook", model=BOOK, train=source, validation=source, loop=LOOP), **changes
+        CodebookTraining(stage="c2f_codebook", model=BOOK, train=small, validation=small, loop=LOOP), **changes
     )
 
 
 def training(source: CropsConfig, codebook: Path | None, **changes: object) -> C2FSegTraining:
+    source = source if codebook is None else replace(source, size=BOOK.size)
     config = C2FSegTraining(
         stage="c2f_seg",
         codebook=None if codebook is None else str(codebook),
@@ -57,8 +58,7 @@ def training(source: CropsConfig, codebook: Path | None, **changes: object) -> C
 
 def test_crops_of_annotated_images(source: CropsConfig) -> None:
     """Seen through their windows, the masks have the areas that the annotations say."""
-    assert source.annotated is not None
-    crops = AnnotatedCrops(source.annotated, 64)
+    crops = AnnotatedCrops(source)
     instances = [one for image in drawn_dataset().images for one in image.instances if masks.area(one.visible) >= 40]
     assert len(crops.hidden) == len(instances)
     np.testing.assert_allclose(crops.hidden, [one.occlude_rate for one in instances], atol=1e-6)
@@ -76,21 +76,20 @@ def test_crops_of_annotated_images(source: CropsConfig) -> None:
 
 
 def test_annotations_without_what_is_needed(source: CropsConfig) -> None:
-    assert source.annotated is not None
     with pytest.raises(DataError, match=r"annotations.json: expected instances with an amodal mask and 9999 visible"):
-        AnnotatedCrops(replace(source.annotated, min_visible_px=9999), 64)
+        AnnotatedCrops(replace(source, min_visible_px=9999))
 
 
 def test_pools_of_another_size_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"pool.crops.size: expected 32, the side of the codebook's crops, got 64"):
-        open_crops(CropsConfig(), 32, Path(), workers=0)
+    with pytest.raises(UsageError, match=r"size: expected 32, the side of the codebook's crops, got 64"):
+        open_sized(CropsConfig(), 32, Path(), workers=0)
 
 
 def test_nothing_hidden_is_refused(tmp_path: Path) -> None:
     annotations = write_drawn(tmp_path / "drawn", drawn_dataset(objects=1))
-    given = AnnotatedCropsConfig(annotations=str(annotations), images=str(annotations.parent / "images"))
-    with pytest.raises(UsageError, match=r"train: expected crops with a hidden part, none of 4 has one; .*scenes"):
-        training(CropsConfig(annotated=given), None).task(tmp_path, workers=0)
+    given = CropsConfig(annotations=str(annotations), images=str(annotations.parent / "images"))
+    with pytest.raises(UsageError, match=r"train: expected crops with a hidden part, none of 4 has one; .*train.count"):
+        training(given, None).task(tmp_path, workers=0)
 
 
 def test_losses_are_means_over_rows(source: CropsConfig) -> None:
@@ -126,7 +125,7 @@ def test_only_a_dry_run_goes_without_a_codebook(source: CropsConfig, tmp_path: P
 
 def test_dry_run_of_the_shipped_configuration(tmp_path: Path) -> None:
     """The second training; the first one has the same crops."""
-    small = ["train.pool.scenes=2", "validation.pool.scenes=2", "loop.batch_size=2", "loop.threads=1", "codebook=null"]
+    small = ["train.count=2", "validation.count=2", "loop.batch_size=2", "loop.threads=1", "codebook=null"]
     config = load_training(ROOT / "configs/open13/c2f_seg.yaml", overrides=small)
     assert run_training(config, tmp_path / "out", cache=tmp_path, dry_run=True).step == 1
     assert not (tmp_path / "out").exists()

@@ -16,8 +16,8 @@ from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.baselines.pcnet_m.erasing import ErasedMasks
 from shape3d_amodal.baselines.pcnet_m.network import PcnetMConfig
-from shape3d_amodal.crops.pool import PoolConfig, open_pool
-from shape3d_amodal.crops.scenes import SceneCropsConfig
+from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.pool import open_pool
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.structures import AmodalDataset
@@ -28,7 +28,6 @@ from shape3d_amodal.training.run import run_training
 from shape3d_amodal.training.tasks.pcnet_m import (
     AnnotatedMasks,
     CroppedMasks,
-    MasksConfig,
     PcnetMTask,
     PcnetMTraining,
     open_masks,
@@ -45,7 +44,7 @@ def annotations(tmp_path: Path) -> Path:
 
 
 def training(annotations: Path, **changes: object) -> PcnetMTraining:
-    source = MasksConfig(annotations=str(annotations))
+    source = CropsConfig(annotations=str(annotations))
     config = PcnetMTraining(
         stage="pcnet_m", model=PcnetMConfig(size=32, width=1), train=source, validation=source, loop=LOOP
     )
@@ -75,7 +74,7 @@ def test_every_target_is_a_visible_mask(annotations: Path) -> None:
     ]
     batches = []
     for source in (
-        open_masks(MasksConfig(annotations=str(annotations)), Path(), workers=0),
+        open_masks(CropsConfig(annotations=str(annotations)), Path(), workers=0),
         *map(AnnotatedMasks, seen),
     ):
         task = PcnetMTask(training(annotations), source, source)
@@ -99,9 +98,8 @@ def test_crops_without_a_mask_are_left_out() -> None:
 
 
 def test_pools_give_their_visible_masks(box_folder: Path, tmp_path: Path) -> None:
-    crops = SceneCropsConfig(meshes=str(box_folder), scenes=SceneConfig(image_size=64), size=32, min_visible_px=10)
-    config = PoolConfig(crops=crops, scenes=4)
-    source, pool = open_masks(MasksConfig(pool=config), tmp_path, workers=0), open_pool(config, tmp_path, workers=0)
+    config = CropsConfig(meshes=str(box_folder), scenes=SceneConfig(image_size=64), size=32, min_visible_px=10, count=4)
+    source, pool = open_masks(config, tmp_path, workers=0), open_pool(config, tmp_path, workers=0)
     rows = [int(source.name(i).removeprefix("crop ")) for i in range(len(source))]
     for i, row in enumerate(rows):
         np.testing.assert_array_equal(source.mask(i), pool.visible[row] > 127)
@@ -113,7 +111,7 @@ def test_one_mask_is_too_few(tmp_path: Path) -> None:
     image = replace(dataset.images[0], instances=dataset.images[0].instances[:1])
     write_coco_amodal(tmp_path / "one.json", replace(dataset, images=(image,)))
     with pytest.raises(DataError, match=r"one.json: expected at least two visible masks of 16 pixels or more, got 1"):
-        open_masks(MasksConfig(annotations=str(tmp_path / "one.json")), tmp_path, workers=0)
+        open_masks(CropsConfig(annotations=str(tmp_path / "one.json")), tmp_path, workers=0)
 
 
 class Everywhere(nn.Module):
@@ -154,7 +152,7 @@ def test_a_run_leaves_weights(annotations: Path, tmp_path: Path) -> None:
 
 
 def test_dry_run_of_the_shipped_configuration(tmp_path: Path) -> None:
-    small = ["train.pool.scenes=2", "validation.pool.scenes=2", "loop.batch_size=2", "model.width=1", "loop.threads=1"]
+    small = ["train.count=2", "validation.count=2", "loop.batch_size=2", "model.width=1", "loop.threads=1"]
     config = load_training(ROOT / "configs/open13/pcnet_m.yaml", overrides=small)
     assert run_training(config, tmp_path / "out", cache=tmp_path, dry_run=True).step == 1
     assert not (tmp_path / "out").exists()

@@ -95,7 +95,7 @@ def test_categories_come_from_the_annotations(pictures: PicturesConfig, tmp_path
 def test_samples_are_shown(pictures: PicturesConfig, tmp_path: Path) -> None:
     task = training(pictures).task(tmp_path, workers=0)
     task.model.eval()
-    picture = task.sample_pictures(1)["samples"]
+    picture = task.sample_images(1)["samples"]
     assert picture.shape == (4 * 100 - 4, 3 * 84 - 4, 3) and picture.dtype == np.uint8
 
 

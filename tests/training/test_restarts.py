@@ -11,23 +11,25 @@ import pytest
 import torch
 from tiny import tiny_config, tiny_model
 
-from shape3d_amodal.crops.pool import PoolConfig, open_pool
-from shape3d_amodal.crops.scenes import CropArrays, SceneCropsConfig
+from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.pool import open_pool
+from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.priors.learned.criterion import PriorLossConfig
 from shape3d_amodal.training.loop.distributed import Ranks
 from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.loop.trainer import Trainer
 from shape3d_amodal.training.loop.training import train
+from shape3d_amodal.training.tasks.prior import PriorTask
 from shape3d_amodal.training.tasks.restarts import RestartsConfig
-from shape3d_amodal.training.tasks.stages import PriorTask, StageConfig, build_task
+from shape3d_amodal.training.tasks.stages import StageConfig, build_task
 
-POOL = PoolConfig(crops=SceneCropsConfig(size=32, meshes="open13:train"), scenes=3)
+POOL = CropsConfig(size=32, meshes="open13:train", count=3)
 LOOP = LoopConfig(steps=2, batch_size=4, warmup_steps=0, precision="float32", threads=1, device="cpu", seed=5)
 CONFIG = StageConfig(
     stage="prior",
     model=tiny_config(),
-    pool=POOL,
+    train=POOL,
     validation=POOL,
     prior_loss=PriorLossConfig(choose_px=16),
     restarts=RestartsConfig(seeds=3, steps=2),

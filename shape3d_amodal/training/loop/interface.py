@@ -59,7 +59,7 @@ class LoopConfig:
     validate_every: Annotated[int, Field(ge=0)] = 0
     """Steps between two validations; 0 validates only at the end."""
     sample_every: Annotated[int, Field(ge=0)] = 0
-    """Steps between two sets of sample pictures; 0 makes them only at the end."""
+    """Steps between two sets of sample images; 0 makes them only at the end."""
     max_minutes: Annotated[float, Field(ge=0)] = 0.0
     """Minutes after which the training saves and stops; 0 is no limit."""
     threads: Annotated[int, Field(ge=0)] = 0
@@ -101,8 +101,8 @@ class Task(Protocol):
         """Named metrics after ``step`` steps; called in evaluation mode, without gradients, on rank 0 alone."""
         return {}
 
-    def sample_pictures(self, step: int) -> dict[str, np.ndarray]:  # noqa: ARG002
-        """Named pictures [H,W,3] uint8 after ``step`` steps, called like ``validate``."""
+    def sample_images(self, step: int) -> dict[str, np.ndarray]:  # noqa: ARG002
+        """Named images [H,W,3] uint8 after ``step`` steps, called like ``validate``."""
         return {}
 
     def finish(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,10 +16,9 @@ from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig, load_resne
 from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
 from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig, seeded
 from shape3d_amodal.config import Count, Share, configuration, dump_config
-from shape3d_amodal.crops.annotated import AnnotatedCrops, AnnotatedCropsConfig, CropSource
 from shape3d_amodal.crops.augmentation import augment
-from shape3d_amodal.crops.pool import PoolConfig, open_pool
-from shape3d_amodal.crops.scenes import SceneCropsConfig
+from shape3d_amodal.crops.config import VALIDATION, CropsConfig
+from shape3d_amodal.crops.sources import CropSource, open_crops
 from shape3d_amodal.drawing.crop_grids import crop_grid, spread_rows
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
@@ -30,23 +29,6 @@ from shape3d_amodal.training.tasks.scores import clearly_hidden, completion_scor
 
 _VALIDATED = 256
 _BATCH = 32
-
-
-@configuration
-class CropsConfig:
-    """Where crops come from."""
-
-    pool: PoolConfig = PoolConfig()
-    """Crops of scenes."""
-    annotated: AnnotatedCropsConfig | None = None
-    """Annotated images, to be taken instead."""
-
-    def smaller(self) -> CropsConfig:
-        """As many as a dry run needs."""
-        return replace(self, pool=self.pool.smaller())
-
-
-VALIDATION = CropsConfig(pool=PoolConfig(crops=SceneCropsConfig(meshes="open13:val", seed=2), scenes=300))
 
 
 @configuration
@@ -70,7 +52,7 @@ class CodebookTraining(TrainingConfig):
             DataError, UsageError: the crops cannot be used.
         """
         torch.manual_seed(self.loop.seed)
-        crops = [open_crops(one, self.model.size, cache, workers=workers) for one in (self.train, self.validation)]
+        crops = [open_sized(one, self.model.size, cache, workers=workers) for one in (self.train, self.validation)]
         return CodebookTask(self, *crops)
 
     def smaller(self) -> CodebookTraining:
@@ -116,7 +98,7 @@ class C2FSegTraining(TrainingConfig):
         if self.codebook is not None:
             codebook = load_network(self.codebook, CodebookConfig, MaskCodebook)[0]
         size = codebook.config.size
-        crops = [open_crops(one, size, cache, workers=workers) for one in (self.train, self.validation)]
+        crops = [open_sized(one, size, cache, workers=workers) for one in (self.train, self.validation)]
         task = C2FSegTask(self, codebook, *crops)
         if self.weights is not None:
             load_resnet(task.network.features, Path(self.weights))
@@ -141,19 +123,16 @@ class C2FSegTraining(TrainingConfig):
         return C2FSegConfig(codebook=codebook, features=self.features, transformer=self.transformer, rounds=self.rounds)
 
 
-def open_crops(config: CropsConfig, size: int, cache: Path, *, workers: int) -> CropSource:
-    """The crops that ``config`` names.
+def open_sized(config: CropsConfig, size: int, cache: Path, *, workers: int) -> CropSource:
+    """The crops that ``config`` names, of any category.
 
     Raises:
         DataError: they cannot be read.
         UsageError: they are of another size.
     """
-    if config.annotated is not None:
-        return AnnotatedCrops(config.annotated, size)
-    if config.pool.crops.size != size:
-        problem = f"expected {size}, the side of the codebook's crops, got {config.pool.crops.size}"
-        raise UsageError(f"pool.crops.size: {problem}")
-    return open_pool(config.pool, cache, workers=workers)
+    if config.size != size:
+        raise UsageError(f"size: expected {size}, the side of the codebook's crops, got {config.size}")
+    return open_crops(config, cache, workers=workers)
 
 
 class CodebookTask(Task):
@@ -172,7 +151,7 @@ class CodebookTask(Task):
         rows = generator.integers(len(self.train.hidden), size=size)
         crops = augment(self.train.supervised(rows), generator)
         visible = torch.from_numpy(generator.random(size) < 0.25)
-        return torch.where(visible[:, None, None], crops.crops.visible, crops.amodal), [f"crop {row}" for row in rows]
+        return torch.where(visible[:, None, None], crops.crops.visible, crops.amodal), self.train.ids(rows)
 
     def losses(self, batch: Tensor, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         return self.network.losses(batch)
@@ -189,7 +168,7 @@ class CodebookTask(Task):
         share = len(torch.cat(used).unique()) / len(self.network.codes)
         return {"reconstruction_iou": 100 * float(torch.cat(ious).mean()), "codes_used": 100 * share}
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Masks and what their tokens give back."""
         rows = spread_rows(self.validation.hidden)
         if not len(rows):
@@ -219,7 +198,7 @@ class C2FSegTask(Task):
         anything = generator.integers(len(self.train.hidden), size=size)
         hidden = self._partly_hidden[generator.integers(len(self._partly_hidden), size=size)]
         rows = np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
-        return augment(self.train.supervised(rows), generator), [f"crop {row}" for row in rows]
+        return augment(self.train.supervised(rows), generator), self.train.ids(rows)
 
     def losses(self, batch: SupervisedCrops, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         return self.network.losses(batch)
@@ -230,7 +209,7 @@ class C2FSegTask(Task):
         batches = (self.validation.supervised(hidden[places]).to(device) for places in _batches(len(hidden)))
         return completion_scores((batch, self._masks(batch)) for batch in batches)
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Picture, given masks, coarse and refined mask, true mask."""
         rows = spread_rows(self.validation.hidden)
         if not len(rows):

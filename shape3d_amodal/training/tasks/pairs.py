@@ -31,7 +31,7 @@ class ShapePairs:
         self._place[self._sorted] = np.arange(len(mesh))
         self._paired = np.nonzero(count[self.shape] > 1)[0]
         if not len(self._paired):
-            raise UsageError(f"pool: expected crops of the same mesh, none of {len(mesh)} share one; make more scenes")
+            raise UsageError(f"train: expected crops of the same mesh, none of {len(mesh)} share one; make more scenes")
 
     def drawn_into(self, rows: NDArray[np.int64], share: float, generator: np.random.Generator) -> NDArray[np.int64]:
         """``rows`` [M] with the first ``share`` of them (0..1) replaced by pairs, which stand side by side.

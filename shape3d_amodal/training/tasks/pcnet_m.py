@@ -18,8 +18,8 @@ from shape3d_amodal.baselines.pcnet_m.erasing import ErasedMasks, ErasingConfig,
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
 from shape3d_amodal.baselines.pcnet_m.windows import Mask
 from shape3d_amodal.config import Weight, configuration, dump_config
-from shape3d_amodal.crops.pool import PoolConfig, open_pool
-from shape3d_amodal.crops.scenes import SceneCropsConfig
+from shape3d_amodal.crops.config import VALIDATION, CropsConfig
+from shape3d_amodal.crops.pool import open_pool
 from shape3d_amodal.drawing.crop_grids import crop_grid
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import OCCLUDER, InstanceCrops, Rle
@@ -32,20 +32,6 @@ _SHOWN = 8
 
 
 @configuration
-class MasksConfig:
-    """Where visible masks come from."""
-
-    pool: PoolConfig = PoolConfig()
-    """Crops of scenes."""
-    annotations: str | None = None
-    """Annotation file of any known format, to be taken instead."""
-
-    def smaller(self) -> MasksConfig:
-        """As many as a dry run needs."""
-        return replace(self, pool=self.pool.smaller())
-
-
-@configuration
 class PcnetMTraining(TrainingConfig):
     """The training of PCNet-M."""
 
@@ -53,12 +39,10 @@ class PcnetMTraining(TrainingConfig):
     """pcnet_m."""
     model: PcnetMConfig = PcnetMConfig()
     """The network."""
-    train: MasksConfig = MasksConfig()
-    """The masks that are learned from."""
-    validation: MasksConfig = MasksConfig(
-        pool=PoolConfig(crops=SceneCropsConfig(meshes="open13:val", seed=2), scenes=300)
-    )
-    """Other masks."""
+    train: CropsConfig = CropsConfig()
+    """Training crops, of which the visible masks alone are used; images are not needed."""
+    validation: CropsConfig = VALIDATION
+    """Other crops."""
     erasing: ErasingConfig = ErasingConfig()
     """How they are cut."""
     eraser_weight: Weight = 5.0
@@ -137,7 +121,7 @@ class AnnotatedMasks:
         return f"annotation {self._visible[index][0]}"
 
 
-def open_masks(config: MasksConfig, cache: Path, *, workers: int) -> VisibleMasks:
+def open_masks(config: CropsConfig, cache: Path, *, workers: int) -> VisibleMasks:
     """The visible masks that ``config`` names; nothing else of their annotations is kept.
 
     Raises:
@@ -145,7 +129,7 @@ def open_masks(config: MasksConfig, cache: Path, *, workers: int) -> VisibleMask
     """
     found: VisibleMasks
     if config.annotations is None:
-        found = CroppedMasks(open_pool(config.pool, cache, workers=workers).visible)
+        found = CroppedMasks(open_pool(config, cache, workers=workers).visible)
     else:
         dataset = read_dataset(config.annotations)
         names = dataset.category_names
@@ -192,7 +176,7 @@ class PcnetMTask(Task):
             behind += int(batch.eraser[~front].sum())
         return {"erased_iou": 100 * shared / max(joined, 1), "grown_behind": 100 * grown / max(behind, 1)}
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Eraser and cut mask, completion, and the mask before."""
         batch, _ = self._examples(self.validation, np.random.default_rng(self.config.loop.seed), _SHOWN)
         cut, eraser = batch.visible.float(), batch.eraser.float()

@@ -159,7 +159,7 @@ class RcnnTask(Task):
         values = {name: 100 * score[name] for name in ("amodal_ap", "amodal_ap50", "visible_ap", "visible_ap50")}
         return {name: value for name, value in values.items() if not math.isnan(value)}
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:
         """Validation pictures: as they are, with their objects, and with what is found."""
         finder = ObjectFinder(self.model)
         rows = []

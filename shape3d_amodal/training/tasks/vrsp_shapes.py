@@ -120,7 +120,7 @@ class VrspShapesTask(Task):
         shown, _ = self._validated()
         return {"iou": self._iou(shown, self.memory.decode(self.memory.encode(shown)))}
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Masks, and below them what is made of their codes."""
         shown = self._validated()[0][:_SHOWN]
         made = self.memory.decode(self.memory.encode(shown))

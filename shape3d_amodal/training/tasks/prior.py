@@ -1,0 +1,101 @@
+"""The training of stages 2 and 3: the learned prior."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shape3d_amodal.crops.augmentation import augment
+from shape3d_amodal.crops.pool import scenes_of
+from shape3d_amodal.crops.scenes import CropArrays
+from shape3d_amodal.crops.sources import CropSource
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.geometry.windows import inside_image
+from shape3d_amodal.model import AmodalModel
+from shape3d_amodal.priors.learned.criterion import PriorBatch, PriorCriterion
+from shape3d_amodal.priors.losses import certain_iou
+from shape3d_amodal.refinement.regions import compose
+from shape3d_amodal.structures import SupervisedCrops
+from shape3d_amodal.training.loop.distributed import Ranks
+from shape3d_amodal.training.loop.interface import LoopConfig
+from shape3d_amodal.training.tasks.crop_task import VALIDATION_BATCH, CropTask
+from shape3d_amodal.training.tasks.pairs import ShapePairs
+from shape3d_amodal.training.tasks.restarts import Restartable, best_start
+from shape3d_amodal.training.tasks.stage_options import StageOptions
+
+
+class PriorTask(CropTask, Restartable):
+    """Stages 2 and 3, together or one at a time; from visible masks only, unless ``supervision`` is amodal."""
+
+    def __init__(self, config: StageOptions, model: AmodalModel, train: CropSource, validation: CropSource) -> None:
+        super().__init__(config, model, train, validation)
+        self.criterion = PriorCriterion(config.prior_loss, config.model.prior.reconstruction.level)
+        self.pool_size = len(train.category)
+        self.image_size = scenes_of(config.train).image_size if config.labels == "amodal" else 0
+        self.pairs = None
+        if config.prior_loss.pairs > 0:
+            if not isinstance(train, CropArrays):
+                raise UsageError("prior_loss.pairs: needs scenes, which know the mesh of each crop, got annotations")
+            self.pairs = ShapePairs(train.mesh)
+        model.refinement.requires_grad_(False)
+        if config.stage == "reconstruction":
+            model.prior.viewpoint.requires_grad_(False)
+        elif config.stage == "viewpoint":
+            model.prior.encoder.requires_grad_(False)
+            model.prior.decoder.requires_grad_(False)
+
+    def begin(self, config: LoopConfig, ranks: Ranks) -> None:
+        if self.config.restarts.seeds > 1:
+            best_start(self, self.config.restarts, config, ranks)
+
+    def restart(self, seed: int) -> None:
+        """Stand where a training with this seed starts."""
+        self.model.load_state_dict(self.config.start(seed).state_dict())
+
+    def training_score(self, rows: NDArray[np.int64], progress: float) -> float:
+        """Mean certain-pixel IoU, 0..1, of the selected silhouettes with the training ``rows``."""
+        device = next(self.model.parameters()).device
+        gate = self.criterion.gate(progress)
+        ious = []
+        for start in range(0, len(rows), VALIDATION_BATCH):
+            crops = self.train.supervised(rows[start : start + VALIDATION_BATCH]).crops.to(device)
+            output = self.model.prior(crops, gate)
+            silhouettes = self.model.prior.silhouettes(output.mesh.verts, output.hypotheses.best(), crops.size)
+            ious.append(certain_iou(silhouettes, crops))
+        return float(torch.cat(ious).mean())
+
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[PriorBatch, list[str]]:
+        rows = self._rows(generator, size)
+        shape = None
+        if self.pairs is not None:
+            rows = self.pairs.drawn_into(rows, self.config.pair_share, generator)
+            shape = torch.from_numpy(self.pairs.shape[rows])
+        drawn = self.train.supervised(rows)
+        if self.config.labels == "amodal":
+            known = inside_image(drawn.crops.window, self.image_size, self.image_size, drawn.crops.size)
+            drawn = replace(drawn, known=known)
+        # Not warped: no camera gives such an image.
+        batch = augment(drawn, generator)
+        target = None
+        if batch.known is not None:
+            target = replace(batch.crops, visible=batch.amodal, occluder=1 - batch.known)
+        return PriorBatch(batch.crops, target, shape), self.train.ids(rows)
+
+    def losses(self, batch: PriorBatch, step: int, progress: float) -> dict[str, Tensor]:
+        if self.config.stage == "viewpoint":
+            self.model.prior.encoder.eval()  # what is fixed keeps its batch statistics, too
+        # A stage that starts from trained shapes has its gate open and its blur small.
+        progress = 1.0 if "prior" in self.config.init else progress
+        return self.criterion(self.model.prior, batch.crops, progress, target=batch.target, shape=batch.shape)
+
+    def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
+        """The silhouette and, if one was trained before, the refined mask."""
+        crops, found = batch.crops, super().masks(batch)
+        if "refinement" not in self.config.init:
+            return found
+        logits = self.model.refine(crops, {"learned": self.model.prior.estimate(crops).evidence})
+        return {**found, "final": compose(logits.sigmoid(), crops.visible, crops.occluder)}

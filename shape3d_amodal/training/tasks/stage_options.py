@@ -1,0 +1,164 @@
+"""The options of a stage's training, and what the model starts from."""
+
+from __future__ import annotations
+
+from dataclasses import field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from typing_extensions import Self
+
+from shape3d_amodal.config import Share, configuration, dump_config, parse_config
+from shape3d_amodal.crops.augmentation import AugmentationConfig
+from shape3d_amodal.crops.config import VALIDATION, CropsConfig
+from shape3d_amodal.crops.pool import scenes_of
+from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.files.weights import load_weights
+from shape3d_amodal.meshes.sources import CATEGORIES
+from shape3d_amodal.model import AmodalModel, AmodalModelConfig
+from shape3d_amodal.priors.learned.criterion import PriorLossConfig
+from shape3d_amodal.refinement.criterion import RefinementLossConfig
+from shape3d_amodal.refinement.transfer import grown
+from shape3d_amodal.training.loop.interface import LoopConfig, TrainingConfig
+from shape3d_amodal.training.tasks.bank_crops import BankCropsConfig
+from shape3d_amodal.training.tasks.restarts import RestartsConfig
+
+Part = Literal["prior", "refinement"]
+Stage = Literal["prior", "reconstruction", "viewpoint", "completion2d", "refinement", "end_to_end"]
+Supervision = Literal["amodal", "visible"]
+PRIOR_STAGES = ("prior", "reconstruction", "viewpoint")
+
+
+@configuration
+class StageOptions(TrainingConfig):
+    """The training of a stage, or of several together: its data, its model and its loop."""
+
+    stage: Stage
+    """prior (stages 2 and 3 together), reconstruction, viewpoint, completion2d (stage 5 without a prior), refinement,
+    or end_to_end."""
+    init: dict[Part, str] = field(default_factory=dict)
+    """Folders of weights (relative to the working folder) from which parts of the model start; other parts start at
+    random."""
+    model: AmodalModelConfig = AmodalModelConfig(categories=CATEGORIES)
+    """Stages 2 to 5."""
+    train: CropsConfig = CropsConfig()
+    """Training crops."""
+    validation: CropsConfig = VALIDATION
+    """Validation crops, of other meshes."""
+    prior_loss: PriorLossConfig = PriorLossConfig()
+    """Losses of the prior."""
+    refinement_loss: RefinementLossConfig = RefinementLossConfig()
+    """Losses of the refinement."""
+    bank: BankCropsConfig | None = None
+    """The bank whose silhouettes are an input of the refinement; required if model.refinement.priors names one."""
+    bank_share: Share = 0.5
+    """Share of the refinement's samples that have a silhouette of the bank."""
+    supervision: Supervision | None = None
+    """Labels: amodal masks, or visible masks only. The default is visible for prior, reconstruction and viewpoint, and
+    amodal for the other stages. The prior's silhouettes are compared with the amodal mask (amodal) or with the certain
+    pixels (visible). The refinement learns amodal masks (amodal), or to restore visible masks of which a part was
+    hidden once more (visible). In end_to_end the option concerns the refinement only."""
+    pair_share: Share = 0.5
+    """Share of the prior's samples that come as pairs of the same mesh, if prior_loss.pairs is not 0."""
+    restarts: RestartsConfig = RestartsConfig()
+    """Several seeds of the prior may be tried before the training."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    """Augmentation of the refinement's crops."""
+    silhouette_dropout: Share = 0.1
+    """Share of the refinement's samples whose silhouettes are left out."""
+    hidden_share: Share = 0.85
+    """Share of the refinement's samples that have a hidden part."""
+    loop: LoopConfig = LoopConfig()
+    """The training loop."""
+
+    def start(self, seed: int) -> AmodalModel:
+        """The model before its first step: random as ``seed`` says, but for the parts that ``init`` names."""
+        torch.manual_seed(seed)
+        model = AmodalModel(self.model)
+        for part, folder in self.init.items():
+            load_part(model, part, Path(folder))
+        return model
+
+    @property
+    def labels(self) -> Supervision:
+        """``supervision``, or the stage's default."""
+        return self.supervision or ("visible" if self.stage in PRIOR_STAGES else "amodal")
+
+    def check_options(self) -> None:
+        """
+        Raises:
+            UsageError: options do not fit each other.
+        """
+        self._check_prior()
+        if (self.bank is None) == (self.stage == "refinement" and "bank" in self.model.refinement.priors):
+            raise UsageError(
+                "bank: expected one exactly for the stage refinement with a bank among model.refinement.priors"
+            )
+        if self.bank is not None and self.labels == "visible":
+            raise UsageError("supervision: visible goes without a bank, whose silhouettes would be of other masks")
+        if self.bank is not None and self.model.meshes != self.bank.meshes:
+            raise UsageError(
+                f"model.meshes: expected those of the bank that is learned from, {self.bank.meshes}, got "
+                f"{self.model.meshes}; the weights take their bank from there"
+            )
+        if self.bank is not None and self.model.fit_steps != self.bank.prior.fit_steps:
+            raise UsageError(
+                f"model.fit_steps: expected bank.prior.fit_steps, {self.bank.prior.fit_steps}, got "
+                f"{self.model.fit_steps}; the "
+                "weights fit their bank as it was when they learned from it"
+            )
+
+    def _check_prior(self) -> None:
+        stages, loss = ", ".join(PRIOR_STAGES), self.prior_loss
+        if self.restarts.seeds > 1 and (self.stage not in PRIOR_STAGES or "prior" in self.init):
+            raise UsageError(f"restarts.seeds: more than one goes with the stages {stages}, and without init.prior")
+        if not loss.certain and self.stage in PRIOR_STAGES and self.labels == "amodal":
+            raise UsageError(
+                "prior_loss.certain: false goes without supervision: amodal, which knows what occluders hide"
+            )
+        if loss.pairs > 0:
+            if self.stage not in PRIOR_STAGES:
+                raise UsageError(f"prior_loss.pairs: goes with the stages {stages}")
+            if not self.model.prior.reconstruction.symmetric:
+                raise UsageError("prior_loss.pairs: needs model.prior.reconstruction.symmetric; crops are mirrored")
+            if scenes_of(self.train).deform > 0:
+                raise UsageError(
+                    "prior_loss.pairs: needs scenes that leave their meshes as they are, since crops of a deformed "
+                    "mesh are of different shapes; set train.scenes.deform=0, or make the shards so"
+                )
+
+    def smaller(self) -> Self:
+        few = replace(self, train=self.train.smaller(), validation=self.validation.smaller())
+        return few if few.bank is None else replace(few, bank=replace(few.bank, crops=min(few.bank.crops, 8)))
+
+    def weights_config(self) -> str:
+        return dump_config(self.model)
+
+
+def load_part(model: AmodalModel, part: str, folder: Path) -> None:
+    """Load one part of the model (``prior`` or ``refinement``) from weights that a stage left.
+
+    A refinement may come from one that knows other priors (``refinement.transfer``).
+
+    Raises:
+        WeightsError: the weights are missing, damaged, or of a model of other sizes.
+    """
+    if not folder.is_dir():
+        problem = f"no such folder of weights; train that stage first, or set init.{part}=assets/checkpoints/open13"
+        raise WeightsError(problem, file=folder)
+    text, state = load_weights(folder)
+    own = getattr(model, part)
+    found = {name.removeprefix(f"{part}."): tensor for name, tensor in state.items() if name.startswith(f"{part}.")}
+    config = parse_config(text, AmodalModelConfig, source=str(folder / "config.yaml"))
+    if part == "refinement" and replace(config.refinement, priors=(), gate=False) == replace(
+        model.config.refinement, priors=(), gate=False
+    ):
+        found = grown(found, config.refinement, model.config.refinement)
+    wrong = [
+        name for name, tensor in own.state_dict().items() if name not in found or found[name].shape != tensor.shape
+    ]
+    if wrong:
+        problem = f"{part}.{wrong[0]} is missing or has another shape; use the model that these weights were made with"
+        raise WeightsError(problem, file=folder)
+    own.load_state_dict({name: found[name] for name in own.state_dict()})
