@@ -53,7 +53,7 @@ def complete(
 
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.results import write_results
-    from shape3d_amodal.drawing.export import write_glb
+    from shape3d_amodal.drawing.projections import write_glb
     from shape3d_amodal.files.atomic import move_all
     from shape3d_amodal.masks.occlusion import without_invisible
     from shape3d_amodal.methods.completion import complete_dataset, completed_result, without_depth_order

@@ -38,9 +38,8 @@ def render(
 
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.images import load_image
-    from shape3d_amodal.drawing.export import write_glb
     from shape3d_amodal.drawing.overlays import draw_instances
-    from shape3d_amodal.drawing.projections import mesh_over_image, turntable
+    from shape3d_amodal.drawing.projections import mesh_over_image, turntable, write_glb
     from shape3d_amodal.errors import UsageError
     from shape3d_amodal.files.atomic import move_all
     from shape3d_amodal.masks.occlusion import without_invisible

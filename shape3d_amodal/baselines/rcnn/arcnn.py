@@ -2,7 +2,7 @@
 
 Both parts are predicted for every category (V and O, C masks each). ARCNN learns how they go together: its amodal mask
 of category T is, by equation 1, the sum over all categories i of VW[T,i] V[i] + OW[T,i] O[i]. These weights say which
-categories hide which; ``drawing.stitching`` draws them. ARCNN-add takes V[T] + O[T] instead.
+categories hide which; ``scripts/plot_stitching.py`` draws them. ARCNN-add takes V[T] + O[T] instead.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from shape3d_amodal.meshes.voxels import voxel_iou
 from shape3d_amodal.papers.nmr.files import nmr_objects
 from shape3d_amodal.papers.nmr.metrics import OBJECT_IOU, known_cameras_table
 from shape3d_amodal.papers.nmr.network import load_known_cameras, view_ious
-from shape3d_amodal.reports.benchmark.extra import ExtraRun
 from shape3d_amodal.reports.benchmark.margin_lines import summary
+from shape3d_amodal.reports.benchmark.report import ExtraRun
 
 MEAN, OURS = "mean shape", "reconstruction"
 OVER = MarginConfig(of=OURS, over=(MEAN,))
