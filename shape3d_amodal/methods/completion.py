@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.masks.occlusion import known_order
 from shape3d_amodal.methods.ground_truth import shown, without_order
 from shape3d_amodal.methods.results import to_result
-from shape3d_amodal.pipeline import CompletedObject, ShapePriorPipeline
+from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance
 
 Objects = list[tuple[AmodalInstance, CompletedObject]]

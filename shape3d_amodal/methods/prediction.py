@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.methods.rcnn import check_shared
 from shape3d_amodal.methods.results import to_result
-from shape3d_amodal.pipeline import CompletedObject, ShapePriorPipeline
+from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.segmentation.finder import FoundObject, ObjectFinder
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
 
