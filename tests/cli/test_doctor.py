@@ -99,17 +99,23 @@ from shape3d_amodal.benchmarking import runner
 assert ShapePriorPipeline.from_pretrained("open13")
 print("doctor", cli.main(["doctor"]))
 print("predict", cli.main(["predict", "image.png"]))
+print("train", cli.main(["train", "configs/open13/unet2d.yaml"]))
 """
 
 
-def test_a_plain_installation_lacks_nothing_but_stage_1(tmp_path):
-    """Without the optional libraries the networks load and the demo's modules import; predict says what to install."""
+def test_a_plain_installation_lacks_nothing_but_what_it_names(tmp_path):
+    """The networks load and the modules of the demo import; predict and train say what they need."""
     done = subprocess.run(
         [sys.executable, "-c", PLAIN_INSTALLATION], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert "doctor 0\n" in done.stdout
     assert "predict 4\n" in done.stdout
-    assert done.stderr.splitlines()[-1] == "error: detectron2 is not installed: run scripts/setup.sh"
+    assert "train 4\n" in done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert lines == [
+        "error: detectron2 is not installed: run scripts/setup.sh",
+        "error: tensorboard is not installed: run scripts/setup.sh",
+    ]
 
 
 @pytest.mark.parametrize(
