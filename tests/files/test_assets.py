@@ -97,13 +97,14 @@ def test_a_wheel_carries_weights_meshes_and_configs(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         metadata = archive.read(f"shape3d_amodal-{__version__}.dist-info/METADATA").decode()
+    information = {name for name in names if name.startswith(f"shape3d_amodal-{__version__}.dist-info/")}
     shipped = {path for folder in SHIPPED for path in (copied / folder).rglob("*") if path.is_file()}
     expected = {f"shape3d_amodal/_data/{path.relative_to(copied).as_posix()}" for path in shipped}
     assert expected == {name for name in names if "/_data/" in name}
     assert {f"shape3d_amodal/_data/{name}" for name in KNOWN} <= expected
+    package = {path.relative_to(copied).as_posix() for path in (copied / "shape3d_amodal").rglob("*") if path.is_file()}
+    assert {name for name in package if "__pycache__" not in name} == names - expected - information
     assert "shape3d_amodal/py.typed" in names
-    assert not any("__pycache__" in name for name in names)
-    assert {name.partition("/")[0] for name in names} == {"shape3d_amodal", f"shape3d_amodal-{__version__}.dist-info"}
     assert "GPL-2.0-or-later" in metadata  # the licence of some meshes
     assert wheel.stat().st_size < 100 * 2**20  # the most that PyPI takes
 
