@@ -40,13 +40,14 @@ def benchmark(
     from shape3d_amodal.benchmarking.runner import run_benchmark
     from shape3d_amodal.config import explained_config
     from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.files.assets import find_config
     from shape3d_amodal.papers.nmr.benchmark import score_known_cameras
     from shape3d_amodal.reports.benchmark.report import write_reports
     from shape3d_amodal.reports.benchmark.results_page import write_results_page
 
     if workers < 1:
         raise UsageError(f"--workers: expected at least 1, got {workers}")
-    chosen = load_benchmark(config, overrides=flat(overrides))
+    chosen = load_benchmark(find_config(config), overrides=flat(overrides))
     if print_config:
         print(explained_config(chosen.config), end="")
         return

@@ -73,10 +73,11 @@ def scenes(
 
 def _load(config: Path | None, kind: type[T], options: list[str]) -> T:
     from shape3d_amodal.config import load_config, parse_config
+    from shape3d_amodal.files.assets import find_config
 
     if config is None:
         return parse_config("{}", kind, overrides=options)
-    return load_config(config, kind, overrides=options)
+    return load_config(find_config(config), kind, overrides=options)
 
 
 def _must_not_exist(annotations: Path) -> None:

@@ -39,11 +39,12 @@ def train(
     import logging
 
     from shape3d_amodal.config import explained_config
+    from shape3d_amodal.files.assets import find_config
     from shape3d_amodal.training.loop.distributed import is_first_rank
     from shape3d_amodal.training.registry import load_training
     from shape3d_amodal.training.run import run_training
 
-    training = load_training(config, overrides=flat(overrides))
+    training = load_training(find_config(config), overrides=flat(overrides))
     if print_config:
         print(explained_config(training), end="")
         return

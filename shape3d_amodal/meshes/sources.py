@@ -40,11 +40,13 @@ def open13(split: str, folder: Path = OPEN13, *, strict: bool = False) -> FileMe
     """The meshes of Open13's ``split``: train, val, test, or several joined by ``+``.
 
     Raises:
-        DataError: the folder has no index (open13 travels with a clone of the repository, not with the wheel).
+        DataError: the folder has no index.
     """
     index = folder / "index.tsv"
     if not index.is_file():
-        raise DataError("no such file; open13 lies in assets/open13 of a clone of the repository", file=index)
+        raise DataError(
+            "no such file; the meshes come with the package: install it again, or clone the repository", file=index
+        )
     wanted = _splits(split, index)
     with index.open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines, delimiter="\t") if row["split"] in wanted]

@@ -116,7 +116,7 @@ def _module(backend: Backend) -> ModuleType:
     try:
         return importlib.import_module(f"shape3d_amodal.rendering.{backend}")
     except ImportError as error:
-        raise MissingBackendError(f"backend {backend!r} lacks a library: {error}") from error
+        raise MissingBackendError(f"backend {backend!r} lacks a library: {error}; see shape3d-amodal doctor") from error
 
 
 def _check_backend(silhouettes: ModuleType, backend: Backend, verts: Tensor, mode: Mode) -> None:

@@ -18,6 +18,7 @@ from shape3d_amodal.config import configuration, dump_config, parse_config
 from shape3d_amodal.drawing.crop_grids import found_grid
 from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.evaluation.instance.track import evaluate_instances
+from shape3d_amodal.files.pretrained import weights_folder
 from shape3d_amodal.files.weights import CONFIG_FILE, load_weights
 from shape3d_amodal.methods.rcnn import check_shared, found_result
 from shape3d_amodal.scenes.compose import SceneConfig
@@ -91,7 +92,7 @@ class RcnnTraining(TrainingConfig):
         model = Rcnn(network)
         if self.detector.backbone.weights is not None:
             load_detector(model, Path(self.detector.backbone.weights), bgr=self.detector.backbone.bgr)
-        taken = set() if self.init is None else take_weights(model, Path(self.init))
+        taken = set() if self.init is None else take_weights(model, self.init)
         if self.freeze == "detector":
             freeze_taken(model, taken)
         system_config(self.system, self.options).start(model.mask_head, network.detector.categories)
@@ -174,14 +175,16 @@ class RcnnTask(Task):
         return {"samples": found_grid(rows)} if rows else {}
 
 
-def take_weights(model: Rcnn, folder: Path) -> set[str]:
-    """Copy into ``model`` whatever ``folder`` has of the same name and shape, at least the features; returns the names.
+def take_weights(model: Rcnn, name_or_folder: str | Path) -> set[str]:
+    """Copy into ``model`` the tensors of trained weights that have the same name and shape, at least the features.
+
+    Returns:
+        The names of the copied tensors.
 
     Raises:
         WeightsError: the weights are missing or damaged, or their detector is another one or has other categories.
     """
-    if not folder.is_dir():
-        raise WeightsError("no such folder of weights; train that system first", file=folder)
+    folder = weights_folder(name_or_folder)
     text, state = load_weights(folder)
     theirs = parse_config(text, RcnnConfig, source=str(folder / CONFIG_FILE)).detector.categories
     if theirs != model.config.detector.categories:

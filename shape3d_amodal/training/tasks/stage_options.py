@@ -14,6 +14,7 @@ from shape3d_amodal.crops.augmentation import AugmentationConfig
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.pool import scenes_of
 from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.files.pretrained import weights_folder
 from shape3d_amodal.files.weights import load_weights
 from shape3d_amodal.meshes.sources import CATEGORIES
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
@@ -78,7 +79,7 @@ class StageOptions(TrainingConfig):
         torch.manual_seed(seed)
         model = AmodalModel(self.model)
         for part, folder in self.init.items():
-            load_part(model, part, Path(folder))
+            load_part(model, part, folder)
         return model
 
     @property
@@ -137,7 +138,7 @@ class StageOptions(TrainingConfig):
         return dump_config(self.model)
 
 
-def load_part(model: AmodalModel, part: str, folder: Path) -> None:
+def load_part(model: AmodalModel, part: str, name_or_folder: str | Path) -> None:
     """Load one part of the model (``prior`` or ``refinement``) from weights that a stage left.
 
     A refinement may come from one that knows other priors (``refinement.transfer``).
@@ -145,9 +146,7 @@ def load_part(model: AmodalModel, part: str, folder: Path) -> None:
     Raises:
         WeightsError: the weights are missing, damaged, or of a model of other sizes.
     """
-    if not folder.is_dir():
-        problem = f"no such folder of weights; train that stage first, or set init.{part}=assets/checkpoints/open13"
-        raise WeightsError(problem, file=folder)
+    folder = weights_folder(name_or_folder)
     text, state = load_weights(folder)
     own = getattr(model, part)
     found = {name.removeprefix(f"{part}."): tensor for name, tensor in state.items() if name.startswith(f"{part}.")}
