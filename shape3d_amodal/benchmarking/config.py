@@ -200,7 +200,7 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
 
 def given(track: str) -> Given:
     """What methods are given in ``track``."""
-    return "masks" if TRACKS[track].matched else "image"
+    return "masks" if TRACKS[track].given_masks else "image"
 
 
 def shares(track: str) -> tuple[str, ...]:

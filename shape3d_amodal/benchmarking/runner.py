@@ -24,7 +24,7 @@ from shape3d_amodal.benchmarking.execution import Job, Workers, workers
 from shape3d_amodal.benchmarking.methods import BuiltOptions, MethodOptions, ResultsOptions
 from shape3d_amodal.benchmarking.store import Answer, ResultFiles, RunRecord
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.evaluation.given_masks.pairing import is_scored, missing_ids
+from shape3d_amodal.evaluation.given_masks.evaluator import is_scored, refuse_missing
 from shape3d_amodal.evaluation.given_masks.shape import ShapeTable
 from shape3d_amodal.evaluation.interface import ScoreTable
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
@@ -179,8 +179,8 @@ def _score_run(
             record = source.files.finished() or _make(source, run, data, pool, name)
         results = read_results(file)
         options = run.methods[name]
-        if isinstance(options, ResultsOptions) and TRACKS[run.track].matched and not options.allow_missing:
-            _refuse_missing(data.dataset, results, file)
+        if isinstance(options, ResultsOptions) and TRACKS[run.track].given_masks and not options.allow_missing:
+            refuse_missing(data.dataset, results, file=file, option="allow_missing: true")
         methods[name] = MethodScore(options, record, results, _score(run, data, results, file, turns.get(name)))
     return RunScores(run, data, methods)
 
@@ -271,15 +271,6 @@ def _foreign_file(options: ResultsOptions, name: str, run: Run) -> Path:
     if not file.is_file():
         raise DataError("no such results file; check the path", file=file)
     return file
-
-
-def _refuse_missing(dataset: AmodalDataset, results: list[AmodalResult], file: Path) -> None:
-    """Somebody's results must be whole, but for objects of which nothing is visible, which nobody can ask for."""
-    wanted, missing = missing_ids(dataset, ()), missing_ids(dataset, results)
-    if missing:
-        problem = f"expected a result for each of {len(wanted)} annotations, {len(missing)} have none (id {missing[0]}"
-        problem += ", ...)" if len(missing) > 1 else ")"
-        raise DataError(f"{problem}; add them, or count them as 0 with allow_missing: true", file=file)
 
 
 def _score(

@@ -80,7 +80,7 @@ def evaluate(
             scores[path.stem] = score(chosen.make(dataset, options), found, file=path, workers=workers)
         except DataError as error:  # what is wrong with the annotations is said without their file
             raise DataError(error.problem, file=error.file or annotations, field=error.field) from None
-        if chosen.matched and not allow_missing:
+        if chosen.given_masks and not allow_missing:
             _refuse_missing(dataset, found, scores[path.stem], path)
     text = "\n".join(
         f"{table.title}\n\n{table.to_markdown()}" for table in _tables(scores, chosen, without, by_level, boundary)
@@ -114,18 +114,14 @@ def _check_options(results: Sequence[Path], track: str, workers: int, out: Path 
 
 def _refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], table: ScoreTable, file: Path) -> None:
     from shape3d_amodal.errors import DataError
+    from shape3d_amodal.evaluation.given_masks.evaluator import refuse_missing
     from shape3d_amodal.evaluation.given_masks.order import ORDER
-    from shape3d_amodal.evaluation.given_masks.pairing import missing_ids
 
-    missing, pairs = missing_ids(dataset, results), table.score.counts
-    if missing:
-        ids = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        problem = f"expected a result for each annotation that is scored, {len(missing)} have none (id {ids})"
-    elif table.protocol == ORDER and pairs["missing"]:
+    refuse_missing(dataset, results, file=file, option="--allow-missing")
+    pairs = table.score.counts
+    if table.protocol == ORDER and pairs["missing"]:
         problem = f"{pairs['missing']} of {pairs['instances']} pairs are with an ignored object that has no result"
-    else:
-        return
-    raise DataError(f"{problem}; add them, or count them as 0 with --allow-missing", file=file, field="annotation_id")
+        raise DataError(f"{problem}; add them, or count them as 0 with --allow-missing", file=file)
 
 
 def _tables(

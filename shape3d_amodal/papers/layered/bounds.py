@@ -13,8 +13,8 @@ import numpy as np
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.evaluation.instance.evaluator import evaluate_instances
 from shape3d_amodal.evaluation.instance.table import InstanceTable
-from shape3d_amodal.evaluation.instance.track import evaluate_instances
 from shape3d_amodal.papers.layered.sets import CATEGORIES, Shapes2dSetConfig, annotated_scenes, enlarge
 from shape3d_amodal.papers.layered.shapes2d import depth_layers
 from shape3d_amodal.structures import AmodalDataset, AmodalImage

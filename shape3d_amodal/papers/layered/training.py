@@ -15,7 +15,7 @@ from torch import Tensor
 
 from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.evaluation.instance.track import evaluate_instances
+from shape3d_amodal.evaluation.instance.evaluator import evaluate_instances
 from shape3d_amodal.papers.layered.drawing import draw_layers
 from shape3d_amodal.papers.layered.losses import LayeredLossConfig, LayeredTarget, layered_losses
 from shape3d_amodal.papers.layered.method import LayeredEmbeddings

@@ -17,7 +17,7 @@ from shape3d_amodal import masks
 from shape3d_amodal.config import configuration, dump_config, parse_config
 from shape3d_amodal.drawing.crop_grids import found_grid
 from shape3d_amodal.errors import UsageError, WeightsError
-from shape3d_amodal.evaluation.instance.track import evaluate_instances
+from shape3d_amodal.evaluation.instance.evaluator import evaluate_instances
 from shape3d_amodal.files.weights import CONFIG_FILE, load_weights
 from shape3d_amodal.methods.rcnn import check_shared, found_result
 from shape3d_amodal.scenes.compose import SceneConfig
