@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from shape3d_amodal.annotations.formats.detect import read_dataset
@@ -55,12 +55,11 @@ def open_data(benchmark: Benchmark, name: str, folder: Path) -> BenchmarkData:
     """
     given = benchmark.config.data[name]
     if given.annotations is not None and given.images is not None:
-        return _read(name, given.annotations, given.images, origin=str(given.annotations))
+        return _read(name, given.annotations, given.images, str(given.annotations))
     scenes = benchmark.scenes[name]
     _make_scenes(scenes, folder)
     origin = f"scenes of {scenes.meshes} ({given.scenes}), seed {scenes.seed}, {scenes.per_category} targets a category"
-    data = _read(name, folder / "annotations.json", folder / "images", origin=origin)
-    return replace(data, meshes=scenes.meshes)
+    return _read(name, folder / "annotations.json", folder / "images", origin, scenes.meshes)
 
 
 def _make_scenes(config: SceneSetConfig, folder: Path) -> None:
@@ -80,7 +79,7 @@ def _make_scenes(config: SceneSetConfig, folder: Path) -> None:
     temporary.replace(folder)
 
 
-def _read(name: str, annotations: Path, images: Path, *, origin: str) -> BenchmarkData:
+def _read(name: str, annotations: Path, images: Path, origin: str, meshes: str | None = None) -> BenchmarkData:
     """Read an annotation file and hash it together with its images."""
     dataset = read_dataset(annotations)
     digest = hashlib.sha256(annotations.read_bytes())
@@ -91,4 +90,4 @@ def _read(name: str, annotations: Path, images: Path, *, origin: str) -> Benchma
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
             raise DataError(f"cannot read {path} ({error.strerror})", file=annotations, field=place) from error
-    return BenchmarkData(name, dataset, images, annotations, digest.hexdigest(), origin)
+    return BenchmarkData(name, dataset, images, annotations, digest.hexdigest(), origin, meshes)

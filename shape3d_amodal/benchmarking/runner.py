@@ -22,7 +22,7 @@ from shape3d_amodal.benchmarking.config import Benchmark, RunConfig, file_stem, 
 from shape3d_amodal.benchmarking.data import BenchmarkData, open_data
 from shape3d_amodal.benchmarking.execution import Job, Workers, workers
 from shape3d_amodal.benchmarking.methods import BuiltOptions, MethodOptions, ResultsOptions
-from shape3d_amodal.benchmarking.store import Answer, ResultFiles, RunRecord
+from shape3d_amodal.benchmarking.store import ResultFiles, RunRecord
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.evaluation.given_masks.evaluator import is_scored, refuse_missing
 from shape3d_amodal.evaluation.given_masks.shape import ShapeTable
@@ -31,7 +31,6 @@ from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.methods.ground_truth import shown
-from shape3d_amodal.structures import AmodalDataset
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +143,8 @@ def _sources(benchmark: Benchmark, run: RunConfig, data: BenchmarkData, out: Pat
     """The source of the results of each method: a run here, or a file that was made elsewhere."""
     folder = out / "results" / f"{file_stem(run.data)}-{given(run.track)}"
     folder.mkdir(parents=True, exist_ok=True)
-    names = tuple(_present(data.dataset).items())
+    present = {instance.category_id for image in data.dataset.images for instance in image.instances}
+    names = tuple((key, name) for key, name in data.dataset.category_names.items() if key in present)
     # Tracks whose methods are given the same share their results; these hold meshes if the shape track is one of them.
     shape_runs = [other for other in benchmark.runs if other.track == "shape" and other.data == run.data]
     sources: dict[str, _Computed | Path] = {}
@@ -246,8 +246,10 @@ def _make(source: _Computed, run: RunConfig, data: BenchmarkData, pool: Workers,
             record_answer(answer)
             known[answer.image_id] = answer
     ordered = [known[image.id] for image in data.dataset.images]
+    # The median, for the first image and a busy machine take longer.
+    times = [answer.seconds / len(answer.results) for answer in ordered if answer.results]
     record = RunRecord(
-        seconds=_seconds(ordered),
+        seconds=statistics.median(times) if times else None,
         parameters=pool.parameters(job),
         instances=sum(len(answer.results) for answer in ordered),
         commit=provenance.commit(),
@@ -259,18 +261,6 @@ def _make(source: _Computed, run: RunConfig, data: BenchmarkData, pool: Workers,
     )
     files.finish(ordered, record)
     return record
-
-
-def _seconds(answers: list[Answer]) -> float | None:
-    """Median over images of the seconds per instance, for the first image and a busy machine take longer."""
-    times = [answer.seconds / len(answer.results) for answer in answers if answer.results]
-    return statistics.median(times) if times else None
-
-
-def _present(dataset: AmodalDataset) -> dict[int, str]:
-    """The names of the categories that have instances, by their ids."""
-    present = {instance.category_id for image in dataset.images for instance in image.instances}
-    return {key: name for key, name in dataset.category_names.items() if key in present}
 
 
 def _foreign_file(options: ResultsOptions, name: str, run: RunConfig) -> Path:

@@ -12,6 +12,8 @@ from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.evaluation.given_masks.completion import CompletionEvaluator
 from shape3d_amodal.evaluation.given_masks.completion_table import CompletionTable
 from shape3d_amodal.evaluation.given_masks.multimodal import MultimodalEvaluator, MultimodalTable
+from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
+from shape3d_amodal.evaluation.instance.table import InstanceTable
 from shape3d_amodal.structures import AmodalDataset
 
 
@@ -26,6 +28,14 @@ def evaluate_completion(
 def evaluate_multimodal(dataset: AmodalDataset, results: Iterable[AmodalResult]) -> MultimodalTable:
     evaluator = MultimodalEvaluator(dataset)
     evaluator.process(results)
+    return evaluator.evaluate()
+
+
+def evaluate_instances(
+    dataset: AmodalDataset, results: Iterable[AmodalResult], *, file: str | None = None, **options: Any
+) -> InstanceTable:
+    evaluator = InstanceEvaluator(dataset, **options)
+    evaluator.process(results, file=file)
     return evaluator.evaluate()
 
 

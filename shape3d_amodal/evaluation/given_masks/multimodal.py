@@ -100,20 +100,16 @@ class MultimodalEvaluator(GivenMasksEvaluator):
     def _score(self, number: int, results: Sequence[AmodalResult]) -> NDArray[np.float64]:
         _, instance = self._annotations[number]
         samples = [result.segmentation for result in results]
-        values = _values(instance, samples) if samples else _missing(instance)
-        return np.array([[instance.id, instance.category_id, len(samples), *values]], np.float64)
-
-
-def _missing(instance: AmodalInstance) -> list[float]:
-    """The values of an instance without a mask."""
-    assert instance.amodal is not None, "only instances with an amodal mask are scored"
-    hidden = masks.area(masks.subtract(instance.amodal, instance.visible)) > 0
-    return [0.0, 0.0, 0.0, 0.0 if hidden else np.nan, np.nan, *[0.0] * (3 * BINS)]
+        row = [number, instance.category_id, len(samples), *_values(instance, samples)]
+        return np.array([row], np.float64)
 
 
 def _values(instance: AmodalInstance, samples: list[Rle]) -> list[float]:
     """The values of an instance in the order of ``_VALUES``, then those of its bins."""
     assert instance.amodal is not None, "only instances with an amodal mask are scored"
+    if not samples:
+        hidden = masks.area(masks.subtract(instance.amodal, instance.visible)) > 0
+        return [0.0, 0.0, 0.0, 0.0 if hidden else np.nan, np.nan, *[0.0] * (3 * BINS)]
     amodal, visible, *decoded = common_window([instance.amodal, instance.visible, *samples])
     ious = [iou(sample, amodal) for sample in decoded]
     occluded = [occluded_iou(sample, amodal, visible) for sample in decoded]

@@ -6,8 +6,6 @@ all, as they do where images are resampled for confidence intervals.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -16,36 +14,6 @@ from shape3d_amodal.evaluation.instance.image_rows import COLUMNS
 from shape3d_amodal.evaluation.instance.matching import IGNORED_ALWAYS, IOU_THRESHOLDS, MAX_DETECTIONS, TRUE_POSITIVE
 
 RECALLS = np.linspace(0.0, 1.0, 101)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The curve of precision over recall of the detections of one kind of mask, category and subset.
-
-    Attributes:
-        outcomes: [D] int64, the outcomes of the detections by falling score.
-        images: [D] int64, index of each detection's image.
-        positives: [I] int64, number of instances of each image that count.
-    """
-
-    outcomes: NDArray[np.int64]
-    images: NDArray[np.int64]
-    positives: NDArray[np.int64]
-
-    def read(self, times: NDArray[np.int64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Average precision and recall [10] at each IoU threshold; NaN without an instance that counts.
-
-        Args:
-            times: [I] int64, how often each image counts; once by default.
-        """
-        times = np.ones_like(self.positives) if times is None else times
-        positives = int(self.positives @ times)
-        if positives == 0:
-            return np.full(len(IOU_THRESHOLDS), np.nan), np.full(len(IOU_THRESHOLDS), np.nan)
-        result: tuple[NDArray[np.float64], NDArray[np.float64]] = precision_and_recall(
-            self.outcomes, self.images, times, positives, len(IOU_THRESHOLDS), RECALLS
-        )
-        return result
 
 
 class Ranking:
@@ -63,22 +31,38 @@ class Ranking:
         self._images = np.searchsorted(images, self._ranked[:, 0])
         self._instance_images = np.searchsorted(images, self.instances[:, 0])
         self._count = len(images)
-        self._curves: dict[tuple[str, int], Curve] = {}
+        self._chosen: dict[tuple[str, int], tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = {}
 
-    def curve(self, subset: str, most: int = MAX_DETECTIONS) -> Curve:
-        """The curve of a subset (a key of ``SUBSETS``).
+    def read(
+        self, subset: str, *, most: int = MAX_DETECTIONS, times: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Average precision and recall [10] at each IoU threshold; NaN without an instance that counts.
 
         Args:
+            subset: key of ``SUBSETS``.
             most: number of detections of an image that count, those with the highest scores.
+            times: [I] int64, how often each image counts; once by default.
         """
-        if (subset, most) not in self._curves:
+        outcomes, images, positives = self._choose(subset, most)
+        times = np.ones_like(positives) if times is None else times
+        count = int(positives @ times)
+        if count == 0:
+            return np.full(len(IOU_THRESHOLDS), np.nan), np.full(len(IOU_THRESHOLDS), np.nan)
+        result: tuple[NDArray[np.float64], NDArray[np.float64]] = precision_and_recall(
+            outcomes, images, times, count, len(IOU_THRESHOLDS), RECALLS
+        )
+        return result
+
+    def _choose(self, subset: str, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Of the detections that count, outcomes and image indices [D]; of the images, numbers of instances [I]."""
+        if (subset, most) not in self._chosen:
             column = COLUMNS.index(subset)
             outcomes = self._ranked[:, column]
             kept = (self._ranked[:, 4] < most) & (outcomes != IGNORED_ALWAYS)
             counted = self._instance_images[self.instances[:, column] > 0]
             positives = np.bincount(counted, minlength=self._count)
-            self._curves[subset, most] = Curve(outcomes[kept], self._images[kept], positives)
-        return self._curves[subset, most]
+            self._chosen[subset, most] = outcomes[kept], self._images[kept], positives
+        return self._chosen[subset, most]
 
 
 @njit(cache=True)

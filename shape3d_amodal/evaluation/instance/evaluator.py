@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -78,19 +77,6 @@ class InstanceEvaluator(Evaluator):
 
     def _score(self, number: int, results: Sequence[AmodalResult]) -> NDArray[np.int64]:
         return image_rows(number, self._images[number].instances, results)
-
-
-def evaluate_instances(
-    dataset: AmodalDataset,
-    results: Iterable[AmodalResult],
-    *,
-    file: str | Path | None = None,
-    class_agnostic: bool = False,
-) -> InstanceTable:
-    """Score ``results`` against ``dataset`` in one go; arguments and errors are those of ``InstanceEvaluator``."""
-    evaluator = InstanceEvaluator(dataset, class_agnostic=class_agnostic)
-    evaluator.process(results, file=file)
-    return evaluator.evaluate()
 
 
 def _without_classes(image: AmodalImage) -> AmodalImage:

@@ -59,9 +59,9 @@ class _Region:
     area: int
     hidden: float
     ignored: bool
-    crowd: bool
-    id: int
-    score: float
+    crowd: bool = False
+    id: int = 0
+    score: float = 0.0
 
 
 def image_rows(
@@ -101,7 +101,7 @@ def _truths(instance: AmodalInstance) -> Iterator[_Region]:
         if kind == 0 or area > 0:
             ignored = instance.ignore or (kind == 0 and amodal is None)
             group = kind, instance.category_id
-            yield _Region(group, mask, area, share, ignored, instance.crowd, instance.id, 0.0)
+            yield _Region(group, mask, area, share, ignored, instance.crowd, instance.id)
 
 
 def _detections(result: AmodalResult) -> Iterator[_Region]:
@@ -115,7 +115,7 @@ def _detections(result: AmodalResult) -> Iterator[_Region]:
     for kind, (mask, area) in enumerate(zip(parts, areas, strict=True)):
         if mask is not None:
             group = kind, result.category_id
-            yield _Region(group, mask, area, share, kind > 0 and area == 0, False, 0, result.score)
+            yield _Region(group, mask, area, share, kind > 0 and area == 0, score=result.score)
 
 
 def _ranked(found: Iterable[_Region]) -> Iterator[tuple[int, _Region]]:

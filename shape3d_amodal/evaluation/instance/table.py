@@ -66,7 +66,7 @@ class InstanceTable(ScoreTable):
         return Score(counts=self._counts(self._instances()), values=values)
 
     def by_category(self) -> dict[str, Score]:
-        return dict(self._by_category)
+        return self._by_category
 
     def by_level(self) -> dict[str, Score]:
         """Average precision and recall of the amodal masks of each level, computed as ``amodal_ap_over15``."""
@@ -92,7 +92,7 @@ class InstanceTable(ScoreTable):
         for _ in range(samples):
             times = np.bincount(rng.integers(0, count, count), minlength=count)
             for (kind, subset), own in wanted.items():
-                read = [self._rankings[kind, key].curve(subset).read(times)[0] for key in self.names]
+                read = [self._rankings[kind, key].read(subset, times=times)[0] for key in self.names]
                 for metric, places in own.items():
                     drawn[metric].append([float(averages[places].mean()) for averages in read])
         result = {}
@@ -125,7 +125,7 @@ class InstanceTable(ScoreTable):
             values: dict[str, float] = {}
             for kind in KINDS:
                 values |= self._values(kind, key)
-            values["amodal_ap_over15"] = float(self._rankings["amodal", key].curve("over15").read()[0].mean())
+            values["amodal_ap_over15"] = float(self._rankings["amodal", key].read("over15")[0].mean())
             instances = self._rankings["amodal", key].instances
             values["occlusion_accuracy"] = _accuracy(instances)
             result[name] = Score(counts=self._counts(instances), values=values)
@@ -138,10 +138,10 @@ class InstanceTable(ScoreTable):
         ranking = self._rankings[kind, key]
         values = {}
         for name, (own, places) in _READINGS.items():
-            averages, _ = ranking.curve(subset if own == "all" else own).read()
+            averages, _ = ranking.read(subset if own == "all" else own)
             values[f"{kind}_{name}"] = float(averages[places].mean())
         for name, most in _RECALLS.items():
-            values[f"{kind}_{name}"] = float(ranking.curve(subset, most).read()[1].mean())
+            values[f"{kind}_{name}"] = float(ranking.read(subset, most=most)[1].mean())
         return values
 
     def _given(self, kind: str) -> bool:
