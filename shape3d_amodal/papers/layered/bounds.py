@@ -13,14 +13,15 @@ import numpy as np
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
-from shape3d_amodal.evaluation.instance.table import InstanceTable
-from shape3d_amodal.evaluation.instance.track import evaluate_instances
+from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
+from shape3d_amodal.evaluation.interface import ScoreTable
+from shape3d_amodal.evaluation.workers import score
 from shape3d_amodal.papers.layered.sets import CATEGORIES, Shapes2dSetConfig, annotated_scenes, enlarge
 from shape3d_amodal.papers.layered.shapes2d import depth_layers
 from shape3d_amodal.structures import AmodalDataset, AmodalImage
 
 
-def layer_bounds(config: Shapes2dSetConfig, layers: Sequence[int]) -> dict[int, InstanceTable]:
+def layer_bounds(config: Shapes2dSetConfig, layers: Sequence[int]) -> dict[int, ScoreTable]:
     """The scores of perfect masks of as many ``layers``, by their number.
 
     Raises:
@@ -44,4 +45,4 @@ def layer_bounds(config: Shapes2dSetConfig, layers: Sequence[int]) -> dict[int, 
                     )
                 )
     dataset = AmodalDataset(images=tuple(images), categories=CATEGORIES)
-    return {count: evaluate_instances(dataset, own, class_agnostic=True) for count, own in results.items()}
+    return {count: score(InstanceEvaluator(dataset, class_agnostic=True), own) for count, own in results.items()}
