@@ -31,7 +31,10 @@ class Template:
 
 
 def icosphere(level: int) -> Template:
-    """Subdivide an icosahedron ``level`` times: 42, 162, 642, 2562 vertices for levels 1 to 4."""
+    """Subdivide an icosahedron ``level`` times: 42, 162, 642, 2562 vertices for levels 1 to 4.
+
+    Trained weights belong to the order of PyTorch3D's vertices; trimesh has another one, and another icosahedron.
+    """
     sphere = ico_sphere(level)
     verts, faces = sphere.verts_packed(), sphere.faces_packed()
     mirrored = verts * verts.new_tensor([-1.0, 1.0, 1.0])
@@ -49,7 +52,10 @@ def symmetrize(verts: Tensor, mirror: Tensor) -> Tensor:
 
 
 def _edge_faces(faces: Tensor) -> Tensor:
-    """For each edge of a closed manifold mesh: its two vertices, then the opposite vertex in either face."""
+    """For each edge of a closed manifold mesh: its two vertices, then the opposite vertex in either face.
+
+    trimesh's ``face_adjacency`` lists the same edges in another order, in which a sum over them is rounded otherwise.
+    """
     opposite: dict[tuple[int, int], list[int]] = {}
     for a, b, c in faces.tolist():
         for u, v, other in ((a, b, c), (b, c, a), (c, a, b)):
