@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shape3d_amodal.evaluation.definitions import definitions
-from shape3d_amodal.papers.nmr.metrics import KNOWN_CAMERAS, OBJECT_IOU
+from shape3d_amodal.papers.nmr.benchmark import KNOWN_CAMERAS, OBJECT_IOU
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
 BEGIN, END = "<!-- definitions:begin -->\n", "<!-- definitions:end -->\n"

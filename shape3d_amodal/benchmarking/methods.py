@@ -227,10 +227,10 @@ class RcnnOptions(TrainedOptions):
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         from shape3d_amodal.methods.rcnn import RcnnMethod
-        from shape3d_amodal.segmentation.finder import ObjectFinder
+        from shape3d_amodal.segmentation.detector import Detector
 
-        finder = ObjectFinder.from_pretrained(self.weights, device=device, nms=self.nms)
-        return RcnnMethod(finder, names, background=self.background, samples=self.samples, stride=self.stride)
+        detector = Detector.from_pretrained(self.weights, device=device, nms=self.nms)
+        return RcnnMethod(detector, names, background=self.background, samples=self.samples, stride=self.stride)
 
 
 @configuration
@@ -273,13 +273,13 @@ class PredictOptions(BuiltOptions):
 
     def build(self, names: Mapping[int, str], device: str) -> FindsObjects:
         from shape3d_amodal.methods.prediction import ImagePredictor, PredictorMethod
-        from shape3d_amodal.segmentation.finder import ObjectFinder
+        from shape3d_amodal.segmentation.detector import Detector
 
-        finder = ObjectFinder.from_pretrained(self.detector, device=device)
+        detector = Detector.from_pretrained(self.detector, device=device)
         pipeline = ShapePriorPipeline.from_pretrained(
             self.weights, device=device, priors=self.priors, fit=self.fit, refine=self.refine, gap_px=self.gap_px
         )
-        return PredictorMethod(ImagePredictor(finder, pipeline, min_score=self.min_score), names)
+        return PredictorMethod(ImagePredictor(detector, pipeline, min_score=self.min_score), names)
 
     def inputs(self) -> tuple[str, ...]:
         return (weights_hash(self.detector), *model_hashes(self.weights))
@@ -309,7 +309,7 @@ KINDS: dict[str, type[MethodOptions] | str] = {
     "pipeline": PipelineOptions,
     "bank": BankOptions,
     "pcnet_m": PcnetMOptions,
-    "layered_embeddings": "shape3d_amodal.papers.layered.options:LayeredOptions",
+    "layered_embeddings": "shape3d_amodal.papers.layered.method:LayeredOptions",
     "rcnn": RcnnOptions,
     "predict": PredictOptions,
     "c2f_seg": C2FSegOptions,

@@ -6,7 +6,7 @@ import pytest
 
 from shape3d_amodal.evaluation.definitions import definitions
 from shape3d_amodal.evaluation.tracks import TRACKS
-from shape3d_amodal.papers.nmr.metrics import KNOWN_CAMERAS, OBJECT_IOU
+from shape3d_amodal.papers.nmr.benchmark import KNOWN_CAMERAS, OBJECT_IOU
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 

@@ -53,9 +53,9 @@ class Oracle(nn.Module):
         self.verts = torch.from_numpy(unit_side(mesh)).float()
         self.faces = torch.from_numpy(mesh.faces).long()
 
-    def forward(self, pictures: torch.Tensor) -> MeshEstimate:
-        verts = self.verts.repeat(len(pictures), 1, 1)
-        return MeshEstimate(verts, self.faces, torch.zeros(len(pictures), 1))
+    def forward(self, images: torch.Tensor) -> MeshEstimate:
+        verts = self.verts.repeat(len(images), 1, 1)
+        return MeshEstimate(verts, self.faces, torch.zeros(len(images), 1))
 
 
 def sofa(box_folder: Path) -> Mesh:
@@ -64,13 +64,13 @@ def sofa(box_folder: Path) -> Mesh:
 
 def test_a_batch_is_two_different_views_of_each_object(task: NmrTask, renders: Path) -> None:
     batch, ids = task.batch(0, np.random.default_rng(0), 32)
-    assert batch.pictures.shape == (32, 2, 4, 64, 64)
+    assert batch.images.shape == (32, 2, 4, 64, 64)
     assert (batch.views[:, 0] != batch.views[:, 1]).all()
     groups = nmr_objects(renders, "train")
     for row in (0, 7):
         group, number = groups[int(batch.synset[row])], int(ids[row].split()[2])
         true = next(group.images())[number, batch.views[row].numpy()]
-        np.testing.assert_array_equal(batch.pictures[row, :, 3], true[:, 3])
+        np.testing.assert_array_equal(batch.images[row, :, 3], true[:, 3])
         assert ids[row].startswith(f"{group.synset} object {number} views {int(batch.views[row, 0])} and ")
     assert len(set(batch.synset.tolist())) == len(groups) == 5
     assert torch.equal(batch[2:4].views, batch.views[2:4])
@@ -79,8 +79,8 @@ def test_a_batch_is_two_different_views_of_each_object(task: NmrTask, renders: P
 def test_every_mesh_is_compared_with_both_views(task: NmrTask, box_folder: Path) -> None:
     group = [one.synset for one in task.train].index(SOFA)
     views = torch.tensor([[0, 5], [17, 9]])
-    pictures = torch.from_numpy(np.stack([task.pictures[group][0][pair] for pair in views.numpy()]))
-    pairs = ViewPairs(pictures, views, torch.full((2,), group))
+    images = torch.from_numpy(np.stack([task.images[group][0][pair] for pair in views.numpy()]))
+    pairs = ViewPairs(images, views, torch.full((2,), group))
     oracle = Oracle(sofa(box_folder))
     mesh = oracle(torch.zeros(4, 4, 64, 64))
     assert cross_view_iou(mesh, pairs, 0.2).tolist() == pytest.approx([1.0] * 8, abs=0.08)
@@ -100,11 +100,11 @@ def test_soft_iou() -> None:
 
 
 def test_colours_change_alike_in_both_views_and_masks_do_not() -> None:
-    pictures = np.random.default_rng(1).integers(0, 256, (40, 1, 4, 2, 2), dtype=np.uint8).repeat(2, axis=1)
-    changed = recolored(pictures, np.random.default_rng(0))
-    np.testing.assert_array_equal(changed[:, :, 3], pictures[:, :, 3])
+    images = np.random.default_rng(1).integers(0, 256, (40, 1, 4, 2, 2), dtype=np.uint8).repeat(2, axis=1)
+    changed = recolored(images, np.random.default_rng(0))
+    np.testing.assert_array_equal(changed[:, :, 3], images[:, :, 3])
     np.testing.assert_array_equal(changed[:, 0], changed[:, 1])
-    share = (changed != pictures).any(axis=(1, 2, 3, 4)).mean()
+    share = (changed != images).any(axis=(1, 2, 3, 4)).mean()
     assert 0.25 < share < 0.75
 
 
@@ -137,7 +137,7 @@ def test_the_true_mesh_has_an_iou_of_one(config: NmrConfig, box_folder: Path, mo
     model = KnownCamerasModel(config.model_config())
     oracle = Oracle(sofa(box_folder))
     (group,) = (one for one in nmr_objects(config.data, "val") if one.synset == SOFA)
-    monkeypatch.setattr(model, "forward", lambda pictures, _synset: oracle(pictures))
+    monkeypatch.setattr(model, "forward", lambda images, _synset: oracle(images))
     assert view_ious(model, group, views=(0, 5)).tolist() == [[1.0, 1.0]]
     oracle.verts = oracle.verts * torch.tensor([1.3, 1.0, 1.0])  # the longest side is x
     assert view_ious(model, group, views=(0,)).tolist() == [[1.0]]

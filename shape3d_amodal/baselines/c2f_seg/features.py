@@ -60,7 +60,7 @@ class ImageFeatures(nn.Module):
 
 
 def load_resnet(features: ImageFeatures, file: Path) -> None:
-    """Start from a safetensors file of a ResNet with torchvision's names (``segmentation.backbones`` says how to make
+    """Start from a safetensors file of a ResNet with torchvision's names (``segmentation.pretrained`` says how to make
     one). Its first layers are changed so that they do with our colours what they did with normalised ones.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The examples of the self-supervision: visible masks, cut by the masks of other instances."""
+"""Training examples of the self-supervision: visible masks from which the masks of other instances are cut out."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class ErasingConfig:
     """How visible masks are cut."""
 
     front: Share = 0.8
-    """Share of the examples whose eraser cuts the mask; in the others it lies behind, and nothing may grow."""
+    """Share of the examples whose eraser cuts the mask; in the others it lies behind, and nothing may be added."""
     overlap: tuple[Share, Share] = (0.4, 1.0)
     """Range of the share of its crop that the eraser's crop covers."""
     cut: tuple[Share, Share] = (0.001, 0.9)
     """Range of the share of the mask that the eraser covers."""
     tries: Count = 100
-    """Places that are tried; after so many the last one is taken."""
+    """Largest number of places that are tried; the last one is taken in any case."""
     shift: Share = 0.2
     """Largest shift of the mask in its crop, as a share of the crop's side."""
     scale: tuple[Factor, Factor] = (0.8, 1.2)
@@ -44,11 +44,11 @@ class ErasingConfig:
 
 @dataclass(frozen=True)
 class ErasedMasks(TensorBatch):
-    """N examples. There is no place for an amodal mask: ``target`` is a visible mask.
+    """N examples, without any amodal mask: ``target`` is a visible mask.
 
     Attributes:
         visible: [N,S,S] bool, the visible mask less the eraser.
-        eraser: [N,S,S] bool, another instance's visible mask; less this one's where it lies behind.
+        eraser: [N,S,S] bool, another instance's visible mask; without ``target`` where it lies behind.
         target: [N,S,S] bool, the visible mask before anything was cut.
     """
 
@@ -74,16 +74,16 @@ def erase(
 
 
 def look_at_random(mask: Mask, size: int, config: ErasingConfig, generator: np.random.Generator, shift: float) -> Mask:
-    """``mask`` in its window, which is scaled, shifted by up to ``shift`` of its side, and mirrored at random."""
+    """``mask`` in its window, scaled, shifted by up to ``shift`` of the window's side, and mirrored at random."""
     left, top, side = object_window(mask)
     larger = side / generator.uniform(*config.scale)
     dx, dy = generator.uniform(-shift, shift, 2) * side - (larger - side) / 2
-    seen = look(mask, (left + dx, top + dy, larger), size)
-    return seen[:, ::-1] if generator.random() < 0.5 else seen
+    crop = look(mask, (left + dx, top + dy, larger), size)
+    return crop[:, ::-1] if generator.random() < 0.5 else crop
 
 
 def place_eraser(target: Mask, crop: Mask, config: ErasingConfig, generator: np.random.Generator) -> Mask:
-    """``crop`` shifted so that its square covers a random share of that of ``target``, and cuts a share out of it."""
+    """``crop``, shifted to a random overlap of the two squares at which it covers a share in ``cut`` of ``target``."""
     area = max(int(target.sum()), 1)
     for _ in range(config.tries):
         eraser = moved(crop, *random_offset(config.overlap, generator))
@@ -101,7 +101,7 @@ def random_offset(overlap: tuple[float, float], generator: np.random.Generator) 
 
 
 def moved(mask: Mask, x: float, y: float) -> Mask:
-    """``mask`` [S,S] moved to the right and down by these shares of its side; what comes in is empty."""
+    """``mask`` [S,S] moved right and down by these shares of its side; the freed pixels are empty."""
     size = len(mask)
     dx, dy = round(x * size), round(y * size)
     result: NDArray[np.bool_] = np.zeros_like(mask)

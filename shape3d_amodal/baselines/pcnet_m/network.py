@@ -1,4 +1,4 @@
-"""The network and its loss."""
+"""The completion network and its loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PcnetMConfig:
     size: Annotated[int, Field(ge=16, multiple_of=16)] = 256
     """Side of the crops in pixels."""
     width: Count = 2
-    """The channels are 16, 32, 64 and 128 times this, at full, half, quarter and lower resolution."""
+    """Factor of the channels, which are 16, 32, 64 and 128 times this at full, half, quarter and lower resolution."""
 
 
 class CompletionNetwork(nn.Module):
@@ -54,7 +54,7 @@ class CompletionNetwork(nn.Module):
 
 
 def completion_loss(logits: Tensor, target: Tensor, eraser: Tensor, eraser_weight: float) -> Tensor:
-    """Cross-entropy of logits [N,2,S,S] and target [N,S,S] bool, mean over pixels; the eraser's weigh more."""
+    """Mean cross-entropy of logits [N,2,S,S] and target [N,S,S] bool; the eraser's pixels have ``eraser_weight``."""
     weight = 1 + (eraser_weight - 1) * eraser.float()
     return (weight * cross_entropy(logits, target.long(), reduction="none")).mean()
 

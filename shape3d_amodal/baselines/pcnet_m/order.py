@@ -1,4 +1,4 @@
-"""Who is in front of whom: a graph over the instances of an image."""
+"""Depth order: which instances of an image are in front of which, as a relation without cycles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Relation = NDArray[np.bool_]
 
 
 def neighbours(visible: Sequence[Mask], gap: int = 0) -> list[tuple[int, int]]:
-    """The pairs i < j of masks [H,W] that share a pixel or touch, with at most ``gap`` pixels in between."""
+    """The pairs i < j of masks [H,W] bool that overlap or touch, with at most ``gap`` pixels between them."""
     boxes = np.array([tight_box(mask) for mask in visible]).reshape(-1, 4)
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     reach = 1 + gap
@@ -32,13 +32,13 @@ def neighbours(visible: Sequence[Mask], gap: int = 0) -> list[tuple[int, int]]:
 
 
 def in_front(behind: NDArray[np.float64]) -> Relation:
-    """All that are in front of each instance, directly or through others: transitive and without cycles.
+    """The transitive relation of which instances are in front of which, without cycles.
+
+    Each pair of instances is ordered by the larger of its two values, with their difference as the certainty; equal
+    values leave it open. Pairs are added from the most certain one on, and one that would close a cycle is left out.
 
     Args:
-        behind: [N,N], how much speaks for instance i (the row) being behind j. Of what speaks for one of two being
-            behind the other and for the reverse, the larger counts, by the difference; equal values say nothing.
-
-    The pairs are entered from the one with the largest difference on; one that would close a cycle is left out.
+        behind: [N,N] float, the evidence that instance i (the row) is behind instance j.
     """
     surplus = np.subtract(behind, behind.T, out=np.zeros_like(behind), where=behind > behind.T)  # not inf - inf
     rows, columns = np.nonzero(surplus > 0)
@@ -48,9 +48,3 @@ def in_front(behind: NDArray[np.float64]) -> Relation:
         if not reached[j, i]:
             reached |= np.outer(reached[:, i], reached[j])
     return reached & ~np.eye(len(behind), dtype=bool)
-
-
-def ranks(front: Relation) -> NDArray[np.int64]:
-    """Depth order [N] from near (0) to far: the number of instances in front, as ``in_front`` gives them."""
-    result: NDArray[np.int64] = front.sum(axis=1)
-    return result

@@ -1,4 +1,4 @@
-"""The square around a visible mask that PCNet-M looks through, and masks seen through it."""
+"""The square window around a visible mask, and crops of masks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_SAMPLES = 8
 
 
 def tight_box(mask: Mask) -> tuple[int, int, int, int]:
-    """x, y, width, height around the pixels of ``mask`` [H,W], which has some."""
+    """x, y, width, height of the box around the pixels of ``mask`` [H,W] bool, which is not empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1
 
@@ -32,15 +32,18 @@ def object_window(mask: Mask) -> Window:
 
 
 def look(mask: Mask, window: Window, size: int) -> Mask:
-    """What ``mask`` [H,W] covers at least half of in each of the window's [size,size] pixels; none beyond the image."""
+    """The crop [size,size] bool of ``mask`` [H,W] bool in a window: pixels that it covers at least half of.
+
+    Pixels beyond the image are not covered.
+    """
     left, top, side = window
     samples = min(max(math.ceil(side / size), 1), _MOST_SAMPLES)
     steps = (np.arange(size * samples) + 0.5) * (side / (size * samples))
     rows, columns = np.floor(top + steps).astype(int), np.floor(left + steps).astype(int)
     inside = [(places >= 0) & (places < length) for places, length in zip((rows, columns), mask.shape, strict=True)]
-    seen = np.zeros((len(rows), len(columns)), bool)
-    seen[np.ix_(*inside)] = mask[np.ix_(rows[inside[0]], columns[inside[1]])]
+    fine = np.zeros((len(rows), len(columns)), bool)
+    fine[np.ix_(*inside)] = mask[np.ix_(rows[inside[0]], columns[inside[1]])]
     if samples == 1:
-        return seen
-    share: Mask = seen.reshape(size, samples, size, samples).mean(axis=(1, 3)) >= 0.5
+        return fine
+    share: Mask = fine.reshape(size, samples, size, samples).mean(axis=(1, 3)) >= 0.5
     return share

@@ -1,8 +1,8 @@
-"""The paper's mean shift: from a pixel that has no instance yet to the mean of those around it, until that stays.
+"""The paper's mean shift: from a pixel without an instance to the mean of those around it, until the mean is stable.
 
-Points less than ``radius`` (L1) apart differ by less than that in any sum of their coordinates, whatever their signs.
-So points are ranked by the sum of all coordinates, and of those near the mean in that sum, only the ones that are near
-it in a second sum as well, of other signs, are looked at.
+The neighbours of a mean are found fast by two sums of coordinates, with different signs: points that are less than
+``radius`` (L1) apart differ by less than that in both sums. Points are sorted by the first sum, and the distance is
+computed only for those that are near the mean in both.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from numba import njit
 from numpy.typing import NDArray
 
 MAX_SHIFTS = 100
-"""Shifts of one mean; with a flat kernel and L1 distance they need not settle."""
+"""Largest number of shifts of one mean; with a flat kernel and L1 distance they may not converge."""
 _ROUNDING = 1e-9
-"""What rounding may change of a sum, and far more, as a share of the largest L1 norm."""
+"""Bound of the rounding error of a sum, as a share of the largest L1 norm."""
 
 
 def mean_shift(points: NDArray[np.float32], radius: float, *, seed: int = 0) -> NDArray[np.int64]:
     """The cluster of each point, [P] int64 from 0 on.
 
-    A mean moves to the mean of the points less than ``radius`` (L1) away that have no cluster yet. Where it stays,
-    these points, and that from which it started, become a cluster.
+    A mean moves to the mean of the points without a cluster that are less than ``radius`` (L1) away. When it is stable,
+    these points and the point where it started become a cluster.
 
     Args:
         points: [P,C] float32.
-        seed: of the order in which points are started from.
+        seed: random seed of the order of the starting points.
     """
     points = np.ascontiguousarray(points, np.float32)
     starts = np.random.default_rng(seed).permutation(len(points))
@@ -57,7 +57,7 @@ def _cluster(points, radius, starts, ranked, reach):  # type: ignore[no-untyped-
                 break
             mean = moved
             size = _find_near(ranked, mean, radius, reach, near)
-        near[size] = start  # a mean may have left it
+        near[size] = start  # the mean may have moved away from it
         for i in near[: size + 1]:
             labels[i] = count
             second[place[i]] = np.inf  # near nothing from now on
@@ -67,7 +67,7 @@ def _cluster(points, radius, starts, ranked, reach):  # type: ignore[no-untyped-
 
 @njit(cache=True)
 def _find_near(ranked, centre, radius, reach, near):  # type: ignore[no-untyped-def]
-    """Put the numbers of the points near ``centre`` that have no label into ``near``, rising; returns how many."""
+    """Write the numbers of the unlabelled points near ``centre`` into ``near``, ascending; returns their count."""
     numbers, points, first, second = ranked
     even, odd = centre[::2].sum(), centre[1::2].sum()
     size = 0
@@ -75,13 +75,13 @@ def _find_near(ranked, centre, radius, reach, near):  # type: ignore[no-untyped-
         if abs(second[k] - (even - odd)) < reach and _near(points[k], centre, radius):
             near[size] = numbers[k]
             size += 1
-    near[:size].sort()  # means hang, in their last digit, on the order of what is added
+    near[:size].sort()  # the last digit of a mean depends on the order of addition
     return size
 
 
 @njit(cache=True)
 def _mean_of(points, chosen):  # type: ignore[no-untyped-def]
-    """The mean of the points ``chosen``, zeros of none."""
+    """The mean of the points ``chosen``; zeros where there are none."""
     total = np.zeros(points.shape[1])
     for i in chosen:
         for k in range(len(total)):

@@ -1,10 +1,11 @@
-"""From the network's output to instances, and the method of the instance track."""
+"""From the network's output to instances, as a method of the instance track and of a benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,9 +13,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.benchmarking.methods import TrainedOptions
+from shape3d_amodal.config import configuration
 from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.methods.ground_truth import Given
+from shape3d_amodal.methods.interface import FindsObjects
 from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.papers.layered.clustering import mean_shift
 from shape3d_amodal.papers.layered.network import LayeredConfig, LayeredNetwork, LayeredOutput
@@ -23,7 +28,7 @@ from shape3d_amodal.structures import AmodalImage
 RADIUS = 1.5
 """L1 radius of the mean shift."""
 MIN_PIXELS = 5
-"""Pixels of the output that an instance has at least, as in the authors' code."""
+"""Smallest number of output pixels of an instance, as in the authors' code."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,9 @@ class LayeredInstance:
     """A cluster of pixels of one class.
 
     Attributes:
-        kind: place in the model's classes.
+        kind: place in the network's classes.
         score: mean probability of the class over its pixels.
-        layers: [L,H,W] bool, its pixels in each layer, the nearest first.
+        layers: [L,H,W] bool, its pixels in each layer, the nearest layer first.
     """
 
     kind: int
@@ -54,12 +59,12 @@ class LayeredInstance:
 def find_instances(
     output: LayeredOutput, *, radius: float = RADIUS, min_pixels: int = MIN_PIXELS
 ) -> list[LayeredInstance]:
-    """Cluster the pixels of each class, of all layers together.
+    """The instances of an image: the pixels of each class, of all layers together, clustered by their embeddings.
 
     Args:
-        output: of one image, without the batch's dimension.
+        output: that of one image, without the batch dimension.
         radius: L1 radius of the mean shift.
-        min_pixels: smaller clusters are left out.
+        min_pixels: clusters with fewer pixels are left out.
     """
     probability = output.logits.softmax(dim=1).cpu().numpy()  # [L,1+K,H,W]
     kinds = probability.argmax(axis=1)  # [L,H,W]
@@ -113,12 +118,31 @@ class LayeredEmbeddings:
 
     def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.FindsObjects``."""
-        found = find_instances(look_at(self._network, image))
-        return [_result(one, record, self._ids[one.kind]) for one in found if one.kind in self._ids]
+        found = [one for one in find_instances(look_at(self._network, image)) if one.kind in self._ids]
+        return [
+            to_result(
+                record.id,
+                self._ids[one.kind],
+                resampled(one.amodal, record.height, record.width),
+                resampled(one.visible, record.height, record.width),
+                score=one.score,
+            )
+            for one in found
+        ]
+
+
+@configuration
+class LayeredOptions(TrainedOptions):
+    """Layered embeddings as a method of a benchmark."""
+
+    takes: ClassVar[tuple[Given, ...]] = ("image",)
+
+    def build(self, names: Mapping[int, str], device: str) -> FindsObjects:
+        return LayeredEmbeddings.from_pretrained(self.weights, names, device=device)
 
 
 def look_at(network: LayeredNetwork, image: NDArray[np.uint8]) -> LayeredOutput:
-    """What ``network`` says of an image [H,W,3] uint8, brought to its size; without the batch's dimension."""
+    """The output of ``network`` for an image [H,W,3] uint8, resized to its input; without the batch dimension."""
     size = network.config.image_size
     device = next(network.parameters()).device
     tensor = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float() / 255
@@ -129,13 +153,8 @@ def look_at(network: LayeredNetwork, image: NDArray[np.uint8]) -> LayeredOutput:
     return LayeredOutput(output.logits[0], output.embeddings[0])
 
 
-def _result(one: LayeredInstance, record: AmodalImage, category_id: int) -> AmodalResult:
-    amodal, visible = (_enlarged(mask, record.height, record.width) for mask in (one.amodal, one.visible))
-    return to_result(record.id, category_id, amodal, visible, score=one.score)
-
-
-def _enlarged(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
-    """``mask`` [h,w] at the image's size: the pixel that each pixel's centre lies in."""
-    rows = (np.arange(height) * 2 + 1) * mask.shape[0] // (2 * height)
-    columns = (np.arange(width) * 2 + 1) * mask.shape[1] // (2 * width)
-    return mask[rows[:, None], columns]
+def resampled(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """An image or mask [h,w,...] at another size: each pixel takes the value at its centre."""
+    rows = (np.arange(height) * 2 + 1) * image.shape[0] // (2 * height)
+    columns = (np.arange(width) * 2 + 1) * image.shape[1] // (2 * width)
+    return image[rows[:, None], columns]

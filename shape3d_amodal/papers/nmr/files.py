@@ -3,10 +3,10 @@
     <synset>_<split>_images.npz   arr_0 [N,24,4,64,64] uint8: N objects from 24 views, RGBA, black where alpha is 0
     <synset>_<split>_voxels.npz   arr_0 [N,32,32,32]: the objects' voxels (``nmr_voxels``)
 
-Frame: up +y, front +z, right-handed, box centred, its longest side 1. (SoftRas counts z the other way round, which is a
-left-handed frame; its voxel files are in ours.) View i is PyTorch3D's azimuth -15 i degrees, elevation 30 degrees,
-distance 2.732, half the field of view being 15 degrees: the camera of ``geometry.cameras``. View 0 sees the front, and
-the next one the object's right side, too.
+Frame: up +y, front +z, right-handed, box centred, its longest side 1. (SoftRas has the opposite z axis, a left-handed
+frame; its voxel files are in ours.) View i has PyTorch3D's azimuth -15 i degrees, elevation 30 degrees, distance 2.732
+and half a field of view of 15 degrees: the camera of ``geometry.cameras``. View 0 shows the front, and view 1 also the
+object's right side.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +22,9 @@ from numpy.typing import NDArray
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files.archives import ArraySpec, npz_blocks, npz_shape
 from shape3d_amodal.files.atomic import atomic_file, make_folder
+from shape3d_amodal.papers.nmr.voxels import RESOLUTION
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from shape3d_amodal.structures import Viewpoint
-
-VIEWS, SIZE, RESOLUTION = 24, 64, 32
+VIEWS, SIZE = 24, 64
 ELEVATION_DEG = 30.0
 AZIMUTHS_DEG = tuple(-15.0 * view for view in range(VIEWS))
 MAX_OBJECTS = 50_000
@@ -39,7 +34,7 @@ VOXELS = ArraySpec(("b1", "u1", "i4", "f4"), (None, RESOLUTION, RESOLUTION, RESO
 
 @dataclass(frozen=True)
 class NmrObjects:
-    """The objects of one synset and split: ``count`` of them in two files, of which nothing is in memory."""
+    """The ``count`` objects of one synset and split, in two files that are read when they are asked for."""
 
     synset: str
     split: str
@@ -64,7 +59,7 @@ class NmrObjects:
         return (block != 0 for block in npz_blocks(self.voxels_file, "arr_0", VOXELS, rows))
 
     def unpacked_images(self, cache: Path) -> NDArray[np.uint8]:
-        """All views [N,24,4,64,64] for random access, as a memory map: unpacked to ``cache`` by the first call.
+        """All views [N,24,4,64,64] uint8 as a memory map for random access; the first call unpacks them to ``cache``.
 
         Raises:
             DataError: the file is damaged, or the cache cannot be written.
@@ -81,7 +76,7 @@ class NmrObjects:
 
 
 def nmr_objects(folder: str | Path, split: str) -> tuple[NmrObjects, ...]:
-    """The synsets in ``folder`` that have a ``split`` (train, val or test); their headers alone are read.
+    """The synsets in ``folder`` that have a ``split`` (train, val or test); only headers are read.
 
     Raises:
         DataError: there are none, a file cannot be read, or its arrays are not what NMR's are.
@@ -100,19 +95,3 @@ def nmr_objects(folder: str | Path, split: str) -> tuple[NmrObjects, ...]:
     if not found:
         raise DataError(f"expected files such as 02691156{ending}, found none", file=folder)
     return tuple(found)
-
-
-def nmr_viewpoint(view: Tensor) -> Viewpoint:
-    """The cameras of views [N] int64, for meshes in the object frame whose longest side, not diagonal, is 1."""
-    import torch
-
-    from shape3d_amodal.structures import Viewpoint
-
-    azimuth = torch.deg2rad(view * -15.0)
-    return Viewpoint(
-        azimuth=azimuth,
-        elevation=torch.full_like(azimuth, math.radians(ELEVATION_DEG)),
-        roll=torch.zeros_like(azimuth),
-        scale=torch.ones_like(azimuth),
-        offset=torch.zeros(len(azimuth), 2, dtype=azimuth.dtype, device=azimuth.device),
-    )

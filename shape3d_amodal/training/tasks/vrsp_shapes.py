@@ -1,4 +1,4 @@
-"""The training of VRSP's shapes, from amodal masks alone: the auto-encoder, and at its end the codebook."""
+"""The training of VRSP's shape prior from amodal masks: the auto-encoder, then the codebook of each category."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
-from torchvision.ops import roi_align
 
 from shape3d_amodal import masks
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
@@ -21,10 +20,12 @@ from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.scenes.shard_making import ShardsConfig
-from shape3d_amodal.segmentation.frame import MASK_SIZE
-from shape3d_amodal.segmentation.images import PicturesConfig, annotated_categories, open_pictures
+from shape3d_amodal.segmentation.images import ImagesConfig, annotated_categories, open_images
+from shape3d_amodal.segmentation.roi_heads import MASK_SIZE
+from shape3d_amodal.segmentation.samples import cut_masks
 from shape3d_amodal.structures import AmodalDataset, Rle
 from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.training.tasks.scores import mask_iou
 
 logger = logging.getLogger(__name__)
 
@@ -34,26 +35,26 @@ _SHOWN = 12
 
 @configuration
 class VrspShapesTraining(TrainingConfig):
-    """The training of VRSP's shapes."""
+    """The training of VRSP's shape prior."""
 
     stage: Literal["vrsp_shapes"]
     """vrsp_shapes."""
     categories: tuple[str, ...] = ()
-    """Names of the categories, in the detector's order; none takes those of the annotations, as the detector does."""
+    """Names of the categories, in the detector's order; by default those of the annotations, as for the detector."""
     memory: ShapeMemoryConfig = ShapeMemoryConfig()
     """Sizes of the auto-encoder and of the codebook."""
-    pictures: PicturesConfig = PicturesConfig()
-    """Pictures whose amodal masks are learned; of the pictures themselves nothing is seen."""
-    validation: PicturesConfig = PicturesConfig(
+    train: ImagesConfig = ImagesConfig()
+    """Images whose amodal masks are learned; the pixels are not used."""
+    validation: ImagesConfig = ImagesConfig(
         scenes=ShardsConfig(meshes="open13:val", scenes=SceneConfig(), seed=2, count=100)
     )
-    """Other pictures."""
+    """Validation images."""
     jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
-    """How far, as a share of its size, each side of a mask's box is moved, as the sides of predicted boxes are."""
+    """Largest shift of each side of a mask's box, as a share of its size, like the errors of predicted boxes."""
     turned: bool = True
-    """Whether masks are also learned turned by quarters; otherwise they are mirrored alone."""
+    """Whether masks are also turned by multiples of 90 degrees; they are always mirrored at random."""
     remembered: Count = 10_000
-    """Most masks of a category that its codes are the centres of."""
+    """Largest number of masks of a category from which its codes are computed."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 
@@ -65,20 +66,20 @@ class VrspShapesTraining(TrainingConfig):
         """
         torch.manual_seed(self.loop.seed)
         shapes, sources = self.shapes(), []
-        for name in ("pictures", "validation"):
-            pictures = open_pictures(getattr(self, name), cache, workers=workers)
-            sources.append(amodal_masks(pictures.dataset, shapes.categories))
+        for name in ("train", "validation"):
+            images = open_images(getattr(self, name), cache, workers=workers)
+            sources.append(amodal_masks(images.dataset, shapes.categories))
             if not len(sources[-1].masks):
                 raise UsageError(f"{name}: expected amodal masks of {', '.join(shapes.categories)}, found none")
         return VrspShapesTask(self, *sources)
 
     def shapes(self) -> ShapesConfig:
-        """What stands beside the weights."""
-        categories = self.categories or annotated_categories(self.pictures.annotations)
+        """The configuration to save beside the weights."""
+        categories = self.categories or annotated_categories(self.train.annotations)
         return ShapesConfig(categories=categories, memory=self.memory)
 
     def smaller(self) -> VrspShapesTraining:
-        return replace(self, pictures=self.pictures.smaller(), validation=self.validation.smaller())
+        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
 
     def weights_config(self) -> str:
         return dump_config(self.shapes())
@@ -116,21 +117,21 @@ class VrspShapesTask(Task):
         return {"squared": mse_loss(self.memory.decode(self.memory.encode(batch)), batch)}
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        """Mean IoU in percent of other masks with what is made of their codes."""
-        shown, _ = self._validated()
-        return {"iou": self._iou(shown, self.memory.decode(self.memory.encode(shown)))}
+        """Mean IoU in percent of validation masks with their reconstructions."""
+        true, _ = self._validated()
+        return {"iou": _iou(true, self.memory.decode(self.memory.encode(true)))}
 
     def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
-        """Masks, and below them what is made of their codes."""
+        """Validation masks, and below them their reconstructions."""
         shown = self._validated()[0][:_SHOWN]
-        made = self.memory.decode(self.memory.encode(shown))
-        grid = torch.nn.functional.pad(torch.stack([shown, made]), (0, 2, 0, 2), value=0.5)  # [2,N,h,w]
+        back = self.memory.decode(self.memory.encode(shown))
+        grid = torch.nn.functional.pad(torch.stack([shown, back]), (0, 2, 0, 2), value=0.5)  # [2,N,h,w]
         grey = (grid.permute(0, 2, 1, 3).flatten(2).flatten(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         return {"samples": np.repeat(grey[:, :, None], 3, axis=2)}
 
     @torch.no_grad()
     def finish(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The weights with the codebook: centres of the codes of the training's own masks."""
+        """The weights with the codebook: k-means centres of the codes of the training masks."""
         memory = ShapeMemory(self.classes, self.config.memory)
         memory.load_state_dict(weights)
         generator = np.random.default_rng(self.config.loop.seed)
@@ -138,22 +139,20 @@ class VrspShapesTask(Task):
         cut = torch.stack([cut_mask(self.train.masks[row]) for row in rows])
         codes = torch.cat([memory.encode(part) for part in self._varied(cut, generator).split(1000)])
         memory.remember(codes, torch.tensor([self.train.category[row] for row in rows]), self.config.loop.seed)
-        shown, category = self._validated()
-        nearest = memory.decode(memory.nearest(memory.encode(shown.cpu()), category, 1)[:, 0])
-        score = self._iou(shown.cpu(), nearest)
-        logger.info(
-            "%d codes of %d masks; the nearest has %.1f %% IoU with others", memory.known.sum(), len(rows), score
-        )
+        true, category = self._validated()
+        nearest = memory.decode(memory.nearest(memory.encode(true.cpu()), category, 1)[:, 0])
+        count, score = memory.known.sum(), _iou(true.cpu(), nearest)
+        logger.info("%d codes of %d masks; the nearest has %.1f %% IoU with validation masks", count, len(rows), score)
         return memory.state_dict()
 
     def _remembered(self, generator: np.random.Generator) -> list[int]:
-        """Rows of the masks that the codebook is made of, at most so many of each category."""
+        """Rows of the masks from which the codebook is computed: at most ``remembered`` of each category."""
         category = np.array(self.train.category)
         chosen = [generator.permutation(np.flatnonzero(category == one)) for one in range(self.classes)]
         return [int(row) for rows in chosen for row in rows[: self.config.remembered]]
 
     def _varied(self, cut: Tensor, generator: np.random.Generator) -> Tensor:
-        """Masks [N,28,28], each mirrored or not and, where that is wanted, turned."""
+        """Masks [N,28,28], each mirrored at random and, if ``turned``, turned at random."""
         flips = generator.random(len(cut)) < 0.5
         turns = generator.integers(4, size=len(cut)) * self.config.turned
         varied = [
@@ -164,20 +163,19 @@ class VrspShapesTask(Task):
 
     def _validated(self) -> tuple[Tensor, Tensor]:
         """Masks [N,28,28] on the module's device, and their categories [N]."""
-        places = np.linspace(0, len(self.validation.masks) - 1, min(_VALIDATED, len(self.validation.masks))).round()
-        rows = places.astype(int).tolist()
+        count = len(self.validation.masks)
+        rows = np.linspace(0, count - 1, min(_VALIDATED, count)).round().astype(int).tolist()
         cut = torch.stack([cut_mask(self.validation.masks[row]) for row in rows])
         category = torch.tensor([self.validation.category[row] for row in rows])
         return cut.to(self.memory.codebook.device), category
 
-    @staticmethod
-    def _iou(true: Tensor, made: Tensor) -> float:
-        shared, joined = ((true > 0.5) & (made > 0.5)), ((true > 0.5) | (made > 0.5))
-        return float(100 * (shared.sum(dim=(1, 2)) / joined.sum(dim=(1, 2)).clamp(min=1)).mean())
+
+def _iou(true: Tensor, predicted: Tensor) -> float:
+    return float(100 * mask_iou(true > 0.5, predicted > 0.5).mean())
 
 
 def amodal_masks(dataset: AmodalDataset, categories: tuple[str, ...]) -> AmodalMasks:
-    """The amodal masks of single objects of ``categories``."""
+    """The amodal masks of ``categories``, without crowds."""
     index = {key: categories.index(name) for key, name in dataset.category_names.items() if name in categories}
     found = [
         (one.amodal, index[one.category_id], one.id)
@@ -189,13 +187,16 @@ def amodal_masks(dataset: AmodalDataset, categories: tuple[str, ...]) -> AmodalM
 
 
 def cut_mask(amodal: Rle, moved: NDArray[np.float64] | None = None) -> Tensor:
-    """A mask in its box, its sides (x0, y0, x1, y1) perhaps ``moved`` [4] by shares of its size: [28,28] of 0 and 1."""
+    """A mask inside its box: [28,28] float32, 0 or 1.
+
+    Args:
+        amodal: the whole mask, not empty.
+        moved: [4], shifts of the box's sides (x0, y0, x1, y1) as shares of its size.
+    """
     inside, _, _ = masks.crop(amodal)
     height, width = inside.shape
     box = np.array([0, 0, width, height], np.float64)
     if moved is not None:
         box += moved * [width, height, width, height]
-    framed = torch.from_numpy(np.pad(inside, 1).astype(np.float32))
-    roi = torch.tensor([[0, *(box + 1)]], dtype=torch.float32)
-    cut = roi_align(framed[None, None], roi, MASK_SIZE, sampling_ratio=0, aligned=True)[0, 0]
-    return (cut >= 0.5).float()
+    framed = torch.from_numpy(np.pad(inside, 1))[None]  # a border of 0, which a moved box may reach into
+    return cut_masks(framed, torch.zeros(1, dtype=torch.int64), torch.from_numpy(box + 1).float()[None], MASK_SIZE)[0]
