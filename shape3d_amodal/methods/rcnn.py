@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.masks.occlusion import known_order, occluders
 from shape3d_amodal.methods.results import completion_result, to_result
-from shape3d_amodal.segmentation.detector import DetectedObject, Detector
+from shape3d_amodal.segmentation.detector import Detector
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
 
 
@@ -50,8 +49,13 @@ class RcnnMethod:
 
     def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.FindsObjects``; objects of categories that the data do not have are left out."""
-        found = [one for one in self._detector.detect(image) if one.category in self._ids]
-        return [found_result(record.id, self._ids[one.category], _sampled(one, self._stride)) for one in found]
+        results = []
+        for one in self._detector.detect(image):
+            if one.category in self._ids:
+                amodal = on_grid(one.amodal, self._stride)
+                visible = None if one.visible is None else on_grid(one.visible, self._stride)
+                results.append(to_result(record.id, self._ids[one.category], amodal, visible, score=one.score))
+        return results
 
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.CompletionMethod``. Instances of category ``occluder`` and fully hidden ones have no result.
@@ -84,18 +88,8 @@ def check_shared(known: Iterable[str], names: Iterable[str]) -> None:
         raise UsageError(f"categories: expected names in common, got none: {problem}; rename those of the data")
 
 
-def _sampled(found: DetectedObject, stride: int) -> DetectedObject:
-    visible = None if found.visible is None else on_grid(found.visible, stride)
-    return replace(found, amodal=on_grid(found.amodal, stride), visible=visible)
-
-
 def on_grid(mask: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
     """Every ``stride``-th pixel of ``mask`` [H,W], enlarged to the same size."""
     rows, columns = (np.minimum(np.arange(side) // stride * stride + stride // 2, side - 1) for side in mask.shape)
     sampled: NDArray[np.bool_] = mask[rows[:, None], columns]
     return sampled
-
-
-def found_result(image_id: int, category_id: int, found: DetectedObject) -> AmodalResult:
-    """A detected object in the results format."""
-    return to_result(image_id, category_id, found.amodal, found.visible, score=found.score)

@@ -49,6 +49,10 @@ class ImagesConfig:
         return replace(self, count=8, scenes=replace(self.scenes, count=min(8, self.scenes.count)))
 
 
+VALIDATION_IMAGES = ImagesConfig(scenes=ShardsConfig(meshes="open13:val", scenes=SceneConfig(), seed=2, count=100))
+"""Scenes of other meshes than those of training."""
+
+
 class AnnotatedImages(Protocol):
     """Images with annotations; an image is read when it is asked for."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
@@ -75,7 +76,7 @@ class Rcnn(nn.Module):
         losses |= self.box_head.losses(box, hidden)
         rois = self._rois(levels, [one.proposal_boxes for one in chosen], targets.category)
         if self.mask_head.needs_box:
-            rois = rois.with_box(box[on_object.nonzero()[:, 0]])
+            rois = replace(rois, box=box[on_object.nonzero()[:, 0]])
         return {**losses, **self.mask_head.losses(rois, targets)}
 
     def detect(self, levels: Levels, sizes: Sequence[tuple[int, int]]) -> list[Instances]:
@@ -97,7 +98,7 @@ class Rcnn(nn.Module):
         boxes = [one.pred_boxes for one in detections]
         rois = self._rois(levels, boxes, torch.cat([one.pred_classes for one in detections]))
         if self.mask_head.needs_box:
-            rois = rois.with_box(self._box_output(levels, boxes))
+            rois = replace(rois, box=self._box_output(levels, boxes))
         prediction: MaskPrediction = self.mask_head.predict(rois)
         return prediction
 

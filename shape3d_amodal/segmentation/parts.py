@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from detectron2.layers import ShapeSpec
@@ -29,7 +28,6 @@ from shape3d_amodal.segmentation.config import (
     ROI_LEVELS,
     STRIDES,
     BackboneConfig,
-    DetectorConfig,
     InputConfig,
     ProposalConfig,
     RegionConfig,
@@ -115,12 +113,3 @@ def normalized(images: Sequence[Tensor], config: InputConfig, divisor: int) -> I
     """
     mean, std = (torch.tensor(values, device=images[0].device).view(3, 1, 1) for values in (config.mean, config.std))
     return ImageList.from_tensors([(image.float() - mean) / std for image in images], divisor)
-
-
-def few_regions(config: DetectorConfig) -> DetectorConfig:
-    """The same detector with few proposals and regions, so that a training step of a dry run is fast."""
-    return replace(
-        config,
-        proposals=replace(config.proposals, before_nms=(100, 100), after_nms=(50, 50)),
-        regions=replace(config.regions, sampled=min(16, config.regions.sampled)),
-    )

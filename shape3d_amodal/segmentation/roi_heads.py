@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from fvcore.nn.weight_init import c2_xavier_fill
@@ -78,9 +78,6 @@ class Rois:
 
     def __len__(self) -> int:
         return len(self.category)
-
-    def with_box(self, box: BoxOutput) -> Rois:
-        return replace(self, box=box)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from shape3d_amodal.errors import DataError, WeightsError
+from shape3d_amodal.files.pretrained import read_network
 from shape3d_amodal.meshes.mesh import Mesh
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.papers.nmr.files import VIEWS, nmr_objects
-from shape3d_amodal.papers.nmr.network import KnownCamerasModel, load_known_cameras, view_ious
+from shape3d_amodal.papers.nmr.network import KnownCamerasConfig, KnownCamerasModel, view_ious
 from shape3d_amodal.papers.nmr.rendering import unit_side, write_nmr
 from shape3d_amodal.papers.nmr.training import NmrConfig, NmrTask, ViewPairs, cross_view_iou, recolored, soft_iou
 from shape3d_amodal.priors.learned.reconstruction import ReconstructionConfig
@@ -120,7 +121,7 @@ def test_trained_weights_are_loaded_and_scored(config: NmrConfig, tmp_path: Path
     result = run_training(config, tmp_path / "out", cache=tmp_path)
     assert result.step == 2
     assert set(result.metrics) == {"voxel_iou", *(f"voxel_iou_{one.synset}" for one in nmr_objects(config.data, "val"))}
-    model = load_known_cameras(tmp_path / "out" / "weights")
+    model, _ = read_network(tmp_path / "out" / "weights", KnownCamerasConfig, KnownCamerasModel)
     assert model.config == config.model_config()
     (group,) = (one for one in nmr_objects(config.data, "val") if one.synset == "03001627")
     ious = view_ious(model, group)
@@ -129,7 +130,7 @@ def test_trained_weights_are_loaded_and_scored(config: NmrConfig, tmp_path: Path
     assert view_ious(model, group, views=(3,), most=1)[0, 0] == ious[0, 3]
     (tmp_path / "out" / "weights" / "model.safetensors").write_bytes(b"other")
     with pytest.raises(WeightsError):
-        load_known_cameras(tmp_path / "out" / "weights")
+        read_network(tmp_path / "out" / "weights", KnownCamerasConfig, KnownCamerasModel)
 
 
 def test_the_true_mesh_has_an_iou_of_one(config: NmrConfig, box_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
-from shape3d_amodal.baselines.pcnet_m.erasing import ErasedMasks
+from shape3d_amodal.baselines.pcnet_m.crops import ErasedMasks
 from shape3d_amodal.baselines.pcnet_m.network import PcnetMConfig
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.pool import open_pool

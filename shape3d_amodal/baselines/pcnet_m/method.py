@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,28 +12,27 @@ from scipy import ndimage
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.baselines.pcnet_m.crops import Mask, Window, look, object_window, tight_box
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig
-from shape3d_amodal.baselines.pcnet_m.order import Relation, in_front, neighbours
-from shape3d_amodal.baselines.pcnet_m.windows import Mask, Window, look, object_window
-from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import Order, known_order, with_something_visible
+from shape3d_amodal.methods.networks import NetworkMethod
 from shape3d_amodal.methods.results import completion_result
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance
 
 ORDER_THRESHOLD = 0.1
 AMODAL_THRESHOLD = 0.2
 _BATCH = 64
+Relation = NDArray[np.bool_]
+"""[N,N]: whether instance j (the column) is in front of instance i (the row)."""
 
 
-class PcnetM:
+class PcnetM(NetworkMethod):
     """PCNet-M as a completion method whose results have a depth order.
 
     Args:
-        network: the trained network, in evaluation mode.
-        config: its configuration.
+        network: the trained network.
         names: category names by id; instances of category ``occluder`` are not completed.
         occluders: whether these are in front of all other instances; otherwise they are ignored.
         gap_px: pixels by which erasers are dilated, since predicted masks leave gaps between each other.
@@ -44,44 +42,18 @@ class PcnetM:
     """
 
     name = "PCNet-M"
+    config_class, network_class = PcnetMConfig, CompletionNetwork
 
     def __init__(
-        self,
-        network: CompletionNetwork,
-        config: PcnetMConfig,
-        names: Mapping[int, str],
-        *,
-        occluders: bool = True,
-        gap_px: int = 0,
+        self, network: CompletionNetwork, names: Mapping[int, str], *, occluders: bool = True, gap_px: int = 0
     ) -> None:
         if gap_px < 0:
             raise UsageError(f"gap_px: expected a number of pixels, 0 or more, got {gap_px}")
-        self.parameters = sum(parameter.numel() for parameter in network.parameters())
-        self._network = network
-        self._device = next(network.parameters()).device
-        self._size = config.size
+        super().__init__(network)
+        self._size = network.config.size
         self._bare = {key for key, name in names.items() if name == OCCLUDER}
         self._occluders = occluders
         self._gap = gap_px
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        weights: str | Path,
-        names: Mapping[int, str],
-        *,
-        device: str = "cpu",
-        occluders: bool = True,
-        gap_px: int = 0,
-    ) -> PcnetM:
-        """
-        Raises:
-            WeightsError: the weights are missing, damaged, or do not fit their own configuration.
-            UsageError: they are of something else, or there is no such device.
-            MissingBackendError: the device is not on this machine.
-        """
-        network, config = load_network(weights, PcnetMConfig, CompletionNetwork)
-        return cls(network.to(torch_device(device)), config, names, occluders=occluders, gap_px=gap_px)
 
     def complete(self, _image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.CompletionMethod``; the image is not used. A known depth order in ``record`` is kept.
@@ -169,3 +141,39 @@ def _pasted(probability: NDArray[np.float32], window: Window, shape: tuple[int, 
     square = torch.tensor([left, top, left + side, top + side])
     pasted: NDArray[np.float32] = paste(torch.from_numpy(probability), square, shape[0], shape[1]).numpy()
     return pasted
+
+
+def neighbours(visible: Sequence[Mask], gap: int = 0) -> list[tuple[int, int]]:
+    """The pairs i < j of masks [H,W] bool that overlap or touch, with at most ``gap`` pixels between them."""
+    boxes = np.array([tight_box(mask) for mask in visible]).reshape(-1, 4)
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    reach = 1 + gap
+    pairs = []
+    for i, mask in enumerate(visible):
+        near = ((low[i + 1 :] <= high[i] + gap) & (low[i] <= high[i + 1 :] + gap)).all(axis=1)
+        if not near.any():
+            continue
+        (x0, y0), (x1, y1) = np.maximum(low[i] - reach, 0), high[i] + reach
+        about = np.s_[y0:y1, x0:x1]
+        grown = ndimage.binary_dilation(mask[about], iterations=reach)
+        pairs += [(i, j) for j in (np.flatnonzero(near) + i + 1).tolist() if (grown & visible[j][about]).any()]
+    return pairs
+
+
+def in_front(behind: NDArray[np.float64]) -> Relation:
+    """The transitive relation of which instances are in front of which, without cycles.
+
+    Each pair of instances is ordered by the larger of its two values, with their difference as the certainty; equal
+    values leave it open. Pairs are added from the most certain one on, and one that would close a cycle is left out.
+
+    Args:
+        behind: [N,N] float, the evidence that instance i (the row) is behind instance j.
+    """
+    surplus = np.subtract(behind, behind.T, out=np.zeros_like(behind), where=behind > behind.T)  # not inf - inf
+    rows, columns = np.nonzero(surplus > 0)
+    reached = np.eye(len(behind), dtype=bool)
+    for place in np.argsort(-surplus[rows, columns], kind="stable").tolist():
+        i, j = rows[place], columns[place]
+        if not reached[j, i]:
+            reached |= np.outer(reached[:, i], reached[j])
+    return reached & ~np.eye(len(behind), dtype=bool)

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, max_pool2d
+from torchvision.ops import Conv2dNormActivation
 
 from shape3d_amodal.config import Count, configuration
 
@@ -27,6 +28,7 @@ class CompletionNetwork(nn.Module):
 
     def __init__(self, config: PcnetMConfig) -> None:
         super().__init__()
+        self.config = config
         down = [factor * config.width for factor in (16, 32, 64, 128, 128)]
         up = [factor * config.width for factor in (64, 32, 16, 16)]
         inputs = [2, *down[:-1]]
@@ -60,7 +62,5 @@ def completion_loss(logits: Tensor, target: Tensor, eraser: Tensor, eraser_weigh
 
 
 def _double(inputs: int, outputs: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for channels in (inputs, outputs):
-        layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
-    return nn.Sequential(*layers)
+    first, second = (Conv2dNormActivation(channels, outputs, bias=True) for channels in (inputs, outputs))
+    return nn.Sequential(*first, *second)

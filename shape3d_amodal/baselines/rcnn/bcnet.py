@@ -49,6 +49,10 @@ class BcnetHead(MaskHead):
         same = shape.channels == shape.mask_channels
         self.fit = nn.Identity() if same else nn.Conv2d(shape.mask_channels, shape.channels, 1)
 
+    @property
+    def has_visible(self) -> bool:
+        return self.config.masks == "visible"
+
     def forward(self, rois: Rois) -> dict[str, Tensor]:
         """The object's ``mask`` and ``boundary``, and ``occluder`` and ``occluder_boundary``: logits [R,28,28]."""
         occluder = self.occluder.features(rois.features)

@@ -20,8 +20,13 @@ class MaskRcnnConfig(SystemConfig):
     masks: Literal["amodal", "visible", "both"] = "amodal"
     """Which masks are learned. Without amodal masks the visible ones take their place."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of these masks."""
+        return ("amodal", "visible") if self.masks == "both" else (self.masks,)
+
     def mask_head(self, shape: HeadShape) -> MaskHead:
-        return MaskRcnnHead(shape, ("amodal", "visible") if self.masks == "both" else (self.masks,))
+        return MaskRcnnHead(shape, self.names)
 
 
 class MaskRcnnHead(MaskHead):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 from torchvision.ops import roi_align
 
-from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnHead
+from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnConfig, MaskRcnnHead
 from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.config import LEVELS, ROI_LEVELS, STRIDES
@@ -32,18 +32,15 @@ from shape3d_amodal.segmentation.roi_heads import (
     BoxHead,
     BoxOutput,
     MaskHead,
-    SystemConfig,
 )
 
 Fusion = Literal["max", "sum"]
 
 
 @configuration
-class PanetConfig(SystemConfig):
+class PanetConfig(MaskRcnnConfig):
     """The defaults are the paper's; the authors' code has group norm and a ReLU on the fully connected mask."""
 
-    masks: Literal["amodal", "visible", "both"] = "amodal"
-    """Which masks are learned. Without amodal masks the visible ones take their place."""
     fusion: Fusion = "max"
     """How the cuts of a region are fused after their first layer."""
     heavy_head: bool = True
@@ -54,7 +51,7 @@ class PanetConfig(SystemConfig):
     """ReLU on the fully connected mask, so that it can only increase the logits."""
 
     def mask_head(self, shape: HeadShape) -> MaskHead:
-        return MaskRcnnHead(shape, ("amodal", "visible") if self.masks == "both" else (self.masks,), self.mask_branch)
+        return MaskRcnnHead(shape, self.names, self.mask_branch)
 
     def box_head(self, shape: HeadShape) -> BoxHead:
         return PanetBoxHead(self.tower(shape) if self.heavy_head else TwoLayers(shape, self.fusion))

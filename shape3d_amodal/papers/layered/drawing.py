@@ -85,11 +85,10 @@ def _masks(
 def _stacked(layers: Image, side: int) -> Image:
     """Layers [L,h,w,3] below each other, with white gaps, together as high as the image."""
     height = (side - _GAP * (len(layers) - 1)) // len(layers)
-    parts = []
-    for layer in layers:
-        parts += [resampled(layer, height, height), np.full((_GAP, height, 3), 255, np.uint8)]
-    column = np.concatenate(parts[:-1])
-    return np.pad(column, ((0, side - len(column)), (0, 0), (0, 0)), constant_values=255)
+    column = np.full((side, height, 3), 255, np.uint8)
+    for i, layer in enumerate(layers):
+        column[i * (height + _GAP) :][:height] = resampled(layer, height, height)
+    return column
 
 
 def _row(panels: Sequence[Image]) -> Image:

@@ -80,8 +80,8 @@ def embedding_losses(
     points = embeddings.permute(0, 1, 3, 4, 2).flatten(1, 3)  # [B,P,C]
     owner = target.instances.flatten(1)  # [B,P]
     slots = target.classes.shape[1] + 1  # 0 is nothing
-    area = _sums(torch.ones_like(points[..., :1]), owner, slots)[:, 1:, 0]  # [B,M]
-    mean = _sums(points, owner, slots) / _sums(torch.ones_like(points[..., :1]), owner, slots).clamp(min=1)  # [B,1+M,C]
+    areas = _sums(torch.ones_like(points[..., :1]), owner, slots)  # [B,1+M,1]
+    mean, area = _sums(points, owner, slots) / areas.clamp(min=1), areas[:, 1:, 0]  # [B,1+M,C], [B,M]
     present = area > 0
     number = present.sum(dim=1).clamp(min=1)  # [B]
 

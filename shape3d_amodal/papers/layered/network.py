@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models import resnet
 from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.ops import Conv2dNormActivation
 
 from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.errors import UsageError
@@ -133,9 +134,7 @@ _norm = partial(nn.GroupNorm, _GROUPS)
 
 
 def _conv(channels: int, features: int, kernel: int, dilation: int = 1) -> nn.Sequential:
-    padding = dilation * (kernel // 2)
-    convolution = nn.Conv2d(channels, features, kernel, padding=padding, dilation=dilation, bias=False)
-    return nn.Sequential(convolution, _norm(features), nn.ReLU())
+    return Conv2dNormActivation(channels, features, kernel, dilation=dilation, norm_layer=_norm)
 
 
 def _head(channels: int, hidden: tuple[int, ...], out: int) -> nn.Sequential:

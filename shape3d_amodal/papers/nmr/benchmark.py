@@ -6,6 +6,7 @@ It gives the numbers of the tables of NMR (Kato et al., CVPR 2018) and SoftRas (
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,11 @@ from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.means import MeanTable
 from shape3d_amodal.evaluation.metrics import Metric
 from shape3d_amodal.evaluation.tables import category_table
+from shape3d_amodal.files.pretrained import read_network
 from shape3d_amodal.meshes.sources import SYNSETS
 from shape3d_amodal.meshes.voxels import voxel_iou
 from shape3d_amodal.papers.nmr.files import nmr_objects
-from shape3d_amodal.papers.nmr.network import load_known_cameras, view_ious
+from shape3d_amodal.papers.nmr.network import KnownCamerasConfig, KnownCamerasModel, view_ious
 from shape3d_amodal.reports.benchmark.extra import ExtraRun
 from shape3d_amodal.reports.benchmark.margin_lines import summary
 
@@ -56,7 +58,7 @@ def score_known_cameras(config: KnownCamerasRun) -> ExtraRun:
     Raises:
         DataError, WeightsError: data or weights are missing or damaged, or the weights do not know a category.
     """
-    model = load_known_cameras(config.weights)
+    model, _ = read_network(Path(config.weights), KnownCamerasConfig, KnownCamerasModel)
     train = {group.synset: group for group in nmr_objects(config.data, "train")}
     ours, mean = {}, {}
     for group in nmr_objects(config.data, "test"):

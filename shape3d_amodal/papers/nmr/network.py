@@ -7,7 +7,6 @@ the object frame, as in the tables of NMR (Kato et al., CVPR 2018) and SoftRas (
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,10 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shape3d_amodal.config import configuration
-from shape3d_amodal.files.pretrained import read_network
 from shape3d_amodal.meshes.voxels import voxel_iou
-from shape3d_amodal.papers.nmr.files import ELEVATION_DEG, VIEWS, NmrObjects
-from shape3d_amodal.papers.nmr.voxels import nmr_voxels
+from shape3d_amodal.papers.nmr.files import ELEVATION_DEG, VIEWS, NmrObjects, nmr_voxels
 from shape3d_amodal.priors.learned.reconstruction import ImageEncoder, MeshDecoder, ReconstructionConfig
 from shape3d_amodal.structures import InstanceCrops, MeshEstimate, Viewpoint
 
@@ -95,15 +92,6 @@ def view_ious(
                 return np.array(rows)
             rows.append([voxel_iou(found, truth) for found in model.voxels(own[list(views)], synset)])
     return np.array(rows)
-
-
-def load_known_cameras(folder: str | Path) -> KnownCamerasModel:
-    """The model of weights that a training of stage ``known_cameras`` left.
-
-    Raises:
-        WeightsError: they are missing, damaged, or of something else.
-    """
-    return read_network(Path(folder), KnownCamerasConfig, KnownCamerasModel)[0]
 
 
 def nmr_viewpoint(view: Tensor) -> Viewpoint:

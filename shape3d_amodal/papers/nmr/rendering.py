@@ -24,8 +24,7 @@ from shape3d_amodal.geometry.cameras import DISTANCE, FOCAL
 from shape3d_amodal.meshes.check import check_meshes
 from shape3d_amodal.meshes.mesh import FileMeshes, Mesh
 from shape3d_amodal.meshes.sources import SYNSETS, mesh_source
-from shape3d_amodal.papers.nmr.files import AZIMUTHS_DEG, ELEVATION_DEG, SIZE, VIEWS
-from shape3d_amodal.papers.nmr.voxels import RESOLUTION, nmr_voxels
+from shape3d_amodal.papers.nmr.files import AZIMUTHS_DEG, ELEVATION_DEG, RESOLUTION, SIZE, VIEWS, nmr_voxels
 from shape3d_amodal.rendering.zbuffer import rasterize
 from shape3d_amodal.scenes.shading import normals
 from shape3d_amodal.scenes.shards import MAX_MANIFEST_BYTES

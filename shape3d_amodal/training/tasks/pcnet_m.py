@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.detect import read_dataset
-from shape3d_amodal.baselines.pcnet_m.erasing import ErasedMasks, ErasingConfig, erase
+from shape3d_amodal.baselines.pcnet_m.crops import ErasedMasks, ErasingConfig, Mask, erase
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
-from shape3d_amodal.baselines.pcnet_m.windows import Mask
 from shape3d_amodal.config import Weight, configuration, dump_config
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.pool import open_pool

@@ -19,15 +19,19 @@ from shape3d_amodal.drawing.crop_grids import found_grid
 from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.evaluation.instance.track import evaluate_instances
 from shape3d_amodal.files.weights import CONFIG_FILE, load_weights
-from shape3d_amodal.methods.rcnn import check_shared, found_result
-from shape3d_amodal.scenes.compose import SceneConfig
-from shape3d_amodal.scenes.shard_making import ShardsConfig
+from shape3d_amodal.methods.rcnn import check_shared
+from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.segmentation.config import DetectorConfig
 from shape3d_amodal.segmentation.detector import Detector
-from shape3d_amodal.segmentation.images import AnnotatedImages, ImagesConfig, annotated_categories, open_images
+from shape3d_amodal.segmentation.images import (
+    VALIDATION_IMAGES,
+    AnnotatedImages,
+    ImagesConfig,
+    annotated_categories,
+    open_images,
+)
 from shape3d_amodal.segmentation.mapper import AugmentConfig, Drawn, Mapper
 from shape3d_amodal.segmentation.model import Rcnn
-from shape3d_amodal.segmentation.parts import few_regions
 from shape3d_amodal.segmentation.pretrained import load_detector
 from shape3d_amodal.segmentation.samples import Samples
 from shape3d_amodal.segmentation.systems import RcnnConfig, system_config
@@ -61,9 +65,7 @@ class RcnnTraining(TrainingConfig):
     """Everything of the network but the heads of the system."""
     train: ImagesConfig = ImagesConfig()
     """Training images."""
-    validation: ImagesConfig = ImagesConfig(
-        scenes=ShardsConfig(meshes="open13:val", scenes=SceneConfig(), seed=2, count=100)
-    )
+    validation: ImagesConfig = VALIDATION_IMAGES
     """Validation images."""
     augment: AugmentConfig = AugmentConfig()
     """How training images are changed."""
@@ -111,12 +113,10 @@ class RcnnTraining(TrainingConfig):
         return RcnnConfig(detector=detector, system=self.system, options=options)
 
     def smaller(self) -> RcnnTraining:
-        return replace(
-            self,
-            train=self.train.smaller(),
-            validation=self.validation.smaller(),
-            detector=few_regions(self.detector),
-        )
+        proposals = replace(self.detector.proposals, before_nms=(100, 100), after_nms=(50, 50))
+        regions = replace(self.detector.regions, sampled=min(16, self.detector.regions.sampled))
+        detector = replace(self.detector, proposals=proposals, regions=regions)
+        return replace(self, train=self.train.smaller(), validation=self.validation.smaller(), detector=detector)
 
     def weights_config(self) -> str:
         return dump_config(self.network())
@@ -150,7 +150,7 @@ class RcnnTask(Task):
         dataset = self.validation.dataset
         ids = {name: key for key, name in dataset.category_names.items()}
         results = [
-            found_result(image.id, ids[found.category], found)
+            to_result(image.id, ids[found.category], found.amodal, found.visible, score=found.score)
             for image in dataset.images
             for found in detector.detect(self.validation.image(image))
             if found.category in ids

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +18,7 @@ from shape3d_amodal import masks
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
 from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.scenes.compose import SceneConfig
-from shape3d_amodal.scenes.shard_making import ShardsConfig
-from shape3d_amodal.segmentation.images import ImagesConfig, annotated_categories, open_images
+from shape3d_amodal.segmentation.images import VALIDATION_IMAGES, ImagesConfig, annotated_categories, open_images
 from shape3d_amodal.segmentation.roi_heads import MASK_SIZE
 from shape3d_amodal.segmentation.samples import cut_masks
 from shape3d_amodal.structures import AmodalDataset, Rle
@@ -45,9 +43,7 @@ class VrspShapesTraining(TrainingConfig):
     """Sizes of the auto-encoder and of the codebook."""
     train: ImagesConfig = ImagesConfig()
     """Images whose amodal masks are learned; the pixels are not used."""
-    validation: ImagesConfig = ImagesConfig(
-        scenes=ShardsConfig(meshes="open13:val", scenes=SceneConfig(), seed=2, count=100)
-    )
+    validation: ImagesConfig = VALIDATION_IMAGES
     """Validation images."""
     jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
     """Largest shift of each side of a mask's box, as a share of its size, like the errors of predicted boxes."""
@@ -69,7 +65,7 @@ class VrspShapesTraining(TrainingConfig):
         for name in ("train", "validation"):
             images = open_images(getattr(self, name), cache, workers=workers)
             sources.append(amodal_masks(images.dataset, shapes.categories))
-            if not len(sources[-1].masks):
+            if not sources[-1]:
                 raise UsageError(f"{name}: expected amodal masks of {', '.join(shapes.categories)}, found none")
         return VrspShapesTask(self, *sources)
 
@@ -85,13 +81,12 @@ class VrspShapesTraining(TrainingConfig):
         return dump_config(self.shapes())
 
 
-@dataclass(frozen=True)
-class AmodalMasks:
-    """N amodal masks, their categories (places in the detector's list) and annotation ids."""
+class AmodalMask(NamedTuple):
+    """A mask, its category (place in the detector's list) and the id of its annotation."""
 
-    masks: tuple[Rle, ...]
-    category: tuple[int, ...]
-    ids: tuple[int, ...]
+    mask: Rle
+    category: int
+    annotation: int
 
 
 class VrspShapesTask(Task):
@@ -99,7 +94,7 @@ class VrspShapesTask(Task):
 
     name = "vrsp_shapes"
 
-    def __init__(self, config: VrspShapesTraining, train: AmodalMasks, validation: AmodalMasks) -> None:
+    def __init__(self, config: VrspShapesTraining, train: list[AmodalMask], validation: list[AmodalMask]) -> None:
         self.config, self.train, self.validation = config, train, validation
         self.classes = len(config.shapes().categories)
         self.memory = ShapeMemory(self.classes, config.memory)
@@ -108,10 +103,10 @@ class VrspShapesTask(Task):
         return self.memory
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:  # noqa: ARG002
-        rows = generator.integers(len(self.train.masks), size=size).tolist()
+        rows = generator.integers(len(self.train), size=size).tolist()
         jitter = generator.uniform(-self.config.jitter, self.config.jitter, (size, 4))
-        cut = torch.stack([cut_mask(self.train.masks[row], moved) for row, moved in zip(rows, jitter, strict=True)])
-        return self._varied(cut, generator), [f"annotation {self.train.ids[row]}" for row in rows]
+        cut = torch.stack([cut_mask(self.train[row].mask, moved) for row, moved in zip(rows, jitter, strict=True)])
+        return self._varied(cut, generator), [f"annotation {self.train[row].annotation}" for row in rows]
 
     def losses(self, batch: Tensor, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         return {"squared": mse_loss(self.memory.decode(self.memory.encode(batch)), batch)}
@@ -136,9 +131,9 @@ class VrspShapesTask(Task):
         memory.load_state_dict(weights)
         generator = np.random.default_rng(self.config.loop.seed)
         rows = self._remembered(generator)
-        cut = torch.stack([cut_mask(self.train.masks[row]) for row in rows])
+        cut = torch.stack([cut_mask(self.train[row].mask) for row in rows])
         codes = torch.cat([memory.encode(part) for part in self._varied(cut, generator).split(1000)])
-        memory.remember(codes, torch.tensor([self.train.category[row] for row in rows]), self.config.loop.seed)
+        memory.remember(codes, torch.tensor([self.train[row].category for row in rows]), self.config.loop.seed)
         true, category = self._validated()
         nearest = memory.decode(memory.nearest(memory.encode(true.cpu()), category, 1)[:, 0])
         count, score = memory.known.sum(), _iou(true.cpu(), nearest)
@@ -147,7 +142,7 @@ class VrspShapesTask(Task):
 
     def _remembered(self, generator: np.random.Generator) -> list[int]:
         """Rows of the masks from which the codebook is computed: at most ``remembered`` of each category."""
-        category = np.array(self.train.category)
+        category = np.array([one.category for one in self.train])
         chosen = [generator.permutation(np.flatnonzero(category == one)) for one in range(self.classes)]
         return [int(row) for rows in chosen for row in rows[: self.config.remembered]]
 
@@ -163,27 +158,26 @@ class VrspShapesTask(Task):
 
     def _validated(self) -> tuple[Tensor, Tensor]:
         """Masks [N,28,28] on the module's device, and their categories [N]."""
-        count = len(self.validation.masks)
-        rows = np.linspace(0, count - 1, min(_VALIDATED, count)).round().astype(int).tolist()
-        cut = torch.stack([cut_mask(self.validation.masks[row]) for row in rows])
-        category = torch.tensor([self.validation.category[row] for row in rows])
-        return cut.to(self.memory.codebook.device), category
+        count = len(self.validation)
+        rows = np.linspace(0, count - 1, min(_VALIDATED, count)).round().astype(int)
+        chosen = [self.validation[row] for row in rows]
+        cut = torch.stack([cut_mask(one.mask) for one in chosen])
+        return cut.to(self.memory.codebook.device), torch.tensor([one.category for one in chosen])
 
 
 def _iou(true: Tensor, predicted: Tensor) -> float:
     return float(100 * mask_iou(true > 0.5, predicted > 0.5).mean())
 
 
-def amodal_masks(dataset: AmodalDataset, categories: tuple[str, ...]) -> AmodalMasks:
+def amodal_masks(dataset: AmodalDataset, categories: tuple[str, ...]) -> list[AmodalMask]:
     """The amodal masks of ``categories``, without crowds."""
     index = {key: categories.index(name) for key, name in dataset.category_names.items() if name in categories}
-    found = [
-        (one.amodal, index[one.category_id], one.id)
+    return [
+        AmodalMask(one.amodal, index[one.category_id], one.id)
         for image in dataset.images
         for one in image.instances
         if one.amodal is not None and one.category_id in index and not one.crowd and masks.area(one.amodal) > 0
     ]
-    return AmodalMasks(*(tuple(part) for part in zip(*found, strict=True))) if found else AmodalMasks((), (), ())
 
 
 def cut_mask(amodal: Rle, moved: NDArray[np.float64] | None = None) -> Tensor:

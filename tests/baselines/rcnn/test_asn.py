@@ -22,7 +22,7 @@ def known_rois(count: int) -> Rois:
     """``random_rois`` with what a box head might say of them."""
     generator = torch.Generator().manual_seed(2)
     maps = {name: torch.randn(count, 8, 7, 7, generator=generator) for name in ("category", "occlusion")}
-    return random_rois(count).with_box(BoxOutput(torch.zeros(count, 16), maps))
+    return replace(random_rois(count), box=BoxOutput(torch.zeros(count, 16), maps))
 
 
 def test_occluded_regions_weigh_8() -> None:
@@ -141,7 +141,7 @@ def test_the_mask_losses_reach_everything(count: int, options: dict[str, object]
 def test_the_masks_train_the_box_head_as_far_as_their_features_come_from() -> None:
     config = AsnConfig(extract=2)
     box_head, mask_head = config.box_head(SHAPE), config.mask_head(SHAPE)
-    rois = random_rois(4).with_box(box_head(torch.randn(4, 8, 7, 7)))
+    rois = replace(random_rois(4), box=box_head(torch.randn(4, 8, 7, 7)))
     sum(mask_head.losses(rois, random_targets(4)).values()).backward()
     for tower in (box_head.category, box_head.occlusion):
         assert [layer[0].weight.grad is not None for layer in tower.convs] == [True, True, False, False]

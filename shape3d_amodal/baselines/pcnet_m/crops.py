@@ -1,7 +1,8 @@
-"""Training examples of the self-supervision: visible masks from which the masks of other instances are cut out."""
+"""Square crops of visible masks, and training examples: masks from which those of other instances are cut out."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,11 +11,19 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from shape3d_amodal.baselines.pcnet_m.windows import Mask, look, object_window
 from shape3d_amodal.config import Count, Share, configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.structures import TensorBatch
 
+Mask = NDArray[np.bool_]
+Window = tuple[float, float, float]
+"""Left, top and side in image pixels."""
+
+ENLARGE = 3.0
+"""Area of the window over that of the box."""
+MARGIN = 1.1
+"""Least side of the window over each side of the box."""
+_MOST_SAMPLES = 8
 Factor = Annotated[float, Field(gt=0)]
 
 
@@ -109,3 +118,34 @@ def moved(mask: Mask, x: float, y: float) -> Mask:
         max(-dy, 0) : size - max(dy, 0), max(-dx, 0) : size - max(dx, 0)
     ]
     return result
+
+
+def tight_box(mask: Mask) -> tuple[int, int, int, int]:
+    """x, y, width, height of the box around the pixels of ``mask`` [H,W] bool, which is not empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1
+
+
+def object_window(mask: Mask) -> Window:
+    """The square about the middle of the mask's box, of side max(sqrt(3 w h), 1.1 w, 1.1 h)."""
+    x, y, width, height = tight_box(mask)
+    side = max(math.sqrt(ENLARGE * width * height), MARGIN * width, MARGIN * height)
+    return x + width / 2 - side / 2, y + height / 2 - side / 2, side
+
+
+def look(mask: Mask, window: Window, size: int) -> Mask:
+    """The crop [size,size] bool of ``mask`` [H,W] bool in a window: pixels that it covers at least half of.
+
+    Pixels beyond the image are not covered.
+    """
+    left, top, side = window
+    samples = min(max(math.ceil(side / size), 1), _MOST_SAMPLES)
+    steps = (np.arange(size * samples) + 0.5) * (side / (size * samples))
+    rows, columns = np.floor(top + steps).astype(int), np.floor(left + steps).astype(int)
+    inside = [(places >= 0) & (places < length) for places, length in zip((rows, columns), mask.shape, strict=True)]
+    fine = np.zeros((len(rows), len(columns)), bool)
+    fine[np.ix_(*inside)] = mask[np.ix_(rows[inside[0]], columns[inside[1]])]
+    if samples == 1:
+        return fine
+    share: Mask = fine.reshape(size, samples, size, samples).mean(axis=(1, 3)) >= 0.5
+    return share
