@@ -1,18 +1,28 @@
-"""Configuration: YAML files checked against frozen dataclasses; unknown keys and wrong types are refused.
+"""Configurations: YAML files that are checked against frozen dataclasses; unknown keys and wrong types are errors.
 
-A component declares its options beside itself::
+A component declares its options beside itself, each with a text that ``train --print-config`` shows::
 
     @configuration
     class FitConfig:
         steps: int = 30
+        '''Gradient steps on shape and viewpoint.'''
 
 Options that do not fit each other are refused in ``__post_init__``, by a ``UsageError`` that names them.
+
+A file may build on another one and then says only what differs::
+
+    base: mask_rcnn.yaml    # relative to this file; it may have a base of its own
+    loop: {steps: 1000}     # all other options of the loop stay as they are in the base
+
+Groups of options are merged; lists and single values, ``null`` among them, replace what the base says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
@@ -29,6 +39,8 @@ Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+_WIDTH = 120
+
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def configuration(cls: type[T]) -> type[T]:
@@ -38,89 +50,218 @@ def configuration(cls: type[T]) -> type[T]:
 
 
 def load_config(path: str | Path, cls: type[T], *, overrides: Sequence[str] = ()) -> T:
-    """Read the YAML file ``path`` as a ``cls``, with ``overrides`` such as ``loop.steps=100`` put over it.
+    """Read the YAML file ``path``, and the files that it builds on, as a ``cls``.
+
+    Args:
+        path: the file.
+        cls: a ``@configuration`` class.
+        overrides: changes such as ``loop.steps=100``; they replace what the files say.
 
     Raises:
-        UsageError: the file is missing, is no YAML mapping, or has an unknown key or a wrong value.
+        UsageError: a file cannot be read or is no YAML mapping, the bases lead in a circle, or a key is unknown or has
+            a wrong value. The message names the file in which that stands.
     """
+    return _Options(_read(Path(path)), overrides).check(cls)
+
+
+def load_config_by(
+    path: str | Path, key: str, class_of: Callable[[object], type[T]], *, overrides: Sequence[str] = ()
+) -> T:
+    """Read a YAML file like ``load_config``, as the class that ``class_of`` finds for the value of the option ``key``.
+
+    Raises:
+        UsageError: as for ``load_config``, or by ``class_of``.
+    """
+    options = _Options(_read(Path(path)), overrides)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot read the configuration: {getattr(error, 'strerror', error)}") from error
-    return parse_config(text, cls, source=str(path), overrides=overrides)
+        cls = class_of(options.raw.get(key))
+    except UsageError as error:
+        raise UsageError(f"{options.where((key,))}: {error}") from error
+    return options.check(cls)
 
 
 def parse_config(text: str, cls: type[T], *, source: str = "configuration", overrides: Sequence[str] = ()) -> T:
-    """Read YAML text as a ``cls``, with ``overrides`` put over it; ``source`` names it in errors.
+    """Read YAML text, which can have no base, as a ``cls``, with ``overrides`` put over it.
 
     Raises:
-        UsageError: as for ``load_config``.
+        UsageError: as for ``load_config``; the message starts with ``source``.
     """
+    return _Options([(source, _parse(text, source))], overrides).check(cls)
+
+
+def from_mapping(raw: dict[str, Any], cls: type[T], *, source: str) -> T:
+    """Check ``raw``, a mapping as YAML gives it, as a ``cls``.
+
+    Raises:
+        UsageError: an unknown key or a wrong value; the message starts with ``source``.
+    """
+    return _Options([(source, raw)]).check(cls)
+
+
+def dump_config(config: Any) -> str:
+    """The YAML text that ``parse_config`` reads back to an equal ``config``."""
+    return yaml.safe_dump(_plain(config), sort_keys=False)
+
+
+def explained_config(config: Any) -> str:
+    """The same configuration as ``dump_config`` gives, with the text of each option as a comment above it."""
+    return "\n".join(_explained(config, _plain(config))) + "\n"
+
+
+class _Options:
+    """Options as files and overrides say them, not checked yet.
+
+    Args:
+        layers: what each file says and the file's name; each is put over those before it.
+        overrides: changes to be put over all of them.
+    """
+
+    def __init__(self, layers: Sequence[tuple[str, dict[str, Any]]], overrides: Sequence[str] = ()) -> None:
+        self.raw: dict[str, Any] = reduce(_over, (said for _, said in layers), {})
+        changes: dict[str, Any] = {}
+        for override in overrides:
+            self.raw, changes = _put(self.raw, override), _put(changes, override)
+        self._layers = [*layers, (layers[-1][0], changes)]
+
+    def check(self, cls: type[T]) -> T:
+        """The options as a ``cls``."""
+        try:
+            return TypeAdapter(cls).validate_python(_over(_group_defaults(cls), self.raw))
+        except UsageError as error:  # options that do not fit each other
+            raise UsageError(f"{self._layers[-1][0]}: {error}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            known = ""
+            if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+                known = "; this key is not known, see --help or the shipped configs"
+            raise UsageError(f"{self.where(first['loc'])}: {place}: {first['msg'].lower()}{known}") from error
+
+    def where(self, place: Sequence[object]) -> str:
+        """The file that says most of the path ``place``, the last of several."""
+
+        def depth(said: Any) -> int:
+            steps = 0
+            for part in place:
+                if not isinstance(said, dict) or part not in said:
+                    break
+                said, steps = said[part], steps + 1
+            return steps
+
+        return max(reversed(self._layers), key=lambda layer: depth(layer[1]))[0]
+
+
+def _read(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """What the file and its bases say, each with its name; the lowest base comes first."""
+    layers: list[tuple[str, dict[str, Any]]] = []
+    files: list[Path] = []
+    while True:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            place = f"{files[-1]}: base: {path}" if files else f"{path}"
+            raise UsageError(f"{place}: cannot read the configuration: {getattr(error, 'strerror', error)}") from error
+        files.append(path)
+        said = _parse(text, str(path))
+        layers.insert(0, (str(path), said))
+        if "base" not in said:
+            return layers
+        base = said.pop("base")
+        if not isinstance(base, str):
+            raise UsageError(f"{path}: base: expected the path of a YAML file, got {base!r}")
+        path = path.parent / base
+        if path.resolve() in [file.resolve() for file in files]:
+            circle = " -> ".join(str(file) for file in [*files, path])
+            raise UsageError(f"{files[-1]}: base: the files lead in a circle: {circle}")
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise UsageError(f"{source}: expected a mapping of options, got {type(raw).__name__}")
-    for override in overrides:
-        _put(raw, override)
-    return from_mapping(raw, cls, source=source)
-
-
-def from_mapping(raw: dict[str, Any], cls: type[T], *, source: str) -> T:
-    """Check ``raw`` (as YAML gives it) as a ``cls``; ``source`` names it in errors.
-
-    Raises:
-        UsageError: an unknown key or a wrong value.
-    """
-    raw = _over(_group_defaults(cls), raw)
-    try:
-        return TypeAdapter(cls).validate_python(raw)
-    except UsageError as error:  # options that do not fit each other
-        raise UsageError(f"{source}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        known = ""
-        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            known = "; this key is not known, see --help or the shipped configs"
-        raise UsageError(f"{source}: {place}: {first['msg'].lower()}{known}") from error
+    return raw
 
 
 def _group_defaults(cls: type[Any]) -> dict[str, Any]:
     """The defaults of the options that are groups themselves: a group that is given in part keeps the rest of them."""
-    groups = {field.name: field.default for field in fields(cls)}
-    return {
-        name: asdict(group) for name, group in groups.items() if is_dataclass(group) and not isinstance(group, type)
-    }
+    groups: dict[str, Any] = {field.name: field.default for field in fields(cls)}
+    return {name: asdict(group) for name, group in groups.items() if _is_group(group)}
 
 
-def _over(default: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """``given`` put over ``default``, group by group."""
-    merged = dict(default)
-    for key, value in given.items():
-        below = default.get(key)
-        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """``above`` put over ``below``, group by group."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = below.get(key)
+        merged[key] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 
-def _put(raw: dict[str, Any], override: str) -> None:
-    """Set one option, ``a.b.c=value`` (the value in YAML), in nested mappings."""
-    path, equals, value = override.partition("=")
+def _put(raw: dict[str, Any], override: str) -> dict[str, Any]:
+    """A copy of ``raw`` with one option changed, ``a.b.c=value``; the value is YAML and replaces a whole group, too."""
+    path, equals, text = override.partition("=")
     if not (path and equals):
         raise UsageError(f"expected an override such as loop.steps=100, got {override!r}")
-    *parents, last = path.split(".")
-    for parent in parents:
-        raw = raw.setdefault(parent, {})
-        if not isinstance(raw, dict):
-            raise UsageError(f"override {override!r}: {parent} is not a group of options")
     try:
-        raw[last] = yaml.safe_load(value)
+        value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"override {override!r}: the value is not valid YAML") from error
 
+    *parents, last = path.split(".")
+    changed = group = dict(raw)
+    for parent in parents:
+        below = group.get(parent)
+        if not isinstance(below, dict | None):
+            raise UsageError(f"override {override!r}: {parent} is not a group of options")
+        group[parent] = dict(below or {})
+        group = group[parent]
+    group[last] = value
+    return changed
 
-def dump_config(config: Any) -> str:
-    """The YAML text that ``load_config`` reads back to an equal ``config``."""
-    plain = TypeAdapter(type(config)).dump_python(config, mode="json")
-    return yaml.safe_dump(plain, sort_keys=False)
+
+def _is_group(value: object) -> bool:
+    return is_dataclass(value) and not isinstance(value, type)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """``config`` in what YAML knows: mappings, lists, texts, numbers."""
+    return cast(dict[str, Any], TypeAdapter(type(config)).dump_python(config, mode="json"))
+
+
+def _explained(value: Any, plain: Any, indent: str = "", texts: bool = True) -> Iterator[str]:
+    """The lines of what is inside ``value``, a group or a collection of groups; ``plain`` is the same as YAML knows it.
+
+    Of several groups in one collection, the first alone is explained.
+    """
+    mark = f"{indent}# "
+    for number, (key, item, raw) in enumerate(_entries(value, plain)):
+        if texts and _is_group(value):
+            text = " ".join((type(value).__pydantic_fields__[key].description or "").split())
+            yield from textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=mark, break_on_hyphens=False)
+        if raw and (_is_group(item) or any(_is_group(one) for _, one, _ in _entries(item, raw))):
+            yield indent + ("-" if key is None else _yaml({key: None}).removesuffix(" null"))
+            yield from _explained(item, raw, indent + "  ", texts and (_is_group(value) or number == 0))
+        else:
+            yield textwrap.indent(_yaml([raw] if key is None else {key: raw}), indent)
+
+
+def _entries(value: Any, plain: Any) -> list[tuple[Any, Any, Any]]:
+    """Key (None in a list), value and plain value of all that is inside ``value``."""
+    if _is_group(value):
+        return [(name, getattr(value, name), raw) for name, raw in plain.items()]
+    if isinstance(value, dict):
+        return list(zip(plain, value.values(), plain.values(), strict=True))
+    if isinstance(value, tuple):
+        return [(None, item, raw) for item, raw in zip(value, plain, strict=True)]
+    return []
+
+
+def _yaml(value: dict[Any, Any] | list[Any]) -> str:
+    """YAML in which the innermost lists and mappings stand on one line, as in the shipped files."""
+    inner = value.values() if isinstance(value, dict) else value
+    style = None if any(isinstance(one, dict | list) for one in inner) else False
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=_WIDTH, default_flow_style=style)
+    return text.removesuffix("\n")

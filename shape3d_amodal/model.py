@@ -1,4 +1,4 @@
-"""The prior and the refinement together: all that the pipeline runs on crops."""
+"""The networks of stages 2 to 5."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class AmodalModel(nn.Module):
 
         Args:
             crops: N crops.
-            shown: silhouettes [N,S,S] and their certain-pixel IoU [N], by the name of their prior; those that the
-                refinement has not learned to use are left aside, those that are missing it does without.
+            shown: silhouettes [N,S,S] and their certain-pixel IoU [N], by the name of their prior. Priors that the
+                refinement has not learned to use are ignored; missing ones count as no silhouette.
         """
         nothing = (torch.zeros_like(crops.visible), torch.zeros_like(crops.visible[:, 0, 0]))
         pairs = [shown.get(name, nothing) for name in self.refinement.priors]

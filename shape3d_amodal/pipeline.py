@@ -10,27 +10,25 @@ or, with known shapes in place of learned ones, ``ShapePriorPipeline.from_meshes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from shape3d_amodal.crops.cutting import instance_crops
+from shape3d_amodal.crops.pasting import CompletedObject, completed_objects
 from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
-from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
 from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate
 from shape3d_amodal.priors.learned.fit import FitConfig
 from shape3d_amodal.priors.registry import open_prior
 from shape3d_amodal.refinement.regions import close_gaps, compose
-from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops, Viewpoint
+from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops
 
 Mask = NDArray[np.bool_]
 Refine = Literal["none", "visible-union", "2d", "full"]
@@ -38,38 +36,6 @@ Refine = Literal["none", "visible-union", "2d", "full"]
 _BATCH = 32
 _CROP = 64
 """Side of the crops in pixels where no networks ask for another."""
-
-
-@dataclass(frozen=True)
-class CompletedObject:
-    """One object, whole.
-
-    Attributes:
-        category: its name.
-        amodal: [H,W] bool, the whole mask; it contains ``visible``.
-        visible: [H,W] bool, as given.
-        silhouette: [H,W] bool, the rendered mesh before refinement.
-        verts: [V,3] float32 and faces: [F,3] int64, the reconstructed mesh in the object frame; empty without a prior.
-        viewpoint: azimuth_deg, elevation_deg, roll_deg, scale and offset (crop NDC) of the camera in ``window``; empty
-            without a prior.
-        window: [4] float32, the crop in image pixels.
-        score: 0..1, how well the silhouette explains the certain pixels.
-    """
-
-    category: str
-    amodal: Mask
-    visible: Mask
-    silhouette: Mask
-    verts: NDArray[np.float32]
-    faces: NDArray[np.int64]
-    viewpoint: dict[str, float | list[float]]
-    window: NDArray[np.float32]
-    score: float
-
-    @property
-    def occluded(self) -> Mask:
-        """[H,W] bool, the hidden part."""
-        return self.amodal & ~self.visible
 
 
 class ShapePriorPipeline:
@@ -324,36 +290,7 @@ class ShapePriorPipeline:
             return []
         order = {*order_of_ranks(depth_order or ()), *in_front}
         crops, objects = self.crops(image, VisibleObjects(visible, categories, occluders(visible, order)))
-        return self.objects(self.predict(crops), crops, objects)
-
-    def objects(
-        self, prediction: AmodalPrediction, crops: InstanceCrops, seen: VisibleObjects
-    ) -> list[CompletedObject]:
-        """Paste predictions back into their images; the visible mask is kept exactly, known background is left out."""
-        prediction, crops = prediction.to("cpu"), crops.to("cpu")
-        estimate = prediction.estimate
-        result = []
-        for i, (visible, hiding) in enumerate(zip(seen.masks, seen.occluders, strict=True)):
-            window = crops.window[i]
-            silhouette = paste(estimate.silhouette[i], window, *visible.shape).numpy() > 0.5
-            amodal = silhouette
-            if self.refine != "none":
-                amodal = _composed(prediction.probability[i], crops[i : i + 1], visible, hiding)
-            verts, faces = _unpadded(estimate.verts[i], estimate.faces[i])
-            result.append(
-                CompletedObject(
-                    category=seen.names[i],
-                    amodal=amodal,
-                    visible=visible,
-                    silhouette=silhouette,
-                    verts=verts,
-                    faces=faces,
-                    viewpoint=_viewpoint_dict(estimate.viewpoint, i) if len(verts) else {},
-                    window=window.numpy(),
-                    score=float(estimate.fit[i]),
-                )
-            )
-        return result
+        return completed_objects(self.predict(crops), crops, objects, bare=self.refine == "none")
 
 
 def _steps(chosen: int | None, config: AmodalModelConfig | None, name: PriorName) -> int:
@@ -370,40 +307,9 @@ def _load_model(name_or_folder: str | Path, device: str) -> AmodalModel:
 
 
 def _closed(visible: Mask, hiding: Mask, gap_px: int) -> Mask:
-    seen, others = (torch.from_numpy(mask)[None].float() for mask in (visible, hiding))
-    result: Mask = close_gaps(seen, others, gap_px)[0].numpy() > 0.5
+    own, others = (torch.from_numpy(mask)[None].float() for mask in (visible, hiding))
+    result: Mask = close_gaps(own, others, gap_px)[0].numpy() > 0.5
     return result
-
-
-def _unpadded(verts: Tensor, faces: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """A mesh without the rows that fill it up to the largest mesh of its batch."""
-    kept = faces[faces[:, 0] != faces[:, 1]]
-    if not len(kept):
-        return verts[:0].numpy(), kept.numpy()
-    return verts[: int(kept.max()) + 1].numpy(), kept.numpy()
-
-
-def _composed(probability: Tensor, crop: InstanceCrops, visible: Mask, hiding: Mask) -> Mask:
-    """The amodal mask [H,W] from a composed crop probability [S,S].
-
-    A crop pixel holds the share that the mask covers of it. Divided by the share that is possible (visible or
-    occluder), both resampled, it says of the possible image pixels, which are known exactly, whether they belong to
-    the object.
-    """
-    possible = (crop.visible[0] + crop.occluder[0]).clamp(max=1)
-    share = paste(probability, crop.window[0], *visible.shape) > 0.5 * paste(possible, crop.window[0], *visible.shape)
-    result: Mask = visible | (share.numpy() & hiding)
-    return result
-
-
-def _viewpoint_dict(viewpoint: Viewpoint, row: int) -> dict[str, float | list[float]]:
-    return {
-        "azimuth_deg": float(viewpoint.azimuth[row].rad2deg()) % 360,
-        "elevation_deg": float(viewpoint.elevation[row].rad2deg()),
-        "roll_deg": float(viewpoint.roll[row].rad2deg()),
-        "scale": float(viewpoint.scale[row]),
-        "offset": [float(value) for value in viewpoint.offset[row]],
-    }
 
 
 def _check(
@@ -423,6 +329,6 @@ def _check(
             problem = f"expected {list(image.shape[:2])} bool like the image, got {list(mask.shape)} {mask.dtype}"
             raise UsageError(f"visible[{i}]: {problem}")
         if not mask.any():
-            raise UsageError(f"visible[{i}]: the mask is empty; an object that is not seen cannot be completed")
+            raise UsageError(f"visible[{i}]: the mask is empty; leave out objects of which nothing is visible")
         if category != OCCLUDER and category not in known:
             raise UsageError(f"categories[{i}]: unknown category {category!r}; known are {', '.join(known)}")

@@ -85,8 +85,8 @@ class AmodalInstance:
         crowd: several objects under one mask (COCO's ``iscrowd``), which is ignored, too.
         is_stuff: an amorphous region such as sky, no countable thing.
         mesh: name of the source mesh, for scenes made from meshes; never given to a model.
-        viewpoint: azimuth_deg and elevation_deg of the camera as seen from the middle of the object, in the object's
-            frame (``Viewpoint``); likewise.
+        viewpoint: azimuth_deg and elevation_deg of the camera as it lies from the middle of the object, in the
+            object's frame (``Viewpoint``); likewise.
     """
 
     id: int
@@ -142,7 +142,7 @@ class AmodalDataset:
 
 @dataclass(frozen=True)
 class InstanceCrops(TensorBatch):
-    """N instances, each seen through a square window; all that stages 2 to 5 may look at.
+    """N instances, each cut out by a square window: the whole input of stages 2 to 5.
 
     It holds no camera, no mesh and no amodal mask on purpose: what is learned from it is learned without such labels.
 
@@ -182,8 +182,8 @@ class SupervisedCrops(TensorBatch):
     Attributes:
         crops: the instances.
         amodal: [N,S,S] float32 in 0..1, the whole masks.
-        known: [N,S,S] float32 in 0..1, where ``amodal`` is known; None for everywhere.
-        silhouette: [N,S,S] float32 in 0..1, what a bank of known shapes says of the crops; None for no bank.
+        known: [N,S,S] float32 in 0..1, the pixels where ``amodal`` is known; None for all of them.
+        silhouette: [N,S,S] float32 in 0..1, silhouettes from a bank of known shapes; None without a bank.
         fit: [N] float32, certain-pixel IoU of ``silhouette``, 0 where there is none; None with it.
     """
 
@@ -193,16 +193,16 @@ class SupervisedCrops(TensorBatch):
     silhouette: Tensor | None = None
     fit: Tensor | None = None
 
-    def pictures(self) -> Tensor:
-        """All that is drawn over the crops, [N,C,S,S]."""
+    def channels(self) -> Tensor:
+        """Colours and masks of the crops in one tensor, [N,C,S,S], for transforms that move all of them alike."""
         import torch
 
-        drawn = [self.crops.visible, self.crops.occluder, self.amodal, self.known, self.silhouette]
-        return torch.cat([self.crops.rgb, *(mask[:, None] for mask in drawn if mask is not None)], dim=1)
+        given = [self.crops.visible, self.crops.occluder, self.amodal, self.known, self.silhouette]
+        return torch.cat([self.crops.rgb, *(mask[:, None] for mask in given if mask is not None)], dim=1)
 
-    def with_pictures(self, pictures: Tensor) -> SupervisedCrops:
-        """The same batch with other ``pictures``, in their order."""
-        rgb, (visible, occluder, amodal, *rest) = pictures[:, :3], pictures[:, 3:].unbind(dim=1)
+    def with_channels(self, channels: Tensor) -> SupervisedCrops:
+        """The same batch with other ``channels``, in their order."""
+        rgb, (visible, occluder, amodal, *rest) = channels[:, :3], channels[:, 3:].unbind(dim=1)
         known = None if self.known is None else rest.pop(0)
         silhouette = None if self.silhouette is None else rest.pop(0)
         crops = replace(self.crops, rgb=rgb, visible=visible, occluder=occluder)
@@ -264,7 +264,7 @@ class MeshEstimate:
 
 @dataclass(frozen=True)
 class Estimate(TensorBatch):
-    """What a prior says of N crops: the coarse amodal mask, and the mesh and viewpoint that it was rendered from.
+    """A prior's output for N crops: the coarse amodal mask, and the mesh and viewpoint that it was rendered from.
 
     Attributes:
         verts: [N,V,3] float32, object frame.
@@ -282,7 +282,7 @@ class Estimate(TensorBatch):
 
     @property
     def evidence(self) -> tuple[Tensor, Tensor]:
-        """What the refinement sees of it: silhouette and fit."""
+        """The part that is an input of the refinement: silhouette and fit."""
         return self.silhouette, self.fit
 
     @classmethod
@@ -302,7 +302,7 @@ class Estimate(TensorBatch):
 
 @dataclass(frozen=True)
 class AmodalPrediction(TensorBatch):
-    """What the pipeline says of N crops.
+    """The pipeline's output for N crops.
 
     Attributes:
         probability: [N,S,S] float32 in 0..1, share of each crop pixel that the amodal mask covers.

@@ -5,9 +5,24 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import yaml
 
-from shape3d_amodal.config import configuration, dump_config, load_config, parse_config
+from shape3d_amodal.benchmarking.config import load_benchmark
+from shape3d_amodal.cli import main
+from shape3d_amodal.config import (
+    configuration,
+    dump_config,
+    explained_config,
+    load_config,
+    load_config_by,
+    parse_config,
+)
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig
+from shape3d_amodal.scenes.sets import SceneSetConfig
+from shape3d_amodal.training.registry import load_training
+
+ROOT = Path(__file__).parents[1]
 
 
 @configuration
@@ -135,7 +150,252 @@ def test_a_group_given_in_part_keeps_the_rest_of_its_defaults(text: str, overrid
     assert parse_config(text, Holder, overrides=overrides) == Holder(inner=Inner(rate=0.7, widths=(5,), pair=(8, 9)))
 
 
+def test_an_override_replaces_a_whole_group() -> None:
+    config = parse_config("inner: {rate: 1.0, pair: [8, 9]}", Holder, overrides=["inner={pair: [6, 7]}"])
+    assert config == Holder(inner=Inner(rate=0.7, widths=(5,), pair=(6, 7)))
+
+
+def test_an_override_changes_one_of_two_groups_that_share_an_anchor() -> None:
+    text = "shared: {one: &group {rate: {low: 1}}, two: *group}"
+    config = parse_config(text, Shared, overrides=["shared.one.rate.low=2"])
+    assert config.shared == {"one": {"rate": {"low": 2}}, "two": {"rate": {"low": 1}}}
+
+
+@configuration
+class Shared:
+    """Holds mappings of any kind."""
+
+    shared: dict[str, dict[str, dict[str, int]]]
+    """Mappings."""
+
+
 @pytest.mark.parametrize("override", ["inner", "=3", "inner.rate.deeper=1", "inner.rate=[", "nothing=1"])
 def test_bad_overrides(override: str) -> None:
     with pytest.raises(UsageError):
         parse_config("{inner: {rate: 1.0}}", Holder, overrides=[override])
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Write files by their stems; the path of the first."""
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return folder / f"{next(iter(files))}.yaml"
+
+
+def test_a_file_is_put_over_its_bases_group_by_group(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    file = write(
+        tmp_path,
+        file="base: below/middle.yaml\ninner: {rate: 0.5}\nfolder: null\nparts: {y: q}",
+    )
+    write(
+        tmp_path / "below",
+        middle="base: ../lowest.yaml\nkind: b\ninner: {widths: [7]}\nswitch: false",
+        unused="- no mapping",
+    )
+    write(
+        tmp_path,
+        lowest="name: n\nkind: a\ninner: {rate: 0.1, widths: [1, 2, 3], pair: [5, 6]}\nfolder: f\nparts: {x: p}",
+    )
+    assert load_config(file, Outer) == Outer(
+        name="n",
+        kind="b",
+        inner=Inner(rate=0.5, widths=(7,), pair=(5, 6)),
+        switch=False,
+        folder=None,
+        parts={"x": "p", "y": "q"},
+    )
+
+
+def test_overrides_are_put_over_file_and_base(tmp_path: Path) -> None:
+    file = write(tmp_path, file="base: base.yaml\ncount: 3", base="name: n\ncount: 4\ninner: null")
+    overrides = ["name=m", "inner.rate=0.5", "count=5"]
+    assert load_config(file, Outer, overrides=overrides) == Outer(name="m", inner=Inner(rate=0.5), count=5)
+
+
+@pytest.mark.parametrize(
+    ("files", "culprit", "message"),
+    [
+        ({"file": "base: base.yaml", "base": "name: n\ncolour: 3"}, "base", "colour: .*this key is not known"),
+        ({"file": "base: base.yaml\ncolour: 3", "base": "name: n"}, "file", "colour: .*this key is not known"),
+        ({"file": "base: base.yaml\nname: n", "base": "inner: {rate: x}"}, "base", "inner.rate: .*valid number"),
+        ({"file": "base: base.yaml\ninner: {rate: x}", "base": "inner: {rate: 1}\nname: n"}, "file", "inner.rate: "),
+        ({"file": "base: base.yaml\ninner: {rate: 1}", "base": "inner: {pair: 1}\nname: n"}, "base", "inner.pair: "),
+        ({"file": "base: base.yaml\nkind: b", "base": "count: 3"}, "file", "name: "),
+        ({"file": "base: base.yaml\nkind: b", "base": "- name"}, "base", "expected a mapping of options, got list"),
+        ({"file": "base: base.yaml\nkind: b", "base": "a: ["}, "base", "not valid YAML"),
+        ({"file": "base: none.yaml"}, "file", r"base: .*none\.yaml: cannot read the configuration: No such file"),
+        ({"file": "base: [a.yaml, b.yaml]"}, "file", r"base: expected the path of a YAML file, got \['a.yaml'"),
+        ({"file": "base: null\nname: n"}, "file", "base: expected the path of a YAML file, got None"),
+        ({"file": "base: file.yaml"}, "file", r"base: the files lead in a circle: \S+/file\.yaml -> \S+/file\.yaml$"),
+        (
+            {"file": "base: a.yaml", "a": "base: b.yaml", "b": "base: ./a.yaml"},
+            "b",
+            r"base: the files lead in a circle: \S+/file\.yaml -> \S+/a\.yaml -> \S+/b\.yaml -> \S+/a\.yaml$",
+        ),
+    ],
+)
+def test_errors_name_the_file_in_which_the_mistake_stands(
+    files: dict[str, str], culprit: str, message: str, tmp_path: Path
+) -> None:
+    file = write(tmp_path, **files)
+    with pytest.raises(UsageError, match=message) as caught:
+        load_config(file, Outer)
+    assert str(caught.value).startswith(f"{tmp_path / culprit}.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_option_that_chooses_the_class_may_stand_in_the_base(tmp_path: Path) -> None:
+    def class_of(kind: object) -> type[Outer]:
+        if kind != "b":
+            raise UsageError(f"kind: expected b, got {kind!r}")
+        return Outer
+
+    file = write(tmp_path, file="base: base.yaml\nname: n", base="kind: b")
+    assert load_config_by(file, "kind", class_of) == Outer(name="n", kind="b")
+    with pytest.raises(UsageError, match=r"file\.yaml: kind: expected b, got 'c'"):
+        load_config_by(file, "kind", class_of, overrides=["kind=c"])
+    write(tmp_path, base="kind: d")
+    with pytest.raises(UsageError, match=r"base\.yaml: kind: expected b, got 'd'"):
+        load_config_by(file, "kind", class_of)
+
+
+def test_text_without_a_file_has_no_base(tmp_path: Path) -> None:
+    base = write(tmp_path, base="name: n")
+    with pytest.raises(UsageError, match="base: unexpected keyword argument; this key is not known"):
+        parse_config(f"base: {base}\nname: m", Outer)
+
+
+@configuration
+class Explained:
+    """Everything that is explained in its own way."""
+
+    first: Inner | None = None
+    """A group that
+    may be absent."""
+    second: Outer = FULL
+    """A group in which there is a group."""
+    several: tuple[Inner, ...] = (Inner(), Inner(rate=7))
+    """A list of groups."""
+    named: dict[str, Inner] = field(default_factory=lambda: {"a: b": Inner(), "c": Inner()})
+    """Groups by name."""
+    lines: str = "two\n\nlines: #1"
+    """Text that YAML must quote."""
+
+
+EXPLAINED = """\
+# A group that may be absent.
+first: null
+# A group in which there is a group.
+second:
+  # Has no default.
+  name: n
+  # One of two.
+  kind: b
+  # A configuration inside.
+  inner:
+    # A rate.
+    rate: 1.0e-05
+    # Widths.
+    widths: []
+    # Two numbers.
+    pair: [0, -1]
+  # A number.
+  count: -3
+  # A switch.
+  switch: false
+  # A path.
+  folder: p
+  # A mapping.
+  parts: {x: '1'}
+# A list of groups.
+several:
+  -
+    # A rate.
+    rate: 0.1
+    # Widths.
+    widths: [1, 2]
+    # Two numbers.
+    pair: [3, 4]
+  -
+    rate: 7.0
+    widths: [1, 2]
+    pair: [3, 4]
+# Groups by name.
+named:
+  'a: b':
+    # A rate.
+    rate: 0.1
+    # Widths.
+    widths: [1, 2]
+    # Two numbers.
+    pair: [3, 4]
+  c:
+    rate: 0.1
+    widths: [1, 2]
+    pair: [3, 4]
+# Text that YAML must quote.
+lines: 'two
+
+
+  lines: #1'
+"""
+
+
+def test_an_explained_configuration_says_what_every_option_is() -> None:
+    text = explained_config(Explained())
+    assert text == EXPLAINED
+    assert parse_config(text, Explained) == Explained()
+    given = Explained(first=Inner(rate=3), several=(), named={})
+    assert parse_config(explained_config(given), Explained) == given
+
+
+SETS: dict[str, type] = {
+    "open13/test.yaml": SceneSetConfig,
+    "open13/test_bars.yaml": SceneSetConfig,
+    "shapes2d/test.yaml": Shapes2dSetConfig,
+}
+BENCHMARKS = ("open13/benchmark.yaml", "open13/prior.yaml", "open13/systems.yaml", "shapes2d/benchmark.yaml")
+SHIPPED = sorted(str(path.relative_to(ROOT / "configs")) for path in ROOT.glob("configs/**/*.yaml"))
+COMPLETE = [name for name in SHIPPED if not Path(name).name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_every_shipped_configuration_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    path = Path("configs") / name
+    config: object
+    if name in SETS:
+        config = load_config(path, SETS[name])
+    elif name in BENCHMARKS:
+        config = load_benchmark(path).config
+    else:
+        config = load_training(path, overrides=["loop.steps=7"])
+        assert config.loop.steps == 7
+    assert parse_config(explained_config(config), type(config)) == config
+
+
+@pytest.mark.parametrize(("command", "name"), [("train", "kins/orcnn.yaml"), ("benchmark", "open13/prior.yaml")])
+def test_print_config_prints_a_configuration_with_explanations(
+    command: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    changed = "loop.seed=5" if command == "train" else "threads=5"
+    assert main([command, f"configs/{name}", "--print-config", "--set", changed]) == 0
+    file = write(tmp_path, printed=capsys.readouterr().out)
+    if command == "train":
+        assert load_training(file) == load_training(ROOT / "configs" / name, overrides=[changed])
+        assert "  # Seed of all random numbers.\n  seed: 5\n" in file.read_text(encoding="utf-8")
+    else:
+        assert load_benchmark(file).config == load_benchmark(ROOT / "configs" / name, overrides=[changed]).config
+
+
+def test_every_shared_part_is_the_base_of_several_files() -> None:
+    bases = []
+    for name in SHIPPED:
+        path = ROOT / "configs" / name
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        bases += [(path.parent / said["base"]).resolve()] if "base" in said else []
+    parts = [name for name in SHIPPED if name not in COMPLETE]
+    assert parts
+    assert [name for name in parts if bases.count((ROOT / "configs" / name).resolve()) < 2] == []

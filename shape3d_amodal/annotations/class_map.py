@@ -1,4 +1,4 @@
-"""Names of a data set mapped to classes by an explicit list, such as COCOA's free text to the 80 classes of COCO."""
+"""Mapping of category names to classes by an explicit list, e.g. of COCOA's free text to the 80 classes of COCO."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ClassEntry:
     id: int
     """Its id in the new file."""
     name: str
-    """Its name, under which its objects are found, too."""
+    """Its name; objects of this name belong to it, too."""
     names: tuple[str, ...] = ()
-    """Further names of its objects; case does not count."""
+    """Further names of its objects; upper and lower case are equal."""
 
 
 @configuration
@@ -39,7 +39,7 @@ class ClassMap:
     classes: tuple[ClassEntry, ...]
     """The classes; no name may stand in two of them."""
     others: Literal["leave_out", "occluder"] = "leave_out"
-    """What becomes of objects without a class: left out, or kept as occluders, which are not scored."""
+    """Whether objects without a class are left out, or kept as occluders, which are not scored."""
 
 
 def map_classes(dataset: AmodalDataset, classes: ClassMap) -> tuple[AmodalDataset, Counter[str]]:

@@ -1,46 +1,32 @@
-"""From one annotation format to another, and what of it the other cannot hold."""
+"""Conversion of annotation files from one format to another, with a list of what the other format cannot hold."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from shape3d_amodal.annotations.class_map import ClassMap, map_classes
-from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal, write_d2sa
-from shape3d_amodal.annotations.formats.cocoa import write_cocoa
-from shape3d_amodal.annotations.formats.detect import read_annotations, read_dataset
-from shape3d_amodal.annotations.formats.kins import write_kins2019, write_kins2020
-from shape3d_amodal.annotations.formats.layout import Listener
+from shape3d_amodal.annotations.formats.interface import Listener
+from shape3d_amodal.annotations.formats.registry import FORMATS, read_annotations, read_dataset
 from shape3d_amodal.annotations.formats.writing import MaskForm
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
-FormatName = Literal["coco_amodal", "kins2020", "kins2019", "cocoa", "d2sa"]
-"""d2sa is also the form of COCOA-cls."""
-FORMATS: tuple[FormatName, ...] = get_args(FormatName)
-
-_WRITERS: dict[FormatName, Callable[[str | Path, AmodalDataset], None]] = {
-    "coco_amodal": write_coco_amodal,
-    "kins2020": write_kins2020,
-    "kins2019": write_kins2019,
-    "cocoa": write_cocoa,
-    "d2sa": write_d2sa,
-}
-
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion did.
+    """The result of a conversion.
 
     Attributes:
         dataset: what was written.
-        source: the format that the file's keys have shown.
+        source: the name of the file's format.
         left_out: the errors of records that were left out.
         unclassed: objects without a class by name, where classes were mapped.
-        losses: what differs when the new file is read again, and what was never read, a line each.
+        losses: a line for each thing that was not read, or that differs when the new file is read again.
     """
 
     dataset: AmodalDataset
@@ -53,7 +39,7 @@ class Conversion:
 def convert(
     source: str | Path,
     target: str | Path,
-    to: FormatName,
+    to: str,
     *,
     form: MaskForm = "rle",
     drop_invalid: bool = False,
@@ -62,77 +48,51 @@ def convert(
     """Write the annotations of ``source`` to ``target`` in the format ``to``, then read them again and compare.
 
     Args:
-        form: how KINS 2020 holds its masks; the other formats have one form.
+        to: a name in ``FORMATS``.
+        form: how the masks are written, for formats that allow either kind (KINS 2020).
         drop_invalid: leave out records with errors instead of refusing the file.
         classes: maps the names of the file to classes before it is written.
 
     Raises:
         DataError: ``source`` cannot be read, an object lacks an amodal mask that ``to`` needs, or ``target`` cannot be
             written.
-        UsageError: ``form`` is for KINS 2020 alone, or ``classes`` contradicts itself.
+        UsageError: there is no format ``to``, it does not allow ``form``, or ``classes`` contradicts itself.
     """
-    if form == "polygons" and to != "kins2020":
-        raise UsageError(f"masks: {to} has one form; leave polygons to kins2020")
-    listener = _Dropper() if drop_invalid else Listener()
+    if to not in FORMATS:
+        raise UsageError(f"to: expected a format of {', '.join(FORMATS)}, got {to!r}")
+    write = FORMATS[to].write if form == "rle" else FORMATS[to].write_polygons
+    if write is None:
+        flexible = ", ".join(name for name, one in FORMATS.items() if one.write_polygons)
+        raise UsageError(f"masks: {to} has one form; leave polygons to {flexible}")
+    listener = Listener(drop_invalid=drop_invalid)
     reading = read_annotations(source, listener)
     dataset, unclassed = reading.dataset, Counter[str]()
     if classes is not None:
         dataset, unclassed = map_classes(dataset, classes)
-    if to == "kins2020":
-        write_kins2020(target, dataset, form=form)
-    else:
-        _WRITERS[to](target, dataset)
+    write(target, dataset)
     unread = [f"{key} is not read" for key in reading.unread]
-    losses = (*unread, *(_explained(loss, to) for loss in differences(dataset, read_dataset(target))))
-    left_out = tuple(listener.errors) if isinstance(listener, _Dropper) else ()
-    return Conversion(dataset, reading.layout.name, left_out, unclassed, losses)
+    reasons = FORMATS[to].notes
+    losses = [
+        f"{loss}: {reasons.get(loss.split()[0], 'the format has no place for it')}"
+        for loss in differences(dataset, read_dataset(target))
+    ]
+    return Conversion(dataset, reading.format.name, tuple(listener.errors), unclassed, (*unread, *losses))
 
 
 def differences(before: AmodalDataset, after: AmodalDataset) -> list[str]:
     """A line for each thing that differs in two data sets of the same images and objects, in the same order."""
     images = list(zip(before.images, after.images, strict=True))
     objects = [pair for a, b in images for pair in zip(a.instances, b.instances, strict=True)]
-    names = before.category_names, after.category_names
+    old, new = before.category_names, after.category_names
+    names = [(old[a.category_id], new[b.category_id]) for a, b in objects]
     lines = [
         *_counted("images", images, _IMAGE_FACTS),
         *_counted("objects", objects, _OBJECT_FACTS),
-        *_counted("objects", [(names[0][a.category_id], names[1][b.category_id]) for a, b in objects], _NAME),
+        *_counted("objects", names, {"category name": str}),
     ]
     if set(before.categories) != set(after.categories):
         lines.append("categories that no object has, ids or supercategories of categories")
     return lines
-
-
-def _explained(loss: str, to: FormatName) -> str:
-    return f"{loss}: {_NOTES.get((to, loss.split()[0]), 'the format has no place for it')}"
-
-
-_CROWDS = "ignored objects are written as crowds"
-_NOTES: dict[tuple[FormatName, str], str] = {
-    ("kins2020", "crowd"): _CROWDS,
-    ("kins2019", "crowd"): _CROWDS,
-    ("d2sa", "crowd"): _CROWDS,
-    ("kins2020", "depth_order"): "counted anew in each cluster, from 1 on, 0 for what overlaps no other",
-    ("kins2020", "cluster"): "the overlaps of the amodal masks decide",
-    ("cocoa", "depth_order"): "counted anew in the whole image",
-    ("cocoa", "id"): "counted anew",
-    ("cocoa", "category"): "without blanks at the ends",
-    ("cocoa", "categories"): "the format has names alone",
-}
-
-
-class _Dropper(Listener):
-    """Leaves out records with errors, and keeps the errors."""
-
-    def __init__(self) -> None:
-        self.errors: list[DataError] = []
-
-    def passes(self, error: DataError) -> bool:
-        self.errors.append(error)
-        return True
-
-
-Facts = dict[str, Callable[[Any], Any]]
 
 
 def _places(image: AmodalImage) -> list[tuple[int, int]]:
@@ -141,20 +101,17 @@ def _places(image: AmodalImage) -> list[tuple[int, int]]:
     return [(place.get(front, -1), place.get(behind, -1)) for front, behind in image.depth_constraint]
 
 
-def _field(name: str) -> Callable[[AmodalInstance | AmodalImage], Any]:
-    return lambda one: getattr(one, name)
-
-
+Facts = dict[str, Callable[[Any], Any]]
+"""Functions whose values are compared, by name."""
 _IMAGE_FACTS: Facts = {
-    **{name: _field(name) for name in ("id", "file_name", "width", "height", "camera")},
+    **{name: attrgetter(name) for name in ("id", "file_name", "width", "height", "camera")},
     "depth_constraint": _places,
 }
 _OBJECT_FACTS: Facts = {
-    name: _field(name)
+    name: attrgetter(name)
     for name in AmodalInstance.__dataclass_fields__
-    if name not in ("category_id", "occlude_rate")  # compared by name; follows from the masks
+    if name not in ("category_id", "occlude_rate")  # categories are compared by name; the rate follows from the masks
 }
-_NAME: Facts = {"category name": lambda name: name}
 
 
 def _counted(what: str, pairs: list[tuple[Any, Any]], facts: Facts) -> list[str]:

@@ -1,9 +1,9 @@
-"""The results file: a JSON list with one record a predicted instance, in the way of COCO's results.
+"""The results file: a JSON list with one record for each predicted instance, like COCO's results.
 
     [{"image_id", "category_id", "score", "segmentation", "annotation_id"?, "visible_mask"?, "occluded_mask"?,
       "viewpoint"?: {"azimuth_deg", "elevation_deg", "roll_deg", "scale", "offset"}, "mesh"?, "depth_order"?}]
 
-``segmentation`` is the amodal mask. Masks are written as compressed run-length codes and read of either kind.
+``segmentation`` is the amodal mask. Masks are written as compressed run-length codes; those of either kind are read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class AmodalResult:
 
     Attributes:
         image_id, category_id: ids of the annotation file.
-        score: finite, higher is surer.
+        score: finite; higher means more certain.
         segmentation: amodal mask.
         annotation_id: id of the annotation that was completed; None where only the image was given.
         visible, occluded: visible mask, and amodal minus visible.
@@ -85,7 +85,7 @@ def to_json(result: AmodalResult) -> dict[str, Any]:
 
 
 def from_json(value: Any, file: str | Path, field: str) -> AmodalResult:
-    """The result that one record ``value`` of ``file`` says; ``field`` names it in errors.
+    """The result in one record ``value`` of ``file``; ``field`` names it in errors.
 
     Raises:
         DataError: naming the file and the field.

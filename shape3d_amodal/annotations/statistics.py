@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from shape3d_amodal import masks
-from shape3d_amodal.masks.occlusion import connected, overlapping
+from shape3d_amodal.masks.clusters import connected, overlapping
 from shape3d_amodal.masks.shape_statistics import shape_of
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
@@ -21,7 +21,7 @@ KINDS = ("inmodal", "amodal")
 
 @dataclass
 class DatasetStatistics:
-    """Counts and measures of a data set; objects without amodal mask count in the first four alone.
+    """Counts and measures of a data set; objects without amodal mask count only in the first four.
 
     Attributes:
         images, objects: how many.
@@ -65,7 +65,7 @@ class DatasetStatistics:
         return means
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON; what is known of each object only as means and histograms."""
+        """All statistics for JSON; those of single objects as means and histograms."""
         return {
             "images": self.images,
             "objects": self.objects,

@@ -1,37 +1,26 @@
-"""All that is wrong with an annotation file and its images, found in one go."""
+"""All problems of an annotation file and its images, found in one pass."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from shape3d_amodal.annotations.checks import Severity, check_object, check_orders
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
-from shape3d_amodal.annotations.formats.detect import read_annotations
 from shape3d_amodal.annotations.formats.fields import Record
-from shape3d_amodal.annotations.formats.layout import Layout, Listener
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.annotations.formats.interface import Format, Listener
+from shape3d_amodal.annotations.formats.registry import PUBLISHED, read_annotations
+from shape3d_amodal.annotations.images import load_image
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
-
-PUBLISHED = {
-    "kins-train": {"images": 7474},
-    "kins-test": {"images": 7517},
-    "kins2019": {"categories": 7},
-    "kins2020": {"categories": 8},
-    "cocoa-cls-train": {"images": 2476, "categories": 80},
-    "cocoa-cls-val": {"images": 1223, "categories": 80},
-    "d2sa": {"categories": 60},
-}
-"""Counts of the published sets, by the names that ``validate`` takes."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding: ``error`` where masks or ids are wrong or unreadable, else ``warning``."""
+    """One problem: an ``error`` if masks or ids are wrong or unreadable, else a ``warning``."""
 
     severity: Severity
     check: str
@@ -45,7 +34,7 @@ class ValidationReport:
 
     Attributes:
         file: the annotation file.
-        format: the format that its keys have shown.
+        format: the name of the file's format.
         counts: images, categories and objects that could be read.
     """
 
@@ -67,7 +56,7 @@ class ValidationReport:
         self.problems.append(Problem(severity, check, place, problem))
 
     def groups(self) -> list[list[Problem]]:
-        """The problems by kind, errors first, the most frequent first; of one kind are those that differ in numbers."""
+        """The problems by kind, errors and frequent ones first; those of a kind differ only in numbers and names."""
         kinds: dict[tuple[str, ...], list[Problem]] = defaultdict(list)
         for one in self.problems:
             kinds[one.severity, one.check, _INDEX.sub("", one.field), _NUMBER.sub("", one.problem)].append(one)
@@ -85,16 +74,21 @@ def validate(
     path: str | Path,
     *,
     images: str | Path | None = None,
-    published: Iterable[str] = (),
+    published: Collection[str] = (),
     progress: Callable[[Iterable[AmodalImage]], Iterable[AmodalImage]] = iter,
 ) -> tuple[ValidationReport, AmodalDataset]:
-    """Check the annotation file ``path``; returns all problems, and the data set of what is free of errors.
+    """Check the annotation file ``path``; returns all problems, and the data set of the records without errors.
 
     Args:
         images: folder of the images; every one is then decoded, too.
         published: names in ``PUBLISHED`` whose counts the set must have.
         progress: wraps the images while they are decoded.
+
+    Raises:
+        UsageError: a name that is not in ``PUBLISHED``.
     """
+    if unknown := set(published) - PUBLISHED.keys():
+        raise UsageError(f"published: expected sets of {', '.join(PUBLISHED)}, got {min(unknown)!r}")
     report = ValidationReport(str(path))
     try:
         reading = read_annotations(path, _Collector(report))
@@ -102,7 +96,7 @@ def validate(
         report.add("error", "file", error.field or "", error.problem)
         return report, AmodalDataset(images=(), categories=())
     dataset = reading.dataset
-    report.format = reading.layout.name
+    report.format = reading.format.name
     report.counts = count(dataset)
     for image in dataset.images:
         check_orders(image, report.add)
@@ -120,9 +114,10 @@ def count(dataset: AmodalDataset) -> dict[str, int]:
 
 
 class _Collector(Listener):
-    """Takes note of all errors and has every object checked."""
+    """Records all errors and checks every object."""
 
     def __init__(self, report: ValidationReport) -> None:
+        super().__init__()
         self._report = report
 
     def passes(self, error: DataError) -> bool:
@@ -133,8 +128,8 @@ class _Collector(Listener):
         problem = "missing, as in D2SA's test_info; nothing can be completed or scored"
         self._report.add("warning", "no-annotations", error.field or "", problem)
 
-    def instance(self, record: Record, instance: AmodalInstance, layout: Layout) -> None:
-        check_object(record, instance, layout, self._report.add)
+    def instance(self, record: Record, instance: AmodalInstance, format: Format) -> None:
+        check_object(record, instance, format, self._report.add)
 
 
 def _check_set(dataset: AmodalDataset, report: ValidationReport) -> None:
@@ -162,7 +157,7 @@ def _check_categories(dataset: AmodalDataset, report: ValidationReport) -> None:
         report.add("warning", "empty-categories", "categories", f"{idle} of {len(ids)} have no object")
 
 
-def _check_counts(report: ValidationReport, published: Iterable[str]) -> None:
+def _check_counts(report: ValidationReport, published: Collection[str]) -> None:
     for name in published:
         for what, expected in PUBLISHED[name].items():
             if report.counts[what] != expected:

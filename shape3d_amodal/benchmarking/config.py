@@ -14,6 +14,7 @@ from shape3d_amodal.benchmarking.methods import MethodOptions, method_options
 from shape3d_amodal.config import configuration, load_config
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.evaluation.tracks import TRACKS
+from shape3d_amodal.files.assets import find_config
 from shape3d_amodal.methods.ground_truth import Given
 from shape3d_amodal.scenes.sets import SceneSetConfig
 
@@ -177,7 +178,7 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
         if (data.scenes is None) == (data.annotations is None) or (data.annotations is None) != (data.images is None):
             raise UsageError(f"{source}: data.{name}: expected either scenes, or annotations and images")
     scenes = {
-        name: load_config(data.scenes, SceneSetConfig, overrides=data.set)
+        name: load_config(find_config(data.scenes), SceneSetConfig, overrides=data.set)
         for name, data in config.data.items()
         if data.scenes is not None
     }

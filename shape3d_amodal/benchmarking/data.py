@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.benchmarking.config import Benchmark
 from shape3d_amodal.benchmarking.provenance import code_hash
 from shape3d_amodal.config import dump_config
@@ -20,7 +20,7 @@ from shape3d_amodal.structures import AmodalDataset
 
 _SEAL = "made-from"
 """File beside made scenes that says what they were made from; written last."""
-_MAKERS = ("data", "rendering", "geometry")
+_MAKERS = ("scenes", "meshes", "masks", "rendering", "geometry")
 """Rooms whose code decides what scenes look like."""
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.benchmarking.methods import BuiltOptions
 from shape3d_amodal.benchmarking.store import Answer
 from shape3d_amodal.errors import AmodalError

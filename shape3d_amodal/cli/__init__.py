@@ -70,12 +70,6 @@ Global options, anywhere on the line: --debug shows the traceback of an error; -
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
-# Libraries that a machine may lack, and how to get them.
-_INSTALL_HINTS = {
-    "detectron2": "run scripts/setup.sh, or install the wheel of requirements/detectron2.txt",
-    "pytorch3d": "run scripts/setup.sh, or pip install easypytorch3d",
-}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. ``arguments`` defaults to the process's own."""
@@ -119,8 +113,9 @@ def _as_users_error(error: BaseException) -> AmodalError | None:
         return error
     if isinstance(error, ModuleNotFoundError):
         library = (error.name or "").partition(".")[0]
-        hint = _INSTALL_HINTS.get(library)
-        return None if hint is None else MissingBackendError(f"{library} is not installed: {hint}")
+        wanted = "detectron2" if library in doctor.DETECTRON2_NEEDS else library
+        if wanted in doctor.OPTIONAL:
+            return MissingBackendError(f"{library} is not installed: {doctor.how_to_get(wanted)}")
     if isinstance(error, OSError) and error.filename is not None:  # an output that cannot be written
         return AmodalError(f"{error.filename}: {error.strerror}")
     return None

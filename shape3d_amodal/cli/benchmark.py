@@ -30,24 +30,26 @@ def benchmark(
         overrides: options of the config to change, such as device=cuda data.test.set=[per_category=2].
         workers: processes that run the methods; the results do not depend on it, measured times may.
         markdown: also a page of documentation, such as docs/results.md, with its pictures in the folder docs/results.
-        print_config: print the whole configuration, defaults included, and stop.
+        print_config: print the whole configuration, with a comment above each option, and stop; the output can be used
+            as a configuration file.
     """
     import logging
 
     from shape3d_amodal.benchmarking.config import load_benchmark
     from shape3d_amodal.benchmarking.provenance import command
     from shape3d_amodal.benchmarking.runner import run_benchmark
-    from shape3d_amodal.config import dump_config
+    from shape3d_amodal.config import explained_config
     from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.files.assets import find_config
     from shape3d_amodal.papers.nmr.benchmark import score_known_cameras
     from shape3d_amodal.reports.benchmark.report import write_reports
     from shape3d_amodal.reports.benchmark.results_page import write_results_page
 
     if workers < 1:
         raise UsageError(f"--workers: expected at least 1, got {workers}")
-    chosen = load_benchmark(config, overrides=flat(overrides))
+    chosen = load_benchmark(find_config(config), overrides=flat(overrides))
     if print_config:
-        print(dump_config(chosen.config), end="")
+        print(explained_config(chosen.config), end="")
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = out or Path("outputs") / config.resolve().parent.name / config.stem

@@ -24,28 +24,26 @@ def complete(
     save_meshes: Path | None = None,
     device: str = "cpu",
 ) -> None:
-    """Complete the visible masks of an annotation file; objects of which nothing is visible are left out.
+    """Complete the visible masks of an annotation file; objects without a visible pixel are left out.
 
     Args:
         images: folder that the file names in the annotations are relative to.
         annotations: KINS, COCOA, COCOA-cls, D2SA, or any COCO JSON whose annotations have image_id, category_id and
-            visible_mask (RLE or polygons). Give all objects of an image, for they hide each other; category "occluder"
-            marks what only hides others.
+            visible_mask (RLE or polygons). Give all objects of an image, for they hide each other; the category
+            "occluder" marks what only hides others and is not completed.
         out: results file to write (JSON).
-        prior: learned, the networks of the weights; or bank, the shapes of --meshes, which need no training and may be
-            of any category.
-        weights: name of shipped weights, or a folder of weights; open13 where networks are needed, as they are for a
-            bank with --refine full.
+        prior: learned (the networks of the weights), or bank (the shapes of --meshes, of any category; no training).
+        weights: name of shipped weights, or a folder of weights; the default is open13. A bank needs weights only with
+            --refine full or 2d.
         meshes: for the bank, a folder <category>/.../<mesh>.obj (.ply, .off, .glb, .npz), y up, or open13:train.
-        fit_steps: gradient steps that fit shapes and viewpoints to each object; 30 help a bank without networks and
-            bare silhouettes, not refined masks; by default as many as the refinement has learned to use, 0 for a bank
-            without it.
-        refine: full (the learned prior's default), or 2d (without the rendered silhouette, best for weights of the
-            stage completion2d), or visible-union (silhouette joined with the visible mask, the bank's default), or none
-            (bare silhouette).
+        fit_steps: gradient steps that fit shape and viewpoint to each object at test time. By default as in training:
+            none for the learned prior. 30 improve a bank without weights, and bare silhouettes.
+        refine: full (default of the learned prior), 2d (without the rendered silhouette, for weights of the stage
+            completion2d), visible-union (silhouette joined with the visible mask; default of the bank), or none (bare
+            silhouette).
         gap_px: close gaps of up to this many pixels between masks; use 1 for predicted masks, 0 for exact ones.
-        depth_order: use the annotations' depth_order where they have it; --no-depth-order treats every object as a
-            possible occluder of every other.
+        depth_order: use the annotations' depth order where they have one; with --no-depth-order every object may hide
+            every other.
         save_meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
         device: cpu or cuda.
     """
@@ -53,9 +51,9 @@ def complete(
 
     from rich.progress import track
 
-    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.results import write_results
-    from shape3d_amodal.drawing.export import write_glb
+    from shape3d_amodal.drawing.projections import write_glb
     from shape3d_amodal.files.atomic import move_all
     from shape3d_amodal.masks.occlusion import without_invisible
     from shape3d_amodal.methods.completion import complete_dataset, completed_result, without_depth_order
@@ -65,7 +63,7 @@ def complete(
     if not depth_order:
         dataset = without_depth_order(dataset)
     results = []
-    # Meshes are collected elsewhere and moved in the end: nothing stays of a run that fails.
+    # Meshes are collected elsewhere and moved at the end, so a failed run leaves nothing behind.
     with tempfile.TemporaryDirectory() as temporary:
         completed = complete_dataset(pipeline, dataset, images, annotations=annotations)
         for image, objects in track(completed, description="complete", total=len(dataset.images), transient=True):

@@ -12,28 +12,25 @@ if TYPE_CHECKING:
     from shape3d_amodal.annotations.validation import ValidationReport
     from shape3d_amodal.structures import AmodalImage
 
-# Those of data.conversion.FormatName and data.validation.PUBLISHED, whose modules are too slow to import for --help.
-Format = Literal["coco_amodal", "kins2020", "kins2019", "cocoa", "d2sa"]
-Published = Literal["kins-train", "kins-test", "kins2019", "kins2020", "cocoa-cls-train", "cocoa-cls-val", "d2sa"]
-
 
 def validate(
     annotations: tyro.conf.Positional[Path],
     /,
     *,
     images: Path | None = None,
-    published: tuple[Published, ...] = (),
+    published: tuple[str, ...] = (),
     out: Path | None = None,
     examples: int = 3,
 ) -> None:
-    """List all that is wrong with an annotation file, and with its images; exit status 3 where there are errors.
+    """List all problems of an annotation file and of its images; exit status 3 if there are errors.
 
     Args:
-        annotations: KINS 2019 or 2020, COCOA, COCOA-cls, D2SA or our own form, told by its keys.
+        annotations: file of KINS 2019 or 2020, COCOA, COCOA-cls, D2SA or in our own format, recognised by its keys.
         images: folder that file names are relative to; every image is then decoded and its size compared.
-        published: published sets whose counts of images and classes the file must have.
+        published: published sets whose counts of images and classes the file must have: kins-train, kins-test,
+            kins2019, kins2020, cocoa-cls-train, cocoa-cls-val or d2sa.
         out: JSON file to write all problems to.
-        examples: places shown for each kind of problem.
+        examples: number of places shown for each kind of problem.
     """
     from shape3d_amodal.annotations.validation import validate
     from shape3d_amodal.errors import DataError
@@ -55,17 +52,17 @@ def convert(
     annotations: tyro.conf.Positional[Path],
     /,
     *,
-    to: Format,
+    to: str,
     out: Path,
     masks: Literal["rle", "polygons"] = "rle",
     drop_invalid: bool = False,
     classes: Path | None = None,
 ) -> None:
-    """Write an annotation file in another format and tell, a line each, what that cannot hold.
+    """Write an annotation file in another format and list what that format cannot hold.
 
     Args:
         annotations: file in any format that validate reads.
-        to: format to write; d2sa is also that of COCOA-cls.
+        to: format to write: coco_amodal (our own), kins2020, kins2019, cocoa or d2sa (also that of COCOA-cls).
         out: file to write.
         masks: how KINS 2020 holds its masks; polygons give the same pixels back, and more bytes.
         drop_invalid: leave out records with errors, and tell which.
@@ -100,7 +97,7 @@ def stats(
         annotations: file in any format that validate reads.
         out: folder to write statistics.md, statistics.json and statistics.png to.
     """
-    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.statistics import statistics
     from shape3d_amodal.files.atomic import write_atomic, write_json_atomic
     from shape3d_amodal.reports.statistics import draw_statistics, to_markdown

@@ -18,16 +18,15 @@ def demo(
     depth_order: bool = False,
     device: str = "cpu",
 ) -> None:
-    """Make scenes of meshes that no training has seen, complete every target, and show what came out.
+    """Make scenes of meshes that were not used in training, complete every target object, and write a report.
 
     Args:
-        out: folder for scenes, results, tables and report.html; what an earlier demo made there is used or replaced.
+        out: folder for scenes, results, tables and report.html; files of an earlier demo in it are reused or replaced.
         config: YAML file of a scene set; by default the test split's, configs/open13/test.yaml.
-        per_category: targets of each category; 20 is the whole test split.
+        per_category: target objects of each category; 20 is the whole test split.
         weights: name of shipped weights, or a folder of weights.
-        fit_steps: gradient steps that fit shapes and viewpoints to each object; by default as many as the refinement
-            has learned to use.
-        depth_order: tell the methods which object is in front of which; by default every object may hide every other.
+        fit_steps: gradient steps that fit shape and viewpoint to each object at test time; by default as in training.
+        depth_order: give the methods the order in depth; by default every object may hide every other.
         device: cpu or cuda.
     """
     import time
@@ -56,10 +55,10 @@ def demo(
     start = time.monotonic()
     (scores,) = run_benchmark(benchmark, out)
     print(f"{len(scores.methods[_OURS].results)} objects completed in {time.monotonic() - start:.1f} s")
-    unseen = "None of these meshes was seen in training." if benchmark.scenes["scenes"].meshes == "open13:test" else ""
+    unseen = "None of these meshes was used in training." if benchmark.scenes["scenes"].meshes == "open13:test" else ""
     intro = (
-        "Each picture shows objects that hide each other. Given are the visible masks; asked for is the whole mask of "
-        f"every target. {unseen}"
+        "Each image shows objects that hide each other. The methods are given the visible masks and predict the whole "
+        f"mask of every target object. {unseen}"
     )
     write_reports(out, [scores], title="Amodal completion", intro=intro, command=command())
     one_a_category = scored_objects(scores)[: len(scores.tables[_OURS].names)]

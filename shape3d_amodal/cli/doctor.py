@@ -6,32 +6,48 @@ import hashlib
 import importlib
 import os
 import platform
+import shlex
 import shutil
+import sys
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from shape3d_amodal.errors import MissingBackendError, WeightsError
+from shape3d_amodal.files.assets import ASSETS
 
-ROOT = Path(__file__).resolve().parents[2]
-SETUP = "run scripts/setup.sh"
+SETUP_SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "setup.sh"
+"""There in a checkout alone."""
 REQUIRED = (
     "numpy",
     "torch",
     "torchvision",
-    "pytorch3d",
     "kornia",
     "trimesh",
     "numba",
+    "scipy",
     "safetensors",
     "faster_coco_eval",
+    "matplotlib",
+    "pandas",
 )
-OPTIONAL = {"detectron2": "only stage 1, the detection of visible masks, needs it"}
+OPTIONAL = {
+    "detectron2": "only predict and the R-CNN baselines need it",
+    "tensorboard": "only training needs it",
+    "pytorch3d": "only the baseline mean_shape and silhouettes of the backend pytorch3d need it",
+}
+"""Libraries that a plain installation lacks, and what needs them."""
+EXTRAS = {"detectron2": "detectron2", "tensorboard": "train", "pytorch3d": "pytorch3d"}
+"""The extra of the package that brings each; for detectron2, not on PyPI under its own name, what it imports."""
+_PROBES = {"detectron2": "detectron2.modeling"}
+"""What to import to see whether a library works, where its top is not enough."""
+DETECTRON2_NEEDS = ("cloudpickle", "fvcore", "hydra", "iopath", "omegaconf", "pycocotools", "termcolor", "yacs")
+"""What detectron2 imports; its wheel is installed without them."""
 FREE_GB = 1
 
-
-State = Literal["ok", "missing", "damaged", "low"]
+State = Literal["ok", "optional", "missing", "damaged", "low"]
 
 
 @dataclass(frozen=True)
@@ -48,51 +64,67 @@ class Finding:
 
 
 def doctor() -> None:
-    """Print what this machine has, line by line: ok, or missing and what to do.
+    """Print what this machine has, line by line: ok, optional (not there, and not needed), or missing and what to do.
 
     Exit status 4 where a library is missing that the pipeline needs, 3 where shipped weights or meshes are damaged.
     """
     lacking, damaged = [], []
-    for finding in _findings(ROOT):
+    for finding in _findings():
         print(finding, flush=True)
         if finding.state == "missing" and finding.name in REQUIRED:
             lacking.append(finding.name)
         if finding.state == "damaged":
             damaged.append(finding.name)
     if lacking:
-        raise MissingBackendError(f"missing {', '.join(lacking)}: {SETUP}")
+        raise MissingBackendError(f"missing {', '.join(lacking)}: {how_to_get(*lacking)}")
     if damaged:
-        raise WeightsError(f"damaged: {', '.join(damaged)}; get the files again (git checkout assets)")
+        again = "git checkout assets" if SETUP_SCRIPT.is_file() else "install shape3d-amodal again"
+        raise WeightsError(f"damaged: {', '.join(damaged)}; get the files again ({again})")
 
 
-def _findings(root: Path) -> Iterator[Finding]:
-    yield from _machine(root)
+def how_to_get(*libraries: str) -> str:
+    """What to run in order to install ``libraries``: the set-up of a checkout, else pip."""
+    if SETUP_SCRIPT.is_file():
+        return "run scripts/setup.sh"
+    names = [f"shape3d-amodal[{EXTRAS[name]}]" if name in EXTRAS else name for name in libraries]
+    command = f"pip install {shlex.join(names)}"
+    if "detectron2" in libraries:  # its wheel is tagged for Python 3.10 and serves the others too
+        target = shlex.quote(sysconfig.get_path("purelib"))
+        wheel = f"--python-version 3.10 --target {target} sal-detectron2==0.7.2"
+        command += f" && pip install --no-deps --only-binary=:all: {wheel}"
+    return command
+
+
+def _findings() -> Iterator[Finding]:
+    yield from _machine(Path.cwd())
     for name in (*REQUIRED, *OPTIONAL):
         yield _library(name)
     yield from _accelerators()
-    yield _meshes(root / "assets" / "open13")
-    yield from _weights(root / "assets" / "checkpoints")
+    yield _meshes(ASSETS / "open13")
+    yield from _weights(ASSETS / "checkpoints")
 
 
-def _machine(root: Path) -> Iterator[Finding]:
+def _machine(folder: Path) -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield Finding("ok", "python", f"{platform.python_version()} on {platform.platform()}")
     yield Finding("ok", "cores", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
     yield Finding("ok", "memory", f"{memory:.1f} GB")
-    free = shutil.disk_usage(root).free / 2**30
+    free = shutil.disk_usage(folder).free / 2**30
     enough = free >= FREE_GB
     remedy = "" if enough else f"free at least {FREE_GB} GB before training or writing results"
-    yield Finding("ok" if enough else "low", "disk", f"{free:.1f} GB free in {root}", remedy)
+    yield Finding("ok" if enough else "low", "disk", f"{free:.1f} GB free in {folder}", remedy)
 
 
 def _library(name: str) -> Finding:
     """Import it for good: a library that is there but cannot be loaded is missing, too."""
     try:
-        module = importlib.import_module(name)
+        importlib.import_module(_PROBES.get(name, name))
     except (ImportError, OSError) as error:
         reason = " ".join(str(error).split())
-        return Finding("missing", name, reason, f"{SETUP} ({OPTIONAL[name]})" if name in OPTIONAL else SETUP)
-    return Finding("ok", name, getattr(module, "__version__", "version unknown"))
+        if name in OPTIONAL:
+            return Finding("optional", name, f"{reason}; {OPTIONAL[name]}", how_to_get(name))
+        return Finding("missing", name, reason, how_to_get(name))
+    return Finding("ok", name, getattr(sys.modules[name], "__version__", "version unknown"))
 
 
 def _accelerators() -> Iterator[Finding]:
@@ -103,7 +135,7 @@ def _accelerators() -> Iterator[Finding]:
     if torch.cuda.is_available():
         yield Finding("ok", "cuda", f"{torch.cuda.get_device_name()}, {torch.cuda.device_count()} device(s)")
     else:
-        yield Finding("ok", "cuda", "no device; everything runs on the CPU")
+        yield Finding("optional", "cuda", "none, running on the CPU")
     flags = _cpu_flags()
     found = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
     yield Finding("ok", "cpu instructions", ", ".join(found) or "none of AVX2, AVX-512, AMX")
@@ -139,7 +171,7 @@ def _cpu_flags() -> set[str]:
 def _meshes(folder: Path) -> Finding:
     index = folder / "index.tsv"
     if not index.is_file():
-        return Finding("missing", "open13 meshes", f"no {index}", "they travel with a clone of the repository")
+        return Finding("missing", "open13 meshes", f"no {index}", "install shape3d-amodal again, or clone it")
     header, *rows = (line.split("\t") for line in index.read_text(encoding="utf-8").splitlines())
     path, digest = header.index("path"), header.index("sha256")
     bad = [row[path] for row in rows if _sha256(folder / row[path]) != row[digest]]
@@ -155,7 +187,7 @@ def _weights(folder: Path) -> Iterator[Finding]:
 
     manifests = sorted(folder.rglob(MANIFEST))
     if not manifests:
-        yield Finding("missing", "weights", f"none in {folder}", "train them, or use a clone of the repository")
+        yield Finding("missing", "weights", f"none in {folder}", "install shape3d-amodal again, or clone it")
     for manifest in manifests:
         sealed = manifest.parent
         name = f"weights {sealed.relative_to(folder)}"

@@ -52,7 +52,7 @@ def evaluate(
     """
     import json
 
-    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.results import read_results
     from shape3d_amodal.errors import DataError
     from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions

@@ -1,4 +1,4 @@
-"""``shape3d-amodal meshes``: which meshes of a source can be used."""
+"""``shape3d-amodal meshes``: list the meshes of a source that can be used."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
     Args:
         meshes: mesh source: shapenet:FOLDER, shapenet13:FOLDER:train, any FOLDER of meshes by category, open13:train.
         out: file for the list.
-        workers: processes that read.
-        strict: end with status 3 where a mesh cannot be used; the list is written all the same.
+        workers: number of processes that read.
+        strict: exit with status 3 if a mesh cannot be used; the list is written in any case.
     """
     import sys
 

@@ -1,4 +1,4 @@
-"""The option ``--set``: changes to a configuration, several at once (``--set a=1 b=2``), and as often as is liked."""
+"""The option ``--set``: changes of a configuration, several at once (``--set a=1 b=2``) or in several ``--set``."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ Overrides: TypeAlias = Annotated[
 
 
 def flat(overrides: Overrides) -> tuple[str, ...]:
-    """All changes in their order."""
+    """All changes in the order in which they were given."""
     return tuple(change for group in overrides for change in group)

@@ -1,4 +1,4 @@
-"""``shape3d-amodal predict``: pictures in, whole objects out."""
+"""``shape3d-amodal predict``: images in, whole objects out."""
 
 from __future__ import annotations
 
@@ -32,36 +32,34 @@ def predict(
     drawings: bool = True,
     device: str = "cpu",
 ) -> None:
-    """Find the objects in pictures, and complete them: masks, meshes and viewpoints.
+    """Find the objects in images and complete them: masks, meshes and viewpoints.
 
     Args:
-        images: pictures (PNG, JPEG), or folders of them.
+        images: image files (PNG, JPEG), or folders of them.
         detector: name of a shipped detector, or a folder of a detector's weights, such as
             outputs/kins/mask_rcnn/weights; it must predict visible masks.
-        annotations: annotation file, of which nothing but the names, sizes and ids of images and categories is looked
-            at: the pictures are those that it names, in the one folder given, and `evaluate --track instance` can score
-            the results.
-        out: folder for results.json (COCO results), images.json (what ids mean), overlays, meshes and report.html.
-        weights: name of shipped weights of stages 2 to 5, or a folder of weights; open13 where networks are needed.
-        meshes: take these shapes as the prior, a folder <category>/.../<mesh>.obj or open13:train, in place of learned
-            ones.
-        fit_steps: gradient steps that fit shapes and viewpoints to each object; 30 help a bank without networks and
-            bare silhouettes, not refined masks; by default as many as the refinement has learned to use, 0 for a bank
-            without it.
+        annotations: annotation file that gives names, sizes and ids of images and categories, so that
+            `evaluate --track instance` can score the results; its masks are not used. Give the folder of its images.
+        out: folder for results.json (COCO results), images.json (what the ids mean), overlays, meshes and report.html.
+        weights: name of shipped weights of stages 2 to 5, or a folder of weights; the default is open13.
+        meshes: use these shapes as the prior in place of the learned one: a folder <category>/.../<mesh>.obj, or
+            open13:train.
+        fit_steps: gradient steps that fit shape and viewpoint to each object at test time; by default as in training.
         refine: full, 2d (without the rendered silhouette), visible-union (silhouette joined with the visible mask) or
-            none (bare silhouette); the whole mask that the detector itself sees is joined with each.
+            none (bare silhouette). The detector's own amodal mask is joined with each.
         gap_px: close gaps of up to this many pixels between the predicted visible masks.
-        min_score: least score of an object, from 0 to 1; for evaluate 0.05, since it weighs the less sure ones, too.
-        alternatives: also give less sure readings of pixels that surer objects have taken, in the results alone and not
-            in the drawings; for evaluate, too.
-        drawings: write overlays, meshes and the report; --no-drawings writes the results alone.
+        min_score: lowest score of an object, from 0 to 1. Use 0.05 for evaluation, since average precision also counts
+            objects with low scores.
+        alternatives: also output lower-scoring overlapping detections, in the results only, not in the drawings; use
+            this when computing average precision.
+        drawings: write overlays, meshes and the report; --no-drawings writes the results only.
         device: cpu or cuda.
     """
     import time
 
     from rich.progress import track
 
-    from shape3d_amodal.annotations.formats.coco_amodal import load_image
+    from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.methods.prediction import ImagePredictor
     from shape3d_amodal.methods.rcnn import check_shared
     from shape3d_amodal.reports.predictions import PredictionFolder
@@ -76,21 +74,21 @@ def predict(
     folder = PredictionFolder(out, dataset.categories, drawings=drawings)
     seconds = 0.0
     for record, root in track(list(zip(dataset.images, roots, strict=True)), description="predict", transient=True):
-        picture = load_image(root, record, file=annotations or root / record.file_name)
+        image = load_image(root, record, file=annotations or root / record.file_name)
         begin = time.perf_counter()
-        objects = predictor.predict(picture, alternatives=alternatives)
+        objects = predictor.predict(image, alternatives=alternatives)
         seconds += time.perf_counter() - begin
-        folder.add(record, picture, objects)
+        folder.add(record, image, objects)
     folder.finish(detector=detector, prior=meshes or weights or "open13")
-    each = f"{seconds / len(roots):.2f} s a picture"
-    print(f"{folder.count} objects in {len(roots)} pictures, {each}; results in {out / 'results.json'}")
+    each = f"{seconds / len(roots):.2f} s an image"
+    print(f"{folder.count} objects in {len(roots)} images, {each}; results in {out / 'results.json'}")
 
 
 def _named(images: tuple[Path, ...], annotations: Path) -> tuple[AmodalDataset, list[Path]]:
     """The images of an annotation file without their instances, and the folder of each."""
     from dataclasses import replace
 
-    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.errors import DataError, UsageError
     from shape3d_amodal.methods.ground_truth import shown
 
@@ -104,7 +102,7 @@ def _named(images: tuple[Path, ...], annotations: Path) -> tuple[AmodalDataset, 
 
 
 def _numbered(paths: tuple[Path, ...], names: tuple[str, ...]) -> tuple[AmodalDataset, list[Path]]:
-    """The pictures that are named, and those in the folders that are named, numbered from 1; and the folder of each.
+    """The named images and those in the named folders, numbered from 1, and the folder of each.
 
     Raises:
         UsageError: none is named.
@@ -118,13 +116,13 @@ def _numbered(paths: tuple[Path, ...], names: tuple[str, ...]) -> tuple[AmodalDa
     for path in paths:
         inside = sorted(one for one in path.iterdir() if one.suffix.lower() in _KINDS) if path.is_dir() else [path]
         if not inside:
-            raise DataError(f"expected pictures ({', '.join(_KINDS)}) in the folder, found none", file=path)
+            raise DataError(f"expected images ({', '.join(_KINDS)}) in the folder, found none", file=path)
         files += inside
     if not files:
-        raise UsageError("images: expected one or more pictures or folders, got none")
+        raise UsageError("images: expected one or more images or folders, got none")
     records = []
     for number, file in enumerate(files, start=1):
-        height, width = read_image(file).shape[:2]  # a picture that cannot be read is found before the work
+        height, width = read_image(file).shape[:2]  # finds an unreadable image before the work begins
         records.append(AmodalImage(id=number, file_name=file.name, width=width, height=height, instances=()))
     categories = tuple(Category(i + 1, name) for i, name in enumerate(names))
     return AmodalDataset(images=tuple(records), categories=categories), [file.parent for file in files]

@@ -1,4 +1,4 @@
-"""``shape3d-amodal render``: look at what was reconstructed."""
+"""``shape3d-amodal render``: the reconstructed meshes as images and GLB files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def render(
 ) -> None:
     """Write the reconstructed mesh of each object over its image, a turntable strip and a GLB file.
 
-    For object A of image I these are I_A_projection.png, I_A_turntable.png and I_A.glb; I_amodal.png shows all whole
+    For object A of image I these are I_A_projection.png, I_A_turntable.png and I_A.glb; I_amodal.png shows all amodal
     masks of the image.
 
     Args:
@@ -27,9 +27,8 @@ def render(
         annotations: annotation file as for complete.
         out: folder to write to.
         weights: name of shipped weights, or a folder of weights.
-        fit_steps: gradient steps that fit shapes and viewpoints to each object; by default as many as the refinement
-            has learned to use.
-        views: pictures in a turntable strip.
+        fit_steps: gradient steps that fit shape and viewpoint to each object at test time; by default as in training.
+        views: number of viewpoints in a turntable strip.
         limit: stop after this many images; 0 is all.
         depth_order: use the annotations' depth_order where they have it.
         device: cpu or cuda.
@@ -37,11 +36,10 @@ def render(
     import tempfile
     from dataclasses import replace
 
-    from shape3d_amodal.annotations.formats.coco_amodal import load_image
-    from shape3d_amodal.annotations.formats.detect import read_dataset
-    from shape3d_amodal.drawing.export import write_glb
+    from shape3d_amodal.annotations.formats.registry import read_dataset
+    from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.drawing.overlays import draw_instances
-    from shape3d_amodal.drawing.projections import mesh_over_image, turntable
+    from shape3d_amodal.drawing.projections import mesh_over_image, turntable, write_glb
     from shape3d_amodal.errors import UsageError
     from shape3d_amodal.files.atomic import move_all
     from shape3d_amodal.masks.occlusion import without_invisible
@@ -58,16 +56,16 @@ def render(
     if not depth_order:
         dataset = without_depth_order(dataset)
     count = 0
-    # Written elsewhere and moved in the end: nothing stays of a run that fails.
+    # Files are written elsewhere and moved at the end, so a failed run leaves nothing behind.
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for image, objects in complete_dataset(pipeline, dataset, images, annotations=annotations):
-            picture = load_image(images, image, file=annotations)
-            whole = draw_instances(picture, [one.amodal for _, one in objects])
-            (folder / f"{image.id}_amodal.png").write_bytes(png_bytes(whole))
+        for record, objects in complete_dataset(pipeline, dataset, images, annotations=annotations):
+            image = load_image(images, record, file=annotations)
+            whole = draw_instances(image, [one.amodal for _, one in objects])
+            (folder / f"{record.id}_amodal.png").write_bytes(png_bytes(whole))
             for instance, one in objects:
-                stem = f"{image.id}_{instance.id}"
-                over = mesh_over_image(picture, one.verts, one.faces, one.viewpoint, one.window)
+                stem = f"{record.id}_{instance.id}"
+                over = mesh_over_image(image, one.verts, one.faces, one.viewpoint, one.window)
                 strip = turntable(one.verts, one.faces, views=views)
                 (folder / f"{stem}_projection.png").write_bytes(png_bytes(over))
                 (folder / f"{stem}_turntable.png").write_bytes(png_bytes(strip))

@@ -36,15 +36,12 @@ def samples(
         count: rows.
         shown: samples a row.
     """
-    import io
-
-    from PIL import Image
-
-    from shape3d_amodal.annotations.formats.detect import read_dataset
+    from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.results import read_results
     from shape3d_amodal.errors import DataError, UsageError
     from shape3d_amodal.files.atomic import write_atomic
     from shape3d_amodal.reports.cases import gallery
+    from shape3d_amodal.scenes.sets import png_bytes
 
     if count < 1 or shown < 1:
         raise UsageError(f"expected count and shown of 1 or more, got {count} and {shown}")
@@ -58,10 +55,8 @@ def samples(
     if not cases:
         problem = "expected several results for an annotation id of a partly hidden object, found none"
         raise DataError(f"{problem}; is it of a method with samples?", file=results, field="annotation_id")
-    content = io.BytesIO()
-    Image.fromarray(gallery(cases)).save(content, "PNG")
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, content.getvalue())
+    write_atomic(out, png_bytes(gallery(cases)))
     for case in cases:
         print(f"{case.title}: {case.caption}")
     print(f"written: {out}")
@@ -72,8 +67,8 @@ def _cases(
 ) -> list[ReportCase]:
     """The rows: objects spread over how much of them is hidden, all with equally many panels."""
     from shape3d_amodal import masks
-    from shape3d_amodal.annotations.formats.coco_amodal import load_image
-    from shape3d_amodal.reports.samples import sample_case
+    from shape3d_amodal.annotations.images import load_image
+    from shape3d_amodal.reports.cases import sample_case
 
     chosen = _spread(dataset, found.keys(), count)
     most = min([shown, *(len(found[one.id]) for _, one in chosen)])

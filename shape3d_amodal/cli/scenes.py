@@ -1,4 +1,4 @@
-"""``shape3d-amodal scenes``: occlusion benchmarks from any meshes, from a few pictures to millions in shards."""
+"""``shape3d-amodal scenes``: occlusion benchmarks from any meshes, from a few images to millions in shards."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def scenes(
 
     Without --count, a benchmark set: images/*.png and annotations.json (COCO), with --set per_category=20 targets of
     each category. With --count, that many scenes of random targets in shards: tar files in WebDataset's layout, each
-    with a manifest. What is finished is kept, so that the same command goes on after a crash, on as many machines as
-    there are:
+    with a manifest. Finished shards are kept, so that the same command continues after a crash; it may run on several
+    machines:
 
         shape3d-amodal scenes --meshes shapenet13:/data/ShapeNetCore.v2:train --count 1000000 --shard 3/32 --out scenes
 
@@ -42,8 +42,8 @@ def scenes(
         count: number of scenes.
         seed: seed of the scenes; scene k depends on the options, the seed and k alone.
         layout: folder (a benchmark set; the default without --count), shards (the default with it), or kins (--count
-            wide pictures of vehicles, and annotations in the form of KINS 2020, for testing what reads KINS).
-        shard: i/n, i from 0: make the shards i, i + n, i + 2 n, ...; by default what torchrun or a SLURM array says.
+            wide images of vehicles with annotations in the format of KINS 2020, to test code that reads KINS).
+        shard: i/n, i from 0: make the shards i, i + n, i + 2 n, ...; by default as set by torchrun or a SLURM array.
         shard_size: scenes in a shard, 1000 by default.
         workers: processes on this machine; the result does not depend on it.
         strict: stop at a mesh that cannot be used; otherwise another one is drawn, and the manifest lists it.
@@ -51,66 +51,57 @@ def scenes(
         overrides: options to change: per_category=20, targets_only=true, scenes.kind=composed (or bars),
             scenes.image_size=256, scenes.min_hidden=0.1, ...
     """
+    import json
+
     from shape3d_amodal.errors import UsageError
 
     layout = layout or ("folder" if count is None else "shards")
-    given: dict[str, object] = {
-        "meshes": meshes,
-        "count": count,
-        "seed": seed,
-        "shard_size": shard_size,
-        "strict": strict or None,
-    }
+    named = {"meshes": meshes, "count": count, "seed": seed, "shard_size": shard_size, "strict": strict or None}
+    given = {name: json.dumps(value, ensure_ascii=False) for name, value in named.items() if value is not None}
+    options = [*flat(overrides), *(f"{name}={value}" for name, value in given.items())]  # JSON is YAML
     if layout == "shards":
-        _shards(out, config, _options(given, flat(overrides)), shard, workers)
-        return
-    if shard is not None or shard_size is not None or workers != 1:
+        _shards(out, config, options, shard, workers)
+    elif shard is not None or shard_size is not None or workers != 1:
         raise UsageError("--shard, --shard-size and --workers go with shards: give --count, or --layout shards")
-    if layout == "kins":
-        _kins(out, config, _options(given, flat(overrides)))
+    elif layout == "kins":
+        _kins(out, config, options)
+    elif count is not None:
+        raise UsageError("--count: a benchmark set has per_category targets; set that, or use --layout shards")
     else:
-        if count is not None:
-            raise UsageError("--count: a benchmark set has per_category targets; set that, or use --layout shards")
-        _folder(out, config, _options(given, flat(overrides)))
-
-
-def _options(given: dict[str, object], overrides: tuple[str, ...]) -> list[str]:
-    """The options that have a name of their own after those of --set, as overrides."""
-    import yaml
-
-    def text(value: object) -> str:
-        return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
-
-    return [*overrides, *(f"{name}={text(value)}" for name, value in given.items() if value is not None)]
+        _folder(out, config, options)
 
 
 def _load(config: Path | None, kind: type[T], options: list[str]) -> T:
     from shape3d_amodal.config import load_config, parse_config
+    from shape3d_amodal.files.assets import find_config
 
     if config is None:
         return parse_config("{}", kind, overrides=options)
-    return load_config(config, kind, overrides=options)
+    return load_config(find_config(config), kind, overrides=options)
+
+
+def _must_not_exist(annotations: Path) -> None:
+    from shape3d_amodal.errors import UsageError
+
+    if annotations.exists():
+        raise UsageError(f"{annotations.parent}: holds scenes already; choose another folder or remove it")
 
 
 def _folder(out: Path, config: Path | None, options: list[str]) -> None:
-    from shape3d_amodal.errors import UsageError
     from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
 
     chosen = _load(config, SceneSetConfig, options)
-    if (out / "annotations.json").exists():
-        raise UsageError(f"{out}: holds scenes already; choose another folder or remove it")
+    _must_not_exist(out / "annotations.json")
     dataset = write_scene_set(chosen, out)
     scored = sum(not instance.ignore for image in dataset.images for instance in image.instances)
     print(f"{len(dataset.images)} scenes with {scored} scored objects in {out}")
 
 
 def _kins(out: Path, config: Path | None, options: list[str]) -> None:
-    from shape3d_amodal.errors import UsageError
     from shape3d_amodal.scenes.kins_like import ANNOTATIONS, KinsScenesConfig, write_kins_scenes
 
     chosen = _load(config, KinsScenesConfig, options)
-    if (out / ANNOTATIONS).exists():
-        raise UsageError(f"{out}: holds scenes already; choose another folder or remove it")
+    _must_not_exist(out / ANNOTATIONS)
     dataset = write_kins_scenes(chosen, out)
     objects = sum(len(image.instances) for image in dataset.images)
     print(f"{len(dataset.images)} frames with {objects} vehicles: {out / ANNOTATIONS}")

@@ -22,6 +22,9 @@ def train(
 ) -> None:
     """Train a stage or a baseline; a training that was stopped goes on where it stood.
 
+    The options of CONFIG differ from training to training: --print-config shows all of them, each with a comment that
+    says what it does.
+
     Args:
         config: YAML file of the training, such as configs/open13/shape_prior.yaml.
         out: folder of checkpoints, log.jsonl, TensorBoard events and, at the end, weights; by default
@@ -30,18 +33,20 @@ def train(
         overrides: options of the config to change, such as loop.steps=100 loop.threads=1.
         resume: go on from the newest checkpoint in the output folder; --no-resume refuses a folder that has one.
         dry_run: one batch through everything; no weights, checkpoints or logs are written.
-        print_config: print the whole configuration, defaults included, and stop.
+        print_config: print the whole configuration, with a comment above each option, and stop; the output can be used
+            as a configuration file.
     """
     import logging
 
-    from shape3d_amodal.config import dump_config
+    from shape3d_amodal.config import explained_config
+    from shape3d_amodal.files.assets import find_config
     from shape3d_amodal.training.loop.distributed import is_first_rank
     from shape3d_amodal.training.registry import load_training
     from shape3d_amodal.training.run import run_training
 
-    training = load_training(config, overrides=flat(overrides))
+    training = load_training(find_config(config), overrides=flat(overrides))
     if print_config:
-        print(dump_config(training), end="")
+        print(explained_config(training), end="")
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = out or Path("outputs") / config.resolve().parent.name / config.stem

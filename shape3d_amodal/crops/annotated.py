@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.registry import read_dataset
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.cutting import instance_crops, mask_crops
 from shape3d_amodal.errors import DataError, UsageError

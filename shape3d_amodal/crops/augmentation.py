@@ -19,7 +19,7 @@ class AugmentationConfig:
     """How strongly crops are changed; each change comes to a share of them."""
 
     warp: float = 0.5
-    """Share of the crops that are stretched and turned in the picture's plane."""
+    """Share of the crops that are stretched and turned in the image plane."""
     stretch: float = 0.2
     """Largest logarithm of the stretch of each axis."""
     turn_deg: float = 6.0
@@ -61,10 +61,10 @@ def _warps(generator: np.random.Generator, count: int, config: AugmentationConfi
 def _moved(batch: SupervisedCrops, matrix: NDArray[np.float32]) -> SupervisedCrops:
     """``batch`` as the linear maps ``matrix`` [N,2,2], about the crops' centres, show it."""
     theta = torch.cat([torch.from_numpy(matrix), torch.zeros(len(matrix), 2, 1)], dim=2)
-    pictures = batch.pictures()
+    channels = batch.channels()
     grid = affine_grid(theta, [len(matrix), 1, batch.crops.size, batch.crops.size], align_corners=False)
     # Beyond a crop goes on what is at its border: background stays background, and what may hide may go on hiding.
-    return batch.with_pictures(grid_sample(pictures, grid, padding_mode="border", align_corners=False))
+    return batch.with_channels(grid_sample(channels, grid, padding_mode="border", align_corners=False))
 
 
 def _colours(batch: SupervisedCrops, generator: np.random.Generator) -> SupervisedCrops:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.scenes import CropArrays, SceneCrops
 from shape3d_amodal.errors import DataError, TrainingError
 from shape3d_amodal.files.atomic import make_folder
-from shape3d_amodal.meshes.sources import mesh_source
+from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.scenes import shards
 from shape3d_amodal.scenes.compose import SceneConfig
 
@@ -34,12 +35,13 @@ Arrays = TypeVar("Arrays")
 log = logging.getLogger(__name__)
 
 
-def open_pool(config: CropsConfig, cache: Path, *, workers: int) -> CropArrays:
+def open_pool(config: CropsConfig, cache: Path, *, categories: Sequence[str] = CATEGORIES, workers: int) -> CropArrays:
     """The pool of this configuration, made if it is not in ``cache`` yet.
 
     Args:
         config: what the pool holds; its hash, with that of the mesh files or shards, names the folder.
         cache: folder of all pools.
+        categories: names that the crops' categories count.
         workers: processes that make scenes; the result does not depend on it.
 
     Returns:
@@ -49,13 +51,13 @@ def open_pool(config: CropsConfig, cache: Path, *, workers: int) -> CropArrays:
         DataError: ``cache`` cannot be made.
         TrainingError: the disk is full.
     """
-    folder = cache / f"crops-{pool_name(config)}"
+    folder = cache / f"crops-{pool_name(config, categories)}"
     make_folder(cache)
     with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one makes the pool, the others wait for it
         if not folder.is_dir():
             log.info("cutting %d scenes of %s in %s", config.count, config.origin, folder)
-            _make(config, folder, workers)
+            _make(config, categories, folder, workers)
     return read_arrays(folder, CropArrays)
 
 
@@ -67,11 +69,7 @@ def scenes_of(config: CropsConfig) -> SceneConfig:
     """
     if config.shards is None:
         return config.scenes
-    manifests = sorted(Path(config.shards).glob("scenes-*.json"))
-    if not manifests:
-        raise DataError(
-            "expected shards of scenes, found none; make them with `shape3d-amodal scenes`", file=config.shards
-        )
+    manifests = shards.manifests(Path(config.shards))
     try:
         return TypeAdapter(SceneConfig).validate_python(shards.read_manifest(manifests[0])["config"]["scenes"])
     except (KeyError, TypeError, ValidationError) as error:
@@ -80,17 +78,19 @@ def scenes_of(config: CropsConfig) -> SceneConfig:
         ) from error
 
 
-def pool_name(config: CropsConfig) -> str:
+def pool_name(config: CropsConfig, categories: Sequence[str] = CATEGORIES) -> str:
     """What stands for all that the pool's crops depend on."""
     if config.shards is None:
         origin = mesh_source(config.meshes).fingerprint()
     else:
         origin = shards.fingerprint(Path(config.shards))
-    return hashlib.sha256(f"{dump_config(config)}{origin} {SCENES_VERSION}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{dump_config(config)}{' '.join(categories)}{origin} {SCENES_VERSION}".encode()).hexdigest()[
+        :16
+    ]
 
 
-def _make(config: CropsConfig, folder: Path, workers: int) -> None:
-    dataset = SceneCrops(config)
+def _make(config: CropsConfig, categories: Sequence[str], folder: Path, workers: int) -> None:
+    dataset = SceneCrops(config, categories)
     loader = DataLoader(
         dataset,
         batch_size=16,

@@ -1,8 +1,8 @@
-"""Supervision from visible masks alone: what is seen is hidden once more, and given back.
+"""Supervision from visible masks alone: a visible part is hidden once more, and the network learns to restore it.
 
-After PCNet-M (Zhan et al., Self-Supervised Scene De-occlusion, CVPR 2020): a crop's visible mask is covered by the mask
-of another instance, colours included. Under that eraser it is known what there is, but for what was hidden already. A
-third instance may be put behind: it touches the crop's, looks as if it could hide something, and hides nothing.
+After PCNet-M (Zhan et al., Self-Supervised Scene De-occlusion, CVPR 2020): the mask of another instance, with its
+colours, is put over a crop's visible mask (the eraser). The mask under it is known, except where it was hidden before.
+A third instance may be put behind the crop's: it could hide something, but hides nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LEAST = 0.01
 
 
 def reocclude(crops: InstanceCrops, generator: np.random.Generator) -> SupervisedCrops:
-    """Cover crops once more, and cut them out anew as they are cut at test time.
+    """Cover crops once more, and cut them out again as at test time.
 
     Args:
         crops: N instances of which the visible masks are known, and nothing else.
@@ -64,9 +64,9 @@ def _erasers(crops: InstanceCrops, drawn: Tensor, generator: np.random.Generator
         if not len(rows):
             break
         placed = _another_placed(crops, drawn, rows, generator)
-        seen = crops.visible[rows].sum(dim=(1, 2))
+        area = crops.visible[rows].sum(dim=(1, 2))
         left = (crops.visible[rows] * (1 - placed[:, 0])).sum(dim=(1, 2))
-        share = 1 - left / seen.clamp(min=1e-6)
+        share = 1 - left / area.clamp(min=1e-6)
         good = (free[rows] | ((share > _CUT[0]) & (share < _CUT[1]))) & (left > _LEAST * crops.size**2)
         result[rows[good]] = placed[good]
         waiting[rows[good]] = False
@@ -119,11 +119,11 @@ def _cut_anew(batch: SupervisedCrops) -> SupervisedCrops:
     theta[:, 0, 0] = theta[:, 1, 1] = torch.from_numpy((windows[:, 2] - windows[:, 0]) / size)
     theta[:, :, 2] = torch.from_numpy((windows[:, :2] + windows[:, 2:]) / size - 1)
     grid = affine_grid(theta, [len(windows), 1, size, size], align_corners=False)
-    return batch.with_pictures(grid_sample(batch.pictures(), grid, padding_mode="border", align_corners=False))
+    return batch.with_channels(grid_sample(batch.channels(), grid, padding_mode="border", align_corners=False))
 
 
 def _window(visible: NDArray[np.float32], occluder: NDArray[np.float32]) -> NDArray[np.float32]:
-    seen = visible > 0.5
-    if not seen.any():
-        return np.array([0, 0, len(seen), len(seen)], np.float32)
-    return instance_window(seen, occluder > 0.5)
+    clear = visible > 0.5
+    if not clear.any():
+        return np.array([0, 0, len(clear), len(clear)], np.float32)
+    return instance_window(clear, occluder > 0.5)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ class CropArrays:
     Attributes:
         rgb: [N,3,S,S] uint8.
         visible, occluder, amodal: [N,S,S] uint8, the covered share of each crop pixel times 255.
-        category: [N] int64, index into ``CATEGORIES``.
+        category: [N] int64, index into the names that the crops were made with.
         window: [N,4] float32, in image pixels.
         hidden: [N] float32, hidden share of the amodal area.
         scene: [N] int64, index of the scene.
@@ -71,14 +71,16 @@ class SceneCrops(Dataset[CropArrays]):
 
     Args:
         config: how scenes are made, or where their shards lie, and how they are cut.
+        categories: names that the crops' categories count.
 
     Raises:
-        DataError: the mesh source or the shards cannot be used, or have a category that is none of ``CATEGORIES``.
+        DataError: the mesh source or the shards cannot be used, or have a category that is none of ``categories``.
     """
 
-    def __init__(self, config: CropsConfig) -> None:
-        self.config = config
-        self._scene = _MadeScenes(config) if config.shards is None else _StoredScenes(config.shards, config.count)
+    def __init__(self, config: CropsConfig, categories: Sequence[str] = CATEGORIES) -> None:
+        self.config, self.categories = config, categories
+        made = config.shards is None
+        self._scene = _MadeScenes(config, categories) if made else _StoredScenes(config, categories)
 
     def __len__(self) -> int:
         return self.config.count
@@ -97,7 +99,7 @@ class SceneCrops(Dataset[CropArrays]):
         instances = [scene.instances[i] for i in kept]
         masks, hiding = [masks[i] for i in kept], [hiding[i] for i in kept]
         windows = _jittered(instance_windows(masks, hiding), config.jitter, rng)
-        category = [CATEGORIES.index(one.category) for one in instances]
+        category = [self.categories.index(one.category) for one in instances]
         crops = instance_crops(scene.image, masks, hiding, category, config.size, windows)
         amodal = mask_crops([one.amodal for one in instances], crops.window, config.size)
         hidden = [1 - one.visible.sum() / one.amodal.sum() for one in instances]
@@ -115,32 +117,34 @@ class SceneCrops(Dataset[CropArrays]):
 
 
 class _MadeScenes:
-    def __init__(self, config: CropsConfig) -> None:
+    def __init__(self, config: CropsConfig, categories: Sequence[str]) -> None:
         self._config = config
         self._meshes = mesh_source(config.meshes)
-        _check_categories({self._meshes.category(name) for name in self._meshes.names}, config.meshes)
+        _check_categories({self._meshes.category(name) for name in self._meshes.names}, categories, config.meshes)
 
     def __call__(self, index: int) -> Scene:
         return make_scene(self._meshes, self._config.scenes, self._config.seed, index)
 
 
 class _StoredScenes:
-    def __init__(self, folder: str | Path, count: int) -> None:
+    def __init__(self, config: CropsConfig, categories: Sequence[str]) -> None:
+        assert config.shards is not None
+        folder, count = config.shards, config.count
         self._shards = SceneShards(folder, count=count)
         found = len(self._shards.dataset.images)
         if found < count:
             raise DataError(f"expected {count} scenes, the shards hold {found}; ask for no more", file=folder)
-        _check_categories(set(self._shards.dataset.category_names.values()) - {OCCLUDER}, folder)
+        _check_categories(set(self._shards.dataset.category_names.values()) - {OCCLUDER}, categories, folder)
 
     def __call__(self, index: int) -> Scene:
         return self._shards.scene(self._shards.dataset.images[index])
 
 
-def _check_categories(names: set[str], source: str | Path) -> None:
-    if unknown := names - set(CATEGORIES):
+def _check_categories(names: set[str], known: Sequence[str], source: str) -> None:
+    if unknown := names - set(known):
         raise DataError(
-            f"expected categories among {', '.join(CATEGORIES)}, got {', '.join(sorted(unknown))}; rename them, "
-            "or take ShapeNet as shapenet13:FOLDER",
+            f"expected categories among {', '.join(known)}, got {', '.join(sorted(unknown))}; rename them, add them to "
+            "the model's categories, or take ShapeNet as shapenet13:FOLDER",
             file=source,
         )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from shape3d_amodal.crops.annotated import AnnotatedCrops
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.pool import open_pool
+from shape3d_amodal.meshes.sources import CATEGORIES
 from shape3d_amodal.structures import SupervisedCrops
 
 
@@ -41,8 +42,8 @@ def open_crops(
     Args:
         config: their source, and how they are cut.
         cache: folder where crops of scenes are kept; those of annotated images are cut when they are asked for.
-        categories: names that the categories of annotated images count; None completes instances of any category.
-            Those of scenes count ``meshes.sources.CATEGORIES``.
+        categories: names that the crops' categories count. Without them, crops of annotated images tell no category,
+            and those of scenes count ``meshes.sources.CATEGORIES``.
         workers: processes that make scenes; the crops do not depend on it.
 
     Raises:
@@ -51,4 +52,4 @@ def open_crops(
     """
     if config.annotations is not None:
         return AnnotatedCrops(config, categories)
-    return open_pool(config, cache, workers=workers)
+    return open_pool(config, cache, categories=CATEGORIES if categories is None else categories, workers=workers)

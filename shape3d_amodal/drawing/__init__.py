@@ -1,1 +1,1 @@
-"""Pictures of what is found: overlays, projections, meshes as GLB, turntables."""
+"""Images of what is found: overlays, projections, meshes as GLB, turntables."""

@@ -40,15 +40,15 @@ def outline(image: Image, mask: Mask, color: Color, thickness: int = 1) -> Image
     return tint(image, contour(mask, thickness), color, 1.0)
 
 
-def draw_mask(image: Image, mask: Mask, color: Color, *, opacity: float = 0.45, thickness: int = 1) -> Image:
+def draw_mask(image: Image, mask: Mask, color: Color) -> Image:
     """A tinted mask with its contour."""
-    return outline(tint(image, mask, color, opacity), mask, color, thickness)
+    return outline(tint(image, mask, color, 0.45), mask, color)
 
 
-def draw_instances(image: Image, masks: Sequence[Mask], *, opacity: float = 0.45) -> Image:
+def draw_instances(image: Image, masks: Sequence[Mask]) -> Image:
     """Masks [H,W] bool in the colours of ``PALETTE``, later ones over earlier ones."""
     for number, mask in enumerate(masks):
-        image = draw_mask(image, mask, PALETTE[number % len(PALETTE)], opacity=opacity)
+        image = draw_mask(image, mask, PALETTE[number % len(PALETTE)])
     return image
 
 
@@ -59,13 +59,20 @@ def draw_amodal(image: Image, visible: Mask, amodal: Mask) -> Image:
     return outline(image, amodal | visible, (255, 255, 255))
 
 
-def draw_agreement(image: Image, prediction: Mask, truth: Mask) -> Image:
-    """Right pixels green, pixels too many red, missing pixels purple, over the image in grey."""
-    grey = image.mean(axis=2, keepdims=True) * 0.5 + 127
-    result = np.repeat(grey, 3, axis=2).astype(np.uint8)
-    result = tint(result, prediction & truth, GREEN, 0.6)
-    result = tint(result, prediction & ~truth, RED, 0.85)
-    return tint(result, truth & ~prediction, PURPLE, 0.85)
+def image_grid(rows: Sequence[Sequence[Image]], gap: int) -> Image:
+    """Images of any sizes in rows and columns, ``gap`` pixels apart, each at the upper left of its place on white.
+
+    Args:
+        rows: one or more rows with equally many images each.
+        gap: 1 or more.
+    """
+    height = gap + max(image.shape[0] for row in rows for image in row)
+    width = gap + max(image.shape[1] for row in rows for image in row)
+    grid = np.full((len(rows), height, len(rows[0]), width, 3), 255, np.uint8)
+    for number, row in enumerate(rows):
+        for column, image in enumerate(row):
+            grid[number, : image.shape[0], column, : image.shape[1]] = image
+    return grid.reshape(len(rows) * height, -1, 3)[:-gap, :-gap]
 
 
 def crop_around(mask: Mask, margin: float = 0.15, minimum: int = 32) -> tuple[slice, slice]:

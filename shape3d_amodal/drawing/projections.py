@@ -1,15 +1,18 @@
-"""Pictures of reconstructed meshes: over the image they were found in, and turning round."""
+"""Reconstructed meshes: drawn over the image they were found in, turning round, and as files for 3D viewers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import trimesh
 from numpy.typing import NDArray
 
-from shape3d_amodal.drawing.overlays import BLUE, Color, Image
+from shape3d_amodal.drawing.overlays import BLUE, Image
+from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.geometry import cameras
 from shape3d_amodal.rendering.zbuffer import rasterize
 from shape3d_amodal.structures import Viewpoint
@@ -21,17 +24,10 @@ _LIGHT = np.array([0.45, 0.65, -0.61], np.float32)
 _AMBIENT = 0.35
 
 
-def view_of(
-    azimuth_deg: float, elevation_deg: float, *, roll_deg: float = 0.0, scale: float = 1.0
-) -> dict[str, float | list[float]]:
-    """A viewpoint as the results format writes it, without a shift."""
-    return {
-        "azimuth_deg": azimuth_deg,
-        "elevation_deg": elevation_deg,
-        "roll_deg": roll_deg,
-        "scale": scale,
-        "offset": [0.0, 0.0],
-    }
+def view_of(azimuth_deg: float, elevation_deg: float, *, scale: float = 1.0) -> dict[str, float | list[float]]:
+    """A viewpoint as the results format writes it, upright and without a shift."""
+    angles = {"azimuth_deg": azimuth_deg, "elevation_deg": elevation_deg, "roll_deg": 0.0}
+    return {**angles, "scale": scale, "offset": [0.0, 0.0]}
 
 
 def to_screen(
@@ -61,17 +57,16 @@ def render_mesh(
     window: NDArray[np.float32],
     height: int,
     width: int,
-    color: Color = BLUE,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Flat-shaded picture of a mesh (Lambert's law, one light beside the viewer, both sides lit).
+    """Flat-shaded image of a mesh (Lambert's law, one light beside the viewer, both sides lit).
 
     Args:
         verts, viewpoint, window: see ``to_screen``.
         faces: [F,3] int.
-        height, width: size of the picture in pixels.
+        height, width: size of the image in pixels.
 
     Returns:
-        picture: [H,W,3] float32 in 0..255, 0 where nothing was hit.
+        shaded: [H,W,3] float32 in 0..255, 0 where nothing was hit.
         coverage: [H,W] float32 in 0..1, share of each pixel that the mesh covers.
     """
     screen = to_screen(verts, viewpoint, window) * np.array([_SAMPLES, _SAMPLES, 1], np.float32)
@@ -81,8 +76,8 @@ def render_mesh(
     coverage, light = _pool(hit), _pool(hit * shades[face])
     lit = light / np.maximum(coverage, 1e-6)
     # Faces that look into the light turn towards white, so that blue does not look flat.
-    picture = lit[..., None] * np.array(color, np.float32) + (60 * lit**4)[..., None] * (coverage > 0)[..., None]
-    return np.clip(picture, 0, 255).astype(np.float32), coverage
+    shaded = lit[..., None] * np.array(BLUE, np.float32) + (60 * lit**4)[..., None] * (coverage > 0)[..., None]
+    return np.clip(shaded, 0, 255).astype(np.float32), coverage
 
 
 def mesh_over_image(
@@ -92,12 +87,12 @@ def mesh_over_image(
     viewpoint: Mapping[str, Any],
     window: NDArray[np.float32],
     *,
-    color: Color = BLUE,
     opacity: float = 0.85,
 ) -> Image:
     """A shaded mesh over the image [H,W,3] uint8 that it was reconstructed from; see ``render_mesh``."""
-    picture, coverage = render_mesh(verts, faces, viewpoint, window, image.shape[0], image.shape[1], color)
-    return _blend(image, picture, coverage * np.float32(opacity))
+    shaded, coverage = render_mesh(verts, faces, viewpoint, window, image.shape[0], image.shape[1])
+    share = (coverage * np.float32(opacity))[..., None]
+    return (image * (1 - share) + shaded * share + 0.5).astype(np.uint8)
 
 
 def turntable(
@@ -107,26 +102,41 @@ def turntable(
     views: int = 8,
     size: int = 160,
     elevation_deg: float = 20.0,
-    color: Color = BLUE,
-    background: Color = (255, 255, 255),
 ) -> Image:
     """A strip [size,views*size,3] uint8: the mesh from azimuth 0 (its front) in equal steps once round, left to right.
 
     Args:
-        verts: [V,3] float32, object frame; shown so large that it fills the views from every side.
+        verts: [V,3] float32, object frame; shown so large that it fills the views from every side, on white.
         faces: [F,3] int.
     """
     radius = float(np.linalg.norm(verts, axis=1).max())
     # The image of a sphere of this radius around the origin has this radius in NDC at scale 1.
     extent = cameras.FOCAL * radius / float(np.sqrt(max(cameras.DISTANCE**2 - radius**2, 1e-6)))
     window = np.array([0, 0, size, size], np.float32)
-    empty = np.broadcast_to(np.array(background, np.uint8), (size, size, 3))
-    strip = []
-    for number in range(views):
-        viewpoint = view_of(360 * number / views, elevation_deg, scale=0.95 / extent)
-        picture, coverage = render_mesh(verts, faces, viewpoint, window, size, size, color)
-        strip.append(_blend(empty, picture, coverage))
-    return np.concatenate(strip, axis=1)
+    empty = np.full((size, size, 3), 255, np.uint8)
+    steps = (view_of(360 * number / views, elevation_deg, scale=0.95 / extent) for number in range(views))
+    return np.concatenate([mesh_over_image(empty, verts, faces, one, window, opacity=1) for one in steps], axis=1)
+
+
+def write_glb(path: str | Path, verts: NDArray[np.float32], faces: NDArray[np.int64], *, name: str = "object") -> None:
+    """Write one mesh as binary glTF; its folder must exist.
+
+    Args:
+        verts: [V,3] float32, object frame (y up, front +z, as in glTF). Stored to the bit, in their order.
+        faces: [F,3] int.
+        name: of the mesh in the file.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    material = trimesh.visual.material.PBRMaterial(
+        baseColorFactor=[*BLUE, 255], metallicFactor=0.0, roughnessFactor=0.8, doubleSided=True
+    )
+    mesh = trimesh.Trimesh(np.asarray(verts), np.asarray(faces), process=False)
+    mesh.visual = trimesh.visual.TextureVisuals(material=material)
+    scene = trimesh.Scene()
+    scene.add_geometry(mesh, node_name=name, geom_name=name)
+    write_atomic(path, scene.export(file_type="glb"))
 
 
 def _camera(viewpoint: Mapping[str, Any]) -> Viewpoint:
@@ -148,7 +158,7 @@ def _shades(verts: NDArray[np.float32], faces: NDArray[np.int64], viewpoint: Map
     turn = cameras.rotation(camera.azimuth, camera.elevation, camera.roll)[0].numpy()
     corners = (np.asarray(verts, np.float32) @ turn.T)[faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    # Either side may be the outside: the one that is seen looks at the viewer.
+    # Either side may be the outside: the visible one looks at the viewer.
     towards = corners.mean(axis=1) + np.array([0, 0, cameras.DISTANCE], np.float32)
     facing = -np.sign((normal * towards).sum(axis=1))
     cosine = facing * (normal @ _LIGHT) / np.maximum(np.linalg.norm(normal, axis=1), 1e-12)
@@ -159,8 +169,3 @@ def _pool(fine: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean over the samples of each pixel."""
     height, width = fine.shape[0] // _SAMPLES, fine.shape[1] // _SAMPLES
     return fine.reshape(height, _SAMPLES, width, _SAMPLES).mean(axis=(1, 3))
-
-
-def _blend(image: Image, picture: NDArray[np.float32], opacity: NDArray[np.float32]) -> Image:
-    share = opacity[..., None]
-    return (image * (1 - share) + picture * share + 0.5).astype(np.uint8)

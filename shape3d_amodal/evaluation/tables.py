@@ -1,11 +1,9 @@
-"""Tables of percentages with the best of each comparison marked, as Markdown and CSV."""
+"""Tables of percentages with the best of each comparison marked, and how they look in Markdown."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -63,39 +61,26 @@ class Table:
         rows = tuple((names.get(name, name), values) for name, values in self.rows)
         return replace(self, columns=columns, rows=rows, summary=summary, lower=lower)
 
-    def cells(self) -> list[list[str]]:
-        """The printed numbers, one decimal, row by row."""
-        return [[format_percent(value) for value in values] for _, values in self.rows]
-
     def best(self) -> list[list[bool]]:
         """Which numbers are the best of their column (or row) as printed, so that printed ties are marked alike.
 
         Where fewer than two numbers are defined none is marked.
         """
-        if self.compare is None:
-            return [[False] * len(self.columns) for _ in self.rows]
-        if self.compare == "rows":
-            return [_best(values, name in self.lower) for name, values in self.rows]
-        columns = zip(*(values for _, values in self.rows), strict=True)
-        marks = [_best(column, name in self.lower) for name, column in zip(self.columns, columns, strict=False)]
-        return [list(row) for row in zip(*marks, strict=True)]
+        if self.compare == "columns":
+            return [list(row) for row in zip(*self.transposed().best(), strict=True)]
+        return [
+            _best(values, name in self.lower) if self.compare else [False] * len(values) for name, values in self.rows
+        ]
+
+    def lines(self) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
+        """The name of each row and its printed numbers (one decimal), each with whether it is marked as the best."""
+        for (name, values), marks in zip(self.rows, self.best(), strict=True):
+            yield name, [(format_percent(value), mark) for value, mark in zip(values, marks, strict=True)]
 
     def to_markdown(self) -> str:
         """GitHub's Markdown, the best numbers bold; ends with a newline."""
-        head = [self.corner, *self.columns]
-        lines = [head, ["---", *["---:"] * len(self.columns)]]
-        for (name, _), cells, marks in zip(self.rows, self.cells(), self.best(), strict=True):
-            lines.append([name, *(f"**{cell}**" if mark else cell for cell, mark in zip(cells, marks, strict=True))])
-        return markdown_lines(lines)
-
-    def to_csv(self) -> str:
-        """Comma-separated values with a header line; undefined numbers are empty."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([self.corner, *self.columns])
-        for (name, _), cells in zip(self.rows, self.cells(), strict=True):
-            writer.writerow([name, *("" if cell == MISSING else cell for cell in cells)])
-        return text.getvalue()
+        lines = [[name, *(f"**{cell}**" if best else cell for cell, best in cells)] for name, cells in self.lines()]
+        return markdown_table([self.corner, *self.columns], lines, ["---", *["---:"] * len(self.columns)])
 
 
 def category_table(
@@ -116,19 +101,21 @@ def category_table(
     rows = []
     for method, table in methods.items():
         own = table.by_category()
-        values = [_value(own.get(name), shown) for name in categories]
-        values.append(_value(table.score, shown))
+        values = [metric_value(own.get(name), shown) for name in categories]
+        values.append(metric_value(table.score, shown))
         if without:
-            values.append(_value(table.without(*without).score, shown))
+            values.append(metric_value(table.without(*without).score, shown))
         rows.append((method, tuple(values)))
     lower = () if shown.higher_is_better else columns
     return Table(title=title, corner="method", columns=columns, rows=tuple(rows), summary=summary, lower=lower)
 
 
-def summary_table(methods: Mapping[str, ScoreTable], *, title: str = "") -> Table:
-    """Rows are methods, columns the track's metrics over everything."""
-    shown = _metrics(methods).values()
-    rows = tuple((name, tuple(_value(table.score, metric) for metric in shown)) for name, table in methods.items())
+def summary_table(
+    methods: Mapping[str, ScoreTable], *, title: str = "", metrics: Sequence[Metric] | None = None
+) -> Table:
+    """Rows are methods, columns ``metrics`` (by default all of the track) over everything."""
+    shown = _metrics(methods).values() if metrics is None else metrics
+    rows = tuple((name, tuple(metric_value(own.score, one) for one in shown)) for name, own in methods.items())
     columns = tuple(metric.title for metric in shown)
     lower = tuple(metric.title for metric in shown if not metric.higher_is_better)
     return Table(title=title, corner="method", columns=columns, rows=rows, lower=lower)
@@ -139,15 +126,24 @@ def level_table(methods: Mapping[str, ScoreTable], metric: str = "instance_miou"
     shown = _metrics(methods)[metric]
     levels = {name: table.by_level() for name, table in methods.items()}
     first = next(iter(levels.values()))
-    rows = tuple((name, tuple(_value(score, shown) for score in own.values())) for name, own in levels.items())
+    rows = tuple((name, tuple(metric_value(score, shown) for score in own.values())) for name, own in levels.items())
     columns = tuple(f"{level} ({score.counts['instances']})" for level, score in first.items())
     lower = () if shown.higher_is_better else columns
     return Table(title=title, corner="method", columns=columns, rows=rows, lower=lower)
 
 
-def markdown_lines(lines: Iterable[Sequence[str]]) -> str:
-    """The lines of a table of GitHub's Markdown, the second of which says how columns stand; ends with a newline."""
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], align: Sequence[str] | None = None) -> str:
+    """A table in GitHub's Markdown; ends with a newline.
+
+    Args:
+        head: names of the columns.
+        rows: cells as plain text or Markdown; line breaks become spaces.
+        align: "---" (left) or "---:" (right) for each column; by default all are left.
+    """
+    lines = [head, align or ["---"] * len(head), *rows]
+    return "".join(
+        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |\n" for line in lines
+    )
 
 
 def format_percent(value: float) -> str:
@@ -155,16 +151,17 @@ def format_percent(value: float) -> str:
     return MISSING if math.isnan(value) else f"{value:.1f}"
 
 
+def metric_value(score: Score | None, metric: Metric) -> float:
+    """A number in percent, or in the metric's unit where it is no share; NaN where it is undefined."""
+    value = float("nan") if score is None else score.values.get(metric.name, float("nan"))
+    return 100 * value if metric.unit == "share" else value
+
+
 _AXES = {"method": "category", "category": "method"}
 
 
 def _metrics(methods: Mapping[str, ScoreTable]) -> dict[str, Metric]:
     return {metric.name: metric for table in methods.values() for metric in table.metrics}
-
-
-def _value(score: Score | None, metric: Metric) -> float:
-    value = float("nan") if score is None else score.values.get(metric.name, float("nan"))
-    return 100 * value if metric.unit == "share" else value
 
 
 def _best(values: Sequence[float], lower: bool) -> list[bool]:

@@ -15,6 +15,7 @@ from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, load_weights
 
 CHECKPOINTS = ASSETS / "checkpoints"
 """Where shipped weights lie, a folder each."""
+_IN_CHECKOUT = "assets/checkpoints/"
 
 Config = TypeVar("Config")
 Module = TypeVar("Module", bound=nn.Module)
@@ -50,17 +51,18 @@ def read_network(folder: Path, config_class: type[Config], build: Callable[[Conf
 
 
 def weights_folder(name_or_folder: str | Path) -> Path:
-    """The folder of weights that the name of shipped weights, or a path, stands for.
+    """The folder of weights that the name of shipped weights (``open13``, or ``assets/checkpoints/open13``), or a
+    path, stands for.
 
     Raises:
         WeightsError: there is none.
     """
-    folder, own = Path(name_or_folder), CHECKPOINTS / str(name_or_folder)
+    folder, own = Path(name_or_folder), CHECKPOINTS / str(name_or_folder).removeprefix(_IN_CHECKOUT)
     if not (folder / MANIFEST).is_file() and own.is_dir():
         return own  # a folder of scenes that bears the name of weights does not hide them
     if not folder.is_dir():
         shipped = sorted(str(file.parent.relative_to(CHECKPOINTS)) for file in CHECKPOINTS.rglob(MANIFEST))
-        known = ", ".join(shipped) or "none"
-        problem = f"no such folder of weights, and no shipped weights of that name (shipped: {known})"
+        known = ", ".join(shipped) or "others"
+        problem = f"no such folder of weights, and none are shipped by that name; train them first, or take {known}"
         raise WeightsError(problem, file=name_or_folder)
     return folder

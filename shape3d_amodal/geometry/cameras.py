@@ -27,7 +27,7 @@ FOCAL = 1 / math.tan(math.radians(15))
 def rotation(azimuth: Tensor, elevation: Tensor, roll: Tensor) -> Tensor:
     """World-to-view rotations [N,3,3] from angles [N] in radians; the rows are the view's left, up and forward axes.
 
-    A positive roll turns the picture counter-clockwise.
+    A positive roll turns the image counter-clockwise.
     """
     sin_a, cos_a, sin_e, cos_e = azimuth.sin(), azimuth.cos(), elevation.sin(), elevation.cos()
     left = torch.stack([-cos_a, torch.zeros_like(cos_a), sin_a], dim=-1)

@@ -75,12 +75,12 @@ def cut(image: Tensor, windows: Tensor, size: int) -> Tensor:
     return torch.nn.functional.avg_pool2d(crops, samples)
 
 
-def inside_picture(windows: Tensor, width: int, height: int, size: int) -> Tensor:
-    """Share of each crop pixel that lies inside the picture, [N,S,S] float32 in 0..1.
+def inside_image(windows: Tensor, width: int, height: int, size: int) -> Tensor:
+    """Share of each crop pixel that lies inside the image, [N,S,S] float32 in 0..1.
 
     Args:
         windows: [N,4] float, (x0, y0, x1, y1) in image pixels.
-        width, height: size of the picture in pixels.
+        width, height: size of the image in pixels.
         size: side S of the crops in pixels.
     """
     steps = torch.arange(size + 1, device=windows.device) / size

@@ -1,4 +1,4 @@
-"""Masks as run lengths: encoded, decoded, counted and combined; beside them order in depth and outlines."""
+"""Masks as run-length codes: encoding, decoding, area, set operations; also order in depth, clusters and outlines."""
 
 from __future__ import annotations
 

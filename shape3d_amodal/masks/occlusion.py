@@ -1,14 +1,12 @@
-"""Who hides whom: orders, clusters and visible masks, and what follows of one from the others.
+"""Who hides whom: the order of objects in depth, the pixels that may hide each, and visible masks by order.
 
-The rules are those of KINS.
-Qi et al., Amodal Instance Segmentation with KINS Dataset, CVPR 2019, sections 3.1 and 3.2: objects are divided into
-clusters, inside a cluster the nearer has the smaller order, and where two overlap the pixels are the nearer one's.
+Orders are those of KINS (``masks.clusters``): of two objects of a cluster, or of an image without clusters, the smaller
+``depth_order`` is nearer, and where the two overlap the pixels belong to the nearer one.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,17 +17,17 @@ from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
 Mask = NDArray[np.bool_]
 Order = Collection[tuple[int, int]]
-"""Pairs (in front, behind) of places in a list of objects: what is known of their order in depth."""
+"""The known part of an order in depth: pairs (in front, behind) of indices into a list of objects."""
 
 
 @dataclass(frozen=True)
 class VisibleObjects:
-    """The objects of one image as completion sees them, in any order.
+    """The objects of one image that are to be completed, in any order.
 
     Attributes:
         masks: visible masks [H,W] bool.
-        names: category names; ``occluder`` for what only hides others.
-        occluders: [H,W] bool, the pixels that may hide each.
+        names: category names; ``occluder`` for regions that only hide others.
+        occluders: [H,W] bool, the pixels that may hide each object.
     """
 
     masks: Sequence[Mask]
@@ -41,11 +39,11 @@ class VisibleObjects:
 
 
 def occluders(visible: Sequence[Mask], order: Order = ()) -> list[Mask]:
-    """The pixels that may hide each object: those of all others, less those that are known to be behind it.
+    """The pixels that may hide each object: those of all others except the ones known to be behind it.
 
     Args:
         visible: N masks [H,W] bool.
-        order: what is known of their order.
+        order: the known part of their order.
     """
     known = frozenset(order)
     result = []
@@ -59,7 +57,7 @@ def occluders(visible: Sequence[Mask], order: Order = ()) -> list[Mask]:
 
 
 def known_order(image: AmodalImage) -> Order:
-    """The pairs of an image's instances whose order is known: by their ``depth_order``, or as ``depth_constraint``."""
+    """The pairs of an image's instances whose order is known, from ``depth_order`` and ``depth_constraint``."""
     instances = image.instances
     constraint = set(image.depth_constraint)
     return {
@@ -76,45 +74,11 @@ def order_of_ranks(ranks: Sequence[int | None]) -> Order:
     return {(i, j) for i, first in known for j, second in known if first < second}
 
 
-def overlapping(regions: Sequence[Rle]) -> Iterator[tuple[int, int]]:
-    """The pairs i < j of masks of one image that share a pixel."""
-    boxes = np.array([masks.bbox(region) for region in regions]).reshape(-1, 4)
-    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    for i in range(len(regions) - 1):
-        near = ((low[i + 1 :] < high[i]) & (low[i] < high[i + 1 :])).all(axis=1)
-        for j in (np.flatnonzero(near) + i + 1).tolist():
-            if masks.overlap(regions[i], regions[j]):
-                yield i, j
-
-
-def clusters(regions: Sequence[Rle]) -> list[int]:
-    """The cluster of each mask, counted from 0 in the order of the masks: two that overlap share theirs."""
-    return connected(len(regions), overlapping(regions))
-
-
-def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """The group of each of ``count`` things, counted from 0 in their order, where pairs connect them."""
-    parents = list(range(count))
-
-    def first_of(index: int) -> int:
-        while parents[index] != index:
-            parents[index] = parents[parents[index]]
-            index = parents[index]
-        return index
-
-    for i, j in pairs:
-        low, high = sorted((first_of(i), first_of(j)))
-        parents[high] = low
-    firsts = [first_of(index) for index in range(count)]
-    numbers = {first: number for number, first in enumerate(dict.fromkeys(firsts))}
-    return [numbers[first] for first in firsts]
-
-
 def visible_by_order(instances: Sequence[AmodalInstance], index: int) -> Rle:
-    """The visible mask of instance ``index``: its amodal mask without those of its cluster that are nearer.
+    """The visible mask of instance ``index``: its amodal mask minus those of the nearer objects of its cluster.
 
     Args:
-        instances: those of one image, with amodal masks; those without an order hide nothing.
+        instances: those of one image, with amodal masks. Instances without an order hide nothing.
     """
     whole = instances[index]
     nearer = [one.amodal for one in instances if one.amodal is not None and is_in_front(one, whole)]
@@ -123,17 +87,17 @@ def visible_by_order(instances: Sequence[AmodalInstance], index: int) -> Rle:
 
 
 def without_invisible(dataset: AmodalDataset) -> AmodalDataset:
-    """The data set without the objects of which nothing is visible, for methods that start from visible masks."""
+    """The data set without its fully hidden objects, for methods that start from visible masks."""
     return replace(dataset, images=tuple(map(with_something_visible, dataset.images)))
 
 
 def with_something_visible(image: AmodalImage) -> AmodalImage:
-    """The image without the objects of which nothing is visible."""
+    """The image without its fully hidden objects."""
     return keeping(image, (one for one in image.instances if masks.area(one.visible) > 0))
 
 
 def keeping(image: AmodalImage, instances: Iterable[AmodalInstance]) -> AmodalImage:
-    """The image with ``instances`` alone, and the pairs between them."""
+    """The image with only ``instances`` and the pairs of ``depth_constraint`` between them."""
     kept = tuple(instances)
     ids = {one.id for one in kept}
     pairs = tuple(pair for pair in image.depth_constraint if ids.issuperset(pair))
@@ -145,43 +109,3 @@ def is_in_front(first: AmodalInstance, second: AmodalInstance) -> bool:
     if first.depth_order is None or second.depth_order is None or first.cluster != second.cluster:
         return False
     return first.depth_order < second.depth_order
-
-
-def kins_orders(image: AmodalImage) -> list[tuple[int, int | None]]:
-    """Cluster and order of each instance as KINS counts them: 0 for an object that overlaps no other, else from 1 on.
-
-    Orders stay as they are where the image is divided into clusters already. Otherwise its clusters are those of its
-    amodal masks, in each the ranks of ``depth_order``; None where an order in the cluster is unknown.
-    """
-    instances = image.instances
-    if instances and all(one.cluster is not None for one in instances):
-        return [(one.cluster or 0, one.depth_order) for one in instances]
-    labels = clusters([one.visible if one.amodal is None else one.amodal for one in instances])
-    members: dict[int, list[int | None]] = defaultdict(list)
-    for label, one in zip(labels, instances, strict=True):
-        members[label].append(one.depth_order)
-    return [(label, _rank(one.depth_order, members[label])) for label, one in zip(labels, instances, strict=True)]
-
-
-def image_orders(image: AmodalImage) -> list[int | None]:
-    """One order for the whole image, 0 nearest: that of the clusters, where there are some, with ties undone.
-
-    Clusters do not overlap, so that any order between them is right.
-    """
-    orders = [one.depth_order for one in image.instances]
-    if all(one.cluster is None for one in image.instances):
-        return orders
-    ranked = sorted((order, index) for index, order in enumerate(orders) if order is not None)
-    ranks: list[int | None] = [None] * len(orders)
-    for rank, (_, index) in enumerate(ranked):
-        ranks[index] = rank
-    return ranks
-
-
-def _rank(order: int | None, orders: Sequence[int | None]) -> int | None:
-    known = [one for one in orders if one is not None]
-    if len(orders) == 1:
-        return 0
-    if order is None or len(known) < len(orders):
-        return None
-    return sorted(set(known)).index(order) + 1

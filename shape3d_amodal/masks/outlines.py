@@ -1,7 +1,7 @@
 """Outlines of masks: closed loops along the edges of pixels, and polygons that COCO's rasteriser turns back exactly.
 
-Pixel (row, column) is the square from (x, y) = (column, row) to (column + 1, row + 1). Loops go around with the inside
-to their right (clockwise where y points down), and around a hole the other way.
+Pixel (row, column) is the square from (x, y) = (column, row) to (column + 1, row + 1). Loops keep the inside to
+their right: clockwise (y points down) around a part, and counter-clockwise around a hole.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from shape3d_amodal.structures import Rle
 
 
 def loops(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """The closed outlines of ``mask`` [H,W], each [P,2] int64: corners (x, y), one step of length 1 to the next.
+    """The closed outlines of ``mask`` [H,W], each [P,2] int64: points (x, y), each 1 away from the next.
 
-    Pixels that touch in a corner alone belong to different loops.
+    Pixels that touch only at a corner belong to different loops.
     """
     points, ends = _trace(np.pad(mask, 1))
     return np.split(points[: ends[-1]], ends[:-1]) if len(ends) else []
@@ -26,8 +26,8 @@ def loops(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
 def to_polygon(rle: Rle) -> list[int]:
     """One polygon x1, y1, x2, y2, ... that COCO's rasteriser turns back into exactly this mask; empty for an empty one.
 
-    Where the mask has several parts or holes their outlines are joined by lines that are walked in both directions, so
-    that they enclose nothing under the even-odd rule.
+    The outlines of several parts and holes are joined by lines that are walked in both directions, so that they enclose
+    nothing under the even-odd rule.
     """
     mask, left, top = masks.crop(rle)
     outlines = [_corners(loop) for loop in loops(mask)]
@@ -50,8 +50,8 @@ def _corners(loop: NDArray[np.int64]) -> NDArray[np.int64]:
 def _trace(mask):  # type: ignore[no-untyped-def]
     """Loops of ``mask`` [H+2,W+2] bool, whose border is False: points int64 [P,2] and where each loop ends.
 
-    Every loop goes east somewhere, and does so along the upper side of a pixel that is inside. From such a side it is
-    followed, at each corner to the right where there is an edge, else straight on, else to the left.
+    Every loop goes east somewhere, along the upper side of a pixel inside the mask. It is followed from such a side; at
+    each corner it turns right where there is an edge, else goes straight on, else turns left.
     """
     height, width = mask.shape
     edges = 0
@@ -60,21 +60,21 @@ def _trace(mask):  # type: ignore[no-untyped-def]
             edges += (mask[row, column] != mask[row - 1, column]) + (mask[row, column] != mask[row, column - 1])
     points = np.zeros((edges, 2), dtype=np.int64)
     ends = np.zeros(edges, dtype=np.int64)
-    seen = np.zeros(mask.shape, dtype=np.bool_)
+    visited = np.zeros(mask.shape, dtype=np.bool_)
     count = 0
     found = 0
     for first_row in range(1, height):
         for first_column in range(1, width):
-            if seen[first_row, first_column] or not mask[first_row, first_column]:
+            if visited[first_row, first_column] or not mask[first_row, first_column]:
                 continue
             if mask[first_row - 1, first_column]:
                 continue
             row, column, heading = first_row, first_column, 0
             while True:
                 if heading == 0:
-                    if seen[row, column]:
+                    if visited[row, column]:
                         break
-                    seen[row, column] = True
+                    visited[row, column] = True
                 points[count, 0] = column - 1
                 points[count, 1] = row - 1
                 count += 1

@@ -1,9 +1,9 @@
 """Binary masks as COCO run-length codes: checked before they are decoded, and combined without decoding.
 
-A code lists the lengths of runs of equal pixels in column-major order, the first run being background. COCO's
-compressed text writes each run (from the fourth on, its difference from the run two before) in groups of five bits, one
-a letter. Codes and polygons come from foreign files, so ``from_annotation`` checks sign, sum and size before any memory
-is taken.
+A code lists the lengths of runs of equal pixels in column-major order; the first run is background. COCO's compressed
+text writes each run (from the fourth on, its difference from the run two before) in groups of five bits, one letter a
+group. Codes and polygons come from foreign files, so ``from_annotation`` checks sign, sum and size before it allocates
+memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import faster_coco_eval.core.mask as coco_mask
 import numpy as np
@@ -22,9 +22,9 @@ from shape3d_amodal.masks import run_lengths
 from shape3d_amodal.structures import Rle
 
 POLYGON_REACH = 10
-"""Polygon coordinates may lie this many times the image's longer side away from its corner."""
+"""Largest absolute polygon coordinate, in multiples of the image's longer side."""
 MAX_POLYGON_LENGTH = 1_000_000
-"""Longest outline in pixels; the rasteriser walks it in steps of a fifth of a pixel."""
+"""Longest outline in pixels. The time of the rasteriser grows with the length: it walks in steps of 0.2 pixels."""
 
 Numbers = list[Any] | np.ndarray
 
@@ -108,7 +108,7 @@ def overlap(first: Rle, second: Rle) -> int:
 
 
 def crop(rle: Rle) -> tuple[np.ndarray, int, int]:
-    """What lies in the mask's tight box: the mask [h,w] bool, and the column and the row of its corner.
+    """The part of the mask in its tight box, [h,w] bool, and the column and row of the box's upper left corner.
 
     An empty mask gives [0,0].
     """
@@ -126,21 +126,31 @@ def occlude_rate(visible: Rle, amodal: Rle) -> float:
     )
 
 
+class _Place(NamedTuple):
+    """The file and field of a mask, for errors."""
+
+    file: str | Path | None
+    field: str | None
+
+    def error(self, problem: str) -> DataError:
+        return DataError(problem, file=self.file, field=self.field)
+
+    def below(self, key: str) -> _Place:
+        return _Place(self.file, f"{self.field}.{key}" if self.field else key)
+
+
 def check_size(height: Any, width: Any, *, file: str | Path | None, field: str | None) -> None:
     """Refuse an image size that is no pair of positive integers or exceeds ``MAX_IMAGE_PIXELS``.
 
     Raises:
         DataError: naming ``file`` and ``field``.
     """
+    where = _Place(file, field)
     if type(height) is not int or type(width) is not int or height < 1 or width < 1:
-        problem = "expected height and width as positive integers; correct them"
-    elif height * width > MAX_IMAGE_PIXELS:
-        problem = (
-            f"expected at most {MAX_IMAGE_PIXELS} pixels, got {_short(height)} x {_short(width)}; use smaller images"
-        )
-    else:
-        return
-    raise DataError(problem, file=file, field=field)
+        raise where.error("expected height and width as positive integers; correct them")
+    if height * width > MAX_IMAGE_PIXELS:
+        got = f"{_short(height)} x {_short(width)}"
+        raise where.error(f"expected at most {MAX_IMAGE_PIXELS} pixels, got {got}; use smaller images")
 
 
 def from_annotation(value: Any, height: int, width: int, *, file: str | Path | None, field: str | None) -> Rle:
@@ -149,29 +159,24 @@ def from_annotation(value: Any, height: int, width: int, *, file: str | Path | N
     Args:
         value: a dict with ``size`` and ``counts`` (compressed text or bytes, or a list of runs), a list of polygons
             ``[x1, y1, x2, y2, ...]`` in pixels (their union), or one flat polygon. Coordinates may leave the image by
-            ``POLYGON_REACH`` times its longer side; what lies outside is cut off. Runs and coordinates may also be
-            arrays.
+            ``POLYGON_REACH`` times its longer side; polygons are cut off at its border. Runs and coordinates may also
+            be arrays.
 
     Raises:
         DataError: naming ``file`` and ``field``.
     """
+    where = _Place(file, field)
     if isinstance(value, dict):
         size = value.get("size")
         if size != [height, width] and size != (height, width):
             came = "{} x {}".format(*map(_short, size)) if _is_pair(size) else "no pair of integers"
-            raise DataError(
-                f"expected a mask size of {height} x {width} (height x width) like the image's, got {came}; "
-                "export the masks at the image's size",
-                file=file,
-                field=_join(field, "size"),
-            )
+            problem = f"expected a mask size of {height} x {width} (height x width) like the image's, got {came}"
+            raise where.below("size").error(f"{problem}; export the masks at the image's size")
         return from_rle(value, file=file, field=field)
     check_size(height, width, file=file, field=field)
     if isinstance(value, (list, np.ndarray)):
-        return _from_polygons(value, height, width, file=file, field=field)
-    raise DataError(
-        f"expected a run-length code (object) or polygons (list), got {type(value).__name__}", file=file, field=field
-    )
+        return _from_polygons(value, height, width, where)
+    raise where.error(f"expected a run-length code (object) or polygons (list), got {type(value).__name__}")
 
 
 def from_rle(value: Any, *, file: str | Path | None, field: str | None) -> Rle:
@@ -180,98 +185,86 @@ def from_rle(value: Any, *, file: str | Path | None, field: str | None) -> Rle:
     Raises:
         DataError: naming ``file`` and ``field``.
     """
+    where = _Place(file, field)
     if not isinstance(value, dict) or "counts" not in value or not _is_pair(value.get("size")):
-        raise DataError("expected an object with size [height, width] and counts", file=file, field=field)
+        raise where.error("expected an object with size [height, width] and counts")
     height, width = value["size"]
-    check_size(height, width, file=file, field=_join(field, "size"))
-    counts = value["counts"]
+    check_size(height, width, file=file, field=where.below("size").field)
+    counts, where = value["counts"], where.below("counts")
     if isinstance(counts, (list, np.ndarray)):
-        return _from_run_list(counts, height, width, file=file, field=_join(field, "counts"))
+        return _from_run_list(counts, height, width, where)
     if not isinstance(counts, (str, bytes)):
-        raise DataError(
-            f"expected text or a list of integers, got {type(counts).__name__}", file=file, field=_join(field, "counts")
-        )
+        raise where.error(f"expected text or a list of integers, got {type(counts).__name__}")
     if isinstance(counts, bytes):
         counts = counts.decode("latin-1")
-    if not counts.isascii():
-        raise _bad_code(2, file, field)
-    runs, fault, plain = run_lengths.runs(_letters(counts), height * width)
+    fault = 2
+    if counts.isascii():
+        runs, fault, plain = run_lengths.runs(_letters(counts), height * width)
     if fault:
-        raise _bad_code(fault, file, field)
-    if not plain:  # empty runs inside confuse the box; write the same mask without them
-        return _from_runs(run_lengths.subtract_runs(runs, np.array([height * width])).tolist(), height, width)
-    return Rle(height, width, counts)
+        raise where.error(f"not a valid run-length code: {_FAULTS[fault]}; export the mask anew")
+    return Rle(height, width, counts) if plain else _without_empty_runs(runs, height, width)
 
 
-def _from_run_list(counts: Numbers, height: int, width: int, *, file: str | Path | None, field: str | None) -> Rle:
+def _from_run_list(counts: Numbers, height: int, width: int, where: _Place) -> Rle:
     plain = counts if isinstance(counts, list) else counts.tolist()
     if not all(type(count) is int and count >= 0 for count in plain):
-        raise DataError("expected runs as integers of at least 0; export the mask anew", file=file, field=field)
+        raise where.error("expected runs as integers of at least 0; export the mask anew")
     if sum(plain) != height * width:
-        raise DataError(
-            f"expected runs that add up to {height} x {width} pixels, got {_short(sum(plain))}; export the mask anew",
-            file=file,
-            field=field,
-        )
-    runs = run_lengths.subtract_runs(np.array(plain, dtype=np.int64), np.array([height * width]))
-    return _from_runs(runs.tolist(), height, width)
+        problem = f"expected runs that add up to {height} x {width} pixels, got {_short(sum(plain))}"
+        raise where.error(f"{problem}; export the mask anew")
+    return _without_empty_runs(np.array(plain, dtype=np.int64), height, width)
 
 
-def _from_polygons(value: Numbers, height: int, width: int, *, file: str | Path | None, field: str | None) -> Rle:
+def _without_empty_runs(runs: np.ndarray, height: int, width: int) -> Rle:
+    """The same mask without empty runs, which confuse the library's bounding boxes."""
+    return _from_runs(run_lengths.subtract_runs(runs, np.array([height * width])).tolist(), height, width)
+
+
+def _from_polygons(value: Numbers, height: int, width: int, where: _Place) -> Rle:
     if len(value) == 0:
-        raise DataError("expected at least one polygon, got an empty list", file=file, field=field)
+        raise where.error("expected at least one polygon, got an empty list")
     several = isinstance(value[0], (list, np.ndarray))
     polygons: list[list[float]] = []
-    short: DataError | None = None
+    too_short: DataError | None = None
     total = 0.0
     for index, polygon in enumerate(value if several else [value]):
-        place = f"{field}[{index}]" if several else field
-        points = _points(polygon, file=file, field=place)
+        place = _Place(where.file, f"{where.field}[{index}]") if several else where
+        points = _points(polygon, place)
         if len(points) >= 6:
-            total += _length(points, POLYGON_REACH * max(height, width), file=file, field=place)
+            total += _length(points, POLYGON_REACH * max(height, width), place)
             polygons.append(points.tolist())
-        elif short is None:
-            problem = f"expected at least 6 coordinates, got {len(points)}; drop or repair the polygon"
-            short = DataError(problem, file=file, field=place)
-    if short is not None and not polygons:  # beside good polygons, the slips of an annotator's mouse are left out
-        raise short
+        elif too_short is None:
+            too_short = place.error(f"expected at least 6 coordinates, got {len(points)}; drop or repair the polygon")
+    if too_short is not None and not polygons:  # beside good polygons they are an annotator's slips and are left out
+        raise too_short
     if total > MAX_POLYGON_LENGTH:
-        problem = f"expected an outline of at most {MAX_POLYGON_LENGTH} pixels; simplify the polygon"
-        raise DataError(problem, file=file, field=field)
+        raise where.error(f"expected an outline of at most {MAX_POLYGON_LENGTH} pixels; simplify the polygon")
     codes = coco_mask.frPyObjects(polygons, height, width)
     return _rle(codes[0] if len(codes) == 1 else coco_mask.merge(codes))
 
 
-def _points(polygon: Any, *, file: str | Path | None, field: str | None) -> np.ndarray:
+def _points(polygon: Any, where: _Place) -> np.ndarray:
     """An even count of coordinates as float64."""
     try:
         known = isinstance(polygon, np.ndarray)
         points = polygon.astype(np.float64) if known else np.frombuffer(array("d", polygon))
     except (TypeError, OverflowError):
-        problem = "expected a flat list of numbers x1, y1, x2, y2, ..."
-        raise DataError(problem, file=file, field=field) from None
+        raise where.error("expected a flat list of numbers x1, y1, x2, y2, ...") from None
     if len(points) % 2:
-        problem = f"expected an even count of coordinates, got {len(points)}; drop or repair the polygon"
-        raise DataError(problem, file=file, field=field)
+        raise where.error(f"expected an even count of coordinates, got {len(points)}; drop or repair the polygon")
     return points
 
 
-def _length(points: np.ndarray, reach: int, *, file: str | Path | None, field: str | None) -> float:
-    """Steps of one pixel along the closed outline, none of whose coordinates may lie beyond ``reach``."""
+def _length(points: np.ndarray, reach: int, where: _Place) -> float:
+    """Length of the closed outline in steps from pixel to pixel.
+
+    Raises:
+        DataError: a coordinate is larger than ``reach`` or not finite.
+    """
     farthest, length = run_lengths.measure(points)
     if not farthest <= reach:  # also true for NaN
-        problem = f"expected finite coordinates from {-reach} to {reach} pixels; correct the polygon"
-        raise DataError(problem, file=file, field=field)
+        raise where.error(f"expected finite coordinates from {-reach} to {reach} pixels; correct the polygon")
     return float(length)
-
-
-def _bad_code(fault: int, file: str | Path | None, field: str | None) -> DataError:
-    problem = f"not a valid run-length code: {_FAULTS[fault]}; export the mask anew"
-    return DataError(problem, file=file, field=_join(field, "counts"))
-
-
-def _join(field: str | None, key: str) -> str:
-    return f"{field}.{key}" if field else key
 
 
 def _is_pair(size: Any) -> TypeGuard[list[int]]:

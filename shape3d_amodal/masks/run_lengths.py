@@ -1,7 +1,7 @@
-"""Arithmetic on run-length codes, compiled: what ``masks`` does without decoding a mask.
+"""Compiled arithmetic on run-length codes, without decoding masks.
 
-Letters are COCO's compressed text as uint8, runs are lengths as int64 (background first, then in turns), ``pixels`` is
-the size of the image. Only ``runs`` may meet codes that ``masks.from_rle`` has not checked.
+``letters`` are COCO's compressed text as uint8, runs are lengths as int64 (background first, then foreground and
+background in turn), ``pixels`` is the number of pixels of the image. Only ``runs`` is safe for unchecked codes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numba import njit
 
 @njit(cache=True)
 def runs(letters, pixels):  # type: ignore[no-untyped-def]
-    """Letters to runs, a key of ``masks._FAULTS`` or 0, and whether no run but perhaps the first is empty."""
+    """The runs, a key of ``rle._FAULTS`` (0 if valid), and whether no run is empty, except perhaps the first."""
     runs = np.zeros(len(letters), dtype=np.int64)
     count = 0
     total = 0
@@ -22,7 +22,7 @@ def runs(letters, pixels):  # type: ignore[no-untyped-def]
         value = 0
         shift = 0
         group = 32
-        while group & 32:  # the sixth bit says that the number goes on
+        while group & 32:  # the sixth bit: more groups follow
             if position == len(letters):
                 return runs[:count], 1, plain
             group = np.int64(letters[position]) - 48
@@ -50,7 +50,7 @@ def runs(letters, pixels):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def subtract_runs(first, second):  # type: ignore[no-untyped-def]
-    """Runs of ``first`` and not ``second`` (int64, same sum), none of them empty but perhaps the first."""
+    """Runs of ``first`` minus ``second`` (int64, same sum), none of them empty, except perhaps the first."""
     result = np.zeros(len(first) + len(second) + 1, dtype=np.int64)
     last = 0
     i = 0
@@ -128,9 +128,9 @@ def fill(letters, pixels, height, top, left, mask):  # type: ignore[no-untyped-d
 
 @njit(cache=True)
 def measure(points):  # type: ignore[no-untyped-def]
-    """The largest coordinate without sign (NaN if any is), and the steps of one pixel along a closed outline.
+    """The largest absolute coordinate, and the length of a closed outline in steps to one of the 8 neighbour pixels.
 
-    ``points`` are float64 [2P]: x1, y1, x2, y2, ...; a step goes to one of the eight pixels around.
+    ``points`` are float64 [2P]: x1, y1, x2, y2, ...; both results are NaN if a coordinate is.
     """
     farthest = 0.0
     length = 0.0

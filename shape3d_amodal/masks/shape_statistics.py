@@ -1,9 +1,9 @@
 """Convexity and simplicity of masks (KINS paper, equation 1; both are 1 for a disc).
 
-The paper measures outlines drawn by hand, ours follow the pixels. So that their steps count for nothing, the outline
-runs through the middles of the pixels' outer edges and is smoothed, each point to the mean of itself and its two
-neighbours. Without that a slanted line is up to 8 % too long. Discs then have 0.99 of either measure from a radius of 4
-pixels on, boxes of 20 pixels and more their simplicity within 2 % and a convexity of at least 0.96 at any angle.
+The paper measures outlines drawn by hand; ours follow the edges of pixels, which makes slanted lines up to 8 % too
+long. So the outline runs through the midpoints of the pixels' outer edges, and each point is replaced by the mean of
+itself and its two neighbours. Discs of a radius of 4 pixels or more then have 0.99 of either measure; boxes of 20
+pixels or more have their simplicity within 2 % and a convexity of at least 0.96 at any angle.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from shape3d_amodal.files.processes import spread
-from shape3d_amodal.meshes.mesh import RecordedMeshes, UnusableMeshError
+from shape3d_amodal.meshes.mesh import UnusableMeshError
 from shape3d_amodal.meshes.sources import mesh_source
 
 _CHUNK = 32
@@ -49,8 +49,8 @@ class _Reader:
         self._spec = spec
 
     def __call__(self, names: Sequence[str]) -> dict[str, str]:
-        meshes = RecordedMeshes(mesh_source(self._spec))  # anew, so that no mesh stays in memory
+        meshes = mesh_source(self._spec)  # anew, so that no mesh stays in memory
         for name in names:
             with suppress(UnusableMeshError):
                 meshes.load(name)
-        return meshes.skipped
+        return meshes.passed_over

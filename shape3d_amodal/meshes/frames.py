@@ -1,4 +1,4 @@
-"""How the axes of a mesh file lie, and the rotation into the object frame: up +y, front +z, right-handed."""
+"""The axes of mesh files, and the rotation into the object frame (up +y, front +z, right-handed)."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Frame:
 
 OBJECT_FRAME = Frame()
 SHAPENET_V1 = Frame("+y", "+x")
-"""README of ShapeNetCore v1: up +Y, front +X, the X-Y plane being the mirror plane of most categories."""
+"""README of ShapeNetCore v1: up +Y, front +X; the X-Y plane is the mirror plane of most categories."""
 SHAPENET_V2 = Frame("+y", "-z")
-"""README of ShapeNetCore v2: up +Y, front -Z, the Y-Z plane being the mirror plane of most categories.
+"""README of ShapeNetCore v2: up +Y, front -Z; the Y-Z plane is the mirror plane of most categories.
 
-It says that v2 mends mirrored models of v1; those are read as they are.
+It says that v2 corrects mirrored models of v1; the models of v1 are read as they are.
 """

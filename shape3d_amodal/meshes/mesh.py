@@ -1,8 +1,8 @@
-"""Meshes in the object frame, and collections of them that lie in files.
+"""Meshes in the object frame, and sources of meshes in files.
 
-A collection lists its meshes when it is opened and reads them when they are asked for. A mesh that cannot be used does
-not stop a collection of thousands: ``load`` raises ``UnusableMeshError`` for it, always, and who draws meshes at random
-draws another; ``strict`` collections raise the plain ``DataError``.
+A source lists its meshes when it is opened and reads a mesh when it is asked for. A mesh that cannot be used does not
+stop a source of thousands: ``load`` raises ``UnusableMeshError`` for it each time, and code that draws meshes at random
+draws another one. ``strict`` sources raise a plain ``DataError``, which stops everything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shape3d_amodal.meshes.frames import OBJECT_FRAME, Frame
 from shape3d_amodal.meshes.parsers import read_mesh_file
 
 _KEPT_BYTES = 256 * 1024**2
-"""Meshes that a source keeps in memory; the oldest go first."""
+"""Size of the meshes that a source keeps in memory; the oldest are dropped first."""
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Mesh:
 
 
 class MeshSource(Protocol):
-    """Meshes by name; ``load`` may cache, and says always the same of one name. The order of the names is fixed."""
+    """Meshes by name, in a fixed order; ``load`` always gives the same mesh for a name, or always the same error."""
 
     @property
     def names(self) -> Sequence[str]: ...
@@ -68,7 +68,7 @@ class MeshSource(Protocol):
 
 @dataclass(frozen=True)
 class MeshFile:
-    """Where a mesh lies, its category, how the file's axes lie, and the name that its near-duplicates share, if any."""
+    """The file of a mesh, its category, the axes of the file, and the name of its group of near-duplicates, if any."""
 
     category: str
     path: Path
@@ -77,13 +77,16 @@ class MeshFile:
 
 
 class FileMeshes:
-    """Meshes that lie in files.
+    """Meshes in files.
 
     Args:
         entries: the meshes by name.
-        spec: what the source was named by, for its manifest.
-        strict: a mesh that cannot be used is a plain ``DataError``, which nobody passes over.
-        skipped: what was found and cannot be used, and why.
+        spec: the text that named the source, for its manifest.
+        strict: raise a plain ``DataError`` for a mesh that cannot be used.
+        skipped: meshes that were found and cannot be used, with the reason.
+
+    Attributes:
+        passed_over: the same for meshes that ``load`` was asked for; may be emptied to start a new list.
     """
 
     def __init__(
@@ -99,15 +102,16 @@ class FileMeshes:
         self.names = tuple(entries)
         self.spec = spec
         self.skipped = dict(skipped or {})
+        self.passed_over: dict[str, str] = {}
         self._loaded: dict[str, Mesh] = {}
         self._loaded_bytes = 0
-        self._unusable: dict[str, DataError] = {}
+        self._unusable: dict[str, UnusableMeshError] = {}
 
     def category(self, name: str) -> str:
         return self._entries[name].category
 
     def near_duplicates(self, name: str) -> tuple[str, ...]:
-        """The names of the meshes that are known to be all but the same as ``name``, itself among them."""
+        """The names of the meshes that are known to be nearly the same as ``name``, including ``name`` itself."""
         own = self._entries.get(name)
         if own is None or own.cluster is None:
             return (name,)
@@ -120,9 +124,7 @@ class FileMeshes:
         Raises:
             UnusableMeshError: it cannot be used (of a strict source: ``DataError``).
         """
-        if name in self._unusable:
-            raise self._unusable[name]
-        if name not in self._loaded:
+        if name not in self._loaded and name not in self._unusable:
             try:
                 self._keep(read_mesh(self._entries[name], name=name))
             except DataError as error:
@@ -130,7 +132,10 @@ class FileMeshes:
                     raise
                 self._unusable[name] = UnusableMeshError(error.problem, file=error.file, field=error.field)
                 log.warning("mesh skipped: %s", error)
-                raise self._unusable[name] from error
+        if unusable := self._unusable.get(name):
+            problem = unusable.problem
+            self.passed_over[name] = f"{unusable.field}: {problem}" if unusable.field else problem
+            raise unusable
         return self._loaded[name]
 
     def _keep(self, mesh: Mesh) -> None:
@@ -140,19 +145,19 @@ class FileMeshes:
             self._loaded_bytes -= self._loaded.pop(next(iter(self._loaded))).nbytes
 
     def fingerprint(self) -> str:
-        """Changes when a mesh is added, removed, renamed or written anew: a SHA-256 over names, sizes and times."""
+        """A SHA-256 over names, sizes and times: it changes when a mesh is added, removed, renamed or rewritten."""
         rows = [
             f"{name} {file.path.stat().st_size} {file.path.stat().st_mtime_ns}" for name, file in self._entries.items()
         ]
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
     def listing_sha256(self) -> str:
-        """The same on every machine that has a copy: a SHA-256 over names, categories, frames and sizes."""
+        """A SHA-256 over names, categories, frames and sizes, the same on every machine that has a copy."""
         rows = [f"{name} {file.category} {file.frame} {_size(file.path)}" for name, file in self._entries.items()]
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
     def manifest(self) -> dict[str, Any]:
-        """What the source holds, as plain values for JSON."""
+        """A description of the source as plain values for JSON."""
         return {
             "source": self.spec,
             "listing_sha256": self.listing_sha256(),
@@ -160,11 +165,11 @@ class FileMeshes:
             "categories": dict(sorted(Counter(file.category for file in self._entries.values()).items())),
             "file_frames": dict(sorted(Counter(str(file.frame) for file in self._entries.values()).items())),
             "object_frame": f"{OBJECT_FRAME}, bounding box centred, its diagonal 1",
-            "skipped": dict(sorted(self.skipped.items())),
+            "skipped": dict(sorted({**self.skipped, **self.passed_over}.items())),
         }
 
     def without(self, skipped: dict[str, str]) -> FileMeshes:
-        """The source less the meshes ``skipped``, which are listed with the reason."""
+        """The source without the meshes ``skipped``, which come with the reason."""
         left = {name: file for name, file in self._entries.items() if name not in skipped}
         return FileMeshes(left, spec=self.spec, strict=self._strict, skipped={**self.skipped, **skipped})
 
@@ -172,30 +177,6 @@ class FileMeshes:
         """The meshes of ``categories``."""
         left = {name: file for name, file in self._entries.items() if file.category in categories}
         return FileMeshes(left, spec=self.spec, strict=self._strict, skipped=self.skipped)
-
-
-class RecordedMeshes:
-    """A mesh source that remembers in ``skipped`` which of the meshes asked for could not be used, and why."""
-
-    def __init__(self, source: FileMeshes) -> None:
-        self._source = source
-        self.names = source.names
-        self.skipped: dict[str, str] = {}
-
-    def category(self, name: str) -> str:
-        return self._source.category(name)
-
-    def load(self, name: str) -> Mesh:
-        try:
-            return self._source.load(name)
-        except UnusableMeshError as error:
-            self.skipped[name] = f"{error.field}: {error.problem}" if error.field else error.problem
-            raise
-
-    def manifest(self) -> dict[str, Any]:
-        """The source's, with what could not be used so far."""
-        manifest = self._source.manifest()
-        return {**manifest, "skipped": dict(sorted({**manifest["skipped"], **self.skipped}.items()))}
 
 
 def _size(path: Path) -> int:

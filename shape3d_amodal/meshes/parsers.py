@@ -1,8 +1,8 @@
-"""Mesh files: bytes of a foreign file to checked triangles (``read_mesh_file``).
+"""Readers of mesh files: from the bytes of a foreign file to checked triangles (``read_mesh_file``).
 
-The counts that a header states are held against the caps and the file's length before anything is allocated, since the
-parsers behind it believe them. OBJ is parsed here, for trimesh takes index 0 for index 1, and negative indices from the
-end of the file. PLY, OFF and GLB go to trimesh.
+Counts in a header are compared with the limits and the file's length before memory is allocated, since trimesh trusts
+them. PLY, OFF and GLB are parsed by trimesh. OBJ is parsed here, because trimesh reads index 0 as index 1 and counts
+negative indices from the end of the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_VERTICES = 4_000_000
 MAX_FACES = 8_000_000
 MAX_GLB_DEPTH = 64
 MAX_OBJ_LINE = 1_000_000
-"""Longest line of an OBJ, in signs."""
+"""Longest line of an OBJ, in characters."""
 
 OPEN13_SCALE = 32767.0
 OPEN13 = {
@@ -47,7 +47,7 @@ Triangles: TypeAlias = "tuple[np.ndarray, np.ndarray, np.ndarray | None]"
 
 @dataclass(frozen=True)
 class MeshData:
-    """A triangle mesh as its file gives it (the file's own frame and unit).
+    """A triangle mesh in the frame and unit of its file.
 
     Attributes:
         verts: [V,3] float64, finite.
@@ -63,8 +63,8 @@ class MeshData:
 def read_mesh_file(path: str | Path) -> MeshData:
     """The triangle mesh of an .obj, .ply, .off, .glb or .npz file.
 
-    Scene graphs are flattened with their transforms; vertices are neither merged nor reordered. Nothing but ``path`` is
-    opened: no material library, no texture, no external buffer.
+    Scene graphs are flattened with their transforms; vertices are neither merged nor reordered. Only ``path`` is
+    opened: no material library, texture or external buffer.
 
     Raises:
         DataError: it cannot be read, has another format, is too large or damaged, has no face, a coordinate that is not
@@ -83,7 +83,7 @@ def read_mesh_file(path: str | Path) -> MeshData:
 
 
 def checked(verts: np.ndarray, faces: np.ndarray, colors: np.ndarray | None) -> MeshData:
-    """The mesh, once its sizes, coordinates and indices are found right.
+    """The mesh, after its sizes, coordinates and indices are checked.
 
     Raises:
         DataError: naming the field.
@@ -106,8 +106,8 @@ def checked(verts: np.ndarray, faces: np.ndarray, colors: np.ndarray | None) -> 
 
 
 def parse_obj(data: bytes) -> Triangles:
-    """Wavefront OBJ: ``v`` and ``f`` lines alone, polygons cut into fans, negative indices counted back."""
-    _cap(data.count(b"\nv "), MAX_VERTICES, "vertices")  # quickly, for most files
+    """Wavefront OBJ: only ``v`` and ``f`` lines; polygons become triangle fans, negative indices count back."""
+    _cap(data.count(b"\nv "), MAX_VERTICES, "vertices")  # a fast check before parsing
     _cap(data.count(b"\nf "), MAX_FACES, "faces")
     verts, faces = array("d"), array("q")
     for number, line in _obj_lines(data):
@@ -181,7 +181,7 @@ PARSERS: dict[str, Callable[[bytes], Triangles]] = {
 
 
 def _obj_lines(data: bytes) -> Iterator[tuple[int, str]]:
-    """The lines one by one, each with its number; those that end with a backslash go on in the next."""
+    """The lines with their numbers; a line that ends with a backslash is joined with the next."""
     stream = io.TextIOWrapper(io.BytesIO(data), "utf-8", errors="replace")
     parts: list[str] = []
     length = 0
@@ -199,7 +199,7 @@ def _obj_lines(data: bytes) -> Iterator[tuple[int, str]]:
 
 
 def _obj_corners(values: list[str], verts: int) -> list[int]:
-    """Vertex indices from 0 of corners such as ``7``, ``7/1/3`` or ``-1//2``, after ``verts`` vertices."""
+    """0-based vertex indices of corners such as ``7``, ``7/1/3`` or ``-1//2``, where ``verts`` vertices came before."""
     corners = [int(value.partition("/")[0]) for value in values]
     if len(corners) < 3 or 0 in corners or min(corners) < -verts or max(corners) > MAX_VERTICES:
         raise ValueError("expected 3 or more indices, from 1 up or back from -1")
@@ -207,7 +207,7 @@ def _obj_corners(values: list[str], verts: int) -> list[int]:
 
 
 def _npy(entry: IO[bytes], key: str) -> np.ndarray:
-    """The array [N,3] of an archive's ``entry``, not read beyond its cap, as ``OPEN13`` says."""
+    """The array [N,3] of an archive's ``entry``, checked against ``OPEN13`` and not read beyond its limit."""
     spec = OPEN13[key]
     limit = spec.max_rows * 3 * 4 + 4096
     content = entry.read(limit + 1)
@@ -222,7 +222,7 @@ def _npy(entry: IO[bytes], key: str) -> np.ndarray:
 
 
 def _ply_counts(data: bytes) -> dict[str, int]:
-    """Elements that the header states, by name."""
+    """Number of elements in the header, by name."""
     header, found, _ = data[:100_000].partition(b"end_header")
     if not header.startswith(b"ply") or not found:
         raise DataError("expected a PLY header that ends with end_header; export the mesh anew")
@@ -241,14 +241,14 @@ def _ply_counts(data: bytes) -> dict[str, int]:
 
 
 def _fitting(count: int, data: bytes, field: str) -> int:
-    """``count``, unless so many elements, of a byte at least, cannot stand in the file."""
+    """``count``, refused if so many elements of one byte or more do not fit into the file."""
     if count > len(data):
         raise DataError(f"expected counts that fit {len(data)} bytes, got {count}; export the mesh anew", field=field)
     return count
 
 
 def _complete(mesh: Triangles, verts: int, faces: int) -> Triangles:
-    """``mesh``, unless trimesh silently left out some of what the header states."""
+    """``mesh``, refused if trimesh silently left out elements that the header lists."""
     if faces and (len(mesh[0]) != verts or len(mesh[1]) < faces):
         problem = f"expected {verts} vertices and {faces} faces, got {len(mesh[0])} and {len(mesh[1])}"
         raise DataError(f"{problem}; export the mesh anew", field="header")
@@ -256,7 +256,7 @@ def _complete(mesh: Triangles, verts: int, faces: int) -> Triangles:
 
 
 def _check_glb(data: bytes) -> None:
-    """Hold the sizes that a GLB states against the file's length, and the depth of its node tree against the cap."""
+    """Compare the sizes in a GLB with the file's length, and the depth of its node tree with the limit."""
     if len(data) < 20 or data[:4] != b"glTF" or data[16:20] != b"JSON":
         raise DataError("expected a binary glTF 2.0 file; export the mesh anew")
     if int.from_bytes(data[8:12], "little") != len(data):
@@ -275,7 +275,7 @@ def _check_glb(data: bytes) -> None:
     if not plain or not inside:
         problem = "expected plain arrays inside the file, got outside, sparse or compressed ones"
         raise DataError(f"{problem}; export it as one uncompressed file", field="buffers")
-    if views > len(data) or items > 4 * len(data):  # arrays may be shared, and are counted with 4 bytes a number
+    if views > len(data) or items > 4 * len(data):  # arrays may be shared, and all count 4 bytes a number
         raise DataError("its arrays are larger than the file; export the mesh anew", field="accessors")
     if depth > MAX_GLB_DEPTH:
         problem = f"expected a tree of nodes of at most {MAX_GLB_DEPTH} levels; flatten the scene"
@@ -283,7 +283,7 @@ def _check_glb(data: bytes) -> None:
 
 
 def _tree_depth(children: list[list[int]]) -> int:
-    """Levels of a forest given as child indices; beyond the cap when a node has two parents or lies in a circle."""
+    """Levels of a forest given as child indices; above the limit if a node has two parents or is part of a cycle."""
     parents = [0] * len(children)
     for child in (child for row in children for child in row):
         parents[child] += 1
@@ -305,7 +305,7 @@ def _count(value: Any) -> int:
 
 
 def _trimesh(data: bytes, kind: str, **options: Any) -> trimesh.Scene:
-    """The scene that trimesh finds in ``data``; without a resolver it can open nothing else."""
+    """The scene that trimesh reads from ``data``; without a resolver it cannot open other files."""
     try:
         return trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False, **options)
     except Exception as error:  # trimesh's parsers raise anything on damaged files
@@ -313,7 +313,7 @@ def _trimesh(data: bytes, kind: str, **options: Any) -> trimesh.Scene:
 
 
 def _flatten(scene: trimesh.Scene) -> Triangles:
-    """All meshes of ``scene`` at their places, as one; colours only where every mesh has them."""
+    """All meshes of ``scene`` at their places, as one mesh; with colours only if every mesh has them."""
     verts: list[np.ndarray] = []
     faces: list[np.ndarray] = []
     colors: list[np.ndarray] = []

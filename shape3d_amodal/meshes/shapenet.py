@@ -13,13 +13,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.meshes.frames import SHAPENET_V1, SHAPENET_V2, Frame
+from shape3d_amodal.meshes.mesh import MeshFile
 
 SPLITS = ("train", "val", "test")
 _LAYOUTS = (("models/model_normalized.obj", SHAPENET_V2), ("model.obj", SHAPENET_V1))
@@ -27,38 +27,46 @@ _MAX_CSV_BYTES = 64 * 1024**2
 _MAX_TAXONOMY_BYTES = 16 * 1024**2
 
 
-@dataclass(frozen=True)
-class ShapeNetModel:
-    """A model on disk: ``path`` is None where its folder holds no mesh of either version."""
-
-    synset: str
-    model: str
-    path: Path | None
-    frame: Frame
-
-
 def is_shapenet(root: Path) -> bool:
     """Whether the folder looks like ShapeNetCore: folders named by synsets, with models in the layout of a version."""
-    places = (place for folder in _synset_folders(root) for place in folder.iterdir())
-    return any(_mesh_of(place)[0] is not None for place in places)
+    return any(_mesh_of(place) is not None for folder in _synset_folders(root) for place in folder.iterdir())
 
 
-def models(root: Path, wanted: Mapping[str, str] | None = None) -> Iterator[ShapeNetModel]:
-    """The models below ``root`` in the order of their names; of the synsets ``wanted`` alone where it is given.
+def find_models(
+    root: Path, known: Mapping[str, str], *, splits: Collection[str] | None, only_known: bool
+) -> tuple[dict[str, MeshFile], dict[str, str]]:
+    """The models below ``root`` by their names, ``<synset>/<model>``, and the reasons why some cannot be used.
+
+    Args:
+        known: category names of synsets; others are named by taxonomy.json, or else by their number.
+        splits: train, val or test, by the official all.csv; None for all models on disk.
+        only_known: leave out synsets that are not in ``known``.
 
     Raises:
-        DataError: the folder is missing or holds no synset that is wanted.
+        DataError: the folder, its taxonomy or its split cannot be used, or no folder has a synset that is wanted.
     """
-    folders = [folder for folder in _synset_folders(root) if wanted is None or folder.name in wanted]
+    names = {**_synset_names(root), **known}
+    split_of = {} if splits is None else _official_split(root)
+    folders = [folder for folder in _synset_folders(root) if not only_known or folder.name in known]
     if not folders:
         raise DataError("expected folders named by synsets, such as 02691156; there are none", file=root)
-    for folder in folders:
-        for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-            path, frame = _mesh_of(place)
-            yield ShapeNetModel(folder.name, place.name, path, frame)
+    found: dict[str, MeshFile] = {}
+    skipped: dict[str, str] = {}
+    for place in (path for folder in folders for path in sorted(folder.iterdir()) if path.is_dir()):
+        synset = place.parent.name
+        name, split, mesh = f"{synset}/{place.name}", split_of.get((synset, place.name)), _mesh_of(place)
+        if splits is not None and split is None:
+            skipped[name] = "all.csv gives it no split"
+        elif splits is not None and split not in splits:
+            continue
+        elif mesh is None:
+            skipped[name] = "its folder has neither models/model_normalized.obj nor model.obj"
+        else:
+            found[name] = MeshFile(names.get(synset, synset), *mesh)
+    return found, skipped
 
 
-def synset_names(root: Path) -> dict[str, str]:
+def _synset_names(root: Path) -> dict[str, str]:
     """The first lemma of each synset, such as ``airplane``, from taxonomy.json; nothing where there is no such file.
 
     Raises:
@@ -79,8 +87,8 @@ def synset_names(root: Path) -> dict[str, str]:
     return names
 
 
-def official_split(root: Path) -> dict[tuple[str, str], str]:
-    """(synset, model) -> train, val or test, from all.csv. Its synsets may have lost their leading zeros.
+def _official_split(root: Path) -> dict[tuple[str, str], str]:
+    """(synset, model) -> train, val or test, from all.csv, whose synsets may have lost their leading zeros.
 
     Raises:
         DataError: the file is missing or damaged, or gives a model two splits.
@@ -111,8 +119,5 @@ def _synset_folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if re.fullmatch(r"\d{8}", path.name) and path.is_dir())
 
 
-def _mesh_of(folder: Path) -> tuple[Path | None, Frame]:
-    for name, frame in _LAYOUTS:
-        if (folder / name).is_file():
-            return folder / name, frame
-    return None, SHAPENET_V2
+def _mesh_of(folder: Path) -> tuple[Path, Frame] | None:
+    return next(((folder / name, frame) for name, frame in _LAYOUTS if (folder / name).is_file()), None)

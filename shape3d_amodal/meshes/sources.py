@@ -1,4 +1,4 @@
-"""Mesh sources: where scenes, renders and the shape bank get their meshes from. ``mesh_source`` says what is known."""
+"""Mesh sources for scenes, renders and the shape bank. ``mesh_source`` opens each kind by its name."""
 
 from __future__ import annotations
 
@@ -13,45 +13,23 @@ from shape3d_amodal.meshes import shapenet
 from shape3d_amodal.meshes.frames import OBJECT_FRAME, Frame
 from shape3d_amodal.meshes.mesh import FileMeshes, MeshFile
 
-CATEGORIES = (
-    "airplane",
-    "bench",
-    "dresser",
-    "car",
-    "chair",
-    "display",
-    "lamp",
-    "speaker",
-    "rifle",
-    "sofa",
-    "table",
-    "phone",
-    "vessel",
-)
-"""The 13 ShapeNet categories in the order of the published tables."""
-
-SYNSETS = dict(
-    zip(
-        CATEGORIES,
-        (
-            "02691156",
-            "02828884",
-            "02933112",
-            "02958343",
-            "03001627",
-            "03211117",
-            "03636649",
-            "03691459",
-            "04090263",
-            "04256520",
-            "04379243",
-            "04401088",
-            "04530566",
-        ),
-        strict=True,
-    )
-)
-"""ShapeNet synset of each category."""
+SYNSETS = {
+    "airplane": "02691156",
+    "bench": "02828884",
+    "dresser": "02933112",
+    "car": "02958343",
+    "chair": "03001627",
+    "display": "03211117",
+    "lamp": "03636649",
+    "speaker": "03691459",
+    "rifle": "04090263",
+    "sofa": "04256520",
+    "table": "04379243",
+    "phone": "04401088",
+    "vessel": "04530566",
+}
+"""The 13 ShapeNet categories, in the order of the published tables, and their synsets."""
+CATEGORIES = tuple(SYNSETS)
 _SYNSET_NAMES = {synset: name for name, synset in SYNSETS.items()}
 
 MESH_SUFFIXES = (".obj", ".ply", ".off", ".glb", ".npz")
@@ -62,11 +40,13 @@ def open13(split: str, folder: Path = OPEN13, *, strict: bool = False) -> FileMe
     """The meshes of Open13's ``split``: train, val, test, or several joined by ``+``.
 
     Raises:
-        DataError: the folder has no index (open13 travels with a clone of the repository, not with the wheel).
+        DataError: the folder has no index.
     """
     index = folder / "index.tsv"
     if not index.is_file():
-        raise DataError("no such file; open13 lies in assets/open13 of a clone of the repository", file=index)
+        raise DataError(
+            "no such file; the meshes come with the package: install it again, or clone the repository", file=index
+        )
     wanted = _splits(split, index)
     with index.open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines, delimiter="\t") if row["split"] in wanted]
@@ -78,9 +58,9 @@ def open13(split: str, folder: Path = OPEN13, *, strict: bool = False) -> FileMe
 
 
 def mesh_folder(folder: Path, *, frame: Frame = OBJECT_FRAME, strict: bool = False, spec: str = "") -> FileMeshes:
-    """Any folder of meshes, ``<category>/.../<file>``; files directly in it have the folder's own name as category.
+    """Any folder of meshes, ``<category>/.../<file>``; the category of files directly in it is the folder's own name.
 
-    Folders named by one of ``SYNSETS`` (ShapeNet) have its category's name.
+    A folder named by one of ``SYNSETS`` (ShapeNet) stands for the synset's category.
 
     Raises:
         DataError: the folder is missing or holds no mesh.
@@ -105,27 +85,14 @@ def shapenet_core(
 
     Args:
         root: its folder.
-        split: train, val, test or several joined by ``+``, by the official all.csv; None is all that is on disk.
-        only_13: leave out what is none of ``CATEGORIES``.
+        split: train, val, test or several joined by ``+``, as in the official all.csv; None for all models on disk.
+        only_13: leave out models of other categories than ``CATEGORIES``.
 
     Raises:
         DataError: the folder, its taxonomy or its split cannot be used, or nothing is left.
     """
-    names = {**shapenet.synset_names(root), **_SYNSET_NAMES}
     wanted = None if split is None else _splits(split, root / "all.csv")
-    splits = {} if wanted is None else shapenet.official_split(root)
-    entries: dict[str, MeshFile] = {}
-    skipped: dict[str, str] = {}
-    for model in shapenet.models(root, _SYNSET_NAMES if only_13 else None):
-        name, place = f"{model.synset}/{model.model}", splits.get((model.synset, model.model))
-        if wanted is not None and place is None:
-            skipped[name] = "all.csv gives it no split"
-        elif wanted is not None and place not in wanted:
-            continue
-        elif model.path is None:
-            skipped[name] = "its folder has neither models/model_normalized.obj nor model.obj"
-        else:
-            entries[name] = MeshFile(names.get(model.synset, model.synset), model.path, model.frame)
+    entries, skipped = shapenet.find_models(root, _SYNSET_NAMES, splits=wanted, only_known=only_13)
     if not entries:
         raise DataError(f"expected models of the split {split or 'all'}, found none", file=root)
     return FileMeshes(entries, spec=spec or f"shapenet:{root}", strict=strict, skipped=skipped)
@@ -137,9 +104,9 @@ def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
     - ``open13:train`` (val, test, train+val): the meshes that come with the repository;
     - ``shapenet:FOLDER`` or ``shapenet:FOLDER:train``: ShapeNetCore v1 or v2, all or one official split;
       ``shapenet13:...`` its 13 published categories alone;
-    - ``FILE.json``: a source that ``shape3d-amodal meshes`` has checked, less what it could not use;
-    - ``FOLDER``: any folder of meshes by category, y up and front +z; ``FOLDER?up=+z&front=-y`` says otherwise. Laid
-      out as ShapeNetCore, it is ShapeNet.
+    - ``FILE.json``: a source that ``shape3d-amodal meshes`` has checked, without the meshes that cannot be used;
+    - ``FOLDER``: any folder of meshes by category, y up and front +z; ``FOLDER?up=+z&front=-y`` for other axes. A
+      folder in the layout of ShapeNetCore is opened as ShapeNet.
 
     Raises:
         DataError, UsageError: there is no such source.
@@ -163,7 +130,7 @@ def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
 
 
 def _checked_source(path: Path, *, strict: bool) -> FileMeshes:
-    """The source of a manifest that ``meshes.check`` wrote."""
+    """The source listed in a manifest that ``meshes.check`` wrote."""
     manifest = safe_io.read_json(path, limit=256 * 1024**2)
     spec, skipped, listing = (
         manifest.get(key) if type(manifest) is dict else None for key in ("source", "skipped", "listing_sha256")

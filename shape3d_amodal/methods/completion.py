@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.masks.occlusion import known_order
 from shape3d_amodal.methods.ground_truth import shown, without_order
 from shape3d_amodal.methods.results import to_result
-from shape3d_amodal.pipeline import CompletedObject, ShapePriorPipeline
+from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance
 
 Objects = list[tuple[AmodalInstance, CompletedObject]]
@@ -44,33 +45,30 @@ def complete_dataset(
         DataError: a category that the weights do not know (before anything is done), or an image that cannot be read.
     """
     check_categories(pipeline, dataset, annotations)
-    for image in dataset.images:
-        picture = load_image(images, image, file=annotations)
-        yield image, complete_image(pipeline, picture, image, dataset.category_names)
+    for record in dataset.images:
+        image = load_image(images, record, file=annotations)
+        yield record, complete_image(pipeline, image, record, dataset.category_names)
 
 
 def complete_image(
-    pipeline: ShapePriorPipeline,
-    picture: NDArray[np.uint8],
-    image: AmodalImage,
-    names: Mapping[int, str],
+    pipeline: ShapePriorPipeline, image: NDArray[np.uint8], record: AmodalImage, names: Mapping[int, str]
 ) -> Objects:
     """The instances of one image whose category is not ``occluder``, each with its completion.
 
     Args:
-        picture: [H,W,3] uint8, RGB.
-        image: its instances; no ground truth is looked at.
+        image: [H,W,3] uint8, RGB.
+        record: its instances; no ground truth is used.
         names: category names by id.
     """
-    record = shown(image, "masks")
+    given = shown(record, "masks")
     objects = pipeline.complete(
-        picture,
-        [masks.decode(instance.visible) for instance in record.instances],
-        [names[instance.category_id] for instance in record.instances],
-        in_front=known_order(record),
+        image,
+        [masks.decode(instance.visible) for instance in given.instances],
+        [names[instance.category_id] for instance in given.instances],
+        in_front=known_order(given),
     )
-    annotated = {instance.id: instance for instance in image.instances}
-    completed = [annotated[one.id] for one in record.instances if names[one.category_id] != OCCLUDER]
+    annotated = {instance.id: instance for instance in record.instances}
+    completed = [annotated[one.id] for one in given.instances if names[one.category_id] != OCCLUDER]
     return list(zip(completed, objects, strict=True))
 
 

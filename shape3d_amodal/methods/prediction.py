@@ -1,7 +1,7 @@
-"""Pictures without any annotation: stage 1 finds the objects, stages 2 to 5 complete them.
+"""Images without any annotation: stage 1 finds the objects, stages 2 to 5 complete them.
 
-What stage 1 sees of an object is not exact, so its background is not, either: its own whole mask stands, and stages 2
-to 5 add what other objects hide. docs/systems.md has stage 1 by itself beside all of them.
+Visible masks that stage 1 predicts are not exact, and so the background is not known for certain. Therefore the amodal
+mask of stage 1 is kept, and stages 2 to 5 add to it. docs/systems.md compares stage 1 alone with all stages.
 
 predictor = ImagePredictor(Detector.from_pretrained(folder), ShapePriorPipeline.from_pretrained("open13", gap_px=1))
 for one in predictor.predict(image):
@@ -17,16 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.methods.rcnn import check_shared
 from shape3d_amodal.methods.results import to_result
-from shape3d_amodal.pipeline import CompletedObject, ShapePriorPipeline
+from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.segmentation.detector import DetectedObject, Detector
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
 
 Mask = NDArray[np.bool_]
 _OWN_SHARE = 0.5
-"""Share of its visible mask that an object must keep beside surer ones: a thing that was found twice does not."""
+"""Share of its visible mask that must remain when the pixels of objects with higher scores are taken away; this drops
+objects that were detected twice."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,12 @@ class PredictedObject:
 
     Attributes:
         category: its name.
-        score: 0..1, how sure stage 1 is of it.
-        box: [4] float32, (x0, y0, x1, y1) of the whole object in pixels, as stage 1 sees it.
-        visible: [H,W] bool; those of an image share no pixel, but for alternatives.
+        score: 0..1, of stage 1.
+        box: [4] float32, (x0, y0, x1, y1) of the whole object in pixels, by stage 1.
+        visible: [H,W] bool; the masks of an image do not overlap, except those of alternatives.
         amodal: [H,W] bool, contains ``visible`` and the whole mask of stage 1.
-        completed: what stages 2 to 5 made of it; None where they do not know the category, and ``amodal`` is stage 1's.
-        alternative: another reading of pixels that surer objects have.
+        completed: the result of stages 2 to 5; None where they do not know the category, then ``amodal`` is stage 1's.
+        alternative: a detection that overlaps objects with higher scores.
     """
 
     category: str
@@ -56,12 +58,12 @@ class ImagePredictor:
     """All stages.
 
     Args:
-        detector: stage 1, of a system that predicts visible masks.
+        detector: stage 1; it must predict visible masks.
         pipeline: stages 2 to 5.
-        min_score: least score of an object.
+        min_score: lowest score of an object, 0..1.
 
     Raises:
-        UsageError: ``min_score`` is none, or stage 1 predicts no visible masks.
+        UsageError: ``min_score`` is out of range, or stage 1 predicts no visible masks.
     """
 
     def __init__(self, detector: Detector, pipeline: ShapePriorPipeline, *, min_score: float = 0.5) -> None:
@@ -72,11 +74,11 @@ class ImagePredictor:
         self.detector, self.pipeline, self.min_score = detector, pipeline, min_score
 
     def predict(self, image: NDArray[np.uint8], *, alternatives: bool = False) -> list[PredictedObject]:
-        """The objects in an image [H,W,3] uint8, RGB, the surest first.
+        """The objects in an image [H,W,3] uint8, RGB, highest score first.
 
         Args:
-            alternatives: also the less sure readings of pixels that surer objects have taken, such as another
-                category's: average precision counts them. Each is completed as if it were right.
+            alternatives: also return lower-scoring overlapping detections, such as the same pixels as another category;
+                average precision counts them. Each is completed as if it were right.
         """
         found = self.detector.detect(image, min_score=self.min_score)
         kept = apart(found)
@@ -85,21 +87,21 @@ class ImagePredictor:
             chosen = {id(one) for one, _ in kept}
             for one in found:
                 if id(one) not in chosen and one.visible is not None and one.visible.any():
-                    seen = [(one, one.visible), *_beside(kept, one.visible)]
-                    objects += [replace(self._completed(image, seen, 1)[0], alternative=True)]
+                    given = [(one, one.visible), *_beside(kept, one.visible)]
+                    objects += [replace(self._completed(image, given, 1)[0], alternative=True)]
         return sorted(objects, key=lambda one: -one.score)
 
     def _completed(
-        self, image: NDArray[np.uint8], seen: list[tuple[DetectedObject, Mask]], count: int
+        self, image: NDArray[np.uint8], given: list[tuple[DetectedObject, Mask]], count: int
     ) -> list[PredictedObject]:
-        """The first ``count`` of the objects ``seen`` in an image, whole; the others only hide them."""
-        wanted, known = seen[:count], set(self.pipeline.categories)
+        """The first ``count`` of the objects ``given`` in an image, completed; the others only hide them."""
+        wanted, known = given[:count], set(self.pipeline.categories)
         names = [one.category if one.category in known else OCCLUDER for one, _ in wanted]
         completed = iter(
             self.pipeline.complete(
                 image,
-                [visible for _, visible in seen],
-                [*names, *[OCCLUDER] * (len(seen) - count)],
+                [visible for _, visible in given],
+                [*names, *[OCCLUDER] * (len(given) - count)],
             )
         )
         objects = []

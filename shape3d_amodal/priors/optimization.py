@@ -1,4 +1,4 @@
-"""Gradient steps against the certain pixels, row by row, of which the best is kept."""
+"""Fit to the certain pixels by gradient steps; each row keeps the best state that it has reached."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _LOOK_EVERY = 5
 
 
 class Renderable(Protocol):
-    """What is fitted: M rows of free numbers that make silhouettes."""
+    """What is fitted: M rows of free parameters from which silhouettes are rendered."""
 
     def groups(self) -> list[dict[str, Any]]:
         """Adam's parameter groups; every tensor is a leaf with first dimension M."""
 
     def silhouettes(self, blur_px: float) -> Tensor:
-        """Soft silhouettes [M,S,S] of the numbers as they are now."""
+        """Soft silhouettes [M,S,S] of the current parameters."""
 
     def penalty(self) -> Tensor:
-        """What is added to each row's loss, [M]."""
+        """Regularisation that is added to each row's loss, [M]."""
 
     def clamp(self) -> None:
-        """Put numbers that a step has led out of their range back to its nearest end."""
+        """Move parameters that left their range back to its nearest bound."""
 
 
 def optimize(
     subject: Renderable, crops: InstanceCrops, *, steps: int, start_blur_px: float, final_blur_px: float
 ) -> Tensor:
-    """Fit every row of ``subject`` to the crop of the same row, and leave it at the best that it has met.
+    """Fit every row of ``subject`` to the crop of the same row, and leave it in its best state.
 
     Args:
         subject: what is fitted, in place.

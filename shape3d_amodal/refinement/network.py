@@ -1,9 +1,9 @@
-"""Stage 5: a small U-Net that decides the hidden region from the picture, the masks and the rendered silhouettes.
+"""Stage 5: a small U-Net that decides the hidden region from the image, the masks and the rendered silhouettes.
 
 The published description fixes the inputs (visible mask, cropped appearance, rendered coarse mask) and the aim
 (reliable visible edges stay, the uncertain occluded region is refined), not the network. This one is a U-Net
 (Ronneberger et al., 2015) whose channels are modulated (FiLM, Perez et al., 2018) by the category and by how well each
-silhouette explains the certain pixels: so it can weigh the priors against each other and against the picture. A gate,
+silhouette explains the certain pixels: so it can weigh the priors against each other and against the image. A gate,
 driven by the same numbers, says how far each silhouette's own logits go into the result.
 """
 

@@ -23,8 +23,8 @@ def grown(state: Mapping[str, Tensor], old: RefinementConfig, new: RefinementCon
     places = [old.priors.index(name) if name in old.priors else None for name in new.priors]
 
     first, patch = state["down.0.first.weight"], new.patch**2
-    pictures = first.unflatten(1, (-1, patch))  # [outputs, channels, patch^2, 3, 3]
-    kept, shown = pictures[:, :GIVEN_CHANNELS], pictures[:, GIVEN_CHANNELS:]
+    channels = first.unflatten(1, (-1, patch))  # [outputs, channels, patch^2, 3, 3]
+    kept, shown = channels[:, :GIVEN_CHANNELS], channels[:, GIVEN_CHANNELS:]
     result["down.0.first.weight"] = torch.cat([kept, _picked(shown, places, 1)], dim=1).flatten(1, 2)
 
     weight = state["condition.0.weight"]

@@ -73,7 +73,7 @@ def render_silhouettes(
             see ``automatic_backend``.
 
     Returns:
-        [B,H,W] in 0..1, row 0 at the top (y = 1) and column 0 at the left of the picture (x = 1); float64 for float64
+        [B,H,W] in 0..1, row 0 at the top (y = 1) and column 0 at the left of the image (x = 1); float64 for float64
         vertices, else float32.
 
     Raises:
@@ -116,7 +116,7 @@ def _module(backend: Backend) -> ModuleType:
     try:
         return importlib.import_module(f"shape3d_amodal.rendering.{backend}")
     except ImportError as error:
-        raise MissingBackendError(f"backend {backend!r} lacks a library: {error}") from error
+        raise MissingBackendError(f"backend {backend!r} lacks a library: {error}; see shape3d-amodal doctor") from error
 
 
 def _check_backend(silhouettes: ModuleType, backend: Backend, verts: Tensor, mode: Mode) -> None:

@@ -21,7 +21,7 @@ def rasterize(
         verts: [V,3] float32: x and y in pixels (x right, y down, pixel (row, column) is sampled at its centre
             (column + 0.5, row + 0.5)), and depth along the viewing axis, positive.
         faces: [F,3] int32. Both orientations are drawn.
-        height, width: size of the picture in pixels.
+        height, width: size of the image in pixels.
 
     Returns:
         depth: [H,W] float32, infinity where nothing was hit.

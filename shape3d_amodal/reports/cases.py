@@ -1,4 +1,4 @@
-"""The pictures of one completed object: image, visible mask, predicted masks and ground truth side by side."""
+"""One completed object as panels side by side: image, visible mask, predicted masks, ground truth."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL import ImageOps
 
-from shape3d_amodal.drawing.overlays import Image, Mask, crop_around, draw_amodal
+from shape3d_amodal.drawing.overlays import (
+    BLUE,
+    ORANGE,
+    Image,
+    Mask,
+    crop_around,
+    draw_amodal,
+    image_grid,
+    outline,
+    tint,
+)
 from shape3d_amodal.evaluation.metrics import iou, occluded_iou
 from shape3d_amodal.evaluation.tables import format_percent
 from shape3d_amodal.reports.html import Panel, ReportCase
@@ -21,6 +32,41 @@ LEGEND = f"{COLORS}; numbers are IoUs with the true amodal mask, in percent."
 
 _SIDE = 256
 """Enough pixels for thin contours."""
+_MARGIN = 0.25
+"""Shown around an object, as a share of its longer side."""
+
+
+class _Closeup:
+    """An object and what is around it, enlarged by a whole factor to about ``side`` pixels.
+
+    Args:
+        image: [H,W,3] uint8.
+        visible: [H,W] bool, given visible mask.
+        others: [H,W] bool each, masks that must be in the crop, too.
+        side: of the crop in pixels; larger crops are made smaller in ``panel`` alone.
+    """
+
+    def __init__(self, image: Image, visible: Mask, others: Sequence[Mask], side: int) -> None:
+        self.part = crop_around(np.any([visible, *others], axis=0), _MARGIN)
+        self.side = side
+        height, width = visible[self.part].shape
+        self.factor = max(1, math.ceil(side / max(height, width)))
+        pixels = PillowImage.fromarray(image[self.part])
+        large = (width * self.factor, height * self.factor)
+        self.image = np.asarray(pixels.resize(large, PillowImage.Resampling.BICUBIC))
+        self.visible = self.enlarged(visible)
+
+    def enlarged(self, mask: Mask) -> Mask:
+        """The part of ``mask`` [H,W] bool in the crop, with ``factor`` x ``factor`` pixels for each."""
+        return np.asarray(mask[self.part].repeat(self.factor, axis=0).repeat(self.factor, axis=1))
+
+    def drawn(self, mask: Mask) -> Image:
+        """The crop with a whole mask [H,W] bool, its visible part blue and its hidden part orange."""
+        whole = self.enlarged(mask)
+        return draw_amodal(self.image, self.visible & whole, whole)
+
+    def panel(self, label: str, image: Image, value: str = "") -> Panel:
+        return Panel(label=label, image=bounded(image, 2 * self.side), value=value)
 
 
 def completion_case(
@@ -31,7 +77,6 @@ def completion_case(
     masks: Mapping[str, Mask],
     focus: str,
     truth: Mask,
-    margin: float = 0.25,
     side: int = _SIDE,
 ) -> ReportCase:
     """Panels cropped around the object, with IoUs in percent; the case's score is the IoU of the mask ``focus``.
@@ -43,83 +88,97 @@ def completion_case(
         masks: [H,W] bool each, predicted masks by label, a panel each.
         focus: the label that the caption is about.
         truth: [H,W] bool, true amodal mask.
-        margin: shown around the object, as a share of its longer side.
         side: of the panels, about; smaller crops are enlarged by a whole factor, larger ones made smaller.
     """
     final = masks[focus]
-    part = crop_around(truth | final | visible, margin)
-    shape = truth[part].shape
-    factor = max(1, math.ceil(side / max(shape)))
-
-    def panel(label: str, mask: Mask | None = None, *, value: bool = True) -> Panel:
-        picture = enlarge(image[part], factor)
-        if mask is not None:
-            seen, whole = (enlarge_mask(one[part], factor) for one in (visible & mask, mask))
-            picture = draw_amodal(picture, seen, whole)
-        number = "" if mask is None or not value else percent(iou(mask, truth))
-        return Panel(label=label, image=bounded(picture, 2 * side), value=number)
-
+    near = _Closeup(image, visible, [truth, final], side)
     panels = (
-        panel("image"),
-        panel("visible mask", visible),
-        *(panel(label, mask) for label, mask in masks.items()),
-        panel("ground truth", truth, value=False),
+        near.panel("image", near.image),
+        *(
+            near.panel(name, near.drawn(one), _iou(one, truth))
+            for name, one in [("visible mask", visible), *masks.items()]
+        ),
+        near.panel("ground truth", near.drawn(truth)),
     )
     hidden = (truth & ~visible).sum() / max(int(truth.sum()), 1)
-    caption = (
-        f"{100 * hidden:.0f} % hidden · IoU {percent(iou(final, truth))} · "
-        f"occluded IoU {percent(occluded_iou(final, truth, visible))}"
-    )
+    occluded = format_percent(100 * occluded_iou(final, truth, visible))
+    caption = f"{100 * hidden:.0f} % hidden · IoU {_iou(final, truth)} · occluded IoU {occluded}"
     return ReportCase(title=title, caption=caption, panels=panels, score=iou(final, truth))
 
 
-def percent(value: float) -> str:
-    """A share in 0..1 as a number in percent."""
-    return format_percent(100 * value)
+def sample_case(
+    title: str,
+    image: Image,
+    *,
+    visible: Mask,
+    samples: Sequence[Mask],
+    truth: Mask,
+    shown: int = 6,
+    side: int = _SIDE,
+) -> ReportCase:
+    """Several plausible masks of an object, and how many of them cover each pixel, cropped around the object.
+
+    Args:
+        title: e.g. the category.
+        image: [H,W,3] uint8.
+        visible: [H,W] bool, given visible mask.
+        samples: one or more masks [H,W] bool.
+        truth: [H,W] bool, true amodal mask; numbers are IoUs with it, and the case's score is the best of them.
+        shown: samples with a panel of their own.
+        side: of the panels, about; smaller crops are enlarged by a whole factor, larger ones made smaller.
+    """
+    near = _Closeup(image, visible, [truth, *samples], side)
+    ious = [iou(sample, truth) for sample in samples]
+    share = np.mean([near.enlarged(sample) for sample in samples], axis=0)
+    panels = (
+        near.panel("image", near.image),
+        near.panel("visible mask", near.drawn(visible)),
+        *(
+            near.panel(f"sample {i}", near.drawn(one), _iou(one, truth))
+            for i, one in enumerate(samples[:shown], start=1)
+        ),
+        near.panel("share of all", draw_share(near.image, near.visible, share)),
+        near.panel("ground truth", near.drawn(truth)),
+    )
+    best, mean = format_percent(100 * max(ious)), format_percent(100 * float(np.mean(ious)))
+    caption = f"{len(samples)} samples · best IoU {best} · mean {mean}"
+    return ReportCase(title=title, caption=caption, panels=panels, score=max(ious))
 
 
-def enlarge(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """``image`` with ``factor`` times as many rows and columns, smoothly."""
-    if factor == 1:
-        return image
-    size = (image.shape[1] * factor, image.shape[0] * factor)
-    return np.asarray(PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BICUBIC))
+def draw_share(image: Image, visible: Mask, share: NDArray[np.float64]) -> Image:
+    """The visible part blue; the rest the more orange the larger the ``share`` [H,W] of masks that cover it.
 
-
-def enlarge_mask(mask: Mask, factor: int) -> Mask:
-    """``mask`` [H,W] bool with ``factor`` x ``factor`` pixels for each."""
-    enlarged: Mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)
-    return enlarged
+    The line is drawn around what half of them cover.
+    """
+    opacity = np.where(visible, 0.0, 0.9 * share)[:, :, None]
+    drawn = (image * (1 - opacity) + np.array(ORANGE) * opacity + 0.5).astype(np.uint8)
+    return outline(tint(drawn, visible, BLUE, 0.5), (share > 0.5) | visible, (255, 255, 255))
 
 
 def bounded(image: Image, side: int) -> Image:
     """``image``, made smaller where its longer side has more than ``side`` pixels."""
     if max(image.shape[:2]) <= side:
         return image
-    picture = PillowImage.fromarray(image)
-    picture.thumbnail((side, side), PillowImage.Resampling.LANCZOS)
-    return np.asarray(picture)
+    smaller = PillowImage.fromarray(image)
+    smaller.thumbnail((side, side), PillowImage.Resampling.LANCZOS)
+    return np.asarray(smaller)
 
 
 def gallery(cases: Sequence[ReportCase], side: int = 144, gap: int = 4) -> Image:
-    """The panels of several cases as one picture, a row a case, without text.
+    """The panels of several cases as one image [H,W,3] uint8, a row a case, without text.
 
     Args:
         cases: with the same number of panels each.
         side: of each panel in pixels; panels are scaled to fit and stand on white.
         gap: white pixels between panels.
     """
-    rows = []
-    edge = ((0, gap), (0, gap), (0, 0))
-    for case in cases:
-        tiles = [_fitted(panel.image, side) for panel in case.panels]
-        rows.append(np.concatenate([np.pad(tile, edge, constant_values=255) for tile in tiles], axis=1))
-    return np.concatenate(rows)[:-gap, :-gap]
+    return image_grid([[_fitted(panel.image, side) for panel in case.panels] for case in cases], gap)
 
 
 def _fitted(image: Image, side: int) -> Image:
-    picture = PillowImage.fromarray(image)
-    picture.thumbnail((side, side), PillowImage.Resampling.LANCZOS)
-    tile = PillowImage.new("RGB", (side, side), (255, 255, 255))
-    tile.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-    return np.asarray(tile)
+    whole = PillowImage.fromarray(image)
+    return np.asarray(ImageOps.pad(whole, (side, side), PillowImage.Resampling.LANCZOS, color="white"))
+
+
+def _iou(mask: Mask, truth: Mask) -> str:
+    return format_percent(100 * iou(mask, truth))

@@ -1,18 +1,14 @@
-"""What is found in pictures, as files: results, overlays, meshes and a report."""
+"""What is found in images, as files: results, overlays, meshes and a report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.annotations.results import AmodalResult, write_results
-from shape3d_amodal.drawing.export import write_glb
-from shape3d_amodal.drawing.overlays import PALETTE, crop_around, draw_amodal, draw_mask, outline
-from shape3d_amodal.drawing.projections import mesh_over_image
+from shape3d_amodal.drawing.overlays import PALETTE, Image, crop_around, draw_amodal, draw_mask, outline
+from shape3d_amodal.drawing.projections import mesh_over_image, write_glb
 from shape3d_amodal.files.atomic import make_folder, write_atomic
 from shape3d_amodal.methods.prediction import PredictedObject, predicted_result
 from shape3d_amodal.reports.cases import bounded
@@ -20,12 +16,11 @@ from shape3d_amodal.reports.html import CaseGroup, Figure, Panel, ReportCase, Se
 from shape3d_amodal.scenes.sets import png_bytes
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 
-Image = NDArray[np.uint8]
 _SIDE = 480
 
 
 class PredictionFolder:
-    """Writes overlays and meshes picture by picture, then the report and the results.
+    """Writes overlays and meshes image by image, then the report and the results.
 
     Args:
         folder: is made if it is missing.
@@ -47,7 +42,7 @@ class PredictionFolder:
             make_folder(folder / name)
 
     def add(self, record: AmodalImage, image: Image, objects: Sequence[PredictedObject]) -> None:
-        """One picture [H,W,3] uint8, and what is in it."""
+        """One image [H,W,3] uint8, and what is in it."""
         self._images.append(record)
         stem = f"{record.id}_{Path(record.file_name).stem}"
         objects = [one for one in objects if one.category in self._ids]
@@ -56,9 +51,9 @@ class PredictionFolder:
         meshes: dict[int, str | None] = {}
         if self.drawings:
             meshes = {id(one): self._mesh(f"{stem}_{i}", one) for i, one in enumerate(known, start=1)}
-            overlay = draw_objects(image, known)
+            overlay = _draw_objects(image, known)
             write_atomic(self.folder / "overlays" / f"{stem}.png", png_bytes(overlay))
-            self._groups.append(picture_group(record.file_name, image, overlay, known))
+            self._groups.append(_image_group(record.file_name, image, overlay, known))
         self._results += [
             predicted_result(record.id, self._ids[one.category], one, meshes.get(id(one))) for one in objects
         ]
@@ -73,10 +68,10 @@ class PredictionFolder:
                 title="Objects found and completed",
                 intro="Blue is the visible part of an object, orange its hidden part.",
                 figures=(
-                    Figure(label="pictures", value=str(len(self._images))),
+                    Figure(label="images", value=str(len(self._images))),
                     Figure(label="objects", value=str(self.count)),
                 ),
-                sections=(Section(title="Pictures", blocks=tuple(self._groups)),),
+                sections=(Section(title="Images", blocks=tuple(self._groups)),),
                 facts=tuple(facts.items()),
             )
         write_results(self.folder / "results.json", self._results)
@@ -89,29 +84,29 @@ class PredictionFolder:
         return f"meshes/{stem}.glb"
 
 
-def picture_group(title: str, image: Image, overlay: Image, objects: Sequence[PredictedObject]) -> CaseGroup:
-    """A picture with all of its objects, then each by itself."""
+def _image_group(title: str, image: Image, overlay: Image, objects: Sequence[PredictedObject]) -> CaseGroup:
+    """An image with all of its objects, then each by itself."""
     panels = (
-        Panel(label="picture", image=bounded(image, _SIDE)),
+        Panel(label="image", image=bounded(image, _SIDE)),
         Panel(label="objects", image=bounded(overlay, _SIDE)),
     )
     whole = ReportCase(title=title, caption=f"{len(objects)} objects", panels=panels)
-    return CaseGroup(title=title, cases=(whole, *(object_case(image, one, i + 1) for i, one in enumerate(objects))))
+    return CaseGroup(title=title, cases=(whole, *(_object_case(image, one, i + 1) for i, one in enumerate(objects))))
 
 
-def draw_objects(image: Image, objects: Sequence[PredictedObject]) -> Image:
-    """All objects over their picture, each in its colour: visible parts tinted, whole masks outlined."""
+def _draw_objects(image: Image, objects: Sequence[PredictedObject]) -> Image:
+    """All objects over their image, each in its colour: visible parts tinted, whole masks outlined."""
     for number, one in enumerate(objects):
         color = PALETTE[number % len(PALETTE)]
         image = outline(draw_mask(image, one.visible, color), one.amodal, color, thickness=2)
     return image
 
 
-def object_case(image: Image, one: PredictedObject, number: int) -> ReportCase:
+def _object_case(image: Image, one: PredictedObject, number: int) -> ReportCase:
     """The object's surroundings: as they are, with its masks, and with its mesh."""
     part = crop_around(one.amodal, 0.25)
     panels = [
-        Panel(label="picture", image=bounded(image[part], _SIDE)),
+        Panel(label="image", image=bounded(image[part], _SIDE)),
         Panel(label="visible and hidden part", image=bounded(draw_amodal(image, one.visible, one.amodal)[part], _SIDE)),
     ]
     if one.completed is not None:

@@ -1,18 +1,18 @@
-"""The statistics of a data set as Markdown and as a picture, after tables 1 and 2 and figure 4 of the KINS paper."""
+"""The statistics of a data set as Markdown and as charts, after tables 1 and 2 and figure 4 of the KINS paper."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from io import BytesIO
-
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING
 
 from shape3d_amodal.annotations.statistics import KINDS, LEVELS, DatasetStatistics
+from shape3d_amodal.evaluation.tables import markdown_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 _COLORS = {"inmodal": "#7a8ea8", "amodal": "#c2571a"}
 _CLASSES = 20
@@ -38,24 +38,34 @@ def to_markdown(found: DatasetStatistics, *, title: str) -> str:
     ]
     parts = [
         f"# Statistics of {title}\n",
-        _table(("measure", "value"), rows),
+        markdown_table(("measure", "value"), rows),
         "## Objects by class\n",
-        _table(("class", "objects", "share"), _shares(found.by_class)),
+        markdown_table(("class", "objects", "share"), _shares(found.by_class)),
         "## Shape: mean convexity and simplicity\n",
-        _table(("", *KINDS), shapes),
+        markdown_table(("", *KINDS), shapes),
         "## Occlusion level of the occluded objects\n",
-        _table(("hidden / amodal area", "objects", "share"), _shares(levels)),
+        markdown_table(("hidden / amodal area", "objects", "share"), _shares(levels)),
         "## Max occlusion order: occluded objects in a cluster of two or more\n",
-        _table(("order", "clusters", "share"), _shares(_by_key(found.max_orders))),
+        markdown_table(("order", "clusters", "share"), _shares(_by_key(found.max_orders))),
         "## Max match number: other objects that an object overlaps\n",
-        _table(("number", "objects", "share"), _shares(_by_key(found.matches))),
+        markdown_table(("number", "objects", "share"), _shares(_by_key(found.matches))),
     ]
     return "\n".join(parts)
 
 
-@rc_context({"text.parse_math": False})  # names of classes are no formulas
 def draw_statistics(found: DatasetStatistics, *, title: str) -> bytes:
     """Six charts as one PNG."""
+    from matplotlib import rc_context
+
+    stream = BytesIO()
+    with rc_context({"text.parse_math": False}):  # names of classes are no formulas
+        _figure(found, title).savefig(stream, format="png", dpi=110)
+    return stream.getvalue()
+
+
+def _figure(found: DatasetStatistics, title: str) -> Figure:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     figure.suptitle(f"{title}: {found.objects:,} objects in {found.images:,} images")
     (classes, levels, orders), (convexity, simplicity, matches) = figure.subplots(2, 3)
@@ -70,9 +80,7 @@ def draw_statistics(found: DatasetStatistics, *, title: str) -> bytes:
     _name(orders, "max occlusion order", "occluded objects in a cluster", "clusters")
     _draw_counts(matches, found.matches)
     _name(matches, "max match number", "overlapping objects", "objects")
-    stream = BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    return stream.getvalue()
+    return figure
 
 
 def _draw_classes(axes: Axes, found: DatasetStatistics) -> None:
@@ -95,7 +103,7 @@ def _draw_shape(axes: Axes, found: DatasetStatistics, place: int, name: str) -> 
         axes.set_ylim(top=1.25 * axes.get_ylim()[1])
         axes.legend(loc="upper left", frameon=False)
     _count(axes.yaxis)
-    _name(axes, name, "", "objects")
+    _name(axes, name, name, "objects")
 
 
 def _draw_counts(axes: Axes, counts: Counter[int]) -> None:
@@ -105,21 +113,14 @@ def _draw_counts(axes: Axes, counts: Counter[int]) -> None:
 
 
 def _count(axis: Axis) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def _name(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _shares(counts: dict[str, int]) -> list[tuple[str, ...]]:

@@ -1,8 +1,8 @@
-"""Occlusion scenes with exact ground truth, from any mesh source. Scene k depends on (configuration, seed, k) alone.
+"""Occlusion scenes with exact ground truth, from any mesh source. Scene k depends only on (configuration, seed, k).
 
-Two kinds. *Composed*: a ground plane, one perspective camera, 2 to 4 objects of random category, yaw, size and colour;
-object 0 is the target, 10 to 70 % of it hidden by the others. *Bars*: one object on white, erased by bars or
-half-planes, as in the published figure of the method.
+There are two kinds. *Composed*: a ground plane, a perspective camera, and 2 to 4 objects of random category, yaw, size
+and colour; object 0 is the target, of which the others hide 10 to 70 %. *Bars*: one object on white, erased in part by
+bars or half-planes, as in the published figure of the method.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from shape3d_amodal.scenes.layout import (
 
 Mask = NDArray[np.bool_]
 _PURPOSE = 1_001
-"""Keeps the scenes' generators apart from those of other uses of the same seed."""
+"""Part of the seed of each scene, so that other uses of the same seed draw other numbers."""
 _DRAWS = 100
-"""Meshes that are drawn for an object until one can be used."""
+"""Most meshes that are drawn for an object until one can be used."""
 _TRIES = 500
-"""Random arrangements that are tried for a scene; with ordinary meshes and limits more than half of them serve."""
+"""Most random arrangements that are tried for a scene; with ordinary meshes and limits more than half succeed."""
 
 
 @configuration
@@ -61,9 +61,12 @@ class SceneConfig:
 
 @dataclass(frozen=True)
 class SceneInstance:
-    """One object of a scene: masks [H,W] bool, exact at pixel centres; ``depth_order`` 0 is the nearest.
+    """One object of a scene.
 
-    ``viewpoint`` says from where the camera sees it (``PlacedObject.viewpoint``).
+    Attributes:
+        amodal, visible: masks [H,W] bool, exact at pixel centres.
+        depth_order: 0 is the nearest.
+        viewpoint: of the camera, relative to the object (``PlacedObject.viewpoint``).
     """
 
     mesh: str
@@ -76,12 +79,12 @@ class SceneInstance:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and its ground truth.
+    """An image and its ground truth.
 
     Attributes:
         image: [H,W,3] uint8.
         instances: the target first.
-        camera: parameters of the camera, for inspection.
+        camera: its parameters, for inspection; empty for scenes side by side.
         erased: [H,W] bool, the region that bars erased; None for composed scenes.
     """
 
@@ -108,7 +111,7 @@ def make_scene(
     """Scene ``index``; ``target_category`` fixes the target's category, the other objects stay random.
 
     Raises:
-        UsageError: nothing like what ``config`` asks for comes out of these meshes.
+        UsageError: no scene as ``config`` asks for was found with these meshes.
     """
     rng = np.random.default_rng((seed, _PURPOSE, index))
     picker = _MeshPicker(meshes, config, rng)
@@ -124,7 +127,7 @@ def make_scene(
 
 
 class _MeshPicker:
-    """Draws meshes from a source and stands them, deformed, sized and turned at random, at the origin."""
+    """Draws meshes from a source, deforms, scales and turns them at random, and places them at the origin."""
 
     def __init__(self, meshes: MeshSource, config: SceneConfig, rng: np.random.Generator) -> None:
         self._meshes, self._config, self._rng = meshes, config, rng
@@ -137,10 +140,10 @@ class _MeshPicker:
         return stand(mesh, verts, size=rng.uniform(0.75, 1.3), yaw=rng.uniform(0, 2 * np.pi))
 
     def _draw(self, category: str | None) -> Mesh:
-        """A mesh of ``category``, or of any; those that cannot be used are passed over.
+        """A random mesh, of ``category`` if given; meshes that cannot be used are passed over.
 
         Raises:
-            DataError: there seems to be none.
+            DataError: none of many can be used.
         """
         for _ in range(_DRAWS):
             drawn = category
@@ -158,7 +161,7 @@ _CATEGORIES: WeakKeyDictionary[MeshSource, dict[str, list[str]]] = WeakKeyDictio
 
 
 def _names_by_category(meshes: MeshSource) -> dict[str, list[str]]:
-    """The source's names by category, sorted; made once for each source, which may have tens of thousands."""
+    """The source's mesh names by sorted category; cached, since a source may have tens of thousands."""
     if meshes not in _CATEGORIES:
         found: dict[str, list[str]] = {}
         for name in meshes.names:
@@ -168,7 +171,7 @@ def _names_by_category(meshes: MeshSource) -> dict[str, list[str]]:
 
 
 def _draw(placed: PlacedObject, camera: Camera) -> _Drawn | None:
-    """The object alone before the camera; None if it stands too near."""
+    """The object rendered alone; None if it is too near to the camera."""
     projected = camera.project(placed.verts)
     if projected[:, 2].min() < NEAREST_DEPTH:
         return None
@@ -176,7 +179,7 @@ def _draw(placed: PlacedObject, camera: Camera) -> _Drawn | None:
 
 
 def _inside(drawn: _Drawn) -> bool:
-    """Whether the object is seen, and whole: its mask touches no border of the image."""
+    """Whether the object is in the image as a whole: its mask is not empty and touches no border."""
     mask = drawn.mask
     border = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
     return bool(mask.any() and not border)
@@ -220,33 +223,32 @@ def _try_composed(
 
 
 def _finish(drawn: list[_Drawn], camera: Camera, rng: np.random.Generator) -> Scene:
-    """Resolve visibility, drop objects that are not seen at all, and colour the picture."""
-    depths = np.stack([one.depth for one in drawn])
-    nearest = depths.min(axis=0)
-    picture = shading.background(camera, [one.placed for one in drawn], rng)
+    """Resolve visibility, drop objects that are fully hidden, and colour the image."""
+    nearest = np.stack([one.depth for one in drawn]).min(axis=0)
+    image = shading.background(camera, [one.placed for one in drawn], rng)
     light = shading.Light(rng)
-    seen = []
+    kept = []
     for one in drawn:
         visible = one.mask & (one.depth == nearest)
         paint = shading.paint(one.placed.mesh, rng)
         if visible.any():
-            shading.shade(picture, visible, one.face, one.placed, paint, light)
-            seen.append((one, visible))
-    order = depth_order([one.depth for one, _ in seen])
-    instances = tuple(
-        SceneInstance(
-            one.placed.mesh.name, one.placed.mesh.category, one.mask, visible, place, one.placed.viewpoint(camera)
-        )
-        for (one, visible), place in zip(seen, order, strict=True)
-    )
-    return Scene(shading.expose(picture, rng), instances, camera.to_dict())
+            shading.shade(image, visible, one.face, one.placed, paint, light)
+            kept.append((one, visible))
+    ranks = depth_order([one.depth for one, _ in kept])
+    instances = tuple(_instance(one, visible, rank, camera) for (one, visible), rank in zip(kept, ranks, strict=True))
+    return Scene(shading.expose(image, rng), instances, camera.to_dict())
+
+
+def _instance(drawn: _Drawn, visible: Mask, rank: int, camera: Camera) -> SceneInstance:
+    mesh = drawn.placed.mesh
+    return SceneInstance(mesh.name, mesh.category, drawn.mask, visible, rank, drawn.placed.viewpoint(camera))
 
 
 def depth_order(depths: Sequence[NDArray[np.float32]]) -> list[int]:
     """Rank of each object from near to far, 0 first, from depth maps (infinite where an object is not).
 
-    Objects are taken from the front one by one: next is the one of which the remaining ones hide the fewest pixels; the
-    nearer median depth decides between equals.
+    Objects are taken one by one, each time the one of which the remaining objects hide the fewest pixels; among equals
+    the one with the nearest median depth.
     """
     left = list(range(len(depths)))
     rank = [0] * len(depths)
@@ -271,18 +273,15 @@ def _try_bars(pick: _MeshPicker, config: SceneConfig, rng: np.random.Generator, 
     hidden = float((erased & drawn.mask).sum()) / float(drawn.mask.sum())
     if not config.min_hidden <= hidden <= config.max_hidden:
         return None
-    picture = np.ones((config.image_size, config.image_size, 3), np.float32)
-    shading.shade(
-        picture, drawn.mask & ~erased, drawn.face, placed, shading.paint(placed.mesh, rng), shading.Light(rng)
-    )
-    image = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
-    visible, viewpoint = drawn.mask & ~erased, placed.viewpoint(camera)
-    instance = SceneInstance(placed.mesh.name, placed.mesh.category, drawn.mask, visible, 0, viewpoint)
-    return Scene(image, (instance,), camera.to_dict(), erased)
+    visible = drawn.mask & ~erased
+    image = np.ones((config.image_size, config.image_size, 3), np.float32)
+    shading.shade(image, visible, drawn.face, placed, shading.paint(placed.mesh, rng), shading.Light(rng))
+    pixels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return Scene(pixels, (_instance(drawn, visible, 0, camera),), camera.to_dict(), erased)
 
 
 def _eraser(mask: Mask, rng: np.random.Generator) -> Mask:
-    """A half-plane, or one or two bars, parallel to the axes, somewhere over the object."""
+    """[H,W] bool: a half-plane, or one or two bars, parallel to the axes, at random over the object."""
     erased = np.zeros_like(mask)
     rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
     half_plane = rng.random() < 0.4

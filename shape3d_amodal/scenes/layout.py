@@ -1,4 +1,4 @@
-"""Where the objects of a composed scene stand, and the camera that sees them.
+"""Placement of the objects of a composed scene, and its camera.
 
 World frame: right-handed, x right, y up, z towards the viewer; the ground is y = 0. The camera looks down -z, pitched
 down by its elevation; it has no roll.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shape3d_amodal.meshes.mesh import Mesh
 
 NEAREST_DEPTH = 0.3
-"""Nothing stands nearer to the camera than this (world units; an object's diagonal is about 1)."""
+"""Least depth of any vertex (world units; an object's diagonal is about 1)."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Camera:
 
     def project(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """World points [V,3] to (x px, y px, depth) [V,3] float32."""
-        seen = (points - self.position.astype(np.float32)) @ self.rotation.T.astype(np.float32)
-        scale = np.float32(self.focal) / seen[:, 2]
-        return np.stack([self.size / 2 + seen[:, 0] * scale, self.size / 2 + seen[:, 1] * scale, seen[:, 2]], axis=1)
+        x, y, depth = ((points - self.position.astype(np.float32)) @ self.rotation.T.astype(np.float32)).T
+        scale = np.float32(self.focal) / depth
+        return np.stack([self.size / 2 + x * scale, self.size / 2 + y * scale, depth], axis=1)
 
     def to_dict(self) -> dict[str, float]:
         x, y, z = self.position
@@ -74,7 +74,7 @@ class PlacedObject:
         return self.verts.max(axis=0)
 
     def viewpoint(self, camera: Camera) -> dict[str, float]:
-        """Where the camera stands, seen from the middle of the object's box: azimuth_deg in 0..360, elevation_deg."""
+        """Direction from the middle of the object's box to the camera: azimuth_deg in 0..360, elevation_deg."""
         x, y, z = camera.position - (self.low + self.high) / 2
         azimuth = np.degrees(np.arctan2(x, z) - self.yaw) % 360
         return {"azimuth_deg": float(azimuth), "elevation_deg": float(np.degrees(np.arctan2(y, np.hypot(x, z))))}
@@ -83,7 +83,7 @@ class PlacedObject:
         return PlacedObject(self.mesh, self.verts + np.array([x, 0, z], np.float32), self.yaw)
 
     def apart_from(self, other: PlacedObject, gap: float) -> bool:
-        """Whether a vertical plane along x or z separates the two by more than ``gap``: they cannot intersect."""
+        """Whether a vertical plane along x or z separates the two by more than ``gap``: then they cannot intersect."""
         low, high, other_low, other_high = self.low, self.high, other.low, other.high
         return any(low[i] > other_high[i] + gap or other_low[i] > high[i] + gap for i in (0, 2))
 
@@ -98,7 +98,7 @@ def stand(mesh: Mesh, verts: NDArray[np.float32], size: float, yaw: float) -> Pl
 
 
 def look_at_target(target: PlacedObject, size: int, rng: np.random.Generator) -> Camera:
-    """A camera whose picture shows ``target`` near the middle, its diagonal covering 35 to 65 % of the image's side."""
+    """A random camera with ``target`` near the middle, its diagonal covering 35 to 65 % of the image's side."""
     elevation = np.radians(rng.uniform(4, 35))
     field_of_view = np.radians(rng.uniform(28, 50))
     focal = size / 2 / np.tan(field_of_view / 2)
@@ -113,10 +113,10 @@ def look_at_target(target: PlacedObject, size: int, rng: np.random.Generator) ->
 
 
 def place_in_front(target: PlacedObject, thing: PlacedObject, camera: Camera, rng: np.random.Generator) -> PlacedObject:
-    """Move ``thing`` between target and camera, sideways so that the two overlap in the picture at least in part."""
+    """Move ``thing`` between target and camera, sideways so that the two overlap in the image at least in part."""
     gap = rng.uniform(0.02, 0.35)
     z = float(target.high[2] - thing.low[2] + gap)
-    # Seen from the camera, the line of sight through the target's middle passes x at the thing's depth.
+    # ``sight``: x of the ray from the camera through the target's middle, at the depth of the thing.
     middle = float(target.low[0] + target.high[0]) / 2
     nearer = (camera.position[2] - z) / max(camera.position[2] - float(target.low[2] + target.high[2]) / 2, 1e-3)
     sight = camera.position[0] + (middle - camera.position[0]) * nearer
@@ -125,7 +125,7 @@ def place_in_front(target: PlacedObject, thing: PlacedObject, camera: Camera, rn
 
 
 def place_around(target: PlacedObject, thing: PlacedObject, camera: Camera, rng: np.random.Generator) -> PlacedObject:
-    """Move ``thing`` somewhere beside or behind the target, or before it."""
+    """Move ``thing`` to a random place beside, behind or in front of the target."""
     side = rng.integers(3)
     if side == 0:
         return place_in_front(target, thing, camera, rng)
@@ -140,7 +140,7 @@ def place_around(target: PlacedObject, thing: PlacedObject, camera: Camera, rng:
 
 
 def deform(verts: NDArray[np.float32], strength: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Shape augmentation for rare categories: anisotropic scale, taper, bend and part stretch; keeps the mirror plane.
+    """Shape augmentation: anisotropic scale, taper, bend and part stretch; keeps the mirror plane x = 0.
 
     Args:
         verts: [V,3] float32 object frame.

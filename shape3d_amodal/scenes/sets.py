@@ -1,8 +1,8 @@
-"""Scenes as a data set on disk: pictures and one COCO JSON with the exact ground truth."""
+"""Scenes as a data set on disk: images and one COCO JSON with the exact ground truth."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.atomic import make_folder, write_atomic, write_json_atomic
-from shape3d_amodal.meshes.mesh import MeshSource, RecordedMeshes
+from shape3d_amodal.meshes.mesh import MeshSource
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.scenes.compose import Scene, SceneConfig, make_scene
 from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance, Category
@@ -25,7 +25,7 @@ from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, Amod
 
 @configuration
 class SceneSetConfig:
-    """A set of scenes, each with a target that is scored."""
+    """A set of scenes, each with a scored target."""
 
     meshes: str = "open13:test"
     """Mesh source: open13:SPLIT, shapenet:FOLDER[:SPLIT], a folder of meshes by category, or a checked list (.json)."""
@@ -36,16 +36,16 @@ class SceneSetConfig:
     per_category: Count = 20
     """Targets of each category of the source."""
     targets_only: bool = True
-    """Score the targets alone; the other objects stay in the annotations, marked to be ignored."""
+    """Score only the targets; the other objects stay in the annotations, marked to be ignored."""
     strict: bool = False
     """Read every mesh first and stop at one that cannot be used, instead of drawing another one and listing it."""
 
 
 def category_names(meshes: MeshSource) -> tuple[str, ...]:
-    """The source's categories: those of ShapeNet's 13 in their published order, then others by name.
+    """The source's categories: those of ShapeNet's 13 in their published order, then the others by name.
 
     Raises:
-        UsageError: one has the name that regions have which only hide others.
+        UsageError: one has the name ``occluder``, which is reserved.
     """
     present = {meshes.category(name) for name in meshes.names}
     if OCCLUDER in present:
@@ -53,59 +53,58 @@ def category_names(meshes: MeshSource) -> tuple[str, ...]:
     return tuple(name for name in CATEGORIES if name in present) + tuple(sorted(present - set(CATEGORIES)))
 
 
-def scene_set(config: SceneSetConfig, meshes: MeshSource) -> Iterator[tuple[str, Scene]]:
-    """The scenes one by one, each with its target's category; categories take turns."""
-    names = category_names(meshes)
-    for index in range(config.per_category * len(names)):
-        category = names[index % len(names)]
-        yield category, make_scene(meshes, config.scenes, config.seed, index, target_category=category)
-
-
 def write_scene_set(config: SceneSetConfig, folder: Path) -> AmodalDataset:
     """Write ``images/*.png``, ``meshes.json`` and, last, ``annotations.json`` to ``folder``; returns the annotations.
 
-    ``meshes.json`` is the manifest of the mesh source, with the meshes that were drawn and could not be used.
+    The categories of the targets take turns. ``meshes.json`` is the manifest of the mesh source, with the meshes that
+    were drawn and could not be used.
 
     Raises:
         DataError: the mesh source cannot be used.
     """
-    source = mesh_source(config.meshes, strict=config.strict)
+    meshes = mesh_source(config.meshes, strict=config.strict)
     if config.strict:
-        for name in source.names:  # found before anything is written
-            source.load(name)
-    meshes = RecordedMeshes(source)
-    names = (*category_names(meshes), OCCLUDER)
-    make_folder(folder / "images")
-    images = []
-    next_id = 1
-    for index, (_, scene) in enumerate(scene_set(config, meshes)):
-        file_name = f"{index:06d}.png"
-        write_atomic(folder / "images" / file_name, png_bytes(scene.image))
-        instances = annotate(scene, names, first_id=next_id, targets_only=config.targets_only)
-        next_id += len(instances)
-        images.append(scene_image(scene, index, file_name, instances))
-    categories = tuple(Category(i + 1, name) for i, name in enumerate(names))
-    dataset = AmodalDataset(images=tuple(images), categories=categories)
+        for name in meshes.names:  # so that errors come before anything is written
+            meshes.load(name)
+    names = category_names(meshes)
+    scenes = (
+        make_scene(meshes, config.scenes, config.seed, index, target_category=names[index % len(names)])
+        for index in range(config.per_category * len(names))
+    )
+    dataset = write_images(folder, scenes, (*names, OCCLUDER), targets_only=config.targets_only)
     write_json_atomic(folder / "meshes.json", meshes.manifest())
     write_coco_amodal(folder / "annotations.json", dataset)
     return dataset
 
 
-def scene_image(scene: Scene, index: int, file_name: str, instances: tuple[AmodalInstance, ...]) -> AmodalImage:
-    """Scene ``index`` as an image of a data set."""
-    height, width = scene.image.shape[:2]
-    return AmodalImage(
-        id=index + 1, file_name=file_name, width=width, height=height, instances=instances, camera=scene.camera
-    )
+def write_images(
+    folder: Path, scenes: Iterable[Scene], names: tuple[str, ...], *, targets_only: bool = False
+) -> AmodalDataset:
+    """Write the images of ``scenes`` to ``folder``/images; returns their annotations (see ``annotate``)."""
+    make_folder(folder / "images")
+    images: list[AmodalImage] = []
+    next_id = 1
+    for index, scene in enumerate(scenes):
+        image = annotate(scene, index, names, f"{index:06d}.png", first_id=next_id, targets_only=targets_only)
+        write_atomic(folder / "images" / image.file_name, png_bytes(scene.image))
+        next_id += len(image.instances)
+        images.append(image)
+    return AmodalDataset(images=tuple(images), categories=tuple(Category(i, name) for i, name in enumerate(names, 1)))
 
 
-def annotate(scene: Scene, names: tuple[str, ...], *, first_id: int, targets_only: bool) -> tuple[AmodalInstance, ...]:
-    """A scene's instances as annotations; category ids are places in ``names``, counted from 1.
+def annotate(
+    scene: Scene, index: int, names: tuple[str, ...], file_name: str, *, first_id: int, targets_only: bool
+) -> AmodalImage:
+    """Scene ``index`` as an annotated image; category ids are places in ``names``, counted from 1.
 
-    The region that bars erased becomes an instance of category ``occluder``, nearer than all, which is not scored.
+    The region that bars erased becomes an instance of category ``occluder``, the nearest, which is not scored.
+
+    Args:
+        first_id: id of the first instance, the others follow.
+        targets_only: mark all instances but the first to be ignored.
     """
     erased = scene.erased is not None
-    annotated = [
+    instances = [
         AmodalInstance(
             id=first_id + i,
             category_id=names.index(one.category) + 1,
@@ -121,9 +120,9 @@ def annotate(scene: Scene, names: tuple[str, ...], *, first_id: int, targets_onl
     ]
     if scene.erased is not None:
         region = masks.encode(scene.erased)
-        annotated.append(
+        instances.append(
             AmodalInstance(
-                id=first_id + len(annotated),
+                id=first_id + len(instances),
                 category_id=names.index(OCCLUDER) + 1,
                 visible=region,
                 amodal=region,
@@ -132,11 +131,19 @@ def annotate(scene: Scene, names: tuple[str, ...], *, first_id: int, targets_onl
                 ignore=True,
             )
         )
-    return tuple(annotated)
+    height, width = scene.image.shape[:2]
+    return AmodalImage(
+        id=index + 1,
+        file_name=file_name,
+        width=width,
+        height=height,
+        instances=tuple(instances),
+        camera=scene.camera or None,
+    )
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:
-    """A picture [H,W,3] uint8 as the bytes of a PNG file."""
+    """An image [H,W,3] uint8 as the bytes of a PNG file."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -40,14 +40,14 @@ def smooth_noise(size: int, cells: int, rng: np.random.Generator) -> Colors:
 
 
 def background(camera: Camera, objects: Sequence[PlacedObject], rng: np.random.Generator) -> Colors:
-    """Ground and what is above the horizon, [S,S,3] float32 in 0..1, with soft shadows under the objects."""
+    """Ground and sky, [S,S,3] float32 in 0..1, with soft shadows under the objects."""
     size = camera.size
     centres = (np.arange(size, dtype=np.float32) + 0.5 - size / 2) / np.float32(camera.focal)
     sine, cosine = np.float32(np.sin(camera.elevation)), np.float32(np.cos(camera.elevation))
     fall = cosine * centres + sine  # downward slope of each image row's rays per unit of depth
-    picture = np.empty((size, size, 3), np.float32)
+    image = np.empty((size, size, 3), np.float32)
     low, high = _muted(rng), _muted(rng)
-    picture[:] = low + (high - low) * np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
+    image[:] = low + (high - low) * np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
 
     rows = np.nonzero(fall > 0.02)[0]
     if len(rows):
@@ -57,9 +57,9 @@ def background(camera: Camera, objects: Sequence[PlacedObject], rng: np.random.G
         ground = _muted(rng)
         shade = _ground_pattern(x, z, rng) * _contact_shadows(x, z, objects)
         fade = np.clip(fall[rows] / 0.12, 0, 1)[:, None, None]
-        picture[rows] += fade * (ground * shade[..., None] - picture[rows])
-    picture += smooth_noise(size, int(rng.integers(3, 24)), rng)[..., None] * np.float32(rng.uniform(0, 0.12))
-    return picture
+        image[rows] += fade * (ground * shade[..., None] - image[rows])
+    image += smooth_noise(size, int(rng.integers(3, 24)), rng)[..., None] * np.float32(rng.uniform(0, 0.12))
+    return image
 
 
 def _muted(rng: np.random.Generator) -> Colors:
@@ -95,11 +95,11 @@ def _contact_shadows(x: Colors, z: Colors, objects: Sequence[PlacedObject]) -> C
 
 
 def shade(
-    picture: Colors, hit: NDArray[np.bool_], face: NDArray[np.int32], placed: PlacedObject, paint: Colors, light: Light
+    image: Colors, hit: NDArray[np.bool_], face: NDArray[np.int32], placed: PlacedObject, paint: Colors, light: Light
 ) -> None:
-    """Draw the visible pixels ``hit`` [S,S] of an object into ``picture`` in place, flat shaded, both sides lit."""
+    """Draw the visible pixels ``hit`` [S,S] of an object into ``image`` in place: flat shading, both sides lit."""
     lit = light.on(normals(placed.verts, placed.mesh.faces))
-    picture[hit] = (paint * lit)[face[hit]]
+    image[hit] = (paint * lit)[face[hit]]
 
 
 class Light:
@@ -116,9 +116,9 @@ class Light:
         return self.ambient + self.color * np.abs(normal @ self.direction)[:, None]
 
 
-def expose(picture: Colors, rng: np.random.Generator) -> NDArray[np.uint8]:
+def expose(image: Colors, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Exposure, gamma and sensor noise; [S,S,3] float32 to uint8."""
-    picture = np.clip(picture * np.float32(rng.uniform(0.8, 1.15)), 0, 1) ** np.float32(rng.uniform(0.8, 1.2))
-    noise = rng.standard_normal(picture.shape, dtype=np.float32)
-    picture = picture + noise * np.float32(rng.uniform(0, 0.03))
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    image = np.clip(image * np.float32(rng.uniform(0.8, 1.15)), 0, 1) ** np.float32(rng.uniform(0.8, 1.2))
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    image = image + noise * np.float32(rng.uniform(0, 0.03))
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

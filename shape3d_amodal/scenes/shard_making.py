@@ -1,8 +1,8 @@
-"""Scenes in shards, made by as many processes on as many machines as there are.
+"""Scenes in shards, made by any number of processes on any number of machines.
 
-Scene k depends on (configuration, seed, k) alone, so that it does not matter who makes which shard. Every process is
-given its share of the shards; within a shard the scenes are spread over local workers, and written in order. What is
-finished is verified and left alone, so that a killed job goes on where it was: at most the shard in hand is lost.
+Scene k depends only on (configuration, seed, k), so that any process may make any shard. Every process has its share of
+the shards; the scenes of a shard are spread over local workers and written in order. Finished shards are verified and
+kept, so that a killed job continues where it was and loses at most the shard in progress.
 """
 
 from __future__ import annotations
@@ -21,22 +21,21 @@ from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.files.processes import spread
-from shape3d_amodal.meshes.mesh import RecordedMeshes
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.scenes import shards
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
-from shape3d_amodal.scenes.sets import annotate, category_names, png_bytes, scene_image
+from shape3d_amodal.scenes.sets import annotate, category_names, png_bytes
 from shape3d_amodal.scenes.shards import Sample, Shard
 from shape3d_amodal.structures import OCCLUDER, AmodalDataset
 
 _CHUNK = 8
 """Scenes that a worker makes at a time."""
 _IDS_A_SCENE = 16
-"""Annotation ids that are kept free for each scene."""
+"""Annotation ids that are reserved for each scene."""
 _SLURM = {"MIN": "0", "STEP": "1"}
 """First index and step of a SLURM array where they are not stated."""
 _VERSION = 1
-"""To be raised when the same configuration gives other scenes."""
+"""To be increased when the same configuration gives other scenes."""
 
 
 @configuration
@@ -50,11 +49,11 @@ class ShardsConfig:
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the scenes."""
     count: Annotated[int, Field(ge=1, le=10**9)] = 1000
-    """Number of scenes, whose names have nine digits; more can be asked for later, those that are there are kept."""
+    """Number of scenes. With a larger number later, the scenes that are there are kept."""
     shard_size: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Scenes in a shard."""
     targets_only: bool = False
-    """Score the targets alone; the other objects stay in the annotations, marked to be ignored."""
+    """Score only the targets; the other objects stay in the annotations, marked to be ignored."""
     strict: bool = False
     """Stop at a mesh that cannot be used, instead of drawing another one and listing it in the manifest."""
 
@@ -79,8 +78,8 @@ def make_shards(
 
     Args:
         config: the set.
-        folder: where the shards of all processes go.
-        workers: processes on this machine; what is written does not depend on it, nor on ``share``.
+        folder: the folder for the shards of all processes.
+        workers: processes on this machine; the bytes of a shard depend neither on it nor on ``share``.
         progress: called after each shard with whether it was made or found finished.
 
     Raises:
@@ -131,7 +130,7 @@ def share_of(text: str | None, environment: Mapping[str, str]) -> tuple[int, int
 
 
 def _describe(config: ShardsConfig, listing: str) -> dict[str, Any]:
-    """All that decides what a scene is, wherever the meshes lie."""
+    """Everything that scenes depend on; not the folder of the meshes."""
     plain = TypeAdapter(ShardsConfig).dump_python(config, mode="json")
     for name in ("meshes", "count", "strict"):
         del plain[name]
@@ -142,7 +141,7 @@ _Chunk = tuple[list[Sample], dict[str, str]]
 
 
 def _samples(chunks: Iterator[_Chunk], skipped: dict[str, str]) -> Iterator[Sample]:
-    """The scenes of a shard; meshes that were passed over are added to ``skipped``."""
+    """The scenes of a shard; meshes that could not be used are added to ``skipped``."""
     for samples, passed_over in chunks:
         skipped.update(passed_over)
         yield from samples
@@ -154,23 +153,23 @@ def _chunks(shard: Shard) -> Iterator[range]:
 
 
 class _SceneMaker:
-    """Makes scenes as the bytes that a shard holds, and lists the meshes that were passed over."""
+    """Makes scenes as the bytes of a shard, and lists the meshes that could not be used."""
 
     def __init__(self, config: ShardsConfig) -> None:
         self._config = config
-        self._meshes = RecordedMeshes(mesh_source(config.meshes, strict=config.strict))
+        self._meshes = mesh_source(config.meshes, strict=config.strict)
         self._names = (*category_names(self._meshes), OCCLUDER)
 
     def __call__(self, indices: range) -> _Chunk:
-        self._meshes.skipped = {}
-        return [self._sample(index) for index in indices], self._meshes.skipped
+        self._meshes.passed_over = {}
+        return [self._sample(index) for index in indices], self._meshes.passed_over
 
     def _sample(self, index: int) -> Sample:
         config = self._config
         scene = make_scene(self._meshes, config.scenes, config.seed, index)
         first_id = index * _IDS_A_SCENE + 1
-        instances = annotate(scene, self._names, first_id=first_id, targets_only=config.targets_only)
-        image = scene_image(scene, index, f"{index:09d}.png", instances)
+        name = f"{index:09d}.png"
+        image = annotate(scene, index, self._names, name, first_id=first_id, targets_only=config.targets_only)
         document = coco_document(AmodalDataset(images=(image,), categories=()))
         del document["categories"]
         return Sample(index, png_bytes(scene.image), json.dumps(document, allow_nan=False).encode())

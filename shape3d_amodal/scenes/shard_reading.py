@@ -1,8 +1,7 @@
-"""Scenes read back from shards: annotations as one data set, and the pictures one by one."""
+"""Scenes read back from shards: annotations as one data set, and images one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.coco_amodal import COCO_AMODAL
 from shape3d_amodal.annotations.formats.fields import Record
-from shape3d_amodal.annotations.formats.layout import Listener
-from shape3d_amodal.annotations.formats.records import read_records
+from shape3d_amodal.annotations.formats.interface import Listener
+from shape3d_amodal.annotations.formats.reading import read_records
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.archives import TarMember, tar_members
@@ -27,37 +26,26 @@ class SceneShards:
     """The shards of a folder.
 
     Args:
-        folder: holds tar files with their manifests.
-        numbers: the shards to read, by number; all by default. Annotations are in memory, a few KB a scene.
-        count: read no more shards than it takes for so many scenes.
-        verify: compare every tar's SHA-256 with its manifest's first.
+        folder: holds tar files with their manifests. Each tar file read is checked against the SHA-256 in its manifest.
+        count: read only as many shards as hold so many scenes; all by default. Annotations stay in memory, a few KB a
+            scene.
 
     Attributes:
-        dataset: all scenes in order; the names of its images are those inside the shards.
+        dataset: all scenes in order; file names of its images are those inside the shards.
 
     Raises:
         DataError: there are no shards, one is unfinished or damaged, or they are of different sets.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        numbers: Iterable[int] | None = None,
-        count: int | None = None,
-        verify: bool = True,
-    ) -> None:
+    def __init__(self, folder: str | Path, *, count: int | None = None) -> None:
         folder = Path(folder)
-        stems = sorted(tar.stem for tar in folder.glob("scenes-*.tar"))
-        if numbers is not None:
-            stems = [f"scenes-{number:06d}" for number in numbers]
-        manifests = [folder / f"{stem}.json" for stem in stems]
-        if not manifests:
+        tars = sorted(folder.glob("scenes-*.tar"))  # an unfinished one has no manifest
+        if not tars:
             raise DataError("expected shards, such as scenes-000000.tar, found none", file=folder)
-        self._pictures: dict[int, tuple[Path, TarMember]] = {}
-        identity = categories = None
+        self._members: dict[int, tuple[Path, TarMember]] = {}
+        identity = None
         images: list[AmodalImage] = []
-        for path in manifests:
+        for path in (tar.with_suffix(".json") for tar in tars):
             if count is not None and len(images) >= count:
                 break
             if not path.exists():
@@ -67,21 +55,20 @@ class SceneShards:
                 raise DataError("is of another set than the shards before it; keep one set a folder", file=path)
             identity = manifest["identity"]
             tar = safe_io.resolve_inside(folder, manifest["tar"], file=path, field="tar")
-            if verify:
-                shards.verify(tar, manifest, path)
+            if safe_io.sha256(tar) != manifest["sha256"]:
+                problem = f"does not have the SHA-256 that {path.name} states"
+                raise DataError(f"{problem}; copy it anew, or make it anew with `scenes`", file=tar)
             part = self._read(tar, manifest)
-            categories = part.categories
             images += part.images
-        assert categories is not None
-        self.dataset = AmodalDataset(images=tuple(images), categories=categories)
+        self.dataset = AmodalDataset(images=tuple(images), categories=part.categories)
 
     def image(self, image: AmodalImage) -> np.ndarray:
-        """The picture [H,W,3] uint8 of one of the data set's images.
+        """The pixels [H,W,3] uint8 of one of the data set's images.
 
         Raises:
             DataError: it is damaged, or not of the annotated size.
         """
-        tar, member = self._pictures[image.id]
+        tar, member = self._members[image.id]
         with safe_io.open_regular(tar) as file:
             pixels = safe_io.decode_image(member.read(file), file=f"{tar}/{member.name}")
         if pixels.shape[:2] != (image.height, image.width):
@@ -90,10 +77,10 @@ class SceneShards:
         return pixels
 
     def scene(self, image: AmodalImage) -> Scene:
-        """Picture and masks of one of the data set's images, as they were when the scene was made.
+        """One of the data set's images with its masks, as the scene that was made.
 
         Raises:
-            DataError: the picture is damaged, or an amodal mask or the depth order is missing.
+            DataError: the image is damaged, or an amodal mask or the depth order is missing.
         """
         names = self.dataset.category_names
         erased = [one for one in image.instances if names[one.category_id] == OCCLUDER]
@@ -103,7 +90,7 @@ class SceneShards:
                 continue
             if one.amodal is None or one.depth_order is None:
                 problem = "expected amodal masks and a depth order; make the scenes anew"
-                raise DataError(problem, file=self._pictures[image.id][0], field=image.file_name)
+                raise DataError(problem, file=self._members[image.id][0], field=image.file_name)
             instances.append(
                 SceneInstance(
                     mesh=one.mesh or "",
@@ -119,11 +106,11 @@ class SceneShards:
 
     def _read(self, tar: Path, manifest: dict[str, Any]) -> AmodalDataset:
         document: dict[str, list[Any]] = {"images": [], "annotations": []}
-        pictures: dict[str, TarMember] = {}
+        pngs: dict[str, TarMember] = {}
         with safe_io.open_regular(tar) as file:
             for member in tar_members(file, tar):
                 if not member.name.endswith(".json"):
-                    pictures[member.name] = member
+                    pngs[member.name] = member
                     continue
                 if member.size > MAX_SAMPLE_JSON_BYTES:
                     raise DataError(f"expected at most {MAX_SAMPLE_JSON_BYTES} bytes", file=tar, field=member.name)
@@ -135,7 +122,7 @@ class SceneShards:
         if len(dataset.images) != manifest["count"]:
             raise DataError(f"expected {manifest['count']} scenes, got {len(dataset.images)}; make it anew", file=tar)
         for image in dataset.images:
-            if image.file_name not in pictures:
+            if image.file_name not in pngs:
                 raise DataError(f"has no picture {image.file_name!r}; make it anew", file=tar)
-            self._pictures[image.id] = tar, pictures[image.file_name]
+            self._members[image.id] = tar, pngs[image.file_name]
         return dataset

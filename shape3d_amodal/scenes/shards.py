@@ -4,9 +4,9 @@
     scenes-000003.json   {"format", "tar", "sha256", "bytes", "first", "count", "identity", "config", "categories",
                           "skipped"}
 
-A sample's JSON holds ``images`` (one) and ``annotations`` in the form of ``formats.coco_amodal``; the categories stand
-in the manifest. Headers carry neither time nor owner, so equal scenes give equal bytes. A shard whose manifest is there
-is finished; its ``identity`` is a hash of all that decides what the scenes are.
+A sample's JSON holds ``images`` (one) and ``annotations`` in the format ``formats.coco_amodal``; the categories are in
+the manifest. Headers have neither time nor owner, so that equal scenes give equal bytes. A shard is finished when its
+manifest exists; ``identity`` is a hash of everything that its scenes depend on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_MANIFEST_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Sample:
-    """A scene as the bytes of its files: picture (PNG) and annotations (JSON)."""
+    """A scene as the bytes of its files: image (PNG) and annotations (JSON)."""
 
     index: int
     png: bytes
@@ -132,21 +132,26 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def fingerprint(folder: Path) -> str:
-    """Changes when a shard is added, removed or made anew: a SHA-256 over the manifests in ``folder``."""
-    digests = [safe_io.sha256(path) for path in sorted(folder.glob("scenes-*.json"))]
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-def verify(tar: Path, manifest: dict[str, Any], file: Path) -> None:
-    """Refuse a tar file that is not the one of which ``manifest``, in ``file``, tells.
+def manifests(folder: Path) -> list[Path]:
+    """The manifests of the finished shards in ``folder``, in order.
 
     Raises:
-        DataError: its SHA-256 differs.
+        DataError: there is none.
     """
-    if safe_io.sha256(tar) != manifest["sha256"]:
-        problem = f"does not have the SHA-256 that {file.name} states; copy it anew, or make it anew with `scenes`"
-        raise DataError(problem, file=tar)
+    found = sorted(folder.glob("scenes-*.json"))
+    if not found:
+        raise DataError("expected shards of scenes, found none; make them with `shape3d-amodal scenes`", file=folder)
+    return found
+
+
+def fingerprint(folder: Path) -> str:
+    """A SHA-256 over the manifests in ``folder``: it changes when a shard is added, removed or made again.
+
+    Raises:
+        DataError: there are no finished shards.
+    """
+    digests = [safe_io.sha256(path) for path in manifests(folder)]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def _member(name: str, content: bytes) -> bytes:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.registry import read_dataset
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.atomic import make_folder

@@ -1,7 +1,7 @@
 """Which trainings there are: the ``stage`` of a configuration names one.
 
-A new training is a ``TrainingConfig`` entered into ``_TRAININGS``; nothing else knows it by
-name. Modules are imported when they are asked for, since some need much time to import.
+A new training is a ``TrainingConfig`` entered into ``_TRAININGS``; nothing else knows it by name. A module is imported
+when its training is asked for, since some take long to import.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-import yaml
-
-from shape3d_amodal.config import load_config
+from shape3d_amodal.config import load_config_by
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.training.loop.interface import TrainingConfig
 
@@ -27,16 +25,16 @@ _TRAININGS: dict[str, tuple[str, str]] = {
     "rcnn": ("training.tasks.rcnn", "RcnnTraining"),
     "vrsp_shapes": ("training.tasks.vrsp_shapes", "VrspShapesTraining"),
 }
-"""Module, and class in it, by stage."""
+"""The module of each stage, and the class in it."""
 
 
 def load_training(path: Path, *, overrides: Sequence[str] = ()) -> TrainingConfig:
     """Read the YAML file ``path`` as the configuration of the training that its ``stage`` names.
 
     Raises:
-        UsageError: the file cannot be read, its stage is unknown, or it has an unknown key or a wrong value.
+        UsageError: the stage is unknown; otherwise as for ``load_config``.
     """
-    return load_config(path, training_class(_stage(path)), overrides=overrides)
+    return load_config_by(path, "stage", training_class, overrides=overrides)
 
 
 def training_class(stage: object) -> type[TrainingConfig]:
@@ -50,16 +48,3 @@ def training_class(stage: object) -> type[TrainingConfig]:
     module, name = _TRAININGS[str(stage)]
     found: type[TrainingConfig] = getattr(import_module(f"shape3d_amodal.{module}"), name)
     return found
-
-
-def _stage(path: Path) -> object:
-    """What the file says the stage is; what else is wrong with it ``load_config`` says better."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return _STAGES[0]
-    if not isinstance(raw, dict):
-        return _STAGES[0]
-    if raw.get("stage") not in _TRAININGS:
-        raise UsageError(f"{path}: stage: expected one of {', '.join(_TRAININGS)}, got {raw.get('stage')!r}")
-    return raw["stage"]

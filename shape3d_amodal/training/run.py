@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 from pathlib import Path
@@ -37,6 +38,7 @@ def run_training(
             task = config.task(Path(temporary), workers=0)
             return train(task, config.loop, output, resume=resume, dry_run=True, experiment=config)
     config.check()
+    importlib.import_module("tensorboard")  # if the log cannot be written, say so before the data are made
     task = config.task(cache, workers=os.cpu_count() or 1)
     result = train(task, config.loop, output, resume=resume, experiment=config)
     if is_first_rank():

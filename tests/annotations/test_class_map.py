@@ -9,7 +9,7 @@ import annotated
 import pytest
 
 from shape3d_amodal.annotations.class_map import ClassMap, map_classes
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.cli import main
 from shape3d_amodal.config import parse_config
 from shape3d_amodal.errors import UsageError

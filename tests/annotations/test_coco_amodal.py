@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from PIL import Image
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image, write_coco_amodal
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
+from shape3d_amodal.annotations.formats.registry import read_dataset
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category, Rle
 

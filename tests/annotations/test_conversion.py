@@ -15,9 +15,10 @@ from drawn_datasets import datasets
 from hypothesis import given, settings
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.conversion import FORMATS, FormatName, convert
+from shape3d_amodal.annotations.conversion import convert
+from shape3d_amodal.annotations.formats import writing
 from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
-from shape3d_amodal.annotations.formats.detect import read_annotations, read_dataset
+from shape3d_amodal.annotations.formats.registry import FORMATS, read_annotations, read_dataset
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
@@ -55,7 +56,7 @@ def held(dataset: AmodalDataset, to: str) -> list[AmodalImage]:
     return images
 
 
-def check_conversion(folder: Path, to: FormatName, dataset: AmodalDataset) -> None:
+def check_conversion(folder: Path, to: str, dataset: AmodalDataset) -> None:
     source, target = folder / "source.json", folder / "target.json"
     write_coco_amodal(source, dataset)
     for form in ("rle", "polygons") if to == "kins2020" else ("rle",):
@@ -90,20 +91,20 @@ def check_orders(to: str, before: AmodalImage, after: AmodalImage) -> None:
         assert pairs[0] == pairs[1]
 
 
-def check_all(folder: Path, to: FormatName, examples: int) -> None:
+def check_all(folder: Path, to: str, examples: int) -> None:
     settings(max_examples=examples, deadline=None)(
         given(datasets(whole=True))(lambda d: check_conversion(folder, to, d))
     )()
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_conversions(to: FormatName, tmp_path: Path) -> None:
+def test_conversions(to: str, tmp_path: Path) -> None:
     check_all(tmp_path, to, 25)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("to", FORMATS)
-def test_conversions_at_length(to: FormatName, tmp_path: Path) -> None:
+def test_conversions_at_length(to: str, tmp_path: Path) -> None:
     check_all(tmp_path, to, 1000)
 
 
@@ -115,11 +116,11 @@ def written(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("to", FORMATS)
 @pytest.mark.parametrize("name", annotated.FORMATS)
-def test_every_format_to_every_format(name: str, to: FormatName, tmp_path: Path) -> None:
+def test_every_format_to_every_format(name: str, to: str, tmp_path: Path) -> None:
     source, target = written(tmp_path, name), tmp_path / "target.json"
     before = convert(source, target, to).dataset
     after = read_annotations(target)
-    assert after.layout.name == LAYOUT.get(to, to)
+    assert after.format.name == LAYOUT.get(to, to)
     assert pixels(after.dataset) == pixels(before)
 
 
@@ -179,17 +180,22 @@ def test_an_object_without_amodal_mask_is_refused_and_nothing_is_written(tmp_pat
     document = annotated.own()
     del document["annotations"][1]["segmentation"]
     (tmp_path / "own.json").write_text(json.dumps(document))
-    for to in FORMATS[1:]:
+    for to in FORMATS.keys() - {"coco_amodal"}:
         with pytest.raises(DataError, match="instance 2: it has no amodal mask"):
             convert(tmp_path / "own.json", tmp_path / "out.json", to)
     assert not (tmp_path / "out.json").exists()
 
 
 @pytest.mark.parametrize("to", [name for name in FORMATS if name != "kins2020"])
-def test_polygons_where_the_form_is_fixed_are_refused(to: FormatName, tmp_path: Path) -> None:
+def test_polygons_where_the_form_is_fixed_are_refused(to: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"masks: {to} has one form; leave polygons to kins2020"):
         convert(written(tmp_path, "kins2020"), tmp_path / "out.json", to, form="polygons")
     assert not (tmp_path / "out.json").exists()
+
+
+def test_a_format_that_nobody_knows_is_refused_and_the_known_ones_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"expected a format of coco_amodal, .*kins2020.*, got 'coco'"):
+        convert(written(tmp_path, "kins2020"), tmp_path / "out.json", "coco")
 
 
 def test_records_with_errors_are_left_out_on_request(tmp_path: Path) -> None:
@@ -206,7 +212,7 @@ def test_records_with_errors_are_left_out_on_request(tmp_path: Path) -> None:
 
 
 def test_scattered_pixels_are_no_polygon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masks, "MAX_POLYGON_LENGTH", 100)
+    monkeypatch.setattr(writing, "MAX_POLYGON_LENGTH", 100)
     mask = masks.encode(np.indices((9, 9)).sum(axis=0) % 2 == 0)  # 41 pixels of 4 sides each
     one = AmodalInstance(id=1, category_id=1, visible=mask, amodal=mask, occlude_rate=0.0)
     image = AmodalImage(id=1, file_name="a.png", width=9, height=9, instances=(one,))
@@ -214,5 +220,5 @@ def test_scattered_pixels_are_no_polygon(tmp_path: Path, monkeypatch: pytest.Mon
     write_coco_amodal(tmp_path / "a.json", dataset)
     for to in ("kins2019", "cocoa"):
         with pytest.raises(DataError, match="scattered"):
-            convert(tmp_path / "a.json", tmp_path / "b.json", to)  # type: ignore[arg-type]
+            convert(tmp_path / "a.json", tmp_path / "b.json", to)
     assert convert(tmp_path / "a.json", tmp_path / "b.json", "kins2020").dataset == dataset

@@ -14,7 +14,7 @@ from annotated import ALONE, FAR, FAR_VISIBLE, NEAR, Document
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.conversion import convert
-from shape3d_amodal.annotations.formats.detect import read_annotations, read_dataset
+from shape3d_amodal.annotations.formats.registry import read_annotations, read_dataset
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import AmodalImage, Category
 
@@ -44,7 +44,7 @@ EXPECTED = {"near": (NEAR, NEAR, 0.0), "far": (FAR, FAR_VISIBLE, 0.3), "alone": 
 )
 def test_masks_of_every_format(name: str, layout: str, order: tuple[str, ...], tmp_path: Path) -> None:
     image = read(tmp_path, annotated.FORMATS[name]())
-    assert read_annotations(tmp_path / "set.json").layout.name == layout
+    assert read_annotations(tmp_path / "set.json").format.name == layout
     assert (image.id, image.file_name, image.width, image.height) == (5, "000005.png", 12, 8)
     for (amodal, visible), one, kind in zip(decoded(image), image.instances, order, strict=True):
         np.testing.assert_array_equal(amodal, EXPECTED[kind][0])
@@ -76,7 +76,7 @@ def test_visible_masks_are_their_own_polygons(visible: list[Any], expected: np.n
 def test_the_file_name_tells_nothing(tmp_path: Path) -> None:
     path = tmp_path / "instances_train_kins2019.json"
     path.write_text(json.dumps(annotated.cocoa()))
-    assert read_annotations(path).layout.name == "cocoa"
+    assert read_annotations(path).format.name == "cocoa"
 
 
 def test_orders_and_clusters_of_kins(tmp_path: Path) -> None:
@@ -245,4 +245,4 @@ def test_unknown_keys_of_the_first_record_do_not_hide_the_format(tmp_path: Path)
     first = document["annotations"][0]
     first["segmentation"] = first["a_segm"]  # some copies carry COCO's keys beside their own
     read(tmp_path, document)
-    assert read_annotations(tmp_path / "set.json").layout.name == "kins2020"
+    assert read_annotations(tmp_path / "set.json").format.name == "kins2020"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from shape3d_amodal.annotations.formats.packing import pack_masks
+from shape3d_amodal.annotations.formats.fields import pack_masks
 
 
 def packed(text: str) -> Any:
-    return json.loads(text, object_hook=pack_masks)
+    return json.loads(text, object_hook=partial(pack_masks, keys=("segmentation", "a_segm")))
 
 
 @pytest.mark.parametrize(

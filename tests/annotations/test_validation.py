@@ -12,7 +12,8 @@ import pytest
 from annotated import Document
 from PIL import Image
 
-from shape3d_amodal.annotations.validation import PUBLISHED, Problem, ValidationReport, validate
+from shape3d_amodal.annotations.formats.registry import PUBLISHED
+from shape3d_amodal.annotations.validation import Problem, ValidationReport, validate
 
 
 def report_of(folder: Path, document: Document, **options: object) -> ValidationReport:

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.conversion import FORMATS, convert
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.conversion import convert
+from shape3d_amodal.annotations.formats.registry import FORMATS, read_dataset
 from shape3d_amodal.annotations.statistics import statistics
 from shape3d_amodal.annotations.validation import validate
 from shape3d_amodal.errors import DataError
@@ -259,7 +259,7 @@ def anything_anywhere(folder: Path, data: st.DataObject) -> None:
         assert "\n" not in str(error)
         return
     statistics(dataset)
-    to = data.draw(st.sampled_from(FORMATS))
+    to = data.draw(st.sampled_from(list(FORMATS)))
     with suppress(DataError):  # what has no amodal mask cannot be held
         assert convert(path, folder / "new.json", to).dataset == dataset
 

@@ -20,8 +20,8 @@ from attacking import Attack, must_be_refused
 from PIL import Image
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.registry import read_dataset
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.annotations.results import read_results
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.meshes import parsers

@@ -12,7 +12,7 @@ from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.annotations.results import AmodalResult, write_results
 from shape3d_amodal.benchmarking.runner import run_benchmark
 from shape3d_amodal.evaluation.given_masks.shape import ShapeTable
-from shape3d_amodal.reports.benchmark.tables import RunViews
+from shape3d_amodal.reports.benchmark.tables import RunTables
 
 
 def seen(folder: Path, turns: tuple[float, ...]) -> None:
@@ -64,6 +64,6 @@ def test_turns_of_other_scenes(tmp_path: Path) -> None:
     own = peer.by_category()
     assert (own["chair"]["held_out_azimuth_accuracy"], own["car"]["held_out_azimuth_accuracy"]) == (1, 0)
     assert isinstance(blind, ShapeTable) and blind.turns is None
-    titles = [table.title for table in RunViews(scores).categories()]
+    titles = [table.title for table in RunTables(scores).categories()]
     assert titles[:2] == ["azimuth within 30°, %", "azimuth within 30°, aligned elsewhere, %"]
     assert titles[2] == "median azimuth error, °"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from drawn_data import benchmark, draw_data, write_config
 
 from shape3d_amodal.benchmarking.config import file_stem, load_benchmark
 from shape3d_amodal.benchmarking.methods import KINDS, ConvexHullOptions, PipelineOptions, options_class
 from shape3d_amodal.errors import UsageError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_names_are_resolved_in_order(tmp_path):
@@ -79,13 +75,12 @@ def test_file_stem(name, stem):
     assert file_stem(name) == stem
 
 
-BENCHMARKS = [path for path in sorted(ROOT.glob("configs/**/*.yaml")) if "\nruns:" in path.read_text(encoding="utf-8")]
-
-
-@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
-def test_shipped_benchmarks_can_be_read(path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    assert load_benchmark(path).runs
+def test_a_benchmark_may_build_on_another(tmp_path):
+    write_config(tmp_path, methods={"a": {"kind": "visible_only"}})
+    file = tmp_path / "file.yaml"
+    file.write_text("base: benchmark.yaml\nmethods: {b: {kind: convex_hull}}")
+    (run,) = load_benchmark(file).runs
+    assert list(run.methods) == ["a", "b"]
 
 
 def test_every_kind_says_what_it_is():

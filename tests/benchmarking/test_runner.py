@@ -20,7 +20,7 @@ from drawn_data import SIDE, benchmark, draw_data, write_config
 from tiny import tiny_model
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.annotations.results import read_results, write_results
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.methods import KINDS, BankOptions

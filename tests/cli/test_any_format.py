@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tiny import tiny_model
 
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.annotations.results import AmodalResult, read_results, write_results
 from shape3d_amodal.cli import main
 from shape3d_amodal.pipeline import ShapePriorPipeline

@@ -6,17 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import annotated
 import numpy as np
 import pytest
 from PIL import Image
 
-from shape3d_amodal.annotations.conversion import FORMATS
-from shape3d_amodal.annotations.formats.detect import read_dataset
-from shape3d_amodal.annotations.validation import PUBLISHED
-from shape3d_amodal.cli import data, main
+from shape3d_amodal.annotations.formats.registry import FORMATS, PUBLISHED, read_dataset
+from shape3d_amodal.cli import main
 
 
 @pytest.fixture
@@ -155,9 +152,16 @@ def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["data", "validate", str(tmp_path / "missing.json")]) == 3
 
 
-def test_the_options_name_what_the_library_has() -> None:
-    assert set(get_args(data.Format)) == set(FORMATS)
-    assert set(get_args(data.Published)) == set(PUBLISHED)
+@pytest.mark.parametrize(
+    ("arguments", "known"),
+    [(["convert", "--to", "coco", "--out", "b.json"], FORMATS), (["validate", "--published", "kins"], PUBLISHED)],
+)
+def test_an_unknown_name_is_answered_with_the_known_ones(
+    arguments: list[str], known: dict[str, object], cocoa: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", *arguments, str(cocoa)]) == 2
+    err = capsys.readouterr().err
+    assert all(name in err for name in known) and err.count("\n") == 1
 
 
 def test_help_of_the_group_is_light() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,18 +16,19 @@ from shape3d_amodal.files.weights import write_sealed
 from shape3d_amodal.rendering import silhouettes
 
 module = importlib.import_module("shape3d_amodal.cli.doctor")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with one mesh and one folder of weights, both whole; no library counts as required."""
+    """Assets of one mesh and one folder of weights, both whole; ``json`` is the one library that is required."""
     meshes = tmp_path / "assets" / "open13"
     meshes.mkdir(parents=True)
     (meshes / "a.npz").write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # printf abc | sha256sum
     (meshes / "index.tsv").write_text(f"category\tpath\tsha256\nchair\ta.npz\t{digest}\n")
     write_sealed(tmp_path / "assets" / "checkpoints" / "open13", {"config.yaml": b"a: 1\n", "model.safetensors": b"0"})
-    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "ASSETS", tmp_path / "assets")
     monkeypatch.setattr(module, "REQUIRED", ("json",))
     monkeypatch.setattr(module, "OPTIONAL", {})
     return tmp_path
@@ -39,8 +44,9 @@ def _report(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
 def test_all_is_well(capsys):
     module.doctor()
     report = _report(capsys)
+    assert report.pop("cuda") == "optional"
     assert set(report.values()) == {"ok"}
-    assert {"python", "cores", "memory", "disk", "json", "cuda", "silhouettes", "open13 meshes"} <= set(report)
+    assert {"python", "cores", "memory", "disk", "json", "silhouettes", "open13 meshes"} <= set(report)
     assert "weights open13" in report
 
 
@@ -70,11 +76,77 @@ def test_missing_required_library_is_an_error_with_its_remedy(capsys, monkeypatc
 
 
 @pytest.mark.usefixtures("root")
-def test_missing_optional_library_is_none(capsys, monkeypatch):
-    monkeypatch.setattr(module, "OPTIONAL", {"no_such_library": "only stage 1 needs it"})
+def test_missing_optional_library_is_no_error(capsys, monkeypatch):
+    monkeypatch.setattr(module, "OPTIONAL", {"no_such_library": "only predict needs it"})
     module.doctor()
     out = capsys.readouterr().out
-    assert "run scripts/setup.sh (only stage 1 needs it)" in out
+    assert "optional no_such_library" in out
+    assert "only predict needs it: run scripts/setup.sh" in out
+
+
+PLAIN_INSTALLATION = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"detectron2", "pytorch3d", "tensorboard"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from shape3d_amodal import ShapePriorPipeline, cli
+from shape3d_amodal.benchmarking import runner
+
+assert ShapePriorPipeline.from_pretrained("open13")
+print("doctor", cli.main(["doctor"]))
+print("predict", cli.main(["predict", "image.png"]))
+print("train", cli.main(["train", "configs/open13/unet2d.yaml"]))
+"""
+
+
+def test_a_plain_installation_lacks_nothing_but_what_it_names(tmp_path):
+    """The networks load and the modules of the demo import; predict and train say what they need."""
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN_INSTALLATION], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "doctor 0\n" in done.stdout
+    assert "predict 4\n" in done.stdout
+    assert "train 4\n" in done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert lines == [
+        "error: detectron2 is not installed: run scripts/setup.sh",
+        "error: tensorboard is not installed: run scripts/setup.sh",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("libraries", "command"),
+    [
+        (("scipy", "faster_coco_eval"), "pip install scipy faster_coco_eval"),
+        (("tensorboard",), "pip install 'shape3d-amodal[train]'"),
+        (("pytorch3d",), "pip install 'shape3d-amodal[pytorch3d]'"),
+        (("detectron2",), "pip install 'shape3d-amodal[detectron2]' && pip install --no-deps "),
+    ],
+)
+def test_without_a_checkout_pip_is_the_remedy(tmp_path, monkeypatch, libraries, command):
+    monkeypatch.setattr(module, "SETUP_SCRIPT", tmp_path / "setup.sh")
+    assert module.how_to_get(*libraries).startswith(command)
+
+
+def test_detectron2_is_the_wheel_of_the_requirements(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SETUP_SCRIPT", tmp_path / "setup.sh")
+    pinned = (ROOT / "requirements" / "detectron2.txt").read_text().split()[0]
+    assert module.how_to_get("detectron2").endswith(f" {pinned}")
+
+
+def test_optional_libraries_have_their_extra():
+    """Each optional library is told how to be got by an extra that there is, and what detectron2 imports is in its."""
+    _, _, section = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]\n")
+    lists = re.findall(r"^(\w+) = (\[.*?\])$", section.partition("\n[")[0], re.MULTILINE | re.DOTALL)
+    extras = {name: ast.literal_eval(packages) for name, packages in lists}
+    assert set(module.EXTRAS) == set(module.OPTIONAL)
+    assert set(module.EXTRAS.values()) <= set(extras)
+    named = {re.split(r"\W", package)[0] for package in extras["detectron2"]}
+    assert set(module.DETECTRON2_NEEDS) <= named
 
 
 @pytest.mark.parametrize(
@@ -93,8 +165,8 @@ def test_damaged_files_are_found(root, capsys, file, line, damage):
     assert _report(capsys)[line] == "damaged"
 
 
-def test_wheel_without_assets_is_told_where_they_are(root, capsys, monkeypatch):
-    monkeypatch.setattr(module, "ROOT", root / "assets" / "checkpoints")
+def test_no_assets_are_missing(root, capsys, monkeypatch):
+    monkeypatch.setattr(module, "ASSETS", root / "nowhere")
     module.doctor()
     report = _report(capsys)
     assert report["open13 meshes"] == report["weights"] == "missing"

@@ -1,4 +1,4 @@
-"""Pictures of a training, pixel by pixel."""
+"""Images of a training, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from shape3d_amodal.drawing.crop_grids import HIDDEN, OCCLUDER, VISIBLE, crop_grid, spread_rows
+from shape3d_amodal.drawing.crop_grids import crop_grid, found_grid, spread_rows
+from shape3d_amodal.drawing.overlays import BLUE, ORANGE, PURPLE, Color
 from shape3d_amodal.structures import InstanceCrops
 
 
@@ -19,21 +20,34 @@ def test_colours_by_hand() -> None:
     )
     mask = torch.zeros(2, 4, 4)
     mask[:, :, :2] = 1
-    picture = crop_grid(crops, {"mask": mask})
-    assert picture.shape == (2 * 12 - 4, 3 * 12 - 4, 3)
+    grid = crop_grid(crops, {"mask": mask})
+    assert grid.shape == (2 * 12 - 4, 3 * 12 - 4, 3)
 
-    def blended(color: tuple[float, float, float]) -> list[float]:
-        return [255 * (0.45 * 0.5 + 0.55 * channel) for channel in color]
+    def blended(color: Color) -> list[float]:
+        return [0.45 * 127.5 + 0.55 * channel for channel in color]
 
     grey = [127.5] * 3
-    for column, colors in enumerate(
-        ((grey, grey), (blended(VISIBLE), blended(OCCLUDER)), (blended(VISIBLE), blended(HIDDEN)))
-    ):
+    for column, colors in enumerate(((grey, grey), (blended(BLUE), blended(PURPLE)), (blended(BLUE), blended(ORANGE)))):
         left = column * 12
-        assert picture[0, left] == pytest.approx(colors[0], abs=1)
-        assert picture[19, left + 2] == pytest.approx(colors[1], abs=1)
-        assert picture[0, left + 4] == pytest.approx(grey, abs=1)
-    assert (picture[8:12] == 255).all() and (picture[:, 8:12] == 255).all()
+        assert grid[0, left] == pytest.approx(colors[0], abs=1)
+        assert grid[19, left + 2] == pytest.approx(colors[1], abs=1)
+        assert grid[0, left + 4] == pytest.approx(grey, abs=1)
+    assert (grid[8:12] == 255).all() and (grid[:, 8:12] == 255).all()
+
+
+def test_images_of_two_sizes_with_their_objects() -> None:
+    """A column each for the image, its objects and what was found; the smaller image has white beside it."""
+    large, small = np.full((4, 6, 3), 100, np.uint8), np.full((3, 2, 3), 100, np.uint8)
+    amodal = np.zeros((4, 6), bool)
+    amodal[0, :2] = True
+    visible = amodal.copy()
+    visible[0, 1] = False
+    grid = found_grid([(large, [(amodal, visible)], []), (small, [], [])])
+    assert grid.shape == (4 + 4 + 4, 3 * (6 + 4) - 4, 3)
+    assert (grid[0, 0] == 100).all() and (grid[0, 20] == 100).all() and (grid[8:11, :2] == 100).all()
+    assert grid[0, 10] == pytest.approx([0.45 * 100 + 0.55 * channel for channel in BLUE], abs=1)
+    assert grid[0, 11] == pytest.approx([0.45 * 100 + 0.55 * channel for channel in ORANGE], abs=1)
+    assert (grid[11] == 255).all() and (grid[8:, 2:6] == 255).all()
 
 
 def test_rows_are_spread_over_what_is_hidden() -> None:

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import trimesh
 
-from shape3d_amodal.drawing.export import write_glb
-from shape3d_amodal.drawing.projections import mesh_over_image, render_mesh, to_screen, turntable, view_of
+from shape3d_amodal.drawing.projections import (
+    mesh_over_image,
+    render_mesh,
+    to_screen,
+    turntable,
+    view_of,
+    write_glb,
+)
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.geometry.cameras import DISTANCE, FOCAL
 from shape3d_amodal.meshes.parsers import read_mesh_file
@@ -41,15 +47,15 @@ def test_offset_goes_left_and_up():
 
 
 def test_coverage_of_a_sphere():
-    picture, coverage = render_mesh(VERTS, FACES, view_of(30, 10), WINDOW, 100, 90)
+    shaded, coverage = render_mesh(VERTS, FACES, view_of(30, 10), WINDOW, 100, 90)
     radius = 32 * FOCAL * 0.3 / math.sqrt(DISTANCE**2 - 0.3**2)
     assert coverage.sum() == pytest.approx(math.pi * radius**2, rel=0.01)
-    assert picture.shape == (100, 90, 3) and coverage.max() == 1
-    assert (picture[coverage == 0] == 0).all()
+    assert shaded.shape == (100, 90, 3) and coverage.max() == 1
+    assert (shaded[coverage == 0] == 0).all()
     rows, columns = np.nonzero(coverage > 0.5)
     assert (rows.mean() + 0.5, columns.mean() + 0.5) == pytest.approx((52, 42), abs=0.1)
     # The light comes from the upper left.
-    assert picture[45, 36].sum() > 1.5 * picture[60, 50].sum()
+    assert shaded[45, 36].sum() > 1.5 * shaded[60, 50].sum()
 
 
 def test_both_orientations_are_lit_alike():

@@ -38,7 +38,8 @@ def test_category_table(methods):
 def test_transposed_table_marks_the_same_numbers(methods):
     table = category_table(methods, "occluded_miou")
     turned = table.transposed()
-    assert turned.to_csv() == "category,visible only,ours | new\nchair,0.0,100.0\nrifle,0.0,0.0\nmean,0.0,50.0\n"
+    assert turned.corner == "category" and turned.columns == ("visible only", "ours | new")
+    assert turned.rows == (("chair", (0, 100)), ("rifle", (0, 0)), ("mean", (0, 50)))
     assert turned.best() == [list(column) for column in zip(*table.best(), strict=True)]
     assert turned.best() == [[False, True], [True, True], [False, True]]
     assert turned.transposed() == table
@@ -49,14 +50,17 @@ def test_marks_follow_the_printed_digits():
         title="", corner="", columns=("a", "b", "c"), rows=(("x", (1.04, 2.0, math.nan)), ("y", (1.0, 3.0, 4.0)))
     )
     assert table.best() == [[True, False, False], [True, True, False]]
-    assert table.to_csv() == ",a,b,c\nx,1.0,2.0,\ny,1.0,3.0,4.0\n"
-    assert "–" in table.to_markdown() and table.has_numbers
+    assert list(table.lines()) == [
+        ("x", [("1.0", True), ("2.0", False), ("–", False)]),
+        ("y", [("1.0", True), ("3.0", True), ("4.0", False)]),
+    ]
+    assert "| x | **1.0** | 2.0 | – |\n" in table.to_markdown() and table.has_numbers
 
 
 def test_no_rows():
     table = Table(title="", corner="method", columns=("a",), rows=())
     assert table.to_markdown() == "| method | a |\n| --- | ---: |\n"
-    assert table.best() == []
+    assert table.best() == table.transposed().best()[1:] == []
     assert not table.has_numbers
 
 

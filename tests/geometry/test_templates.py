@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pytorch3d.ops import laplacian
+from pytorch3d.utils import ico_sphere
 
 from shape3d_amodal.geometry.templates import Template, icosphere, symmetrize
 
@@ -19,6 +21,17 @@ def test_sizes(level: int, verts: int, faces: int) -> None:
     assert sphere.verts.shape == (verts, 3)
     assert sphere.faces.shape == (faces, 3)
     torch.testing.assert_close(sphere.verts.norm(dim=1), torch.ones(verts))
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3, 4])
+def test_equals_pytorch3ds_icosphere_and_laplacian(level: int) -> None:
+    """To the last bit and in the same order, entries of the sparse matrix included: shipped weights depend on it."""
+    ours, theirs = icosphere(level), ico_sphere(level)
+    assert torch.equal(ours.verts, theirs.verts_packed())
+    assert torch.equal(ours.faces, theirs.faces_packed())
+    expected = laplacian(theirs.verts_packed(), theirs.edges_packed())
+    assert torch.equal(ours.laplacian._indices(), expected._indices())
+    assert torch.equal(ours.laplacian._values(), expected._values())
 
 
 def test_faces_look_outwards(template: Template) -> None:

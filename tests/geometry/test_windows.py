@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from shape3d_amodal.geometry.windows import MARGIN, REACH, cut, inside_picture, instance_window, paste
+from shape3d_amodal.geometry.windows import MARGIN, REACH, cut, inside_image, instance_window, paste
 
 
 def mask(shape: tuple[int, int], *boxes: tuple[int, int, int, int]) -> np.ndarray:
@@ -206,10 +206,10 @@ def test_paste_of_a_single_column() -> None:
     assert pasted[:, 1:].abs().max() == 0
 
 
-def test_inside_picture() -> None:
+def test_inside_image() -> None:
     """Crops of 4 pixels; of a picture of 20 x 10 pixels the last one has half of a pixel on each side but the lower."""
     windows = torch.tensor([[2.0, 2, 6, 6], [-4, 4, 4, 12], [30, 0, 34, 4], [16, -1, 24, 7]])
-    inside = inside_picture(windows, 20, 10, 4)
+    inside = inside_image(windows, 20, 10, 4)
     assert torch.equal(inside[0], torch.ones(4, 4))
     assert torch.equal(inside[1], torch.tensor([[0, 0, 1, 1]] * 3 + [[0, 0, 0, 0]]).float())
     assert torch.equal(inside[2], torch.zeros(4, 4))

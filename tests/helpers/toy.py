@@ -71,7 +71,7 @@ class ToyTask(Task):
         x = torch.linspace(-1, 1, 16).reshape(4, 4)
         return {"error": float((self.net(x) - (x[:, :2] - x[:, 2:])).square().mean())}
 
-    def sample_pictures(self, step: int) -> dict[str, np.ndarray]:
+    def sample_images(self, step: int) -> dict[str, np.ndarray]:
         return {"grey": np.full((8, 8, 3), step % 256, np.uint8)}
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from shape3d_amodal import masks
-from shape3d_amodal.masks import occlusion
+from shape3d_amodal.masks import clusters, occlusion
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
 
@@ -24,7 +24,7 @@ def box(left: int, right: int) -> np.ndarray:
 
 
 def instances(
-    *regions: np.ndarray, orders: tuple[int | None, ...], clusters: tuple[int, ...] = ()
+    *regions: np.ndarray, orders: tuple[int | None, ...], groups: tuple[int, ...] = ()
 ) -> tuple[AmodalInstance, ...]:
     codes = [masks.encode(region) for region in regions]
     return tuple(
@@ -34,7 +34,7 @@ def instances(
             visible=code,
             amodal=code,
             depth_order=orders[index],
-            cluster=clusters[index] if clusters else None,
+            cluster=groups[index] if groups else None,
         )
         for index, code in enumerate(codes)
     )
@@ -50,20 +50,20 @@ CHAIN = (box(0, 5), box(10, 15), box(4, 11), box(16, 20))
 
 def test_overlaps_and_clusters_of_a_chain() -> None:
     regions = [masks.encode(region) for region in CHAIN]
-    assert list(occlusion.overlapping(regions)) == [(0, 2), (1, 2)]
-    assert occlusion.clusters(regions) == [0, 0, 0, 1]
-    assert occlusion.clusters([]) == []
+    assert list(clusters.overlapping(regions)) == [(0, 2), (1, 2)]
+    assert clusters.clusters(regions) == [0, 0, 0, 1]
+    assert clusters.clusters([]) == []
 
 
 def test_boxes_that_touch_do_not_overlap() -> None:
-    assert list(occlusion.overlapping([masks.encode(box(0, 5)), masks.encode(box(5, 9))])) == []
+    assert list(clusters.overlapping([masks.encode(box(0, 5)), masks.encode(box(5, 9))])) == []
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(arrays(np.bool_, (5, 7)), max_size=5))
 def test_overlaps_are_those_of_the_pixels(regions: list[np.ndarray]) -> None:
     expected = [(i, j) for i, j in combinations(range(len(regions)), 2) if (regions[i] & regions[j]).any()]
-    assert list(occlusion.overlapping([masks.encode(region) for region in regions])) == expected
+    assert list(clusters.overlapping([masks.encode(region) for region in regions])) == expected
 
 
 @pytest.mark.parametrize(
@@ -76,19 +76,19 @@ def test_overlaps_are_those_of_the_pixels(regions: list[np.ndarray]) -> None:
 )
 def test_kins_counts_orders_in_clusters(orders: tuple[int | None, ...], expected: list[tuple[int, int | None]]) -> None:
     """0 for an object that overlaps no other, else from 1 on (KINS paper, section 3.1)."""
-    assert occlusion.kins_orders(image_of(*instances(*CHAIN, orders=orders))) == expected
+    assert clusters.kins_orders(image_of(*instances(*CHAIN, orders=orders))) == expected
 
 
 def test_given_clusters_stay() -> None:
-    objects = instances(*CHAIN, orders=(3, 2, 1, None), clusters=(4, 4, 4, 9))
-    assert occlusion.kins_orders(image_of(*objects)) == [(4, 3), (4, 2), (4, 1), (9, None)]
+    objects = instances(*CHAIN, orders=(3, 2, 1, None), groups=(4, 4, 4, 9))
+    assert clusters.kins_orders(image_of(*objects)) == [(4, 3), (4, 2), (4, 1), (9, None)]
 
 
 def test_one_order_for_the_image() -> None:
-    objects = instances(*CHAIN, orders=(3, 2, 2, None), clusters=(4, 4, 5, 9))
-    assert occlusion.image_orders(image_of(*objects)) == [2, 0, 1, None]
+    objects = instances(*CHAIN, orders=(3, 2, 2, None), groups=(4, 4, 5, 9))
+    assert clusters.image_orders(image_of(*objects)) == [2, 0, 1, None]
     plain = instances(*CHAIN, orders=(3, 2, 2, None))
-    assert occlusion.image_orders(image_of(*plain)) == [3, 2, 2, None]
+    assert clusters.image_orders(image_of(*plain)) == [3, 2, 2, None]
 
 
 @settings(max_examples=60, deadline=None)
@@ -104,8 +104,8 @@ def test_visible_masks_are_what_nearer_ones_leave(image: AmodalImage) -> None:
 
 
 def test_without_invisible() -> None:
-    seen, hidden = instances(box(0, 3), np.zeros((4, 20), dtype=bool), orders=(None, None))
-    both = replace(image_of(seen, hidden), depth_constraint=((0, 1),))
+    visible, hidden = instances(box(0, 3), np.zeros((4, 20), dtype=bool), orders=(None, None))
+    both = replace(image_of(visible, hidden), depth_constraint=((0, 1),))
     dataset = AmodalDataset(images=(both, image_of(hidden)), categories=())
     images = occlusion.without_invisible(dataset).images
-    assert [(image.instances, image.depth_constraint) for image in images] == [((seen,), ()), ((), ())]
+    assert [(image.instances, image.depth_constraint) for image in images] == [((visible,), ()), ((), ())]

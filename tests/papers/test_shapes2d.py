@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.registry import read_dataset
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.papers.layered.sets import CATEGORIES, Shapes2dSetConfig, annotated_scenes, rgb, write_shapes_set
 from shape3d_amodal.papers.layered.shapes2d import (
     CLASSES,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.cli import main
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.files.weights import save_weights

@@ -24,10 +24,10 @@ from shape3d_amodal.evaluation.given_masks.completion_table import COUNTS, Compl
 from shape3d_amodal.evaluation.tables import Table
 from shape3d_amodal.priors.learned.fit import FitConfig
 from shape3d_amodal.reports.benchmark.completion_cases import case_groups
+from shape3d_amodal.reports.benchmark.facts import _chosen, _ran, facts_of
 from shape3d_amodal.reports.benchmark.image_cases import image_groups, mean_best_iou
-from shape3d_amodal.reports.benchmark.latex import to_latex
-from shape3d_amodal.reports.benchmark.report import _chosen, _ran, facts_of, latex, write_reports
-from shape3d_amodal.reports.benchmark.tables import RunViews, occlusion_curve
+from shape3d_amodal.reports.benchmark.report import latex, to_latex, write_reports
+from shape3d_amodal.reports.benchmark.tables import RunTables, occlusion_curve
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -209,7 +209,7 @@ def test_cases_are_bounded(written):
 
 
 def test_images_of_the_instance_track(written, tmp_path):
-    """Each picture has one object; the surest of two masks of it is its visible part, the other one the whole."""
+    """Each image has one object; the surest of two masks of it is its visible part, the other one the whole."""
     _, (scores, _) = written
     visible = scores.methods["visible"].results
     whole = [
@@ -239,8 +239,7 @@ def _true_masks(scores: RunScores):
 def test_charts_show_few_methods_with_their_own_colours(written):
     _, (scores, _) = written
     methods = {f"m{i:02}": replace(scores.methods["visible"]) for i in range(12)} | {"hull": scores.methods["hull"]}
-    views = RunViews(replace(scores, methods=methods))
-    means, _, bars, *_ = views.charts()
+    means, _, bars, *_ = RunTables(replace(scores, methods=methods)).charts()
     assert [one.name for one in means.series] == list(methods)
     assert len(bars.series) == 6 and bars.series[-1].name == "hull" and bars.series[-1].color is None
     colors = {one.name: one.color for one in means.series}
@@ -250,7 +249,7 @@ def test_charts_show_few_methods_with_their_own_colours(written):
 
 @pytest.mark.slow
 def test_thirteen_methods_on_the_test_split_fit_into_a_minute_and_15_mb(tmp_path, monkeypatch):
-    """Masks that are off by a few pixels each, so that every method's pictures differ."""
+    """Masks that are off by a few pixels each, so that every method's images differ."""
     monkeypatch.chdir(ROOT)
     runs = [{"data": "scenes"}]
     data = {"scenes": {"scenes": "configs/open13/test.yaml"}}

@@ -4,17 +4,20 @@ import base64
 import io
 import math
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from PIL import Image
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.metrics import METRICS
 from shape3d_amodal.evaluation.tables import Table
 from shape3d_amodal.reports.cases import completion_case, gallery
-from shape3d_amodal.reports.charts import BarChart, Series
+from shape3d_amodal.reports.charts import _PAINTS, BarChart, LineChart, MeanChart, Series, _color
 from shape3d_amodal.reports.html import (
     CaseGroup,
     Figure,
@@ -25,28 +28,27 @@ from shape3d_amodal.reports.html import (
     data_uri,
     write_report,
 )
-from shape3d_amodal.reports.line_chart import LineChart
-from shape3d_amodal.reports.mean_chart import MeanChart
 
 EVIL = '<script>alert("1")</script> & "co"'
-VOID = {"meta", "img", "br", "line", "rect"}
+VOID = {"meta", "img", "br"}
 
 
 class Page(HTMLParser):
-    """Checks that every element is closed in order, and collects elements and text."""
+    """Checks that every element is closed in order, and collects elements, and texts with the element they are in."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.texts: list[tuple[str, str]] = []
         self.feed(text)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
-        if tag not in VOID or (tag == "rect" and self.get_starttag_text()[-2:] != "/>"):
+        if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -57,14 +59,27 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.words.append(data)
+        if self.open:
+            self.texts.append((self.open[-1], data))
 
 
-def picture(seed: int = 0) -> np.ndarray:
+BARS = BarChart(
+    title="bars",
+    names=("chair", EVIL),
+    series=(
+        Series(name=EVIL, values=(50.0, math.nan), intervals=((40.0, 60.0), (math.nan, math.nan)), color=8),
+        Series(name="final", values=(120.0, 0.0)),
+    ),
+    note="whiskers",
+)
+
+
+def pixels(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (24, 32, 3)).astype(np.uint8)
 
 
 def case(title: str, score: float) -> ReportCase:
-    panels = (Panel(label="image", image=picture()), Panel(label=EVIL, image=picture()[..., 0], value="12.3"))
+    panels = (Panel(label="image", image=pixels()), Panel(label=EVIL, image=pixels()[..., 0], value="12.3"))
     return ReportCase(title=title, caption=EVIL, panels=panels, score=score)
 
 
@@ -77,22 +92,13 @@ def page(tmp_path) -> tuple[str, Page]:
         rows=(("x", (1.0, 2.0)), ("mean", (math.nan, 3.0))),
         summary=("mean",),
     )
-    chart = BarChart(
-        title="bars",
-        groups=("chair", EVIL),
-        series=(
-            Series(name=EVIL, values=(50.0, math.nan), intervals=((40.0, 60.0), (math.nan, math.nan)), color=8),
-            Series(name="final", values=(120.0, 0.0)),
-        ),
-        note="whiskers",
-    )
     write_report(
         tmp_path / "report.html",
         title=EVIL,
         intro="intro",
         figures=[Figure(label="mIoU", value="93.9", note="of 26")],
         sections=[
-            Section(title=EVIL, note="protocol", blocks=(table, table, chart)),
+            Section(title=EVIL, note="protocol", blocks=(table, table, BARS)),
             Section(title="Cases", blocks=(CaseGroup(title="Best", cases=(case("chair", 0.9),), note="legend"),)),
             Section(title="Empty", blocks=()),
         ],
@@ -114,7 +120,8 @@ def test_page_is_well_formed_and_needs_no_network(page):
     assert "default-src 'none'" in text
     ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert {attributes["href"][1:] for tag, attributes in parsed.elements if tag == "a"} == set(ids)
+    sections = [attributes["id"] for tag, attributes in parsed.elements if tag == "section"]
+    assert [attributes["href"][1:] for tag, attributes in parsed.elements if tag == "a"] == sections
 
 
 def test_page_can_be_read_without_seeing_it(page):
@@ -141,18 +148,62 @@ def test_table_marks_best_and_summary(page):
 
 
 def test_bars_stay_in_the_chart(page):
+    """100 % is the upper end; an undefined value has no bar, an undefined interval no whisker."""
     _, parsed = page
-    bars = [attributes for tag, attributes in parsed.elements if tag == "rect"]
-    assert len(bars) == 3  # an undefined value has none
-    assert [float(bar["height"]) for bar in bars] == pytest.approx([144, 288, 0])
-    assert [bar["class"] for bar in bars] == ["s0", "s-main", "s-main"]
-    assert sum(attributes.get("class") == "whisker" for _, attributes in parsed.elements) == 1
+    axes = BARS.figure().axes[0]
+    assert axes.get_ylim() == (0, 100)
+    assert [(bar.get_height(), bar.get_facecolor()) for bar in axes.patches] == [
+        (50, to_rgba(_color("s0"))),
+        (100, to_rgba(_color("accent"))),
+        (0, to_rgba(_color("accent"))),
+    ]
+    whiskers = [segment.tolist() for lines in axes.collections for segment in lines.get_segments()]
+    middle = axes.patches[0].get_x() + axes.patches[0].get_width() / 2
+    assert whiskers == [[[pytest.approx(middle), 40], [pytest.approx(middle), 60]]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["chair", EVIL]
+    told = [text for tag, text in parsed.texts if tag == "title"]
+    assert told[1:] == [f"chair, {EVIL}: 50.0", "chair, final: 120.0", f"{EVIL}, final: 0.0"]
+    (svg,) = (attributes for tag, attributes in parsed.elements if tag == "svg")
+    assert svg["aria-label"] == f"bars. {EVIL}: mean 50.0; final: mean 60.0"
 
 
-def test_long_names_are_slanted():
+def test_colours_are_those_of_the_page(page):
+    """Light or dark: every colour that is drawn is a variable of the style sheet, and each of these is defined."""
+    text, parsed = page
+    styles = [attributes["style"] for tag, attributes in parsed.elements if "style" in attributes and tag != "div"]
+    used = {name for style in styles for name in re.findall(r"var\(--(\w+)\)", style)}
+    assert used == {"ink", "soft", "line", "accent", "s0"}
+    assert not any("#" in style.replace("url(#", "") for style in styles)
+    light, dark = text.split("prefers-color-scheme: dark")
+    assert all(f"--{name}:" in light and f"--{name}:" in dark for name in _PAINTS)
+
+
+def test_charts_are_the_same_every_time_and_share_no_ids():
+    chart = LineChart(title="a", names=("x", "y"), series=(Series(name="b", values=(1.0, 2.0)),))
+    first, again, second = (chart.svg(name) for name in ("one", "one", "two"))
+    assert first == again
+    ids = [
+        {attributes["id"] for _, attributes in Page(text).elements if "id" in attributes} for text in (first, second)
+    ]
+    assert ids[0] and not ids[0] & ids[1]
+
+
+def test_long_names_are_slanted_and_very_long_ones_cut():
     names = tuple(f"a long category name {i}" for i in range(12))
-    assert "rotate(-35" in BarChart(title="", groups=names, series=()).svg()
-    assert "rotate" not in BarChart(title="", groups=("chair",), series=()).svg()
+    assert {label.get_rotation() for label in _labels(BarChart(title="", names=names, series=()))} == {35}
+    assert {label.get_rotation() for label in _labels(BarChart(title="", names=("chair",), series=()))} == {0}
+    (label,) = _labels(BarChart(title="", names=("a" * 50,), series=()))
+    assert label.get_text() == "a" * 35 + "…"
+
+
+def _labels(chart):
+    return chart.figure().axes[0].get_xticklabels()
+
+
+def test_matplotlib_waits_for_a_chart():
+    code = "import sys, shape3d_amodal.reports.benchmark.report, shape3d_amodal.reports.statistics; "
+    code += "sys.exit(any(name in sys.modules for name in ('matplotlib', 'pandas')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_empty_report_and_missing_folder(tmp_path):
@@ -184,14 +235,22 @@ def test_bars_of_means():
         Series(name="b", values=(math.nan,), color=1),
         Series(name="c", values=(100.0,)),
     )
-    parsed = Page(MeanChart(title="means", series=series).svg())
-    bars = [attributes for tag, attributes in parsed.elements if tag == "rect"]
-    assert [bar["class"] for bar in bars] == ["s0", "s-main"]
-    first, last = (float(bar["width"]) for bar in bars)
-    assert last == pytest.approx(2 * first, abs=0.2)
-    (whisker,) = (attributes for _, attributes in parsed.elements if attributes.get("class") == "whisker")
-    assert float(whisker["x2"]) - float(whisker["x1"]) == pytest.approx(0.2 * last, abs=0.2)
-    assert [word for word in parsed.words if word in ("50.0", "100.0", "–")] == ["50.0", "–", "100.0"]
+    chart = MeanChart(title="means", series=series)
+    axes = chart.figure().axes[0]
+    assert [(bar.get_width(), bar.get_y() + bar.get_height() / 2) for bar in axes.patches] == [(50, 0), (100, 2)]
+    assert [bar.get_facecolor() for bar in axes.patches] == [to_rgba(_color("s0")), to_rgba(_color("accent"))]
+    whiskers = [segment.tolist() for lines in axes.collections for segment in lines.get_segments()]
+    assert whiskers == [[[40, 0], [60, 0]]]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first one is at the top"
+    assert [(text.get_text(), text.xy) for text in axes.texts] == [
+        ("50.0", (60, 0)),
+        ("–", (0, 1)),
+        ("100.0", (100, 2)),
+    ]
+    words = Page(chart.svg("x")).words
+    assert [word for word in words if word in ("a", "b", "c", "50.0", "100.0", "–", "100 %")] == [
+        "100 %", "a", "b", "c", "50.0", "–", "100.0"
+    ]  # fmt: skip
 
 
 def test_curves_go_through_what_is_defined():
@@ -199,16 +258,20 @@ def test_curves_go_through_what_is_defined():
         Series(name="a", values=(0.0, math.nan, 100.0)),
         Series(name="b", values=(math.nan, 50.0, math.nan), color=3),
     )
-    parsed = Page(LineChart(title="curve", axis="hidden", ticks=("0–10", "10–20", "20–30"), series=series).svg())
-    (line,) = (attributes for tag, attributes in parsed.elements if tag == "polyline")
-    points = [tuple(map(float, point.split(","))) for point in line["points"].split()]
-    circles = [attributes for tag, attributes in parsed.elements if tag == "circle"]
-    assert [circle["class"] for circle in circles] == ["s-main", "s-main", "s3"]
-    places = [(float(circle["cx"]), float(circle["cy"])) for circle in circles]
-    assert points == places[:2]
-    assert places[2][0] == pytest.approx((places[0][0] + places[1][0]) / 2)
-    assert places[2][1] == pytest.approx((places[0][1] + places[1][1]) / 2)
-    assert places[0][1] > places[1][1], "0 is below 100"
+    chart = LineChart(title="curve", axis="hidden", names=("0–10", "10–20", "20–30"), series=series)
+    axes = chart.figure().axes[0]
+    drawn = [(line.get_xydata().tolist(), line.get_marker(), line.get_color()) for line in axes.lines]
+    main, other = _color("accent"), _color("s3")
+    assert drawn == [
+        ([[0, 0], [2, 100]], "None", main),
+        ([[0, 0]], "o", main),
+        ([[2, 100]], "o", main),
+        ([[1, 50]], "None", other),
+        ([[1, 50]], "o", other),
+    ]
+    assert axes.get_xlabel() == "hidden" and axes.get_ylim() == (0, 100)
+    told = [text for tag, text in Page(chart.svg("x")).texts if tag == "title"]
+    assert told == ["0–10, a: 0.0", "20–30, a: 100.0", "10–20, b: 50.0"]
 
 
 def test_completion_case():
@@ -253,9 +316,9 @@ def test_large_crops_are_made_smaller():
 def test_gallery_fits_panels_into_a_grid():
     wide, tall = np.zeros((10, 40, 3), np.uint8), np.zeros((40, 20, 3), np.uint8)
     one = ReportCase(title="a", caption="", panels=(Panel(label="", image=wide), Panel(label="", image=tall)))
-    picture = gallery([one, one], side=20, gap=2)
-    assert picture.shape == (20 + 2 + 20, 20 + 2 + 20, 3)
-    dark = picture[:20].max(axis=2) < 128
+    grid = gallery([one, one], side=20, gap=2)
+    assert grid.shape == (20 + 2 + 20, 20 + 2 + 20, 3)
+    dark = grid[:20].max(axis=2) < 128
     rows, columns = np.nonzero(dark[:, :20])
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (5, 20)
     rows, columns = np.nonzero(dark[:, 22:])

@@ -1,4 +1,4 @@
-"""A benchmark as a page of documentation: tables, margins, pictures beside it, and what a configuration may ask for."""
+"""A benchmark as a page of documentation: tables, margins, images beside it, and what a configuration may ask for."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_the_best_and_the_worst_case_of_each_category(folder: Path, tmp_path: Pa
     assert "car: IoU 90.0 and 70.0\n\n![car](page/squares-car.png)" in text
     files = sorted((tmp_path / "docs" / "page").iterdir())
     assert [file.name for file in files] == ["squares-car.png", "squares-chair.png"]
-    with Image.open(files[1]) as picture:
-        assert picture.size == (5 * 112 + 4 * 4, 2 * 112 + 4)  # image, given, two methods, truth; best above worst
-        colors = np.asarray(picture.convert("RGB"))
+    with Image.open(files[1]) as grid:
+        assert grid.size == (5 * 112 + 4 * 4, 2 * 112 + 4)  # image, given, two methods, truth; best above worst
+        colors = np.asarray(grid.convert("RGB"))
     assert len(np.unique(colors.reshape(-1, 3), axis=0)) > 3
     assert files[1].stat().st_size < 60_000
 

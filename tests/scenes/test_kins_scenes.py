@@ -10,8 +10,8 @@ import pytest
 from boxes import PARTS, box_mesh, write_obj
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
-from shape3d_amodal.annotations.formats.detect import read_annotations
+from shape3d_amodal.annotations.formats.registry import read_annotations
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.cli import main
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
@@ -44,7 +44,7 @@ def test_the_file_is_kins_2020(written: Path) -> None:
 def test_frames_are_scenes_side_by_side(written: Path) -> None:
     file = written / "out" / "update_train_2020.json"
     reading = read_annotations(file)
-    assert reading.layout.name == "kins2020"
+    assert reading.format.name == "kins2020"
     assert reading.unread == ()
     source = mesh_source(str(written / "meshes")).only({"car", "train", "airplane", "van"})
     assert len(reading.dataset.images) == FRAMES

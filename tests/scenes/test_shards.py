@@ -236,17 +236,20 @@ def test_bad_manifests(name: str, change: dict[str, Any] | None, message: str, m
         SceneShards(tmp_path)
 
 
-def test_some_shards_alone(made: Path) -> None:
-    back = SceneShards(made, numbers=[2, 1])
-    assert [image.id for image in back.dataset.images] == [21, 22, 23, *range(11, 21)]
+def test_no_more_shards_than_hold_the_scenes(made: Path) -> None:
+    back = SceneShards(made, count=11)
+    assert [image.id for image in back.dataset.images] == [*range(1, 21)]
     assert back.image(back.dataset.images[0]).shape == (32, 32, 3)
-    with pytest.raises(DataError, match=r"scenes-000003\.json: no such finished shard"):
-        SceneShards(made, numbers=[3])
 
 
 def test_a_folder_without_shards(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected shards"):
-        SceneShards(tmp_path)
+    for read in (SceneShards, shards.manifests, shards.fingerprint):
+        with pytest.raises(DataError, match="expected shards"):
+            read(tmp_path)
+
+
+def test_manifests_are_in_order(made: Path) -> None:
+    assert [path.name for path in shards.manifests(made)] == [f"scenes-00000{number}.json" for number in range(3)]
 
 
 @pytest.fixture

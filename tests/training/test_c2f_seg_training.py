@@ -37,12 +37,14 @@ def source(tmp_path: Path) -> CropsConfig:
 
 
 def codebook_training(source: CropsConfig, **changes: object) -> CodebookTraining:
+    small = replace(source, size=BOOK.size)
     return replace(
-        CodebookTraining(stage="c2f_codebook", model=BOOK, train=source, validation=source, loop=LOOP), **changes
+        CodebookTraining(stage="c2f_codebook", model=BOOK, train=small, validation=small, loop=LOOP), **changes
     )
 
 
 def training(source: CropsConfig, codebook: Path | None, **changes: object) -> C2FSegTraining:
+    source = source if codebook is None else replace(source, size=BOOK.size)
     config = C2FSegTraining(
         stage="c2f_seg",
         codebook=None if codebook is None else str(codebook),

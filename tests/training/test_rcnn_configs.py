@@ -66,22 +66,18 @@ def test_published_schedules(name: str, steps: int, batch: int, rate: float, fal
 SMALL = ("orcnn", "arcnn", "arcnn_add", "panet", "asn", "asn_panet", "bcnet", "vrsp", "imle", "aisformer")
 
 
-@pytest.mark.parametrize("system", SMALL)
-def test_small_ones_stand_on_the_small_detector(system: str) -> None:
-    detector, training = load(CONFIGS / "open13/mask_rcnn_small.yaml"), load(CONFIGS / f"open13/{system}_small.yaml")
-    assert training.detector == detector.detector
-    assert (training.train, training.validation) == (detector.train, detector.validation)
-    assert training.init == "outputs/open13/mask_rcnn_small/weights"
-    assert training.freeze == "detector"
+FOLDERS = ("kins", "cocoa_cls", "d2sa")
+NAMES = [
+    "open13/mask_rcnn",
+    *(f"{folder}/mask_rcnn_small" for folder in ("open13", "shapes2d")),
+    *(f"open13/{system}_small" for system in SMALL),
+    *(f"{folder}/{system}" for folder in FOLDERS for system in ("mask_rcnn", *SMALL)),
+]
 
 
-def rcnn_configs() -> list[Path]:
-    return sorted(path for path in CONFIGS.rglob("*.yaml") if "\nstage: rcnn\n" in path.read_text(encoding="utf-8"))
-
-
-@pytest.mark.parametrize("path", rcnn_configs(), ids=lambda path: str(path.relative_to(CONFIGS)))
-def test_every_system_can_be_built(path: Path) -> None:
-    training = load(path)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_system_can_be_built(name: str) -> None:
+    training = load(CONFIGS / f"{name}.yaml")
     system = system_config(training.system, training.options)
     backbone, regions = training.detector.backbone, training.detector.regions
     shape = HeadShape(80, backbone.channels, regions.mask_channels, regions.mask_convs, regions.box_width)

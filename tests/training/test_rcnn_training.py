@@ -95,7 +95,7 @@ def test_categories_come_from_the_annotations(images: ImagesConfig, tmp_path: Pa
 def test_samples_are_shown(images: ImagesConfig, tmp_path: Path) -> None:
     task = training(images).task(tmp_path, workers=0)
     task.model.eval()
-    picture = task.sample_pictures(1)["samples"]
+    picture = task.sample_images(1)["samples"]
     assert picture.shape == (4 * 100 - 4, 3 * 84 - 4, 3) and picture.dtype == np.uint8
 
 

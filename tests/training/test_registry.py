@@ -8,8 +8,6 @@ from shape3d_amodal.errors import UsageError
 from shape3d_amodal.training.registry import load_training, training_class
 from shape3d_amodal.training.tasks.stages import StageConfig
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-
 
 @pytest.mark.parametrize(
     ("text", "problem"),
@@ -35,17 +33,16 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
         load_training(tmp_path / "none.yaml")
 
 
-def trainings() -> list[Path]:
-    found = [path for path in CONFIGS.rglob("*.yaml") if path.read_text().find("\nstage:") >= 0]
-    assert len(found) >= 5
-    return sorted(found)
-
-
-@pytest.mark.parametrize("path", trainings(), ids=lambda path: str(path.relative_to(CONFIGS)))
-def test_every_shipped_training_can_be_read(path: Path) -> None:
-    training = load_training(path, overrides=["loop.steps=7"])
-    assert isinstance(training, training_class(training.stage))
-    assert training.loop.steps == 7
+def test_the_stage_may_stand_in_the_base(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("stage: prior\nloop: {steps: 7}")
+    file = tmp_path / "training.yaml"
+    file.write_text("base: base.yaml\nloop: {batch_size: 3}")
+    training = load_training(file)
+    assert isinstance(training, StageConfig)
+    assert (training.stage, training.loop.steps, training.loop.batch_size) == ("prior", 7, 3)
+    (tmp_path / "base.yaml").write_text("stage: colours")
+    with pytest.raises(UsageError, match=r"^\S+base\.yaml: stage: expected one of prior, .*, got 'colours'"):
+        load_training(file)
 
 
 def test_stages_are_trained_as_stages() -> None:

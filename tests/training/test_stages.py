@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 from boxes import CHAIR, box_mesh, write_obj
+from drawn_masks import drawn_dataset, write_drawn
 from tiny import tiny_config, tiny_model
 
 from shape3d_amodal.config import parse_config
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.pool import open_pool, scenes_of
 from shape3d_amodal.crops.scenes import CropArrays
-from shape3d_amodal.errors import TrainingError, UsageError, WeightsError
+from shape3d_amodal.errors import DataError, TrainingError, UsageError, WeightsError
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.model import AmodalModel
+from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.priors.learned.criterion import PriorLossConfig
+from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards
 from shape3d_amodal.structures import InstanceCrops
 from shape3d_amodal.training.loop.interface import LoopConfig
@@ -157,14 +160,14 @@ def test_without_pairs_the_draws_are_as_they_were(pool: CropArrays) -> None:
 
 def test_a_pool_without_pairs_is_refused(pool: CropArrays) -> None:
     pool = replace(pool, mesh=np.arange(len(pool.mesh)).astype(str))
-    with pytest.raises(UsageError, match=r"^pool: expected crops of the same mesh, none of \d+ share one; make more"):
+    with pytest.raises(UsageError, match=r"^train: expected crops of the same mesh, none of \d+ share one; make more"):
         build_task(rigid(), tiny_model(), pool, pool)
 
 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ("stage: prior\nprior_loss: {pairs: 1}", r"prior_loss\.pairs: .*set pool\.crops\.scenes\.deform=0"),
+        ("stage: prior\nprior_loss: {pairs: 1}", r"prior_loss\.pairs: .*set train\.scenes\.deform=0"),
         ("stage: completion2d\nprior_loss: {pairs: 1}", r"prior_loss\.pairs: goes with the stages prior"),
         (
             "stage: prior\nprior_loss: {pairs: 1}\nmodel: {prior: {reconstruction: {symmetric: false}}}",
@@ -258,7 +261,7 @@ def test_each_stage_shows_what_it_makes(name: str, columns: int, pool: CropArray
     """Picture, given masks, what the stage makes of them, true mask."""
     task = build_task(stage(name), tiny_model(), pool, pool)
     with torch.no_grad():
-        picture = task.sample_pictures(5)["samples"]
+        picture = task.sample_images(5)["samples"]
     rows = min(8, int((np.asarray(pool.hidden) > 0.1).sum()))
     assert rows > 0
     assert picture.shape == (rows * 68 - 4, columns * 68 - 4, 3) and picture.dtype == np.uint8
@@ -283,7 +286,7 @@ def test_each_stage_is_validated_by_what_has_been_trained(name, init, masks, poo
 def test_a_pool_in_which_nothing_is_hidden_is_refused(pool: CropArrays) -> None:
     bare = replace(pool, hidden=np.zeros_like(pool.hidden))
     build_task(stage("prior"), tiny_model(), bare, bare)
-    with pytest.raises(UsageError, match=r"^pool: expected crops with a hidden part, none of \d+ has one; .*scenes"):
+    with pytest.raises(UsageError, match=r"^train: expected crops with a hidden part, none of .*train.count"):
         build_task(stage("refinement"), tiny_model(), bare, bare)
 
 
@@ -299,7 +302,7 @@ def test_a_pool_that_does_not_fit_on_the_disk(tmp_path: Path, monkeypatch: pytes
 
 
 def test_no_scenes_are_no_pool() -> None:
-    with pytest.raises(UsageError, match=r"scenes: .*greater than or equal to 1"):
+    with pytest.raises(UsageError, match=r"count: .*greater than or equal to 1"):
         parse_config("count: 0", CropsConfig)
 
 
@@ -328,8 +331,7 @@ def test_the_pool_is_made_once_and_is_the_same_from_any_number_of_workers(
 
 
 def test_a_pool_of_shards(pool: CropArrays, tmp_path: Path) -> None:
-    crops = POOL.crops
-    config = ShardsConfig(meshes=crops.meshes, scenes=crops.scenes, seed=crops.seed, count=7, shard_size=4)
+    config = ShardsConfig(meshes=POOL.meshes, scenes=POOL.scenes, seed=POOL.seed, count=7, shard_size=4)
     make_shards(config, tmp_path / "shards")
     stored = replace(POOL, shards=str(tmp_path / "shards"))
     for _ in range(2):  # made, then found
@@ -342,20 +344,45 @@ def test_a_pool_of_shards(pool: CropArrays, tmp_path: Path) -> None:
 
 
 def test_a_validation_override_stays_on_the_validation_meshes() -> None:
-    config = parse_config("stage: prior", StageConfig, overrides=["validation.scenes=16"])
-    assert config.validation.crops.meshes == "open13:val"
-    assert config.validation.scenes == 16
+    config = parse_config("stage: prior", StageConfig, overrides=["validation.count=16"])
+    assert config.validation.meshes == "open13:val"
+    assert config.validation.count == 16
     assert config.train.scenes.deform > 0
 
 
-def test_categories_must_be_those_of_the_crops(tmp_path: Path) -> None:
+def test_scenes_of_a_category_that_the_model_lacks_are_refused(tmp_path: Path) -> None:
     model = replace(tiny_config(), categories=("car", "chair"))
-    with pytest.raises(UsageError, match=r"model\.categories"):
+    with pytest.raises(DataError, match="expected categories among car, chair, got airplane"):
         run_training(stage("prior", model=model), tmp_path / "out", cache=tmp_path, dry_run=True)
 
 
+@pytest.mark.parametrize("name", ["prior", "completion2d"])
+def test_another_category_needs_no_code(name: str, tmp_path: Path) -> None:
+    """A folder of meshes and its name in the configuration are all that it takes."""
+    for category in ("robot", "table"):
+        write_obj(tmp_path / "meshes" / category / "a.obj", box_mesh(CHAIR))
+    scenes = SceneConfig(image_size=64)
+    crops = CropsConfig(meshes=str(tmp_path / "meshes"), scenes=scenes, count=6, size=32, min_visible_px=10)
+    model = replace(tiny_config(), categories=("table", "robot"))
+    config = stage(name, model=model, train=crops, validation=crops)
+    run_training(config, tmp_path / "out", cache=tmp_path / "cache")
+    assert ShapePriorPipeline.from_pretrained(tmp_path / "out" / "weights").categories == ("table", "robot")
+
+
+@pytest.mark.parametrize("name", ["prior", "completion2d", "end_to_end"])
+def test_a_stage_trains_from_annotated_images(name: str, tmp_path: Path) -> None:
+    dataset = drawn_dataset()
+    annotations = write_drawn(tmp_path / "drawn", dataset)
+    images = str(annotations.parent / "images")
+    crops = CropsConfig(annotations=str(annotations), images=images, size=32, min_visible_px=10)
+    names = tuple(category.name for category in dataset.categories)
+    config = stage(name, model=replace(tiny_config(), categories=names), train=crops, validation=crops)
+    result = run_training(config, tmp_path / "out", cache=tmp_path)
+    assert result.step == LOOP.steps and np.isfinite(list(result.metrics.values())).all()
+
+
 def test_weights_that_are_not_there_yet(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="train that stage first"):
+    with pytest.raises(WeightsError, match=r"no such folder of weights, .* train them first, or take .*open13"):
         load_part(AmodalModel(tiny_config()), "prior", tmp_path / "weights")
 
 

@@ -110,7 +110,7 @@ def test_the_weights_hold_the_codebook_and_a_system_starts_with_them(images: Ima
 
 
 def test_samples_are_shown(images: ImagesConfig, tmp_path: Path) -> None:
-    picture = training(images).task(tmp_path, workers=0).sample_pictures(1)["samples"]
+    picture = training(images).task(tmp_path, workers=0).sample_images(1)["samples"]
     assert picture.shape == (2 * 30, 10 * 30, 3) and picture.dtype == np.uint8
 
 

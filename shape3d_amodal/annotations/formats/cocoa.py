@@ -6,9 +6,9 @@
                                    "occlude_rate", "order" (1 is nearest),
                                    "visible_mask"?, "invisible_mask"? (RLE, only where something hides it)}]}]}
 
-Names become categories, without blanks at their ends, numbered from 1 as they first come. Regions have no ids; they are
-numbered from 1 in the order of the file. Where several people annotated one image, every annotation after the first
-becomes an image of its own, with the same file and a new id.
+Names, stripped, become categories, numbered from 1 in order of appearance. Regions have no ids and are numbered from 1
+in the order of the file. Where several people annotated one image, every annotation after the first becomes an image of
+its own, with the same file and a new id.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.fields import Record
-from shape3d_amodal.annotations.formats.layout import Layout, Listener, Reading
-from shape3d_amodal.annotations.formats.records import (
+from shape3d_amodal.annotations.formats.interface import Format, Listener, Reading
+from shape3d_amodal.annotations.formats.reading import (
     Found,
     find_object,
     image_of,
@@ -31,78 +31,68 @@ from shape3d_amodal.annotations.formats.records import (
     unique_records,
     unread_keys,
 )
-from shape3d_amodal.annotations.formats.writing import amodal_mask, image_entry, polygon_of
+from shape3d_amodal.annotations.formats.writing import image_entry, polygon_of, require_amodal
 from shape3d_amodal.files.atomic import write_json_atomic
-from shape3d_amodal.masks.occlusion import image_orders
+from shape3d_amodal.masks.clusters import image_orders
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
-COCOA = Layout(
-    name="cocoa",
-    amodal="segmentation",
-    visible="visible_mask",
-    invisible="invisible_mask",
-    amodal_area="area",
-    rate="occlude_rate",
-    order="order",
-    first_order=1,
-    whole_unless_visible=True,
-    more=("name", "isStuff"),
-)
 _ANNOTATION_KEYS = frozenset(("id", "image_id", "regions", "depth_constraint", "size"))
 
 
-def read_cocoa(root: Record, listener: Listener) -> Reading:
-    """Read the document ``root``; masks stay run-length codes.
+def read_cocoa(root: Record, format: Format, listener: Listener) -> Reading:
+    """Read the document ``root``, or a lone annotation; masks stay run-length codes.
 
     Raises:
-        DataError: what ``listener`` does not let pass, naming the field, e.g. ``annotations[0].regions[3].name``.
+        DataError: an error that ``listener`` does not let pass, naming e.g. ``annotations[0].regions[3].name``.
     """
+    if "regions" in root.values:
+        root = _as_document(root)
     images = read_images(root, listener)
-    fresh = count(max(images, default=0) + 1)
+    new_image_ids = count(max(images, default=0) + 1)
     ids, names = count(1), dict[str, int]()
     done: dict[int, AmodalImage] = {}
     for record in unique_records(root, "annotations", listener):
         with listener:
             image = image_of(record, images)
             if image.id in done:
-                image = replace(image, id=next(fresh))
-            found = _find_regions(record, image, ids, names, listener)
-            done[image.id] = replace(image, instances=settle([*found.values()], COCOA, listener))
+                image = replace(image, id=next(new_image_ids))
+            found = _find_regions(record, format, image, ids, names, listener)
+            done[image.id] = replace(image, instances=settle([*found.values()], format, listener))
             with listener:
                 done[image.id] = replace(done[image.id], depth_constraint=_pairs(record, found))
     categories = tuple(Category(identity, name) for name, identity in names.items())
     ordered = [done.pop(identity, image) for identity, image in images.items()]
     dataset = AmodalDataset(images=(*ordered, *done.values()), categories=categories)
-    return Reading(dataset, COCOA, _unread(root))
+    keys = {"images": format.image_keys, "annotations": _ANNOTATION_KEYS, "annotations[].regions": format.keys}
+    return Reading(dataset, format, unread_keys(root, keys))
 
 
 def write_cocoa(path: str | Path, dataset: AmodalDataset) -> None:
-    """Write ``dataset`` to ``path`` atomically in the form of COCOA, an annotation for every image.
+    """Write ``dataset`` to ``path`` atomically in the format of COCOA, one annotation for every image.
 
-    Orders of clusters become one order of the image. Names stand for categories; ids of categories and objects and what
-    is ignored cannot be held.
+    The orders of clusters become one order of the whole image. Categories are written by name alone. Ids of categories
+    and objects, and whether an object is ignored, are lost.
 
     Raises:
         DataError: an object without amodal mask, or the file cannot be written.
     """
     names = dataset.category_names
-    document = {
-        "images": [image_entry(image) for image in dataset.images],
-        "annotations": [_annotation(image, names, path) for image in dataset.images],
-    }
-    write_json_atomic(path, document)
+    images = [image_entry(image) for image in dataset.images]
+    annotations = [_annotation(image, names, path) for image in dataset.images]
+    write_json_atomic(path, {"images": images, "annotations": annotations})
 
 
-def as_document(annotation: Record) -> Record:
+def _as_document(annotation: Record) -> Record:
     """A lone annotation, as amodalAPI hands out samples, as a document of one image.
 
-    The image's size is that of the masks and its name the end of ``url``.
+    The image's size is that of the masks, and its name the end of ``url``.
 
     Raises:
         DataError: no region has a mask with a size.
     """
     regions = [value for value in annotation.get("regions", list) if isinstance(value, dict)]
-    sizes = [mask.get("size") for mask in map(_coded_mask, regions) if isinstance(mask, dict)]
+    coded = [region.get("visible_mask") or region.get("invisible_mask") for region in regions]
+    sizes = [mask.get("size") for mask in coded if isinstance(mask, dict)]
     if not sizes or type(sizes[0]) is not list or len(sizes[0]) != 2:
         problem = "expected a visible_mask that tells the image's size; put the annotation into a file with images"
         raise annotation.error("regions", problem)
@@ -113,16 +103,21 @@ def as_document(annotation: Record) -> Record:
 
 
 def _find_regions(
-    annotation: Record, image: AmodalImage, ids: Iterator[int], names: dict[str, int], listener: Listener
+    annotation: Record,
+    format: Format,
+    image: AmodalImage,
+    ids: Iterator[int],
+    names: dict[str, int],
+    listener: Listener,
 ) -> dict[int, Found]:
-    """The objects of one annotation by their places in it, from 1 on; ``names`` takes up new categories."""
+    """The objects of one annotation by their places in it, counted from 1; new categories are added to ``names``."""
     found = {}
     for index, value in enumerate(annotation.get("regions", list)):
         with listener:
             record = Record(value, annotation.file, f"{annotation.field}.regions[{index}]")
             name = record.get("name", str).strip()
             category = names.get(name, len(names) + 1)
-            found[index + 1] = find_object(record, COCOA, image, identity=next(ids), category=category)
+            found[index + 1] = find_object(record, format, image, identity=next(ids), category=category)
             names[name] = category
     return found
 
@@ -144,31 +139,9 @@ def _pairs(annotation: Record, found: dict[int, Found]) -> tuple[tuple[int, int]
 
 
 def _numbers(orders: dict[int, int | None]) -> dict[int, int]:
-    """What ``depth_constraint`` calls the region at each place: its order, or the place where orders are alike."""
+    """Numbers of regions in ``depth_constraint``, by place: their orders, or their places if orders are not unique."""
     known = {place: order + 1 for place, order in orders.items() if order is not None}
     return known if len(set(known.values())) == len(orders) else {place: place for place in orders}
-
-
-def _unread(root: Record) -> tuple[str, ...]:
-    listed = root.values.get("annotations")
-    annotations = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    regions = [region for one in annotations for region in _plain(one.get("regions"))]
-    return unread_keys(
-        root,
-        {
-            "images": (root.values.get("images"), COCOA.image_keys),
-            "annotations": (annotations, _ANNOTATION_KEYS),
-            "annotations[].regions": (regions, COCOA.keys),
-        },
-    )
-
-
-def _plain(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _coded_mask(region: dict[str, Any]) -> Any:
-    return region.get("visible_mask") or region.get("invisible_mask")
 
 
 def _annotation(image: AmodalImage, names: dict[int, str], path: str | Path) -> dict[str, Any]:
@@ -186,7 +159,7 @@ def _annotation(image: AmodalImage, names: dict[int, str], path: str | Path) -> 
 
 
 def _region(instance: AmodalInstance, order: int | None, name: str, path: str | Path) -> dict[str, Any]:
-    amodal, visible = amodal_mask(instance, path), instance.visible
+    amodal, visible = require_amodal(instance, path), instance.visible
     region: dict[str, Any] = {
         "segmentation": polygon_of(amodal, path),
         "name": name,
@@ -200,3 +173,26 @@ def _region(instance: AmodalInstance, order: int | None, name: str, path: str | 
         region["visible_mask"] = visible.to_coco()
         region["invisible_mask"] = masks.subtract(amodal, visible).to_coco()
     return region
+
+
+COCOA = Format(
+    name="cocoa",
+    read=read_cocoa,
+    write=write_cocoa,
+    signs=("regions",),
+    amodal="segmentation",
+    visible="visible_mask",
+    invisible="invisible_mask",
+    amodal_area="area",
+    rate="occlude_rate",
+    order="order",
+    first_order=1,
+    whole_unless_visible=True,
+    more=("name", "isStuff"),
+    notes={
+        "depth_order": "counted anew in the whole image",
+        "id": "counted anew",
+        "category": "without blanks at the ends",
+        "categories": "the format has names alone",
+    },
+)

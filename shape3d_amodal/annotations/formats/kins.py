@@ -1,4 +1,4 @@
-"""KINS, both forms: COCO JSON with one record an instance.
+"""KINS in both of its formats: COCO JSON with one record an instance.
 
 2019 (``instances_train.json``, ``instances_val.json``; 7 categories, without id 3)::
 
@@ -10,22 +10,77 @@
     annotations: [{"id", "image_id", "category_id", "iscrowd", "a_segm", "a_bbox", "a_area", "i_segm", "i_bbox",
                    "i_area", "oco_id" (cluster), "ico_id" (order in the cluster, 0 for an object that overlaps none)}]
 
-The masks of 2020 are polygons in some copies and run-length codes in others; both are read, here as everywhere.
+The masks of 2020 are polygons in some copies and run-length codes in others. Both kinds are read, here as everywhere.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.layout import Layout
-from shape3d_amodal.annotations.formats.writing import MaskForm, amodal_mask, header, mask_value, write_document
-from shape3d_amodal.masks.occlusion import kins_orders
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
+from shape3d_amodal.annotations.formats.interface import CROWDS, Format
+from shape3d_amodal.annotations.formats.reading import read_records
+from shape3d_amodal.annotations.formats.writing import MaskForm, document, header, mask_value, require_amodal
+from shape3d_amodal.files.atomic import write_json_atomic
+from shape3d_amodal.masks.clusters import kins_orders
+from shape3d_amodal.structures import AmodalDataset
 
-KINS_2019 = Layout(
+
+def write_kins2020(path: str | Path, dataset: AmodalDataset, *, form: MaskForm = "rle") -> None:
+    """Write ``dataset`` to ``path`` atomically in the format of KINS 2020.
+
+    Images without clusters are divided by the overlaps of their amodal masks, and the objects of each cluster ranked
+    anew by the image's order. Ignored objects become crowds. A reader gets equal masks back from either ``form``.
+
+    Raises:
+        DataError: an object without amodal mask, or the file cannot be written.
+    """
+    annotations = []
+    for image in dataset.images:
+        for instance, (cluster, order) in zip(image.instances, kins_orders(image), strict=True):
+            amodal, visible = require_amodal(instance, path), instance.visible
+            record = {
+                **header(instance, image),
+                "a_segm": mask_value(amodal, form, path),
+                "a_bbox": list(masks.bbox(amodal)),
+                "a_area": masks.area(amodal),
+                "i_segm": mask_value(visible, form, path),
+                "i_bbox": list(masks.bbox(visible)),
+                "i_area": masks.area(visible),
+                "oco_id": cluster,
+            }
+            annotations.append(record if order is None else {**record, "ico_id": order})
+    write_json_atomic(path, document(dataset, annotations))
+
+
+def write_kins2019(path: str | Path, dataset: AmodalDataset) -> None:
+    """Write ``dataset`` to ``path`` atomically in the format of KINS 2019, which holds no order.
+
+    Raises:
+        DataError: an object without amodal mask, or the file cannot be written.
+    """
+    annotations = []
+    for image in dataset.images:
+        for instance in image.instances:
+            amodal = require_amodal(instance, path)
+            record = {
+                **header(instance, image),
+                "segmentation": mask_value(amodal, "polygons", path),
+                "area": masks.area(amodal),
+                "bbox": list(masks.bbox(amodal)),
+                "inmodal_seg": instance.visible.to_coco(),
+                "inmodal_bbox": list(masks.bbox(instance.visible)),
+            }
+            annotations.append(record)
+    write_json_atomic(path, document(dataset, annotations))
+
+
+KINS_2019 = Format(
     name="kins2019",
+    read=read_records,
+    write=write_kins2019,
+    signs=("inmodal_seg",),
     amodal="segmentation",
     visible="inmodal_seg",
     invisible="invisible_mask",
@@ -33,10 +88,16 @@ KINS_2019 = Layout(
     visible_box="inmodal_bbox",
     amodal_area="area",
     rate="occlude_rate",
+    notes=CROWDS,
+    published={"kins2019": {"categories": 7}},
 )
-"""Also what converters make of COCOA-cls and D2SA when they call the visible mask ``inmodal_seg``."""
-KINS_2020 = Layout(
+"""Some converters call the visible masks of COCOA-cls and D2SA ``inmodal_seg``; those files are read as this format."""
+KINS_2020 = Format(
     name="kins2020",
+    read=read_records,
+    write=write_kins2020,
+    write_polygons=partial(write_kins2020, form="polygons"),
+    signs=("a_segm", "i_segm"),
     amodal="a_segm",
     visible="i_segm",
     amodal_box="a_bbox",
@@ -45,61 +106,14 @@ KINS_2020 = Layout(
     visible_area="i_area",
     order="ico_id",
     cluster="oco_id",
+    notes={
+        **CROWDS,
+        "depth_order": "counted anew in each cluster, from 1 on, 0 for what overlaps no other",
+        "cluster": "the overlaps of the amodal masks decide",
+    },
+    published={
+        "kins-train": {"images": 7474},
+        "kins-test": {"images": 7517},
+        "kins2020": {"categories": 8},
+    },
 )
-
-
-def write_kins2020(path: str | Path, dataset: AmodalDataset, *, form: MaskForm = "rle") -> None:
-    """Write ``dataset`` to ``path`` atomically in the form of KINS 2020.
-
-    Objects that the data set does not divide into clusters are divided by the overlaps of their amodal masks, with the
-    orders of each cluster counted anew from the image's. Ignored objects become crowds. A reader gets equal masks back
-    from either ``form``.
-
-    Raises:
-        DataError: an object without amodal mask, or the file cannot be written.
-    """
-    annotations = [
-        _record_2020(instance, image, cluster, order, form, path)
-        for image in dataset.images
-        for instance, (cluster, order) in zip(image.instances, kins_orders(image), strict=True)
-    ]
-    write_document(path, dataset, annotations)
-
-
-def write_kins2019(path: str | Path, dataset: AmodalDataset) -> None:
-    """Write ``dataset`` to ``path`` atomically in the form of KINS 2019, which holds no order.
-
-    Raises:
-        DataError: an object without amodal mask, or the file cannot be written.
-    """
-    annotations = [_record_2019(instance, image, path) for image in dataset.images for instance in image.instances]
-    write_document(path, dataset, annotations)
-
-
-def _record_2020(
-    instance: AmodalInstance, image: AmodalImage, cluster: int, order: int | None, form: MaskForm, path: str | Path
-) -> dict[str, Any]:
-    amodal, visible = amodal_mask(instance, path), instance.visible
-    record = {
-        **header(instance, image),
-        "a_segm": mask_value(amodal, form, path),
-        "a_bbox": list(masks.bbox(amodal)),
-        "a_area": masks.area(amodal),
-        "i_segm": mask_value(visible, form, path),
-        "i_bbox": list(masks.bbox(visible)),
-        "i_area": masks.area(visible),
-        "oco_id": cluster,
-    }
-    return record if order is None else {**record, "ico_id": order}
-
-
-def _record_2019(instance: AmodalInstance, image: AmodalImage, path: str | Path) -> dict[str, Any]:
-    amodal = amodal_mask(instance, path)
-    return {
-        **header(instance, image),
-        "segmentation": mask_value(amodal, "polygons", path),
-        "area": masks.area(amodal),
-        "bbox": list(masks.bbox(amodal)),
-        "inmodal_seg": instance.visible.to_coco(),
-        "inmodal_bbox": list(masks.bbox(instance.visible)),
-    }

@@ -2,7 +2,7 @@
 
 The visible masks V and the occluded masks O are predicted for every category. ARCNN learns how to combine them: by
 equation 1 its amodal mask of category T is the sum over all categories i of VW[T,i] V[i] + OW[T,i] O[i]. These weights
-tell which categories hide which; ``drawing.stitching`` draws them. ARCNN-add takes V[T] + O[T] instead.
+tell which categories hide which; ``scripts/plot_stitching.py`` draws them. ARCNN-add takes V[T] + O[T] instead.
 """
 
 from __future__ import annotations

@@ -129,8 +129,9 @@ def shapes2d(command: Command) -> None:
 
 def _load(config: Path | None, overrides: Overrides) -> Shapes2dSetConfig:
     from shape3d_amodal.config import load_config, parse_config
+    from shape3d_amodal.files.assets import find_config
     from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig
 
     if config is None:
         return parse_config("{}", Shapes2dSetConfig, overrides=flat(overrides))
-    return load_config(config, Shapes2dSetConfig, overrides=flat(overrides))
+    return load_config(find_config(config), Shapes2dSetConfig, overrides=flat(overrides))

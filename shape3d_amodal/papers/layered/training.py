@@ -114,7 +114,7 @@ class LayeredTask(Task):
         wanted = ("amodal_ap", "amodal_ap50", "amodal_ar100", "occluded_ap")
         return {name: 100 * table.score[name] for name in wanted if not math.isnan(table.score[name])}
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         config = replace(self.config.validation(), count=_SHOWN)
         rows = [draw_layers(self.network, rgb(scene)) for scene, _ in annotated_scenes(config)]
         return {"samples": np.concatenate(rows)}

@@ -23,8 +23,8 @@ from shape3d_amodal.meshes.sources import SYNSETS
 from shape3d_amodal.meshes.voxels import voxel_iou
 from shape3d_amodal.papers.nmr.files import nmr_objects
 from shape3d_amodal.papers.nmr.network import KnownCamerasConfig, KnownCamerasModel, view_ious
-from shape3d_amodal.reports.benchmark.extra import ExtraRun
 from shape3d_amodal.reports.benchmark.margin_lines import summary
+from shape3d_amodal.reports.benchmark.report import ExtraRun
 
 KNOWN_CAMERAS = "known cameras: one whole object a picture by NMR's protocol, 24 views, the frame of the object given"
 """The protocol tag of 3D IoU with known cameras."""

@@ -20,7 +20,7 @@ from shape3d_amodal.structures import Viewpoint
 
 @configuration
 class DeformationConfig:
-    """What a known mesh may do to explain a picture."""
+    """How far a known mesh may be deformed to fit an image."""
 
     lattice: int = 4
     """Nodes of the lattice along each axis."""

@@ -1,4 +1,4 @@
-"""Stage 3 without training: which shapes of a bank, seen from where, explain the certain pixels of a crop best."""
+"""Stage 3 without training: the shapes and viewpoints of a bank that explain the certain pixels of a crop best."""
 
 from __future__ import annotations
 

@@ -56,15 +56,15 @@ def _overlap(pixels, rows, columns, top, left, mask):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
-def _try_shifts(pixels, rows, columns, area, visible, possible, seen, span, size, best):  # type: ignore[no-untyped-def]
+def _try_shifts(pixels, rows, columns, area, visible, possible, visible_area, span, size, best):  # type: ignore[no-untyped-def]
     """Improve ``best`` over the shifts ``span``: rows and columns from, to (inclusive)."""
     for top in range(span[0], span[1] + 1):
         for left in range(span[2], span[3] + 1):
             explained = _overlap(pixels, rows, columns, top, left, visible)
-            if explained <= best[0] * seen:  # the score is at most explained / seen
+            if explained <= best[0] * visible_area:  # the score is at most explained / visible_area
                 continue
             free = _overlap(pixels, rows, columns, top, left, possible)
-            score = explained / max(seen + area - free, np.float32(1e-6))
+            score = explained / max(visible_area + area - free, np.float32(1e-6))
             if score > best[0]:
                 best[0], best[1], best[2], best[3] = score, size, top, left
 
@@ -72,11 +72,11 @@ def _try_shifts(pixels, rows, columns, area, visible, possible, seen, span, size
 @njit(cache=True, nogil=True)
 def _place_all(integral, heights, widths, visible, possible, sizes, slack, places):  # type: ignore[no-untyped-def]
     side = visible.shape[0]
-    seen = np.float32(0.0)
+    visible_area = np.float32(0.0)
     y0, y1, x0, x1 = side, 0, side, 0
     for y in range(side):
         for x in range(side):
-            seen += visible[y, x]
+            visible_area += visible[y, x]
             if visible[y, x] > _SEEN:
                 y0, y1, x0, x1 = min(y0, y), max(y1, y + 1), min(x0, x), max(x1, x + 1)
     pixels = np.empty((int(_LARGEST * side) + 2, int(_LARGEST * side) + 2), np.float32)
@@ -87,17 +87,17 @@ def _place_all(integral, heights, widths, visible, possible, sizes, slack, place
             if height < y1 - y0 - slack or width < x1 - x0 - slack or size > _LARGEST * side:
                 continue
             rows, columns, area = _stretch(integral[t], height, width, pixels)
-            if area <= places[t, 0] * seen:  # the score is at most area / seen
+            if area <= places[t, 0] * visible_area:  # the score is at most area / visible_area
                 continue
             span[0], span[1] = max(y1 - rows - slack, 1 - rows), min(y0 + slack, side - 1)
             span[2], span[3] = max(x1 - columns - slack, 1 - columns), min(x0 + slack, side - 1)
-            _try_shifts(pixels, rows, columns, area, visible, possible, seen, span, size, places[t])
+            _try_shifts(pixels, rows, columns, area, visible, possible, visible_area, span, size, places[t])
 
 
 @njit(cache=True, nogil=True)
 def _place_near(integral, heights, widths, visible, possible, starts, factors, reach, places):  # type: ignore[no-untyped-def]
     side = visible.shape[0]
-    seen = visible.sum()
+    visible_area = visible.sum()
     pixels = np.empty((int(2 * _LARGEST * side) + 2, int(2 * _LARGEST * side) + 2), np.float32)
     span = np.empty(4, np.int64)
     for t in range(len(integral)):
@@ -112,7 +112,7 @@ def _place_near(integral, heights, widths, visible, possible, starts, factors, r
             left = round(starts[t, 3] + (widths[t] * starts[t, 1] - width) / 2)
             span[0], span[1] = max(top - reach, 1 - rows), min(top + reach, side - 1)
             span[2], span[3] = max(left - reach, 1 - columns), min(left + reach, side - 1)
-            _try_shifts(pixels, rows, columns, area, visible, possible, seen, span, size, places[t])
+            _try_shifts(pixels, rows, columns, area, visible, possible, visible_area, span, size, places[t])
 
 
 def place_all(

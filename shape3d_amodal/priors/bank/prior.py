@@ -27,11 +27,11 @@ class BankPriorConfig:
     search: MatchConfig = MatchConfig()
     """The search for matches."""
     matches: int = 16
-    """Matches that are weighed against each other."""
+    """Number of matches whose silhouettes are averaged."""
     starts: int = 4
-    """Matches of these that are fitted, the best first."""
+    """Number of these that are fitted, best first."""
     temperature: float = 0.03
-    """The silhouettes are weighed by exp(score / temperature)."""
+    """Silhouettes are weighted by exp(score / temperature)."""
     blur_px: float = 0.3
     """Blur of the silhouettes, in crop pixels."""
     start_blur_px: float = 1.0
@@ -39,16 +39,16 @@ class BankPriorConfig:
     fit_steps: Annotated[int, Field(ge=0)] = 0
     """Adam steps of the fit; 0 leaves the matches as they were found."""
     deformation: DeformationConfig = DeformationConfig()
-    """What the fit may change."""
+    """What the fit may change, and by how much."""
 
 
 class BankPrior:
     """The shapes of a bank: matched to the certain pixels, the best of them fitted.
 
-    The silhouette is the mean of the best ones', weighed by how well each explains the certain pixels: several shapes
-    that agree on what is seen may differ in what is hidden. Mesh and viewpoint are those of the best one. Where the
-    fitted ones' mean explains less than that of all as they were matched (few may average worse than many), the
-    estimate is the latter.
+    The silhouette is the mean over the best matches, weighted by how well each explains the certain pixels: shapes that
+    agree where the object is visible may differ where it is hidden. Mesh and viewpoint are those of the best match. If
+    the mean of the fitted matches explains the certain pixels less well than that of all matches before the fit, the
+    latter is the estimate.
 
     It needs no training and implements ``interface.Prior``.
 
@@ -77,7 +77,7 @@ class BankPrior:
         return BankPrior(self.bank, self.categories, replace(self.config, fit_steps=steps), self.device)
 
     def estimate(self, crops: InstanceCrops, *, without: Sequence[Collection[str]] | None = None) -> Estimate:
-        """As for ``interface.Prior``; ``without`` names the meshes that the bank shall not know for each crop."""
+        """As for ``interface.Prior``; ``without`` names, for each crop, the meshes that are left out of the bank."""
         config = self.config
         names = [self.categories[index] for index in crops.category.tolist()]
         left_out = without or [()] * len(names)

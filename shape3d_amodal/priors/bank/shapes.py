@@ -55,7 +55,7 @@ class BankShapes:
         azimuth, elevation: [T] float32, radians.
         low, high: [T,2] float32, corners of the silhouette's bounding box in NDC at scale 1 and shift 0.
         integral: [T,FRAME+1,FRAME+1] uint16, integral image of the silhouette stretched to FRAME x FRAME pixels; the
-            first row is the picture's uppermost, the first column its leftmost.
+            first row is the image's uppermost, the first column its leftmost.
     """
 
     names: tuple[str, ...]
@@ -151,11 +151,11 @@ def silhouette_frames(
         scale=zero + 1,
         offset=torch.zeros(count, 2),
     )
-    seen = project(torch.from_numpy(verts).expand(count, -1, -1), view).numpy()
+    projected = project(torch.from_numpy(verts).expand(count, -1, -1), view).numpy()
     box = project(torch.from_numpy(used).expand(count, -1, -1), view).numpy()[..., :2]
     low, high = box.min(axis=1), box.max(axis=1)
-    screen = seen.copy()
-    screen[..., :2] = (high[:, None] - seen[..., :2]) / np.maximum(high - low, 1e-6)[:, None] * FRAME
+    screen = projected.copy()
+    screen[..., :2] = (high[:, None] - projected[..., :2]) / np.maximum(high - low, 1e-6)[:, None] * FRAME
     masks = [rasterize(points, faces, FRAME, FRAME)[1] >= 0 for points in screen]
     return np.stack(masks), low, high
 

@@ -47,7 +47,7 @@ class PriorLossConfig:
     """Resolution at which the hypotheses are compared."""
     certain: bool = True
     """Whether silhouettes are judged by the certain pixels alone; false takes occluders, and what lies beyond the
-    picture, for background."""
+    image, for background."""
     assignment: Literal["min", "mean"] = "min"
     """Which hypotheses learn: the best one of each crop (min), or all, weighted by their probabilities (mean); mean
     knows no exploration."""

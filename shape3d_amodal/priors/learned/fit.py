@@ -83,7 +83,7 @@ class _CodeAndViewpoint:
         self._start = code.detach()
         self.code = self._start.clone().requires_grad_()
         self.viewpoint = FreeViewpoint(viewpoint, prior.config.viewpoint.bounds)
-        # Not mirrored, unlike the decoder's: what is seen on one side says nothing of the other.
+        # Not mirrored, unlike the decoder's: the visible side says nothing of the other.
         shape = (len(code), *prior.decoder.template.verts.shape)
         self.offsets = code.new_zeros(shape).requires_grad_() if config.vertex_rate else None
 

@@ -61,8 +61,8 @@ class ImageEncoder(nn.Module):
     def forward(self, crops: InstanceCrops) -> Tensor:
         visible = crops.visible[:, None]
         rgb = (crops.rgb - 0.5) * visible if self.use_rgb else torch.zeros_like(crops.rgb)
-        picture = torch.cat([rgb, visible, crops.occluder[:, None]], dim=1)
-        features = self.project(self.stages(picture.contiguous(memory_format=torch.channels_last)))
+        channels = torch.cat([rgb, visible, crops.occluder[:, None]], dim=1)
+        features = self.project(self.stages(channels.contiguous(memory_format=torch.channels_last)))
         return torch.cat([features, self.embedding(crops.category)], dim=1)
 
 

@@ -31,7 +31,7 @@ def rasterize(verts: Tensor, faces: Tensor, height: int, width: int) -> tuple[Te
     Args:
         verts: [V,3] float32 on a CUDA device: x and y in pixels, x right and y down, and depth.
         faces: [F,3] int32 or int64, vertex indices, which are not checked.
-        height, width: size of the picture in pixels.
+        height, width: size of the image in pixels.
 
     Returns:
         depth: [H,W] float32, infinity where nothing was hit.

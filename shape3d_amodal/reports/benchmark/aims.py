@@ -10,7 +10,7 @@ from shape3d_amodal.benchmarking.margins import Margin, least, margins
 from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.evaluation.interface import ScoreTable
-from shape3d_amodal.evaluation.tables import MISSING, format_percent, markdown_lines
+from shape3d_amodal.evaluation.tables import MISSING, format_percent, markdown_table
 from shape3d_amodal.evaluation.tracks import TRACKS
 from shape3d_amodal.reports.benchmark.margin_lines import points, with_interval
 
@@ -42,11 +42,11 @@ def outcomes(aims: Sequence[AimConfig], scores: Sequence[RunScores]) -> list[Out
 
 def checklist(found: Sequence[Outcome]) -> str:
     """The outcomes as Markdown, a line each."""
-    lines = [["aim", "at least", "measured", ""], ["---", "---:", "---", "---"]]
+    lines = []
     for one in found:
         number = points if one.aim.over else format_percent
         lines.append([one.aim.text, number(one.aim.at_least), _measured(one), "met" if one.met else "**missed**"])
-    return markdown_lines(lines)
+    return markdown_table(["aim", "at least", "measured", ""], lines, ["---", "---:", "---", "---"])
 
 
 def _found(aim: AimConfig, one: RunScores) -> Margin | None:

@@ -1,12 +1,13 @@
-"""The best, the median and the worst objects of a run in pictures."""
+"""The best, the median and the worst objects of a run as images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.benchmarking.methods import VisibleOnlyOptions
 from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.evaluation.given_masks.completion_table import CompletionTable
@@ -15,11 +16,13 @@ from shape3d_amodal.reports.html import CaseGroup, ReportCase
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 MOST_PANELS = 1000
-"""Pictures of a report, which bound its size."""
+"""Images of a report, which bound its size."""
 _LARGE = 6
-"""Methods up to which pictures are large."""
+"""Methods up to which images are large."""
 _EDGE = 4
 """Objects shown as best, and as worst, where all are shown."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class ScoredObject:
 def case_groups(scores: RunScores, panels: int = MOST_PANELS) -> list[CaseGroup]:
     """The objects of a completion run in the order of the focused method's IoU.
 
-    Where all fit into ``panels`` pictures all are shown; else the best, the median and the worst of every category; and
+    Where all fit into ``panels`` images all are shown; else the best, the median and the worst of every category; and
     where these do not fit, either, the best, median and worst of all.
     """
     objects = sorted(scored_objects(scores), key=lambda one: -one.score)
@@ -47,7 +50,7 @@ def case_groups(scores: RunScores, panels: int = MOST_PANELS) -> list[CaseGroup]
         names = scores.tables[scores.run.focus].names.values()
         own = [[one for one in objects if one.category == name] for name in names]
         parts = own if 3 * len(own) <= room else [objects]
-        groups = _best_median_worst([part for part in parts if part], 1 if parts is own else room // 3)
+        groups = best_median_worst([part for part in parts if part], 1 if parts is own else room // 3)
     shown = [(title, group) for title, group in groups.items() if group]
     # The visible mask has a panel of its own.
     methods = [
@@ -81,13 +84,13 @@ def _all(objects: list[ScoredObject]) -> dict[str, Sequence[ScoredObject]]:
     return {"Best": objects[:edge], "Worst": objects[len(objects) - edge :][::-1], "All others": between}
 
 
-def _best_median_worst(parts: list[list[ScoredObject]], count: int) -> dict[str, Sequence[ScoredObject]]:
+def best_median_worst(parts: Sequence[Sequence[T]], count: int) -> dict[str, Sequence[T]]:
     """``count`` of each kind from every part, which is sorted from best to worst."""
-    middle = {id(part): max(0, (len(part) - count) // 2) for part in parts}
+    middles = [max(0, (len(part) - count) // 2) for part in parts]
     return {
         "Best": [one for part in parts for one in part[:count]],
-        "Median": [one for part in parts for one in part[middle[id(part)] : middle[id(part)] + count]],
-        "Worst": [one for part in parts for one in part[-count:][::-1]],
+        "Median": [one for part, at in zip(parts, middles, strict=True) for one in part[at : at + count]],
+        "Worst": [one for part in parts for one in part[max(0, len(part) - count) :][::-1]],
     }
 
 
@@ -107,7 +110,7 @@ def cases(scores: RunScores, objects: Sequence[ScoredObject], methods: Sequence[
         visible = masks.decode(one.instance.visible)
         found = {name: own.get(one.instance.id) for name, own in answers.items()}
         case = completion_case(
-            f"{one.category}, picture {one.image.id}",
+            f"{one.category}, image {one.image.id}",
             load_image(scores.data.images, one.image, file=scores.data.annotations),
             visible=visible,
             masks={name: visible & False if rle is None else masks.decode(rle) for name, rle in found.items()},

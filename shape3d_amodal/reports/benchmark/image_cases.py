@@ -1,19 +1,19 @@
-"""The best, the median and the worst images of an instance run in pictures."""
+"""The best, the median and the worst images of an instance run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import faster_coco_eval.core.mask as coco_mask
 import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.coco_amodal import load_image
+from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.benchmarking.runner import RunScores
-from shape3d_amodal.drawing.overlays import draw_instances
+from shape3d_amodal.drawing.overlays import Image, draw_instances
+from shape3d_amodal.reports.benchmark.completion_cases import best_median_worst
 from shape3d_amodal.reports.cases import bounded
 from shape3d_amodal.reports.html import CaseGroup, Panel, ReportCase
 from shape3d_amodal.structures import AmodalImage, AmodalInstance, Rle
@@ -25,31 +25,20 @@ LEGEND = (
 _SIDE = 256
 
 
-@dataclass(frozen=True)
-class _Scored:
-    image: AmodalImage
-    score: float
-
-
 def image_groups(scores: RunScores, panels: int) -> list[CaseGroup]:
-    """The images in the order of the focused method's mean IoU, a third of ``panels`` pictures each."""
+    """The images in the order of the focused method's mean IoU, a third of ``panels`` panels each."""
     found = {name: _by_image(method.results) for name, method in scores.methods.items()}
     own = found[scores.run.focus]
     images = [
-        _Scored(image, mean_best_iou(_truth(image), own.get(image.id, [])))
+        (mean_best_iou(_truth(image), own.get(image.id, [])), image)
         for image in scores.data.dataset.images
         if _truth(image)
     ]
-    images.sort(key=lambda one: -one.score)
+    images.sort(key=lambda one: -one[0])
     count = min(8, panels // (3 * (len(found) + 2)), len(images) // 3)
-    middle = (len(images) - count) // 2
-    groups = {
-        "Best": images[:count],
-        "Median": images[middle : middle + count],
-        "Worst": images[len(images) - count :][::-1],
-    }
+    groups = best_median_worst([images], count)
     return [
-        CaseGroup(title=title, cases=tuple(_case(scores, one, found) for one in group), note="" if number else LEGEND)
+        CaseGroup(title=title, cases=tuple(_case(scores, *one, found) for one in group), note="" if number else LEGEND)
         for number, (title, group) in enumerate(groups.items())
         if group
     ]
@@ -83,21 +72,23 @@ def _by_image(results: Sequence[AmodalResult]) -> dict[int, list[AmodalResult]]:
     return groups
 
 
-def _case(scores: RunScores, one: _Scored, found: dict[str, dict[int, list[AmodalResult]]]) -> ReportCase:
-    truth, known = _truth(one.image), [each.amodal for each in one.image.instances if each.amodal is not None]
-    picture = load_image(scores.data.images, one.image, file=scores.data.annotations)
+def _case(
+    scores: RunScores, score: float, record: AmodalImage, found: dict[str, dict[int, list[AmodalResult]]]
+) -> ReportCase:
+    truth, known = _truth(record), [one.amodal for one in record.instances if one.amodal is not None]
+    image = load_image(scores.data.images, record, file=scores.data.annotations)
     panels = [
-        Panel(label="image", image=bounded(picture, _SIDE)),
-        Panel(label="ground truth", image=_drawn(picture, known)),
+        Panel(label="image", image=bounded(image, _SIDE)),
+        Panel(label="ground truth", image=_drawn(image, known)),
     ]
     for name, results in found.items():
-        own = results.get(one.image.id, [])
-        drawn = _drawn(picture, [result.segmentation for result in own[: len(known)]])
+        own = results.get(record.id, [])
+        drawn = _drawn(image, [result.segmentation for result in own[: len(known)]])
         panels.append(Panel(label=name, image=drawn, value=f"{100 * mean_best_iou(truth, own):.1f}"))
-    title = f"picture {one.image.id}"
-    caption = f"{len(truth)} scored object{'s' * (len(truth) > 1)} · mean best IoU {100 * one.score:.1f}"
-    return ReportCase(title=title, caption=caption, panels=tuple(panels), score=one.score)
+    title = f"image {record.id}"
+    caption = f"{len(truth)} scored object{'s' * (len(truth) > 1)} · mean best IoU {100 * score:.1f}"
+    return ReportCase(title=title, caption=caption, panels=tuple(panels), score=score)
 
 
-def _drawn(picture: NDArray[np.uint8], regions: Sequence[Rle]) -> NDArray[np.uint8]:
-    return bounded(draw_instances(picture, [masks.decode(region) for region in regions]), _SIDE)
+def _drawn(image: Image, regions: Sequence[Rle]) -> Image:
+    return bounded(draw_instances(image, [masks.decode(region) for region in regions]), _SIDE)

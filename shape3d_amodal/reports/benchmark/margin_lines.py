@@ -7,31 +7,32 @@ from collections.abc import Mapping
 
 from shape3d_amodal.benchmarking.config import MarginConfig
 from shape3d_amodal.benchmarking.margins import Compared, Margin, least, opponents
-from shape3d_amodal.evaluation.tables import MISSING, markdown_lines
+from shape3d_amodal.evaluation.tables import MISSING, markdown_table
 
 
 def summary(config: MarginConfig, compared: Compared) -> str:
     """The means and the least category of each metric."""
     means = list(dict.fromkeys(row.label for _, rows in compared for row in rows if row.mean))
-    lines = [["points", *means, "least category"], ["---", *["---"] * (len(means) + 1)]]
+    lines = []
     for metric, rows in compared:
         known = {row.label: _ahead(row, config) for row in rows}
         lowest = least(rows)
         last = MISSING if lowest is None else f"{lowest.label} {_ahead(lowest, config)}"
         lines.append([metric.title, *(known.get(label, MISSING) for label in means), last])
-    return f"**{config.of}** over {opponents(config.over)}\n\n{markdown_lines(lines)}"
+    table = markdown_table(["points", *means, "least category"], lines)
+    return f"**{config.of}** over {opponents(config.over)}\n\n{table}"
 
 
 def by_category(config: MarginConfig, compared: Compared, meshes: Mapping[str, int]) -> str:
     """Every category, folded away; ``meshes`` has the number of meshes of each category where that is known."""
     categories = list(dict.fromkeys(row.label for _, rows in compared for row in rows if not row.mean))
-    titles = [metric.title for metric, _ in compared]
-    lines = [["category, points", *titles], ["---"] * (len(titles) + 1)]
     known = [{row.label: _ahead(row, config) for row in rows} for _, rows in compared]
-    for name in categories:
-        label = f"{name} ({meshes[name]})" if name in meshes else name
-        lines.append([label, *(own.get(name, MISSING) for own in known)])
-    return f"<details><summary>By category</summary>\n\n{markdown_lines(lines)}\n</details>\n"
+    lines = [
+        [f"{name} ({meshes[name]})" if name in meshes else name, *(own.get(name, MISSING) for own in known)]
+        for name in categories
+    ]
+    table = markdown_table(["category, points", *(metric.title for metric, _ in compared)], lines)
+    return f"<details><summary>By category</summary>\n\n{table}\n</details>\n"
 
 
 def caption(meshes: Mapping[str, int]) -> str:

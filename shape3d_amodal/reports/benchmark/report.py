@@ -6,28 +6,50 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from shape3d_amodal.benchmarking import provenance
-from shape3d_amodal.benchmarking.methods import KINDS, MethodOptions, options_class
-from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
-from shape3d_amodal.benchmarking.store import RunRecord
+from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.evaluation.metrics import Metric
-from shape3d_amodal.evaluation.tables import Table, format_percent
+from shape3d_amodal.evaluation.tables import MISSING, Table, format_percent, metric_value
 from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.reports.benchmark.completion_cases import MOST_PANELS, case_groups
-from shape3d_amodal.reports.benchmark.extra import ExtraRun
+from shape3d_amodal.reports.benchmark.facts import Facts, facts_of, protocol
 from shape3d_amodal.reports.benchmark.image_cases import image_groups
-from shape3d_amodal.reports.benchmark.latex import to_latex
-from shape3d_amodal.reports.benchmark.tables import RunViews
+from shape3d_amodal.reports.benchmark.tables import RunTables
 from shape3d_amodal.reports.html import CaseGroup, Figure, Section, write_report
 
-Facts = list[tuple[str, str]]
+_LATEX = str.maketrans({
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", MISSING: "--",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ExtraRun:
+    """A table that a benchmark shows beside its runs, made by a room of its own (``papers``).
+
+    Attributes:
+        key: its name in scores.json.
+        title: heading.
+        note: protocol and what a reader should know, plain text.
+        tables: all tables, for the report.
+        page: parts of the results page, Markdown.
+        metrics: what is defined at the end of the report.
+        scores: JSON values, for scores.json.
+    """
+
+    key: str
+    title: str
+    note: str
+    tables: tuple[Table, ...]
+    page: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    scores: dict[str, Any]
 
 
 def write_reports(
@@ -42,209 +64,121 @@ def write_reports(
     """Write all forms of the report into the folder ``out``.
 
     Args:
+        out: an existing folder.
         scores: the runs; each has tables of its own, for numbers of two tracks or of two data sets do not compare.
         title, intro: plain text.
         command: the command line that makes the report again.
         extra: tables beside the runs.
 
     Raises:
-        DataError: a file cannot be written, or a picture not be read.
+        DataError: a file cannot be written, or an image not be read.
     """
-    views = [RunViews(one) for one in scores]
+    runs = [RunTables(one) for one in scores]
     facts = facts_of(scores, command)
-    metrics = list({metric.name: metric for view in views for metric in view.metrics}.values())
-    more = [Section(title=one.title, note=one.note, blocks=one.tables) for one in extra]
+    metrics = list({metric.name: metric for run in runs for metric in run.metrics}.values())
     metrics += [metric for one in extra for metric in one.metrics]
+    sections = [section for run in runs for section in _sections(run, MOST_PANELS // len(runs))]
+    sections += [Section(title=one.title, note=one.note, blocks=one.tables) for one in extra]
     write_report(
         out / "report.html",
         title=title,
         intro=intro,
-        figures=_figures(views[0]) if views else [],
-        sections=[
-            section
-            for one, view in zip(scores, views, strict=True)
-            for section in _sections(one, view, MOST_PANELS // len(scores))
-        ]
-        + more,
+        figures=_figures(runs[0]) if runs else [],
+        sections=sections,
         metrics=metrics,
         facts=facts,
     )
-    write_atomic(out / "tables.md", markdown(title, views, scores, metrics, facts, more).encode())
-    write_atomic(out / "tables.tex", latex(views, facts).encode())
-    write_atomic(out / "scores.csv", tidy_csv(views, scores).encode())
+    write_atomic(out / "tables.md", markdown(title, runs, extra, metrics, facts).encode())
+    write_atomic(out / "tables.tex", latex(runs, facts).encode())
+    write_atomic(out / "scores.csv", tidy_csv(runs).encode())
     content: dict[str, Any] = {"facts": dict(facts), "runs": [_json(one) for one in scores]}
     content |= {one.key: one.scores for one in extra}
     write_atomic(out / "scores.json", json.dumps(content, indent=1, allow_nan=False).encode())
 
 
 def markdown(
-    title: str,
-    views: Sequence[RunViews],
-    scores: Sequence[RunScores],
-    metrics: Sequence[Metric],
-    facts: Facts,
-    more: Sequence[Section] = (),
+    title: str, runs: Sequence[RunTables], extra: Sequence[ExtraRun], metrics: Sequence[Metric], facts: Facts
 ) -> str:
     """All tables, definitions and facts as Markdown."""
     parts = [f"# {title}\n"]
-    for one, view in zip(scores, views, strict=True):
-        parts.append(f"## {view.run.title}\n\n{protocol(one)}\n")
-        parts += [f"{table.title}\n\n{table.to_markdown()}" for table in view.printed()]
-    for section in more:
-        parts.append(f"## {section.title}\n\n{section.note}\n")
-        parts += [f"{table.title}\n\n{table.to_markdown()}" for table in section.blocks if isinstance(table, Table)]
+    sections = [(run.run.title, protocol(run.scores), run.printed()) for run in runs]
+    for heading, note, tables in [*sections, *((one.title, one.note, one.tables) for one in extra)]:
+        parts.append(f"## {heading}\n\n{note}\n")
+        parts += [f"{table.title}\n\n{table.to_markdown()}" for table in tables]
     parts.append("## How it was measured\n")
     parts.append("".join(f"- {metric.title}: {metric.formula} ({metric.source})\n" for metric in metrics))
     parts.append("".join(f"- {name}: {value}\n" for name, value in facts))
     return "\n".join(parts)
 
 
-def latex(views: Sequence[RunViews], facts: Facts) -> str:
+def latex(runs: Sequence[RunTables], facts: Facts) -> str:
     """All tables for a LaTeX document that uses booktabs; the facts are comments."""
     lines = [f"% {' '.join(f'{name}: {value}'.split())}\n" for name, value in facts]
     lines.append("% needs \\usepackage{booktabs}\n")
-    for view in views:
-        lines.append(f"\n% {' '.join(view.run.title.split())}\n\n")
-        lines.append("\n".join(to_latex(table) for table in view.printed()))
+    for run in runs:
+        lines.append(f"\n% {' '.join(run.run.title.split())}\n\n")
+        lines.append("\n".join(to_latex(table) for table in run.printed()))
     return "".join(lines)
 
 
-def tidy_csv(views: Sequence[RunViews], scores: Sequence[RunScores]) -> str:
+def to_latex(table: Table) -> str:
+    """``table`` as a floating table, the best numbers bold, a rule before the rows that sum up the others."""
+    rows = [" & ".join(name.translate(_LATEX) for name in (table.corner, *table.columns)) + r" \\", r"\midrule"]
+    summed = False
+    for name, cells in table.lines():
+        if name in table.summary and not summed:
+            rows.append(r"\midrule")
+            summed = True
+        numbers = [rf"\textbf{{{text}}}" if best else text.translate(_LATEX) for text, best in cells]
+        rows.append(" & ".join([name.translate(_LATEX), *numbers]) + r" \\")
+    head = [r"\begin{table}", r"\centering", rf"\caption{{{table.title.translate(_LATEX)}}}"]
+    head += [rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}", r"\toprule"]
+    return "\n".join([*head, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def tidy_csv(runs: Sequence[RunTables]) -> str:
     """Every number on a line of its own, in percent for shares; low and high are the 95 % interval."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["data", "track", "method", "metric", "category", "value", "low", "high"])
-    for one, view in zip(scores, views, strict=True):
-        for name, method in one.methods.items():
-            for metric, category, value in _numbers(method):
-                interval = view.interval(name, metric, category)
-                cells = ["" if math.isnan(number) else f"{number:.4f}" for number in (value, *interval)]
-                writer.writerow([one.run.data, one.run.track, name, metric, category, *cells])
-            for metric, cost in (("seconds", method.seconds), ("parameters", method.parameters)):
-                writer.writerow(
-                    [one.run.data, one.run.track, name, metric, "mean", "" if cost is None else cost, "", ""]
-                )
+    for run in runs:
+        for name, method in run.scores.methods.items():
+            own = [run.run.data, run.run.track, name]
+            categories = {"mean": method.table.score, **method.table.by_category()}
+            for metric in method.table.metrics:
+                for category, score in categories.items():
+                    if metric.name in score.values:
+                        numbers = (metric_value(score, metric), *run.interval(name, metric, category))
+                        cells = ["" if math.isnan(number) else f"{number:.4f}" for number in numbers]
+                        writer.writerow([*own, metric.name, category, *cells])
+            for title, cost in (("seconds", method.seconds), ("parameters", method.parameters)):
+                writer.writerow([*own, title, "mean", "" if cost is None else cost, "", ""])
     return text.getvalue()
 
 
-def _numbers(method: MethodScore) -> Iterator[tuple[str, str, float]]:
-    """Metric, category and value, in percent for shares."""
-    scores = {"mean": method.table.score, **method.table.by_category()}
-    for metric in method.table.metrics:
-        factor = 100 if metric.unit == "share" else 1
-        for category, score in scores.items():
-            if metric.name in score.values:
-                yield metric.name, category, factor * score[metric.name]
-
-
-def _figures(view: RunViews) -> list[Figure]:
+def _figures(run: RunTables) -> list[Figure]:
     """The focused method's main numbers beside the best of the others."""
-    figures = []
-    for metric in view.main:
-
-        def value(name: str, metric: Metric = metric) -> float:
-            return (100 if metric.unit == "share" else 1) * view.tables[name].score[metric.name]
-
-        low, high = view.interval(view.run.focus, metric.name)
-        others = [name for name in view.tables if name != view.run.focus and not math.isnan(value(name))]
-        best = (max if metric.higher_is_better else min)(others, key=value, default=None)
-        beside = "" if best is None else f"; {best} {format_percent(value(best))}"
-        figures.append(
-            Figure(
-                label=f"{metric.title}, {view.run.focus}",
-                value=format_percent(value(view.run.focus)),
-                note=f"{format_percent(low)} to {format_percent(high)}{beside}",
-            )
-        )
+    focus, figures = run.run.focus, []
+    for metric in run.main:
+        values = {name: metric_value(table.score, metric) for name, table in run.of_methods.items()}
+        low, high = map(format_percent, run.interval(focus, metric))
+        others = {name: value for name, value in values.items() if name != focus and not math.isnan(value)}
+        best = (max if metric.higher_is_better else min)(others, key=others.__getitem__, default=None)
+        beside = "" if best is None else f"; {best} {format_percent(others[best])}"
+        label, value = f"{metric.title}, {focus}", format_percent(values[focus])
+        figures.append(Figure(label=label, value=value, note=f"{low} to {high}{beside}"))
     return figures
 
 
-def _sections(one: RunScores, view: RunViews, panels: int) -> list[Section]:
-    title = view.run.title
+def _sections(run: RunTables, panels: int) -> list[Section]:
+    """Tables, charts and, of those tracks that have some, cases with at most so many panels."""
+    title, kinds = run.run.title, {"completion": case_groups, "instance": image_groups}
+    cases: list[CaseGroup] = kinds[run.run.track](run.scores, panels) if run.run.track in kinds else []
     return [
-        Section(title=title, note=protocol(one), blocks=tuple(view.printed())),
-        Section(title=f"{title}: charts", blocks=tuple(view.charts())),
-        Section(
-            title=f"{title}: cases", note=f"Ordered by the IoU of {view.run.focus}.", blocks=_pictures(one, panels)
-        ),
+        Section(title=title, note=protocol(run.scores), blocks=tuple(run.printed())),
+        Section(title=f"{title}: charts", blocks=tuple(run.charts())),
+        Section(title=f"{title}: cases", note=f"Ordered by the IoU of {run.run.focus}.", blocks=tuple(cases)),
     ]
-
-
-def _pictures(one: RunScores, panels: int) -> tuple[CaseGroup, ...]:
-    kinds = {"completion": case_groups, "instance": image_groups}
-    return tuple(kinds[one.run.track](one, panels)) if one.run.track in kinds else ()
-
-
-def protocol(one: RunScores) -> str:
-    """Under which conditions the numbers of a run were taken."""
-    table, images = one.tables[one.run.focus], len(one.data.dataset.images)
-    aligned = f" 'Aligned elsewhere' is by the turns found on the data {one.run.align!r}." if one.run.align else ""
-    return f"Protocol: {table.protocol}. {table.score.counts['instances']} objects in {images} images.{aligned}"
-
-
-def facts_of(scores: Sequence[RunScores], command: str, *, notes: bool = True) -> Facts:
-    """What the numbers hang on: code, machine, data and methods, each of them once.
-
-    Args:
-        scores: the runs.
-        command: the command line that makes the report again.
-        notes: with the notes of the methods, for a report that does not show them elsewhere.
-    """
-    facts = [
-        ("command", command),
-        ("commit", provenance.commit()),
-        ("versions", provenance.versions()),
-        ("machine", provenance.machine()),
-    ]
-    data = {one.data.name: one.data for one in scores}
-    data.update({one.aligned.name: one.aligned for one in scores if one.aligned is not None})
-    facts += [(f"data: {name}", f"{one.origin}; SHA-256 {one.sha256[:16]}") for name, one in data.items()]
-    methods = {name: method.options for one in scores for name, method in one.methods.items()}
-    for name, options in methods.items():
-        note = f"{options.note}; " if options.note and notes else ""
-        facts.append((f"method: {name}", note + _told(options)))
-    if methods:
-        facts.append(("run", _ran(scores)))
-    facts.append(("time of an object", "median over images of the time of an image by the number of its objects"))
-    return facts
-
-
-def _told(options: MethodOptions) -> str:
-    """What a method is and what it was told."""
-    parts = [next(kind for kind in KINDS if type(options) is options_class(kind))]
-    chosen = _chosen(options).items()
-    parts += [f"{key} {json.dumps(value)}" for key, value in chosen if key not in (*options.TOLD, "depth_order")]
-    parts.append("depth order given" if options.depth_order else "depth order not given")
-    return "; ".join(parts)
-
-
-def _ran(scores: Sequence[RunScores]) -> str:
-    """How methods ran; which of them are meant is told where they did not all run alike."""
-    ways: dict[str, list[str]] = {}
-    for one in scores:
-        for name, method in one.methods.items():
-            ways.setdefault(_way(method.record), []).append(f"{one.run.title}: {name}")
-    if len(ways) == 1:
-        return next(iter(ways))
-    return "; ".join(f"{way} ({'; '.join(names)})" for way, names in ways.items())
-
-
-def _way(run: RunRecord | None) -> str:
-    if run is None:
-        return "elsewhere"
-    machine = f" of {run.machine}" if run.machine != provenance.machine() else ""
-    return f"{run.threads} thread(s) in {run.processes} process(es) on {run.device}{machine}, commit {run.commit}"
-
-
-def _chosen(options: MethodOptions) -> dict[str, Any]:
-    """The options that are names, such as weights, and those that are not at their defaults, as JSON values."""
-    chosen = {}
-    for field in fields(options):
-        value = getattr(options, field.name)
-        if value == "" or (value == field.default and not isinstance(value, str)):
-            continue
-        chosen[field.name] = to_jsonable_python(value)
-    return chosen
 
 
 def _json(one: RunScores) -> dict[str, Any]:

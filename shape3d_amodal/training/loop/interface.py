@@ -1,4 +1,4 @@
-"""What the loop is configured with, what it trains (``Task``), and what makes one (``TrainingConfig``)."""
+"""The options of the training loop, what it trains (``Task``), and what makes a task (``TrainingConfig``)."""
 
 from __future__ import annotations
 
@@ -18,54 +18,57 @@ if TYPE_CHECKING:
 
 @configuration
 class LoopConfig:
+    """The training loop: optimiser, schedule, and when it logs, validates and saves."""
+
     steps: Count = 10_000
     """Number of optimiser steps."""
     batch_size: Count = 32
-    """Samples of one optimiser step, over all ranks and accumulated parts."""
+    """Samples of one optimiser step, summed over all ranks and accumulated parts."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    """AdamW, or stochastic gradient descent with momentum, as detectors are published with."""
+    """adamw, or sgd: stochastic gradient descent with momentum, with which most detectors are published."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of sgd."""
     learning_rate: Annotated[float, Field(ge=0)] = 1e-3
     """Highest learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Weight decay, for parameters of two or more dimensions."""
+    """Weight decay; it applies to parameters of two or more dimensions."""
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises linearly from zero."""
     schedule: Literal["cosine", "step"] = "cosine"
-    """How the learning rate falls after the warm-up."""
+    """How the learning rate falls after the warm-up: cosine, or step, which lowers it at ``milestones``."""
     final_rate: float = 0.01
-    """Last learning rate of the cosine schedule, as a share of the highest."""
+    """cosine: last learning rate, as a share of the highest."""
     milestones: tuple[float, ...] = (0.6, 0.85)
-    """Shares of all steps at which the step schedule lowers the learning rate."""
+    """step: when the learning rate is lowered, as shares (0..1) of all steps."""
     decay: float = 0.1
-    """What the step schedule multiplies the learning rate by."""
+    """step: what the learning rate is multiplied by at each milestone."""
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
-    """Largest L2 norm of the gradient; longer ones are shortened to it, 0 never does."""
+    """Largest L2 norm of the gradient; a longer gradient is scaled down to it. 0 sets no limit."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Share of the old running mean of the weights that stays at each step; 0 turns the mean off."""
+    """Decay of the exponential moving average of the weights, which is what is saved at the end; 0 saves the weights
+    themselves."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; auto is bf16 on GPUs and on CPUs with AMX, else float32."""
+    """Number format of the forward pass; auto is bf16 on GPUs and on CPUs with AMX, otherwise float32."""
     accumulate: Count = 1
-    """Parts that each rank works through one after another in a step, to save memory."""
+    """Number of parts into which each rank splits its share of a batch to save memory; their gradients are averaged."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of everything random."""
+    """Seed of all random numbers."""
     log_every: Count = 20
     """Steps between two lines of the log."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 500
-    """Steps between two checkpoints; 0 makes one only at the end."""
+    """Steps between two checkpoints; 0 saves one only at the end."""
     keep_checkpoints: Count = 3
-    """Newest checkpoints that are kept."""
+    """How many of the newest checkpoints are kept."""
     validate_every: Annotated[int, Field(ge=0)] = 0
     """Steps between two validations; 0 validates only at the end."""
     sample_every: Annotated[int, Field(ge=0)] = 0
-    """Steps between two sets of sample pictures; 0 makes them only at the end."""
+    """Steps between two sets of sample images; 0 makes them only at the end."""
     max_minutes: Annotated[float, Field(ge=0)] = 0.0
-    """Minutes after which the training saves and stops; 0 is no limit."""
+    """Minutes after which the training saves a checkpoint and stops; 0 sets no limit."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of torch in each process; 0 uses all cores."""
+    """Threads of PyTorch in each process; 0 uses all cores."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """Device: auto, cpu, cuda or cuda:N; auto is cuda where there is a GPU."""
 
 
 class Task(Protocol):
@@ -101,8 +104,8 @@ class Task(Protocol):
         """Named metrics after ``step`` steps; called in evaluation mode, without gradients, on rank 0 alone."""
         return {}
 
-    def sample_pictures(self, step: int) -> dict[str, np.ndarray]:  # noqa: ARG002
-        """Named pictures [H,W,3] uint8 after ``step`` steps, called like ``validate``."""
+    def sample_images(self, step: int) -> dict[str, np.ndarray]:  # noqa: ARG002
+        """Named images [H,W,3] uint8 after ``step`` steps, called like ``validate``."""
         return {}
 
     def finish(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -114,7 +117,7 @@ class TrainingConfig(ABC):
     """A training as its YAML file says it; subclasses are ``@configuration`` classes with at least these fields."""
 
     stage: str
-    """What is trained: the key under which ``trainings`` knows the class."""
+    """What is trained: the key of the class in ``training.registry``."""
     loop: LoopConfig
     """The training loop."""
 

@@ -82,16 +82,16 @@ class Trainer:
         """One batch through everything that a training does, without a file."""
         self.step(0)
         metrics = self.validate(1)
-        self.pictures(1)
+        self.sample_images(1)
         return TrainResult(1, self.weights(), metrics)
 
     def validate(self, step: int) -> dict[str, float]:
         with self._evaluating():
             return self.task.validate(step)
 
-    def pictures(self, step: int) -> dict[str, np.ndarray]:
+    def sample_images(self, step: int) -> dict[str, np.ndarray]:
         with self._evaluating():
-            return self.task.sample_pictures(step)
+            return self.task.sample_images(step)
 
     def weights(self) -> dict[str, Tensor]:
         state = self.average.state or self.module.state_dict()

@@ -115,7 +115,7 @@ def _run(
                 if metrics:
                     log.write(step, {"validation": metrics})
             if ranks.first and (last or _due(step, config.sample_every)):
-                log.show(step, trainer.pictures(step))
+                log.show(step, trainer.sample_images(step))
     if step == start and ranks.first:
         metrics = trainer.validate(step)
     return TrainResult(step, trainer.weights(), metrics)

@@ -1,7 +1,7 @@
-"""What a bank of shapes says of training crops, computed once: the search and the fit are too slow for every step.
+"""Silhouettes of a shape bank for training crops, computed once, since search and fit are too slow for every step.
 
-The mesh that a crop shows is left out of the bank, and its near-duplicates with it, so that the refinement meets the
-bank as it will be at test time: without the very object.
+The mesh of a crop and its near-duplicates are left out of the bank. So the refinement learns from a bank as it is at
+test time for an unknown object.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ log = logging.getLogger(__name__)
 
 @configuration
 class BankCropsConfig:
-    """A bank, and how much of the pool it is asked about."""
+    """A bank, and the number of training crops that get its silhouettes."""
 
     meshes: str = "open13:train"
-    """Mesh source of the bank; a crop's own mesh is left out by its name, so it is named here as for the crops."""
+    """Mesh source of the bank. A crop's own mesh is left out by its name, so this must be the source of the crops."""
     bank: BankConfig = BankConfig()
-    """Which silhouettes the bank holds; at test time the defaults."""
+    """Viewpoints of the bank; at test time the defaults are used."""
     prior: BankPriorConfig = BankPriorConfig(fit_steps=15)
-    """Matches and fit; at test time the defaults, but for the steps."""
+    """Matches and fit; at test time the defaults are used, except for the number of fit steps."""
     crops: Count = 10_000
-    """Crops that the bank is asked about, at most."""
+    """Largest number of crops that get a silhouette."""
     hidden_share: Share = 0.85
-    """Share of them that have a hidden part. Of the others nothing is hidden, so that to be shown a silhouette does not
-    tell the refinement that there is something to complete."""
+    """Share of them that have a hidden part. The others are fully visible, so that a silhouette does not by itself tell
+    the refinement that something is hidden."""
 
 
 @dataclass(frozen=True)
 class BankArrays:
-    """What the bank says of M crops of a pool.
+    """Silhouettes of a bank for M of the training crops.
 
     Attributes:
         row: [M] int64, the crops' rows in the pool, rising.
@@ -68,7 +68,7 @@ class BankArrays:
     fit: NDArray[np.float32]
 
     def of(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Silhouettes [N,S,S] in 0..1 and fits [N] of the pool's ``rows`` [N]; both 0 where the bank was not asked."""
+        """Silhouettes [N,S,S] in 0..1 and fits [N] of the pool's ``rows`` [N]; both 0 for rows without a silhouette."""
         place = np.minimum(np.searchsorted(self.row, rows), len(self.row) - 1)
         asked = self.row[place] == rows
         silhouette = torch.from_numpy(self.silhouette[place] * asked[:, None, None]).float() / 255
@@ -76,15 +76,22 @@ class BankArrays:
 
 
 def open_bank(
-    config: BankCropsConfig, pool_config: CropsConfig, pool: CropArrays, cache: Path, *, workers: int
+    config: BankCropsConfig,
+    pool_config: CropsConfig,
+    pool: CropArrays,
+    cache: Path,
+    *,
+    categories: tuple[str, ...] = CATEGORIES,
+    workers: int,
 ) -> BankArrays:
-    """What the bank says of ``pool``'s crops, computed if it is not in ``cache`` yet.
+    """The bank's silhouettes for the crops of ``pool``, computed unless they are in ``cache``.
 
     Args:
         config: bank and number of crops.
         pool_config: the configuration that ``pool`` was opened with.
         pool: the crops.
         cache: folder of all pools.
+        categories: names that the crops' categories count.
         workers: processes; the result does not depend on it.
 
     Raises:
@@ -92,7 +99,7 @@ def open_bank(
         UsageError: no crop has a hidden part.
         TrainingError: the disk is full.
     """
-    origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config)} {BANK_VERSION}"
+    origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config, categories)} {BANK_VERSION}"
     name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
     folder = cache / f"bank-{name}"
     with (cache / f"{folder.name}.lock").open("w") as lock:
@@ -100,7 +107,7 @@ def open_bank(
         if not folder.is_dir():
             rows = asked_rows(pool.hidden, config)
             log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
-            write_arrays(_ask(config, pool, rows, workers), dump_config(config), folder)
+            write_arrays(_ask(config, categories, pool, rows, workers), dump_config(config), folder)
     return read_arrays(folder, BankArrays)
 
 
@@ -120,10 +127,12 @@ def asked_rows(hidden: NDArray[np.float32], config: BankCropsConfig) -> NDArray[
     return np.sort(np.concatenate([with_part[:count], others[: config.crops - count]]))
 
 
-def _ask(config: BankCropsConfig, pool: CropArrays, rows: NDArray[np.int64], workers: int) -> BankArrays:
+def _ask(
+    config: BankCropsConfig, categories: tuple[str, ...], pool: CropArrays, rows: NDArray[np.int64], workers: int
+) -> BankArrays:
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     tasks = (_rows_of(pool, chunk) for chunk in chunks)
-    with spread(_asker, (config,), max(workers, 1)) as run:
+    with spread(_asker, (config, categories), max(workers, 1)) as run:
         parts = list(track(run(tasks), description="bank", total=len(chunks), console=Console(stderr=True)))
     silhouettes, fits = zip(*parts, strict=True)
     return BankArrays(rows, np.concatenate(silhouettes), np.concatenate(fits))
@@ -133,10 +142,12 @@ def _rows_of(pool: CropArrays, rows: NDArray[np.int64]) -> CropArrays:
     return CropArrays(**{field.name: np.asarray(getattr(pool, field.name)[rows]) for field in fields(CropArrays)})
 
 
-def _asker(config: BankCropsConfig) -> Callable[[CropArrays], tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+def _asker(
+    config: BankCropsConfig, categories: tuple[str, ...]
+) -> Callable[[CropArrays], tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     torch.set_num_threads(1)
     source = mesh_source(config.meshes)
-    prior = BankPrior(ShapeBank(source, config.bank), CATEGORIES, config.prior)
+    prior = BankPrior(ShapeBank(source, config.bank), categories, config.prior)
 
     def ask(part: CropArrays) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         crops = part.supervised(np.arange(len(part.category))).crops

@@ -36,11 +36,11 @@ class CodebookTraining(TrainingConfig):
     """The training of the codebook, from amodal and visible masks."""
 
     stage: Literal["c2f_codebook"]
-    """c2f_codebook."""
+    """The kind of training: c2f_codebook."""
     model: CodebookConfig = CodebookConfig()
     """The autoencoder."""
     train: CropsConfig = CropsConfig()
-    """Training crops, of which only the masks are used."""
+    """Training crops; only their masks are used."""
     validation: CropsConfig = VALIDATION
     """Validation crops."""
     loop: LoopConfig = LoopConfig()
@@ -67,23 +67,24 @@ class C2FSegTraining(TrainingConfig):
     """The training of image encoder, transformer and refinement."""
 
     stage: Literal["c2f_seg"]
-    """c2f_seg."""
+    """The kind of training: c2f_seg."""
     codebook: str | None = None
-    """Folder of weights of a c2f_codebook training; only a dry run may do without."""
+    """Folder of the weights that c2f_codebook made. Only a dry run can do without, with a random codebook."""
     weights: str | None = None
-    """Safetensors file of a ResNet, with torchvision's names, that the image encoder starts from; else it is random."""
+    """Safetensors file of a ResNet, with torchvision's names, from which the image encoder starts; without it the
+    encoder starts at random."""
     features: FeaturesConfig = FeaturesConfig()
     """The image encoder."""
     transformer: TransformerConfig = TransformerConfig()
     """The transformer."""
     rounds: Count = 3
-    """Rounds in which the tokens are predicted at inference."""
+    """Number of rounds in which the tokens are predicted at inference."""
     train: CropsConfig = CropsConfig()
     """Training crops."""
     validation: CropsConfig = VALIDATION
     """Validation crops."""
     hidden_share: Share = 0.85
-    """Share of the samples that have a hidden part."""
+    """Share (0..1) of the training samples whose object has a hidden part."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 
@@ -168,7 +169,7 @@ class CodebookTask(Task):
         share = len(torch.cat(used).unique()) / len(self.network.codes)
         return {"reconstruction_iou": 100 * float(torch.cat(ious).mean()), "codes_used": 100 * share}
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Masks and their reconstructions."""
         rows = spread_rows(self.validation.hidden)
         if not len(rows):
@@ -209,7 +210,7 @@ class C2FSegTask(Task):
         batches = (self.validation.supervised(hidden[places]).to(device) for places in _batches(len(hidden)))
         return completion_scores((batch, self._masks(batch)) for batch in batches)
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Crops with given masks, coarse and refined mask, true mask."""
         rows = spread_rows(self.validation.hidden)
         if not len(rows):

@@ -19,7 +19,7 @@ VALIDATION_BATCH = 64
 
 
 class CropTask(Task):
-    """What all stages share: crops of the pool, and what is made of those of the validation pool."""
+    """What all stages share: drawing training crops, and scores and images of validation crops."""
 
     def __init__(self, config: StageOptions, model: AmodalModel, train: CropSource, validation: CropSource) -> None:
         self.name = config.stage
@@ -34,8 +34,8 @@ class CropTask(Task):
     def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
         return generator.integers(len(self.train.category), size=size)
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:
-        """Validation crops: picture, given masks, what the model makes of them (``masks``), and the true mask."""
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:
+        """Validation crops: image, given masks, predicted masks (``masks``), and the true mask."""
         rows = spread_rows(self.validation.hidden)
         if not len(rows):
             return {}
@@ -53,6 +53,6 @@ class CropTask(Task):
         return self.validation.supervised(rows).to(next(self.model.parameters()).device)
 
     def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
-        """What the stage makes of crops, [N,S,S] in 0..1 each: the learned silhouette, joined with what is visible."""
+        """Predicted masks by name, [N,S,S] in 0..1 each: the learned silhouette joined with the visible mask."""
         crops = batch.crops
         return {"silhouette": compose(self.model.prior.estimate(crops).silhouette, crops.visible, crops.occluder)}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.detect import read_dataset
+from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.baselines.pcnet_m.crops import ErasedMasks, ErasingConfig, Mask, erase
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
 from shape3d_amodal.config import Weight, configuration, dump_config
@@ -35,7 +35,7 @@ class PcnetMTraining(TrainingConfig):
     """The training of PCNet-M."""
 
     stage: Literal["pcnet_m"]
-    """pcnet_m."""
+    """The kind of training: pcnet_m."""
     model: PcnetMConfig = PcnetMConfig()
     """The network."""
     train: CropsConfig = CropsConfig()
@@ -43,9 +43,9 @@ class PcnetMTraining(TrainingConfig):
     validation: CropsConfig = VALIDATION
     """Validation crops."""
     erasing: ErasingConfig = ErasingConfig()
-    """How masks are cut."""
+    """How parts of the masks are erased."""
     eraser_weight: Weight = 5.0
-    """Weight of the pixels inside the eraser in the loss; others have 1."""
+    """Weight in the loss of the pixels inside the eraser; all other pixels have weight 1."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 
@@ -155,7 +155,7 @@ class PcnetMTask(Task):
             behind += int(batch.eraser[~front].sum())
         return {"erased_iou": 100 * shared / max(joined, 1), "grown_behind": 100 * grown / max(behind, 1)}
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Eraser and cut mask, completion, and the uncut mask."""
         batch, _ = self._examples(self.validation, np.random.default_rng(self.config.loop.seed), _SHOWN)
         cut, eraser = batch.visible.float(), batch.eraser.float()

@@ -14,7 +14,7 @@ from shape3d_amodal.crops.pool import scenes_of
 from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.crops.sources import CropSource
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.geometry.windows import inside_picture
+from shape3d_amodal.geometry.windows import inside_image
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.priors.learned.criterion import PriorBatch, PriorCriterion
 from shape3d_amodal.priors.losses import certain_iou
@@ -29,7 +29,7 @@ from shape3d_amodal.training.tasks.stage_options import StageOptions
 
 
 class PriorTask(CropTask, Restartable):
-    """Stages 2 and 3, together or one at a time; from visible masks alone, unless amodal ones are asked for."""
+    """Stages 2 and 3, together or one at a time; from visible masks only, unless ``supervision`` is amodal."""
 
     def __init__(self, config: StageOptions, model: AmodalModel, train: CropSource, validation: CropSource) -> None:
         super().__init__(config, model, train, validation)
@@ -64,8 +64,8 @@ class PriorTask(CropTask, Restartable):
         for start in range(0, len(rows), VALIDATION_BATCH):
             crops = self.train.supervised(rows[start : start + VALIDATION_BATCH]).crops.to(device)
             output = self.model.prior(crops, gate)
-            seen = self.model.prior.silhouettes(output.mesh.verts, output.hypotheses.best(), crops.size)
-            ious.append(certain_iou(seen, crops))
+            silhouettes = self.model.prior.silhouettes(output.mesh.verts, output.hypotheses.best(), crops.size)
+            ious.append(certain_iou(silhouettes, crops))
         return float(torch.cat(ious).mean())
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[PriorBatch, list[str]]:
@@ -76,9 +76,9 @@ class PriorTask(CropTask, Restartable):
             shape = torch.from_numpy(self.pairs.shape[rows])
         drawn = self.train.supervised(rows)
         if self.config.labels == "amodal":
-            known = inside_picture(drawn.crops.window, self.image_size, self.image_size, drawn.crops.size)
+            known = inside_image(drawn.crops.window, self.image_size, self.image_size, drawn.crops.size)
             drawn = replace(drawn, known=known)
-        # Not warped: no camera shows an object so.
+        # Not warped: no camera gives such an image.
         batch = augment(drawn, generator)
         target = None
         if batch.known is not None:
@@ -93,7 +93,7 @@ class PriorTask(CropTask, Restartable):
         return self.criterion(self.model.prior, batch.crops, progress, target=batch.target, shape=batch.shape)
 
     def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
-        """The silhouette and, where one was trained before, what the refinement makes of it."""
+        """The silhouette and, if one was trained before, the refined mask."""
         crops, found = batch.crops, super().masks(batch)
         if "refinement" not in self.config.init:
             return found

@@ -18,6 +18,7 @@ from shape3d_amodal.config import configuration, dump_config, parse_config
 from shape3d_amodal.drawing.crop_grids import found_grid
 from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.evaluation.instance.track import evaluate_instances
+from shape3d_amodal.files.pretrained import weights_folder
 from shape3d_amodal.files.weights import CONFIG_FILE, load_weights
 from shape3d_amodal.methods.rcnn import check_shared
 from shape3d_amodal.methods.results import to_result
@@ -53,26 +54,26 @@ _SHOWN = 4
 
 @configuration
 class RcnnTraining(TrainingConfig):
-    """The training of a system: its data, its parts and its loop."""
+    """The training of an R-CNN system: its data, its network and its loop."""
 
     stage: Literal["rcnn"]
-    """rcnn."""
+    """The kind of training: rcnn."""
     system: str = "mask_rcnn"
-    """Name of the system, such as mask_rcnn."""
+    """Name of the system, such as mask_rcnn or orcnn; docs/rcnn.md lists them."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Options of the system."""
+    """Options of the system's own class, such as masks of mask_rcnn."""
     detector: DetectorConfig = DetectorConfig()
-    """Everything of the network but the heads of the system."""
+    """The network without its mask head."""
     train: ImagesConfig = ImagesConfig()
     """Training images."""
     validation: ImagesConfig = VALIDATION_IMAGES
     """Validation images."""
     augment: AugmentConfig = AugmentConfig()
-    """How training images are changed."""
+    """Random changes of the training images."""
     init: str | None = None
-    """Folder of weights of any system, from which all tensors with the same name and shape are taken."""
+    """Folder of weights of any system to start from: each part with the same name and shapes is taken over."""
     freeze: Literal["nothing", "detector"] = "nothing"
-    """detector keeps backbone, proposals, classes and boxes as ``init`` has them, so that only the mask head learns."""
+    """detector: whatever of the features, proposals, classes and boxes comes from ``init`` is not trained."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 
@@ -93,7 +94,7 @@ class RcnnTraining(TrainingConfig):
         model = Rcnn(network)
         if self.detector.backbone.weights is not None:
             load_detector(model, Path(self.detector.backbone.weights), bgr=self.detector.backbone.bgr)
-        taken = set() if self.init is None else take_weights(model, Path(self.init))
+        taken = set() if self.init is None else take_weights(model, self.init)
         if self.freeze == "detector":
             freeze_taken(model, taken)
         system_config(self.system, self.options).start(model.mask_head, network.detector.categories)
@@ -159,7 +160,7 @@ class RcnnTask(Task):
         values = {name: 100 * score[name] for name in ("amodal_ap", "amodal_ap50", "visible_ap", "visible_ap50")}
         return {name: value for name, value in values.items() if not math.isnan(value)}
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:
         """Validation images: as they are, with their annotations, and with the detections."""
         detector = Detector(self.model)
         rows = []
@@ -174,14 +175,16 @@ class RcnnTask(Task):
         return {"samples": found_grid(rows)} if rows else {}
 
 
-def take_weights(model: Rcnn, folder: Path) -> set[str]:
-    """Load those tensors of ``folder`` that have the name and shape of one of ``model``; returns their names.
+def take_weights(model: Rcnn, name_or_folder: str | Path) -> set[str]:
+    """Copy into ``model`` the tensors of trained weights that have the same name and shape, at least the features.
+
+    Returns:
+        The names of the copied tensors.
 
     Raises:
         WeightsError: the weights are missing or damaged, or their detector has another backbone or other categories.
     """
-    if not folder.is_dir():
-        raise WeightsError("no such folder of weights; train that system first", file=folder)
+    folder = weights_folder(name_or_folder)
     text, state = load_weights(folder)
     theirs = parse_config(text, RcnnConfig, source=str(folder / CONFIG_FILE)).detector.categories
     if theirs != model.config.detector.categories:

@@ -79,7 +79,7 @@ class RefinementTask(CropTask):
         return refinement_losses(logits, batch, self.config.refinement_loss)
 
     def _shown(self, batch: SupervisedCrops) -> dict[PriorName, tuple[Tensor, Tensor]]:
-        """Silhouettes and fits of the stage's priors."""
+        """Silhouettes and their fits, by the name of the prior."""
         shown: dict[PriorName, tuple[Tensor, Tensor]] = {}
         if self.with_prior:
             shown["learned"] = self.model.prior.estimate(batch.crops).evidence
@@ -120,7 +120,7 @@ class EndToEndTask(RefinementTask):
 
 
 def with_bank(batch: SupervisedCrops, bank: BankArrays | None, rows: NDArray[np.int64]) -> SupervisedCrops:
-    """``batch``, the pool's ``rows``, with what the bank says of it."""
+    """``batch``, which holds the training ``rows``, with the silhouettes of the bank."""
     if bank is None:
         return batch
     silhouette, fit = bank.of(rows)

@@ -27,13 +27,13 @@ logger = logging.getLogger(__name__)
 
 @configuration
 class RestartsConfig:
-    """Seeds to try, beginning with loop.seed; the time that it takes does not count for loop.max_minutes."""
+    """Seeds to try, starting with loop.seed; the time for it does not count towards loop.max_minutes."""
 
     seeds: Count = 1
-    """Number of seeds; 1 tries nothing."""
+    """Number of seeds; 1 tries no others."""
     steps: Count = 300
-    """Steps of each, which are the first ones of the whole schedule; then it begins anew, from the best one's
-    weights."""
+    """Steps of each seed, the first ones of the whole schedule; then the schedule starts again, from the weights of the
+    best seed."""
 
 
 class Restartable(Task, ABC):

@@ -50,11 +50,11 @@ def completion_scores(results: Iterable[tuple[SupervisedCrops, Mapping[str, Tens
     """
     parts: dict[str, list[Tensor]] = {}
     for batch, masks in results:
-        truth, seen = batch.amodal > 0.5, batch.crops.visible > 0.5
+        truth, visible = batch.amodal > 0.5, batch.crops.visible > 0.5
         for name, mask in masks.items():
             found = mask > 0.5
             parts.setdefault(f"{name}_iou", []).append(mask_iou(found, truth))
-            parts.setdefault(f"{name}_occluded_iou", []).append(mask_iou(found & ~seen, truth & ~seen))
+            parts.setdefault(f"{name}_occluded_iou", []).append(mask_iou(found & ~visible, truth & ~visible))
     return {name: 100 * float(torch.cat(one).mean()) for name, one in parts.items()}
 
 

@@ -14,6 +14,7 @@ from shape3d_amodal.crops.augmentation import AugmentationConfig
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.pool import scenes_of
 from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.files.pretrained import weights_folder
 from shape3d_amodal.files.weights import load_weights
 from shape3d_amodal.meshes.sources import CATEGORIES
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
@@ -35,41 +36,41 @@ class StageOptions(TrainingConfig):
     """The training of a stage, or of several together: its data, its model and its loop."""
 
     stage: Stage
-    """prior (stages 2 and 3 together), reconstruction, viewpoint, completion2d (stage 5 without a prior), refinement,
-    or end_to_end."""
+    """The kind of training: prior (stages 2 and 3 together), reconstruction (stage 2), viewpoint (stage 3),
+    completion2d (stage 5 without a prior), refinement (stage 5) or end_to_end (stages 2 to 5)."""
     init: dict[Part, str] = field(default_factory=dict)
-    """Folders of weights (relative to the working folder) from which parts of the model start; other parts start at
-    random."""
+    """Folders of weights, relative to the working directory, from which the prior and the refinement start; a part
+    without one starts at random."""
     model: AmodalModelConfig = AmodalModelConfig(categories=CATEGORIES)
-    """Stages 2 to 5."""
+    """The networks of stages 2 to 5."""
     train: CropsConfig = CropsConfig()
     """Training crops."""
     validation: CropsConfig = VALIDATION
-    """Validation crops, of other meshes."""
+    """Validation crops, which show other meshes."""
     prior_loss: PriorLossConfig = PriorLossConfig()
     """Losses of the prior."""
     refinement_loss: RefinementLossConfig = RefinementLossConfig()
     """Losses of the refinement."""
     bank: BankCropsConfig | None = None
-    """The bank whose silhouettes the refinement is shown; needed where model.refinement.priors has one."""
+    """The shape bank whose silhouettes the refinement gets; needed where model.refinement.priors names the bank."""
     bank_share: Share = 0.5
-    """Share of the refinement's samples that are drawn from those that the bank was asked about."""
+    """Share (0..1) of the refinement's samples that have a silhouette of the bank."""
     supervision: Supervision | None = None
-    """What is learned from: amodal masks, or visible masks alone; None is visible for prior, reconstruction and
-    viewpoint, and amodal for the other stages. The prior's silhouettes are judged by the amodal mask all over the
-    picture (amodal) or by the certain pixels (visible). The refinement's masks are whole (amodal), or visible ones of
-    which a part is hidden once more (visible). In end_to_end this is about the refinement, the prior's own losses keep
-    to the certain pixels."""
+    """The masks that training uses: amodal, or visible ones alone. By default (null), prior, reconstruction and
+    viewpoint use visible masks, the other stages amodal ones. With amodal masks, all pixels of the prior's silhouettes
+    are compared with the amodal mask, and the refinement's target is that mask. With visible masks, only the certain
+    pixels of the silhouettes are compared, and the refinement's target is the visible mask, of which its input lacks a
+    part. In end_to_end, this option concerns the refinement alone: the losses of the prior use the certain pixels."""
     pair_share: Share = 0.5
-    """Share of the prior's samples that are drawn as two of the same mesh, where prior_loss.pairs is not 0."""
+    """Share (0..1) of the prior's samples that are drawn in pairs of the same mesh, where prior_loss.pairs is not 0."""
     restarts: RestartsConfig = RestartsConfig()
-    """The prior's seeds that are tried before the training."""
+    """Several seeds of the prior may be tried before the training."""
     augmentation: AugmentationConfig = AugmentationConfig()
-    """What is done to the refinement's crops."""
+    """Random changes of the refinement's crops."""
     silhouette_dropout: Share = 0.1
-    """Share of the refinement's samples that are shown no silhouette."""
+    """Share (0..1) of the refinement's samples whose silhouette is left out, so that it also learns to do without."""
     hidden_share: Share = 0.85
-    """Share of the refinement's samples that have a hidden part."""
+    """Share (0..1) of the refinement's samples whose object has a hidden part."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 
@@ -78,7 +79,7 @@ class StageOptions(TrainingConfig):
         torch.manual_seed(seed)
         model = AmodalModel(self.model)
         for part, folder in self.init.items():
-            load_part(model, part, Path(folder))
+            load_part(model, part, folder)
         return model
 
     @property
@@ -92,10 +93,6 @@ class StageOptions(TrainingConfig):
             UsageError: options do not fit each other.
         """
         self._check_prior()
-        if self.train.annotations is None and self.model.categories != CATEGORIES:
-            raise UsageError(
-                f"model.categories: expected the categories of the scenes in their order: {', '.join(CATEGORIES)}"
-            )
         if (self.bank is None) == (self.stage == "refinement" and "bank" in self.model.refinement.priors):
             raise UsageError(
                 "bank: expected one exactly for the stage refinement with a bank among model.refinement.priors"
@@ -141,7 +138,7 @@ class StageOptions(TrainingConfig):
         return dump_config(self.model)
 
 
-def load_part(model: AmodalModel, part: str, folder: Path) -> None:
+def load_part(model: AmodalModel, part: str, name_or_folder: str | Path) -> None:
     """Load one part of the model (``prior`` or ``refinement``) from weights that a stage left.
 
     A refinement may come from one that knows other priors (``refinement.transfer``).
@@ -149,9 +146,7 @@ def load_part(model: AmodalModel, part: str, folder: Path) -> None:
     Raises:
         WeightsError: the weights are missing, damaged, or of a model of other sizes.
     """
-    if not folder.is_dir():
-        problem = f"no such folder of weights; train that stage first, or set init.{part}=assets/checkpoints/open13"
-        raise WeightsError(problem, file=folder)
+    folder = weights_folder(name_or_folder)
     text, state = load_weights(folder)
     own = getattr(model, part)
     found = {name.removeprefix(f"{part}."): tensor for name, tensor in state.items() if name.startswith(f"{part}.")}

@@ -37,7 +37,9 @@ class StageConfig(StageOptions):
             for config, crops in ((self.train, train), (self.validation, validation)):
                 if not isinstance(crops, CropArrays):
                     raise UsageError("bank: needs scenes, which know the mesh of each crop, got annotations")
-                banks.append(open_bank(self.bank, config, crops, cache, workers=workers))
+                banks.append(
+                    open_bank(self.bank, config, crops, cache, categories=self.model.categories, workers=workers)
+                )
         return build_task(self, model, train, validation, *banks)
 
 

@@ -36,21 +36,23 @@ class VrspShapesTraining(TrainingConfig):
     """The training of VRSP's shape prior."""
 
     stage: Literal["vrsp_shapes"]
-    """vrsp_shapes."""
+    """The kind of training: vrsp_shapes."""
     categories: tuple[str, ...] = ()
-    """Names of the categories, in the detector's order; by default those of the annotations, as for the detector."""
+    """Names of the categories in the detector's order; an empty list takes those of the annotations, as the detector
+    does."""
     memory: ShapeMemoryConfig = ShapeMemoryConfig()
-    """Sizes of the auto-encoder and of the codebook."""
+    """Sizes of the autoencoder and of the codebook."""
     train: ImagesConfig = ImagesConfig()
-    """Images whose amodal masks are learned; the pixels are not used."""
+    """Training images; only their amodal masks are used."""
     validation: ImagesConfig = VALIDATION_IMAGES
     """Validation images."""
     jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
-    """Largest shift of each side of a mask's box, as a share of its size, like the errors of predicted boxes."""
+    """How far each side of a mask's box is moved at random, as a share of the box's size, since predicted boxes are not
+    exact either."""
     turned: bool = True
-    """Whether masks are also turned by multiples of 90 degrees; they are always mirrored at random."""
+    """Also turn masks by multiples of 90 degrees; otherwise they are only mirrored."""
     remembered: Count = 10_000
-    """Largest number of masks of a category from which its codes are computed."""
+    """Largest number of masks of a category from which its codes are clustered."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
 
@@ -116,7 +118,7 @@ class VrspShapesTask(Task):
         true, _ = self._validated()
         return {"iou": _iou(true, self.memory.decode(self.memory.encode(true)))}
 
-    def sample_pictures(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Validation masks, and below them their reconstructions."""
         shown = self._validated()[0][:_SHOWN]
         back = self.memory.decode(self.memory.encode(shown))

@@ -1,10 +1,9 @@
-"""The stitching of ARCNN as a picture, and the script that draws it from weights."""
+"""The script that draws the stitching of ARCNN: its chart by hand, and from weights."""
 
 from __future__ import annotations
 
 import re
 import runpy
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from rcnn_small import small_config, small_rcnn
 
 from shape3d_amodal.baselines.rcnn.arcnn import ArcnnHead
 from shape3d_amodal.config import dump_config
-from shape3d_amodal.drawing.stitching import draw_stitching, stitching_figure
 from shape3d_amodal.files.weights import save_weights
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "plot_stitching.py"
+SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "plot_stitching.py"))
+draw_stitching, main, stitching_figure = (SCRIPT[name] for name in ("draw_stitching", "main", "stitching_figure"))
 
 
 def test_bars_are_the_weights() -> None:
@@ -37,15 +36,9 @@ def test_bars_are_the_weights() -> None:
 def test_any_number_of_categories(count: int) -> None:
     names = [f"$category_{i}$" for i in range(count)]
     values = np.linspace(-1, 1, count).tolist()
-    picture = Image.open(BytesIO(draw_stitching(names[0], names, values, values[::-1])))
-    assert picture.width >= 600
-    assert picture.width < 3000
-
-
-@pytest.fixture(scope="module")
-def script() -> Callable[[list[str]], None]:
-    main: Callable[[list[str]], None] = runpy.run_path(str(SCRIPT))["main"]
-    return main
+    chart = Image.open(BytesIO(draw_stitching(names[0], names, values, values[::-1])))
+    assert chart.width >= 600
+    assert chart.width < 3000
 
 
 def weights(folder: Path, system: str) -> str:
@@ -57,8 +50,8 @@ def weights(folder: Path, system: str) -> str:
     return str(folder)
 
 
-def test_the_script_draws_the_row_of_a_category(script: Callable[[list[str]], None], tmp_path: Path) -> None:
-    script([weights(tmp_path / "weights", "arcnn"), "disc", str(tmp_path / "disc.png")])
+def test_the_script_draws_the_row_of_a_category(tmp_path: Path) -> None:
+    main([weights(tmp_path / "weights", "arcnn"), "disc", str(tmp_path / "disc.png")])
     expected = draw_stitching("disc", ("box", "disc", "bar"), [0.5, 1.5, 0.5], [0.5, 1.5, 0.5])
     assert (tmp_path / "disc.png").read_bytes() == expected
 
@@ -72,7 +65,6 @@ def test_the_script_draws_the_row_of_a_category(script: Callable[[list[str]], No
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
-    script: Callable[[list[str]], None],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     system: str | None,
@@ -81,7 +73,7 @@ def test_what_is_wrong_is_said_in_one_line(
 ) -> None:
     folder = str(tmp_path / "none") if system is None else weights(tmp_path / "weights", system)
     with pytest.raises(SystemExit) as stopped:
-        script([folder, category, str(tmp_path / "x.png")])
+        main([folder, category, str(tmp_path / "x.png")])
     assert stopped.value.code in (2, 3)
     assert re.fullmatch(message, capsys.readouterr().err)
     assert not (tmp_path / "x.png").exists()

@@ -1,4 +1,4 @@
-"""Pictures of several plausible masks."""
+"""Images of several plausible masks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shape3d_amodal.drawing.overlays import BLUE
-from shape3d_amodal.reports.samples import draw_share, sample_case
+from shape3d_amodal.reports.cases import draw_share, sample_case
 
 
 def square(x: int, width: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The statistics as Markdown and as a picture."""
+"""The statistics as Markdown and as charts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_names_are_neither_formulas_nor_cells() -> None:
 
 
 @pytest.mark.parametrize("found", [FOUND, DatasetStatistics()])
-def test_the_picture_is_drawn(found: DatasetStatistics) -> None:
+def test_the_charts_are_drawn(found: DatasetStatistics) -> None:
     pixels = np.asarray(Image.open(BytesIO(draw_statistics(found, title="a set"))).convert("RGB"))
     assert pixels.shape[1] > 1000
     bars = (np.abs(pixels.astype(int) - (0xC2, 0x57, 0x1A)).max(axis=2) < 8).mean()

@@ -1,0 +1,111 @@
+"""From predictions for ``InstanceCrops`` back to the image: the inverse of ``cutting``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shape3d_amodal.geometry.windows import paste
+from shape3d_amodal.masks.occlusion import Mask, VisibleObjects
+from shape3d_amodal.structures import AmodalPrediction, InstanceCrops, Viewpoint
+
+
+@dataclass(frozen=True)
+class CompletedObject:
+    """One object, whole.
+
+    Attributes:
+        category: its name.
+        amodal: [H,W] bool, the whole mask; it contains ``visible``.
+        visible: [H,W] bool, as given.
+        silhouette: [H,W] bool, the rendered mesh before refinement.
+        verts: [V,3] float32 and faces: [F,3] int64, the reconstructed mesh in the object frame; empty without a prior.
+        viewpoint: azimuth_deg, elevation_deg, roll_deg, scale and offset (crop NDC) of the camera in ``window``; empty
+            without a prior.
+        window: [4] float32, the crop in image pixels.
+        score: 0..1, how well the silhouette explains the certain pixels.
+    """
+
+    category: str
+    amodal: Mask
+    visible: Mask
+    silhouette: Mask
+    verts: NDArray[np.float32]
+    faces: NDArray[np.int64]
+    viewpoint: dict[str, float | list[float]]
+    window: NDArray[np.float32]
+    score: float
+
+    @property
+    def occluded(self) -> Mask:
+        """[H,W] bool, the hidden part."""
+        return self.amodal & ~self.visible
+
+
+def completed_objects(
+    prediction: AmodalPrediction, crops: InstanceCrops, given: VisibleObjects, *, bare: bool = False
+) -> list[CompletedObject]:
+    """Paste the predictions for N crops of one image back into it.
+
+    Args:
+        given: the N objects; their visible masks are kept exactly, and known background is left out.
+        bare: take the silhouettes as they are instead.
+    """
+    prediction, crops = prediction.to("cpu"), crops.to("cpu")
+    estimate = prediction.estimate
+    result = []
+    for i, (visible, hiding) in enumerate(zip(given.masks, given.occluders, strict=True)):
+        window = crops.window[i]
+        silhouette = paste(estimate.silhouette[i], window, *visible.shape).numpy() > 0.5
+        amodal = silhouette
+        if not bare:
+            amodal = _composed(prediction.probability[i], crops[i : i + 1], visible, hiding)
+        verts, faces = _unpadded(estimate.verts[i], estimate.faces[i])
+        result.append(
+            CompletedObject(
+                category=given.names[i],
+                amodal=amodal,
+                visible=visible,
+                silhouette=silhouette,
+                verts=verts,
+                faces=faces,
+                viewpoint=_viewpoint_dict(estimate.viewpoint, i) if len(verts) else {},
+                window=window.numpy(),
+                score=float(estimate.fit[i]),
+            )
+        )
+    return result
+
+
+def _unpadded(verts: Tensor, faces: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """A mesh without the rows that fill it up to the largest mesh of its batch."""
+    kept = faces[faces[:, 0] != faces[:, 1]]
+    if not len(kept):
+        return verts[:0].numpy(), kept.numpy()
+    return verts[: int(kept.max()) + 1].numpy(), kept.numpy()
+
+
+def _composed(probability: Tensor, crop: InstanceCrops, visible: Mask, hiding: Mask) -> Mask:
+    """The amodal mask [H,W] from a composed crop probability [S,S].
+
+    A crop pixel holds the share that the mask covers of it. Divided by the share that is possible (visible or
+    occluder), both resampled, it says of the possible image pixels, which are known exactly, whether they belong to
+    the object.
+    """
+    possible = (crop.visible[0] + crop.occluder[0]).clamp(max=1)
+    share = paste(probability, crop.window[0], *visible.shape) > 0.5 * paste(possible, crop.window[0], *visible.shape)
+    result: Mask = visible | (share.numpy() & hiding)
+    return result
+
+
+def _viewpoint_dict(viewpoint: Viewpoint, row: int) -> dict[str, float | list[float]]:
+    return {
+        "azimuth_deg": float(viewpoint.azimuth[row].rad2deg()) % 360,
+        "elevation_deg": float(viewpoint.elevation[row].rad2deg()),
+        "roll_deg": float(viewpoint.roll[row].rad2deg()),
+        "scale": float(viewpoint.scale[row]),
+        "offset": [float(value) for value in viewpoint.offset[row]],
+    }
