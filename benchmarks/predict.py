@@ -22,14 +22,14 @@ from shape3d_amodal.meshes.sources import CATEGORIES
 from shape3d_amodal.methods.prediction import ImagePredictor
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.segmentation.config import BackboneConfig, DetectorConfig, InputConfig, RegionConfig
-from shape3d_amodal.segmentation.finder import ObjectFinder
+from shape3d_amodal.segmentation.detector import Detector
 from shape3d_amodal.segmentation.model import Rcnn
 from shape3d_amodal.segmentation.systems import RcnnConfig
 
 _ROUNDS = 5
 
 
-def random_finder(depth: int, size: int, objects: int) -> ObjectFinder:
+def random_detector(depth: int, size: int, objects: int) -> Detector:
     """A detector of that depth which takes up to twice so many boxes for objects, and fills them."""
     config = DetectorConfig(
         categories=CATEGORIES,
@@ -41,7 +41,7 @@ def random_finder(depth: int, size: int, objects: int) -> ObjectFinder:
     model = Rcnn(RcnnConfig(detector=config, options={"masks": "both"}))
     for branch in model.mask_head.branches.values():
         torch.nn.init.constant_(branch.predictor.bias, 3.0)
-    return ObjectFinder(model)
+    return Detector(model)
 
 
 def main() -> None:
@@ -52,10 +52,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     arguments = parser.parse_args()
-    finder = random_finder(arguments.depth, arguments.size, arguments.objects)
-    finder.model.to(arguments.device)
+    detector = random_detector(arguments.depth, arguments.size, arguments.objects)
+    detector.model.to(arguments.device)
     pipeline = ShapePriorPipeline.from_pretrained("open13", device=arguments.device, gap_px=1)
-    predictor = ImagePredictor(finder, pipeline, min_score=0.0)
+    predictor = ImagePredictor(detector, pipeline, min_score=0.0)
     image = np.random.default_rng(0).integers(0, 256, (arguments.size, arguments.size, 3), dtype=np.uint8)
     wall, processor = [], []
     for _ in range(_ROUNDS + 1):

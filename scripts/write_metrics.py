@@ -10,7 +10,7 @@ from pathlib import Path
 from shape3d_amodal.evaluation.metrics import Metric
 from shape3d_amodal.evaluation.tables import markdown_table
 from shape3d_amodal.evaluation.tracks import TRACKS
-from shape3d_amodal.papers.nmr.metrics import KNOWN_CAMERAS, OBJECT_IOU
+from shape3d_amodal.papers.nmr.benchmark import KNOWN_CAMERAS, OBJECT_IOU
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
 BEGIN, END = "<!-- definitions:begin -->\n", "<!-- definitions:end -->\n"

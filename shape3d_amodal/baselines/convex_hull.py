@@ -1,7 +1,7 @@
-"""Convex hull of the visible mask: the strongest completion that knows neither category nor data.
+"""Convex hull of the visible mask: the strongest completion that needs neither category nor training data.
 
-Most objects are nearly convex and most occluders cut pieces out of them, so the hull of what is visible recovers a good
-part of what is hidden between visible pixels, and nothing beyond them.
+Most objects are nearly convex, so the hull recovers a good part of what is hidden between visible pixels, but nothing
+beyond them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ Mask = NDArray[np.bool_]
 
 
 class ConvexHull:
-    """The hull of the visible mask, less known background.
+    """The hull of the visible mask without known background.
 
     Args:
-        background: leave out the pixels where the object would be seen if it were there: those that belong neither to
-            its visible mask nor to another instance that may be in front of it (unless it is known to be behind it).
-            False keeps the plain hull.
+        background: leave out known background, where the object would be visible: pixels that belong neither to its
+            visible mask nor to another instance that may be in front of it. False keeps the plain hull.
     """
 
     parameters = 0
@@ -34,7 +33,7 @@ class ConvexHull:
         self.name = "convex hull" if background else "convex hull, plain"
 
     def complete(self, _image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
-        """See ``interface.CompletionMethod``; the image is not looked at."""
+        """See ``interface.CompletionMethod``; the image is not used."""
         visible = [masks.decode(instance.visible) for instance in record.instances]
         hulls = [convex_hull(mask) for mask in visible]
         if self._background:
@@ -54,15 +53,15 @@ def convex_hull(mask: Mask) -> Mask:
     hull = np.zeros_like(mask)
     if not len(rows):
         return hull
-    # Seen as functions of the row, the hull's left side is the convex envelope of the first columns, and its right side
-    # the concave envelope of the last ones.
+    # As functions of the row, the hull's left side is the convex envelope of the first columns, and its right side the
+    # concave envelope of the last ones.
     first = mask[rows].argmax(axis=1)
     last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
     inside = np.arange(rows[0], rows[-1] + 1)
     left = _convex_envelope(rows, first, inside)
     right = -_convex_envelope(rows, -last, inside)
     columns = np.arange(mask.shape[1])
-    # Envelopes are fractions with denominators below the image's height: the slack only mends rounding.
+    # Envelopes are fractions with denominators below the image's height, so the tolerance only absorbs rounding.
     hull[inside] = (columns >= left[:, None] - 1e-6) & (columns <= right[:, None] + 1e-6)
     return hull
 

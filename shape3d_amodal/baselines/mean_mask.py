@@ -1,8 +1,8 @@
-"""The mean mask of a category, laid over what is visible: a completion that knows what the category looks like at most.
+"""The mean mask of a category, fitted to the visible mask: a completion that knows only the category's mean silhouette.
 
-The silhouettes of all known meshes from all viewpoints, each stretched to the same frame, are averaged and cut at the
-level of best mean IoU with them. In a picture the mask is stretched to a usual ratio of height to width and placed
-where it explains the certain pixels best (``priors.bank.placing``), of all sizes and shifts.
+The silhouettes of all known meshes from all viewpoints are stretched to the same square, averaged, and cut at the level
+of best mean IoU with them. In an image, the mean mask is stretched to a typical ratio of height to width, and placed at
+the size and position that agree best with the certain pixels (``priors.bank.placing``).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Mask = NDArray[np.bool_]
 _CROP = 48
 """Side in pixels of the crops in which masks are placed."""
 _RATIOS = 9
-"""Ratios of height to width that are tried: quantiles of those of the known silhouettes."""
+"""Number of ratios of height to width that are tried: quantiles of those of the known silhouettes."""
 _SIZES = (0.3 * 1.1 ** np.arange(13) * _CROP).astype(np.float32)
 """Lengths of the longer side that are tried, in crop pixels."""
 
 
 class MeanMasks:
-    """The mean mask of each category, placed by the certain pixels; known background is left out.
+    """The mean mask of each category, placed by the certain pixels and without known background.
 
     Args:
         bank: the known shapes.
@@ -60,26 +60,26 @@ class MeanMasks:
         visible = [masks.decode(one.visible) for one in instances]
         hiding = occluders(visible, known_order(record))
         results = []
-        for one, seen, front in zip(instances, visible, hiding, strict=True):
+        for one, own, front in zip(instances, visible, hiding, strict=True):
             name = self._names[one.category_id]
             if name != OCCLUDER:
-                crop = instance_crops(image, [seen], [front], [0], _CROP)
-                placed = self._placed(name, crop, seen.shape) & (seen | front)
+                crop = instance_crops(image, [own], [front], [0], _CROP)
+                placed = self._placed(name, crop, own.shape) & (own | front)
                 results.append(completion_result(record, one, placed))
         return results
 
     def _placed(self, category: str, crop: InstanceCrops, shape: tuple[int, ...]) -> Mask:
-        """The mean mask [H,W] where it explains the certain pixels of ``crop`` best; empty where it cannot."""
+        """The mean mask [H,W] where it agrees best with the certain pixels of ``crop``; empty if it agrees nowhere."""
         if category not in self._means:
             self._means[category] = mean_mask(self._bank.shapes(category))
         mask, ratios = self._means[category]
         sides = np.stack([np.minimum(ratios, 1), np.minimum(1 / ratios, 1)], axis=1).astype(np.float32)
         integral = np.zeros((FRAME + 1, FRAME + 1), np.uint16)
         integral[1:, 1:] = mask.cumsum(axis=0, dtype=np.uint16).cumsum(axis=1, dtype=np.uint16)
-        seen = crop.visible[0].numpy()
+        visible = crop.visible[0].numpy()
         possible = (crop.visible[0] + crop.occluder[0]).clamp(max=1).numpy()
         stack = np.ascontiguousarray(np.broadcast_to(integral, (len(ratios), *integral.shape)))
-        places = place_all(stack, sides, seen, possible, _SIZES)
+        places = place_all(stack, sides, visible, possible, _SIZES)
         best = int(places[:, 0].argmax())
         score, size, top, left = places[best].tolist()
         if score == 0:
@@ -91,10 +91,9 @@ class MeanMasks:
 
 
 def mean_mask(shapes: BankShapes) -> tuple[Mask, NDArray[np.float32]]:
-    """The mean silhouette [FRAME,FRAME] bool of a category, and its usual ratios of height to width, ascending."""
-    # A pixel's value from the integral image around it.
-    integral = shapes.integral.astype(np.int64)
-    silhouettes = np.diff(np.diff(integral, axis=1), axis=2) > 0
+    """The mean silhouette [FRAME,FRAME] bool of a category, and typical ratios of height to width, ascending."""
+    # Differences of the integral images give the silhouettes back.
+    silhouettes = np.diff(np.diff(shapes.integral.astype(np.int64), axis=1), axis=2) > 0
     mean, level = mean_shape(silhouettes)
     box = shapes.high - shapes.low
     ratios = np.quantile(box[:, 1] / box[:, 0], np.linspace(0.05, 0.95, _RATIOS))
@@ -102,7 +101,7 @@ def mean_mask(shapes: BankShapes) -> tuple[Mask, NDArray[np.float32]]:
 
 
 def stretched(mask: Mask, corner: tuple[float, float], sides: tuple[float, float], shape: tuple[int, ...]) -> Mask:
-    """``mask`` [F,F] bool drawn into an image of ``shape`` (H, W), as large as ``sides``.
+    """``mask`` [F,F] bool, stretched to ``sides`` in an image of ``shape`` (H, W).
 
     Args:
         corner: row and column of the upper left corner, in pixels.

@@ -1,8 +1,8 @@
-"""The mean shape of a category: what is known of an object that is not looked at. 3D IoU begins to count above it.
+"""The mean shape of a category: the baseline of 3D IoU, which knows nothing of the object but its category.
 
 The solid voxels of all known meshes of the category are averaged in the object frame, each mesh's longest side being
-1, and cut at the level of best mean IoU with those same meshes. ``MeanShapes`` makes a mesh of it, so that the shape
-bank can pose it: by the viewpoint, size and shift whose silhouette explains the certain pixels best.
+1, and cut at the level of best mean IoU with those same meshes. ``MeanShapes`` makes a mesh of it, which the
+shape bank poses: by the viewpoint, size and shift whose silhouette agrees best with the certain pixels.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from shape3d_amodal.meshes.mesh import Mesh, MeshSource
 from shape3d_amodal.meshes.voxels import to_unit_cube, voxels
 
 _LEVELS = 20
-"""Levels that are tried: 1/20, 2/20 ... 1."""
+"""Number of levels that are tried: 1/20, 2/20 ... 1."""
 _INSIDE = 0.52
-"""Where the surface lies between an empty cell's centre (0) and a full one's (1): just inside of their border, so that
-it crosses full cells alone."""
+"""Position of the surface between the centres of an empty (0) and a full cell (1): just inside the full one."""
 _GREY = 128
 
 
 class MeanShapes:
-    """A ``MeshSource`` of one mesh a category, which bears its name.
+    """A ``MeshSource`` of one mesh for each category, which has the category's name.
 
     Args:
         source: the known meshes.

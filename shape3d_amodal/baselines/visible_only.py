@@ -1,4 +1,4 @@
-"""The floor of the completion track: the amodal mask is the visible mask."""
+"""The lower bound of the completion track: the amodal mask is the visible mask."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class VisibleOnly:
     parameters = 0
 
     def complete(self, _image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
-        """See ``interface.CompletionMethod``; the image is not looked at."""
+        """See ``interface.CompletionMethod``; the image is not used."""
         return [completion_result(record, instance, masks.decode(instance.visible)) for instance in record.instances]

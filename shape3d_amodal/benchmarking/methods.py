@@ -235,10 +235,10 @@ class RcnnOptions(TrainedOptions):
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         from shape3d_amodal.methods.rcnn import RcnnMethod
-        from shape3d_amodal.segmentation.finder import ObjectFinder
+        from shape3d_amodal.segmentation.detector import Detector
 
-        finder = ObjectFinder.from_pretrained(self.weights, device=device, nms=self.nms)
-        return RcnnMethod(finder, names, background=self.background, samples=self.samples, stride=self.stride)
+        detector = Detector.from_pretrained(self.weights, device=device, nms=self.nms)
+        return RcnnMethod(detector, names, background=self.background, samples=self.samples, stride=self.stride)
 
 
 @configuration
@@ -273,10 +273,10 @@ class PredictOptions(StagesOptions):
 
     def build(self, names: Mapping[int, str], device: str) -> FindsObjects:
         from shape3d_amodal.methods.prediction import ImagePredictor, PredictorMethod
-        from shape3d_amodal.segmentation.finder import ObjectFinder
+        from shape3d_amodal.segmentation.detector import Detector
 
-        finder = ObjectFinder.from_pretrained(self.detector, device=device)
-        return PredictorMethod(ImagePredictor(finder, self.pipeline(device), min_score=self.min_score), names)
+        detector = Detector.from_pretrained(self.detector, device=device)
+        return PredictorMethod(ImagePredictor(detector, self.pipeline(device), min_score=self.min_score), names)
 
     def inputs(self) -> tuple[str, ...]:
         return (weights_hash(self.detector), *super().inputs())
@@ -306,7 +306,7 @@ KINDS: dict[str, type[MethodOptions] | str] = {
     "pipeline": PipelineOptions,
     "bank": BankOptions,
     "pcnet_m": PcnetMOptions,
-    "layered_embeddings": "shape3d_amodal.papers.layered.options:LayeredOptions",
+    "layered_embeddings": "shape3d_amodal.papers.layered.method:LayeredOptions",
     "rcnn": RcnnOptions,
     "predict": PredictOptions,
     "c2f_seg": C2FSegOptions,

@@ -63,14 +63,14 @@ def predict(
     from shape3d_amodal.methods.prediction import ImagePredictor
     from shape3d_amodal.methods.rcnn import check_shared
     from shape3d_amodal.reports.predictions import PredictionFolder
-    from shape3d_amodal.segmentation.finder import ObjectFinder
+    from shape3d_amodal.segmentation.detector import Detector
 
     prior = "learned" if meshes is None else "bank"
     pipeline = open_pipeline(prior, weights, meshes, device=device, refine=refine, gap_px=gap_px, fit_steps=fit_steps)
-    finder = ObjectFinder.from_pretrained(detector, device=device)
-    predictor = ImagePredictor(finder, pipeline, min_score=min_score)
-    dataset, roots = _named(images, annotations) if annotations else _numbered(images, finder.categories)
-    check_shared(finder.categories, [one.name for one in dataset.categories])
+    stage1 = Detector.from_pretrained(detector, device=device)
+    predictor = ImagePredictor(stage1, pipeline, min_score=min_score)
+    dataset, roots = _named(images, annotations) if annotations else _numbered(images, stage1.categories)
+    check_shared(stage1.categories, [one.name for one in dataset.categories])
     folder = PredictionFolder(out, dataset.categories, drawings=drawings)
     seconds = 0.0
     for record, root in track(list(zip(dataset.images, roots, strict=True)), description="predict", transient=True):

@@ -3,7 +3,7 @@
 Visible masks that stage 1 predicts are not exact, and so the background is not known for certain. Therefore the amodal
 mask of stage 1 is kept, and stages 2 to 5 add to it. docs/systems.md compares stage 1 alone with all stages.
 
-predictor = ImagePredictor(ObjectFinder.from_pretrained(folder), ShapePriorPipeline.from_pretrained("open13", gap_px=1))
+predictor = ImagePredictor(Detector.from_pretrained(folder), ShapePriorPipeline.from_pretrained("open13", gap_px=1))
 for one in predictor.predict(image):
     one.category, one.score, one.amodal, one.completed
 """
@@ -22,7 +22,7 @@ from shape3d_amodal.errors import UsageError
 from shape3d_amodal.methods.rcnn import check_shared
 from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.segmentation.finder import FoundObject, ObjectFinder
+from shape3d_amodal.segmentation.detector import DetectedObject, Detector
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
 
 Mask = NDArray[np.bool_]
@@ -58,7 +58,7 @@ class ImagePredictor:
     """All stages.
 
     Args:
-        finder: stage 1; it must predict visible masks.
+        detector: stage 1; it must predict visible masks.
         pipeline: stages 2 to 5.
         min_score: lowest score of an object, 0..1.
 
@@ -66,12 +66,12 @@ class ImagePredictor:
         UsageError: ``min_score`` is out of range, or stage 1 predicts no visible masks.
     """
 
-    def __init__(self, finder: ObjectFinder, pipeline: ShapePriorPipeline, *, min_score: float = 0.5) -> None:
+    def __init__(self, detector: Detector, pipeline: ShapePriorPipeline, *, min_score: float = 0.5) -> None:
         if not 0 <= min_score <= 1:
             raise UsageError(f"min_score: expected a score from 0 to 1, got {min_score}")
-        if not finder.has_visible:
+        if not detector.has_visible:
             raise UsageError("detector: it predicts no visible masks; train it with options.masks=both or visible")
-        self.finder, self.pipeline, self.min_score = finder, pipeline, min_score
+        self.detector, self.pipeline, self.min_score = detector, pipeline, min_score
 
     def predict(self, image: NDArray[np.uint8], *, alternatives: bool = False) -> list[PredictedObject]:
         """The objects in an image [H,W,3] uint8, RGB, highest score first.
@@ -80,7 +80,7 @@ class ImagePredictor:
             alternatives: also return lower-scoring overlapping detections, such as the same pixels as another category;
                 average precision counts them. Each is completed as if it were right.
         """
-        found = self.finder.find(image, min_score=self.min_score)
+        found = self.detector.detect(image, min_score=self.min_score)
         kept = apart(found)
         objects = self._completed(image, kept, len(kept))
         if alternatives:
@@ -92,7 +92,7 @@ class ImagePredictor:
         return sorted(objects, key=lambda one: -one.score)
 
     def _completed(
-        self, image: NDArray[np.uint8], given: list[tuple[FoundObject, Mask]], count: int
+        self, image: NDArray[np.uint8], given: list[tuple[DetectedObject, Mask]], count: int
     ) -> list[PredictedObject]:
         """The first ``count`` of the objects ``given`` in an image, completed; the others only hide them."""
         wanted, known = given[:count], set(self.pipeline.categories)
@@ -114,9 +114,9 @@ class ImagePredictor:
         return objects
 
 
-def apart(found: list[FoundObject]) -> list[tuple[FoundObject, Mask]]:
+def apart(found: list[DetectedObject]) -> list[tuple[DetectedObject, Mask]]:
     """Found objects, the surest first, with visible masks that share no pixel; what little is left of is dropped."""
-    kept: list[tuple[FoundObject, Mask]] = []
+    kept: list[tuple[DetectedObject, Mask]] = []
     taken: Mask | None = None
     for one in found:
         if one.visible is None:
@@ -129,7 +129,7 @@ def apart(found: list[FoundObject]) -> list[tuple[FoundObject, Mask]]:
     return kept
 
 
-def _beside(kept: list[tuple[FoundObject, Mask]], mask: Mask) -> list[tuple[FoundObject, Mask]]:
+def _beside(kept: list[tuple[DetectedObject, Mask]], mask: Mask) -> list[tuple[DetectedObject, Mask]]:
     """What is left of objects beside another one with a visible mask [H,W] bool."""
     remaining = ((one, visible & ~mask) for one, visible in kept)
     return [(one, visible) for one, visible in remaining if visible.any()]
@@ -149,9 +149,9 @@ class PredictorMethod:
     """
 
     def __init__(self, predictor: ImagePredictor, names: Mapping[int, str], *, name: str = "ours") -> None:
-        check_shared(predictor.finder.categories, names.values())
+        check_shared(predictor.detector.categories, names.values())
         self.name = name
-        self.parameters = predictor.finder.parameters + predictor.pipeline.parameters
+        self.parameters = predictor.detector.parameters + predictor.pipeline.parameters
         self._predictor = predictor
         self._ids = {category: key for key, category in names.items()}
 

@@ -1,4 +1,4 @@
-"""What a detector is made of. The defaults are those of detectron2's Mask R-CNN with a ResNet-50 and a pyramid."""
+"""The options of a detector. The defaults are those of detectron2's Mask R-CNN with a ResNet-50 and a pyramid."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class BackboneConfig:
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
     """Stages of the ResNet, the stem first, that are not trained; 0 for training from scratch."""
     stride_in_1x1: bool = False
-    """Where the bottlenecks of depth 50 and 101 have their stride: in the first convolution, as detectron2's own
-    pretrained ResNets have it, or in the second, as torchvision's."""
+    """Whether the bottlenecks of depth 50 and 101 have their stride in the first convolution, as detectron2's own
+    pretrained ResNets, or in the second, as those of torchvision."""
     channels: Count = 256
     """Channels of every level of the pyramid."""
     weights: str | None = None
-    """Safetensors file that training starts from: a ResNet of torchvision, or a detector of detectron2, of which the
-    proposals and the box head are taken, too (``pretrained``); without it everything is random."""
+    """Safetensors file that training starts from (see ``pretrained``): a ResNet of torchvision, or a detector of
+    detectron2, whose proposals and box head are loaded, too; without it the start is random."""
     bgr: bool = False
-    """Whether that file's network was trained on images of blue, green and red, as detectron2's own are; those also
-    need ``input.std: [1, 1, 1]``."""
+    """Whether that file's network was trained on BGR images, as those of detectron2; they also need
+    ``input.std: [1, 1, 1]``."""
 
 
 @configuration
@@ -47,11 +47,11 @@ class ProposalConfig:
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Height / width of the anchors."""
     sampled: Count = 256
-    """Anchors an image that the losses look at."""
+    """Anchors of each image that the losses use."""
     before_nms: tuple[Count, Count] = (2000, 1000)
-    """Best proposals a level that are looked at, in training and at inference."""
+    """Best proposals of each level before non-maximum suppression, in training and at inference."""
     after_nms: tuple[Count, Count] = (1000, 1000)
-    """Proposals an image that are kept, in training and at inference."""
+    """Proposals of each image that are kept, in training and at inference."""
     nms: Share = 0.7
     """Overlap (IoU) above which the lesser of two proposals is dropped."""
 
@@ -61,7 +61,7 @@ class RegionConfig:
     """Regions of interest and the heads on them."""
 
     sampled: Count = 512
-    """Regions an image that the heads are trained with."""
+    """Regions of each image that the heads are trained with."""
     positive: Share = 0.25
     """Largest share of them that lies on objects."""
     box_width: Count = 1024
@@ -75,7 +75,7 @@ class RegionConfig:
     nms: Share = 0.5
     """Overlap (IoU) above which the lesser of two boxes of a category is dropped."""
     detections: Count = 100
-    """Most detections an image."""
+    """Most detections of each image."""
 
 
 @configuration
@@ -94,15 +94,15 @@ class InputConfig:
 
 @configuration
 class DetectorConfig:
-    """Everything of an R-CNN but its mask head."""
+    """Everything of the detector but the heads of its system."""
 
     categories: tuple[str, ...] = ()
-    """Names of what is detected; without any a training takes those of its annotation file, or ShapeNet's 13."""
+    """Names of the categories; without any a training takes those of its annotation file, or ShapeNet's 13."""
     input: InputConfig = InputConfig()
     """Size and colours of the images."""
     backbone: BackboneConfig = BackboneConfig()
     """Features."""
     proposals: ProposalConfig = ProposalConfig()
-    """Where objects may be."""
+    """The region proposal network."""
     regions: RegionConfig = RegionConfig()
-    """What is there."""
+    """Regions of interest and the heads on them."""

@@ -1,127 +1,182 @@
-"""detectron2's parts, put together as our own configuration says; no global configuration, no registries."""
+"""The detector for people: numpy in, numpy out.
+
+detector = Detector.from_pretrained("outputs/open13/mask_rcnn/weights")
+for found in detector.detect(image):
+    found.category, found.score, found.amodal
+"""
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import torch
-from detectron2.layers import ShapeSpec
-from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
-from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
-from detectron2.modeling.backbone.resnet import BasicStem, ResNet
-from detectron2.modeling.box_regression import Box2BoxTransform
-from detectron2.modeling.matcher import Matcher
-from detectron2.modeling.poolers import ROIPooler
-from detectron2.modeling.proposal_generator.rpn import RPN, StandardRPNHead
-from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
-from detectron2.modeling.roi_heads.roi_heads import ROIHeads
-from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.layers.mask_ops import paste_masks_in_image
+from detectron2.structures import Boxes, Instances
+from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.ops import masks_to_boxes
 
-from shape3d_amodal.segmentation.config import (
-    LEVELS,
-    ROI_LEVELS,
-    STRIDES,
-    BackboneConfig,
-    DetectorConfig,
-    InputConfig,
-    ProposalConfig,
-    RegionConfig,
-)
-from shape3d_amodal.segmentation.samples import ImageTargets
+from shape3d_amodal.device import torch_device
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.segmentation.mapper import resized, resized_shape
+from shape3d_amodal.segmentation.model import Levels, Rcnn
+from shape3d_amodal.segmentation.roi_heads import MaskPrediction
+from shape3d_amodal.segmentation.systems import RcnnConfig
 
-# Of detectron2's calls, which are not the user's to mend.
-warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
-logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-
-_RES = ("res2", "res3", "res4", "res5")
+Mask = NDArray[np.bool_]
+_GUESSES = 2
+"""How often the box head corrects the first guess of a whole object's box."""
 
 
-def build_backbone(config: BackboneConfig) -> FPN:
-    """ResNet with a feature pyramid: images [B,3,H,W] to ``LEVELS`` by name, [B,C,H/stride,W/stride] each."""
-    stem = BasicStem(3, 64, config.norm)
-    options = {"stride_in_1x1": config.stride_in_1x1} if config.depth >= 50 else {}
-    stages = ResNet.make_default_stages(config.depth, norm=config.norm, **options)
-    resnet = ResNet(stem, stages, out_features=_RES, freeze_at=config.frozen_stages)
-    norm = config.norm if config.norm == "GN" else ""
-    return FPN(resnet, _RES, config.channels, norm=norm, top_block=LastLevelMaxPool())
+@dataclass(frozen=True)
+class DetectedObject:
+    """An object that the detector found, in the image's own pixels.
+
+    Attributes:
+        category: its name.
+        score: in 0..1.
+        box: [4] float32, (x0, y0, x1, y1) of the whole object.
+        amodal: [H,W] bool.
+        visible: [H,W] bool; None where the system predicts no visible masks.
+        samples: several plausible amodal masks [H,W] bool; empty where the system has one answer.
+    """
+
+    category: str
+    score: float
+    box: NDArray[np.float32]
+    amodal: Mask
+    visible: Mask | None
+    samples: tuple[Mask, ...] = ()
 
 
-class _FloatRPNHead(StandardRPNHead):
-    """Offsets of boxes need more digits than bf16 has."""
+class Detector:
+    """A trained system that detects objects in images.
 
-    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        logits, deltas = super().forward(features)
-        return [one.float() for one in logits], [one.float() for one in deltas]
+    Args:
+        model: the network, on the device where it shall run.
+    """
+
+    def __init__(self, model: Rcnn) -> None:
+        self.model = model.eval()
+        self.categories = model.config.detector.categories
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu", nms: float | None = None) -> Detector:
+        """Load the name of shipped weights, or a folder that a training of a system wrote.
+
+        Args:
+            device: cpu or cuda.
+            nms: overlap (IoU) above which the lesser of two boxes of a category is dropped; by default the weights'.
+
+        Raises:
+            WeightsError: they are missing, damaged, or do not fit their own configuration.
+            UsageError: they belong to something else, or there is no such device.
+            MissingBackendError: the device is not on this machine.
+        """
+        model, _ = load_network(folder, RcnnConfig, Rcnn)
+        if nms is not None:
+            model.box_predictor.test_nms_thresh = nms
+        return cls(model.to(torch_device(device)))
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def has_visible(self) -> bool:
+        """Whether the system predicts visible masks."""
+        return self.model.mask_head.has_visible
+
+    @torch.no_grad()
+    def detect(self, image: NDArray[np.uint8], *, min_score: float = 0.0) -> list[DetectedObject]:
+        """The objects in an image [H,W,3] uint8, RGB, the surest first; without ``samples``."""
+        levels, size, scale = self._features(image)
+        detections = self.model.detect(levels, [size])[0]
+        detections = detections[detections.scores >= min_score]
+        masks = replace(self.model.masks(levels, [detections]), samples=None)
+        found = self._objects(detections, masks, image.shape[:2], scale)
+        kept = [one for one in found if one.score >= min_score]  # the mask head may have lowered scores
+        return sorted(kept, key=lambda one: -one.score)
+
+    @torch.no_grad()
+    def complete(
+        self, image: NDArray[np.uint8], visible: Sequence[Mask], categories: Sequence[str], *, samples: bool = False
+    ) -> list[DetectedObject]:
+        """The amodal masks of objects whose visible masks and categories are known.
+
+        The box of the visible mask is the first guess of the whole object's box. It goes through the box head twice, as
+        a proposal of the known category, and each time the result is extended to contain the visible mask.
+
+        Args:
+            image: [H,W,3] uint8, RGB.
+            visible: masks [H,W] bool of the objects.
+            categories: their names.
+            samples: also give all plausible masks of a system that has several.
+
+        Returns:
+            The objects in the given order, with a score of 1 unless the mask head changes it.
+
+        Raises:
+            UsageError: an empty visible mask, or a category that the weights do not know.
+        """
+        if not len(visible):
+            return []
+        for number, (mask, name) in enumerate(zip(visible, categories, strict=True)):
+            if not mask.any():
+                raise UsageError(
+                    f"visible[{number}]: expected a mask with a visible pixel, got an empty one; leave it out"
+                )
+            if name not in self.categories:
+                raise UsageError(f"unknown category {name!r}; known are {', '.join(self.categories)}")
+        levels, size, scale = self._features(image)
+        category = torch.tensor([self.categories.index(name) for name in categories], device=scale.device)
+        last_pixels = masks_to_boxes(torch.from_numpy(np.stack(visible)).to(scale.device))
+        tight = (last_pixels + last_pixels.new_tensor([0, 0, 1, 1])) * scale
+        boxes = tight
+        for _ in range(_GUESSES):
+            refined = self.model.refine(levels, boxes, category, size)
+            boxes = torch.cat([refined[:, :2].minimum(tight[:, :2]), refined[:, 2:].maximum(tight[:, 2:])], dim=1)
+        scores = torch.ones_like(boxes[:, 0])
+        detections = Instances(size, pred_boxes=Boxes(boxes), pred_classes=category, scores=scores)
+        masks = self.model.masks(levels, [detections])
+        return self._objects(detections, masks if samples else replace(masks, samples=None), image.shape[:2], scale)
+
+    def _features(self, image: NDArray[np.uint8]) -> tuple[Levels, tuple[int, int], Tensor]:
+        """The pyramid, height and width of the network's input, and the factor [4] from image to input coordinates."""
+        device = next(self.model.parameters()).device
+        height, width = image.shape[:2]
+        new = resized_shape(height, width, self.model.config.detector.input)
+        tensor = torch.from_numpy(resized(image, *new)).permute(2, 0, 1).to(device)
+        levels = self.model.features(self.model.normalized([tensor]))
+        return levels, new, torch.tensor([new[1] / width, new[0] / height], device=device).repeat(2)
+
+    def _objects(
+        self, found: Instances, masks: MaskPrediction, shape: tuple[int, ...], scale: Tensor
+    ) -> list[DetectedObject]:
+        boxes = found.pred_boxes.tensor / scale
+        score = found.scores if masks.factor is None else found.scores * masks.factor
+        amodal = _paste(masks.amodal, boxes, shape)
+        visible = None if masks.visible is None else _paste(masks.visible, boxes, shape)
+        several = [] if masks.samples is None else [_paste(one, boxes, shape) for one in masks.samples.unbind(dim=1)]
+        return [
+            DetectedObject(
+                category=self.categories[int(found.pred_classes[i])],
+                score=float(score[i]),
+                box=boxes[i].cpu().numpy(),
+                amodal=amodal[i],
+                visible=None if visible is None else visible[i],
+                samples=tuple(one[i] for one in several),
+            )
+            for i in range(len(found))
+        ]
 
 
-def build_rpn(config: ProposalConfig, channels: int) -> RPN:
-    """The region proposal network on all levels of a pyramid with so many channels."""
-    sizes = [[size] for size in config.sizes]
-    strides = [STRIDES[name] for name in LEVELS]
-    return RPN(
-        in_features=list(LEVELS),
-        head=_FloatRPNHead(in_channels=channels, num_anchors=len(config.ratios)),
-        anchor_generator=DefaultAnchorGenerator(
-            sizes=sizes, aspect_ratios=[list(config.ratios)], strides=strides, offset=0.0
-        ),
-        anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
-        box2box_transform=Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)),
-        batch_size_per_image=config.sampled,
-        positive_fraction=0.5,
-        pre_nms_topk=config.before_nms,
-        post_nms_topk=config.after_nms,
-        nms_thresh=config.nms,
-    )
-
-
-def build_sampler(config: RegionConfig, classes: int) -> ROIHeads:
-    """Matches proposals with objects and draws those that the heads are trained with."""
-    return ROIHeads(
-        num_classes=classes,
-        batch_size_per_image=config.sampled,
-        positive_fraction=config.positive,
-        proposal_matcher=Matcher([0.5], [0, 1], allow_low_quality_matches=False),
-    )
-
-
-def build_box_predictor(config: RegionConfig, width: int, classes: int) -> FastRCNNOutputLayers:
-    """Class and box from a vector of ``width`` numbers a region."""
-    return FastRCNNOutputLayers(
-        ShapeSpec(channels=width),
-        box2box_transform=Box2BoxTransform(weights=(10.0, 10.0, 5.0, 5.0)),
-        num_classes=classes,
-        test_score_thresh=config.min_score,
-        test_nms_thresh=config.nms,
-        test_topk_per_image=config.detections,
-    )
-
-
-def build_pooler(size: int) -> ROIPooler:
-    """RoIAlign from the level of the pyramid that fits a region's size: [R,C,size,size]."""
-    scales = [1 / STRIDES[name] for name in ROI_LEVELS]
-    return ROIPooler(output_size=size, scales=scales, sampling_ratio=0, pooler_type="ROIAlignV2")
-
-
-def normalized(images: Sequence[Tensor], config: InputConfig, divisor: int) -> ImageList:
-    """Images [3,H,W] in 0..255 as one batch [B,3,H,W], filled up with the mean to multiples of ``divisor``."""
-    mean, std = (torch.tensor(values, device=images[0].device).view(3, 1, 1) for values in (config.mean, config.std))
-    return ImageList.from_tensors([(image.float() - mean) / std for image in images], divisor)
-
-
-def as_instances(targets: ImageTargets, size: tuple[int, int]) -> Instances:
-    """The objects as detectron2 takes them; ``gt_index`` says which of them a proposal was matched with."""
-    indices = torch.arange(len(targets), device=targets.boxes.device)
-    return Instances(size, gt_boxes=Boxes(targets.boxes), gt_classes=targets.category, gt_index=indices)
-
-
-def few_regions(config: DetectorConfig) -> DetectorConfig:
-    """The same detector with as little work a training step as still teaches it, for dry runs."""
-    return replace(
-        config,
-        proposals=replace(config.proposals, before_nms=(100, 100), after_nms=(50, 50)),
-        regions=replace(config.regions, sampled=min(16, config.regions.sampled)),
-    )
+def _paste(masks: Tensor, boxes: Tensor, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Masks [R,28,28] in 0..1, resampled into their boxes [R,4] of an image of ``shape`` and cut at 0.5: [R,H,W]."""
+    pasted: NDArray[np.bool_] = paste_masks_in_image(masks, Boxes(boxes), shape, threshold=0.5).cpu().numpy()
+    return pasted

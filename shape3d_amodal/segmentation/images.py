@@ -1,4 +1,4 @@
-"""Where a detector's pictures come from: an annotation file and its images, or scenes made of meshes."""
+"""Where the detector's images come from: an annotation file and its images, or scenes made of meshes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 
 @configuration
-class PicturesConfig:
-    """Pictures with annotated objects."""
+class ImagesConfig:
+    """Images with annotated objects."""
 
     annotations: str | None = None
     """Annotation file of any known format; then ``images`` is the folder of its images."""
@@ -42,28 +42,36 @@ class PicturesConfig:
     scenes: ShardsConfig = ShardsConfig(scenes=SceneConfig(deform=0.6), seed=1, count=8000)
     """Where there are neither annotations nor shards: scenes that are made, and kept in the cache."""
     count: Annotated[int, Field(ge=0)] = 0
-    """Take the first so many pictures; 0 takes all."""
+    """Take only the first images, this many; 0 takes all."""
 
-    def smaller(self) -> PicturesConfig:
-        """As many as a dry run needs."""
+    def smaller(self) -> ImagesConfig:
+        """As few images as a dry run needs."""
         return replace(self, count=8, scenes=replace(self.scenes, count=min(8, self.scenes.count)))
 
 
-class Pictures(Protocol):
-    """Annotated pictures, one at a time."""
+VALIDATION_IMAGES = ImagesConfig(scenes=ShardsConfig(meshes="open13:val", scenes=SceneConfig(), seed=2, count=100))
+"""Scenes of other meshes than those of training."""
+
+
+class AnnotatedImages(Protocol):
+    """Images with annotations; an image is read when it is asked for."""
 
     dataset: AmodalDataset
 
     def image(self, image: AmodalImage) -> NDArray[np.uint8]:
-        """The picture [H,W,3] uint8, RGB, of one of the data set's images.
+        """The pixels [H,W,3] uint8, RGB, of one of the data set's images.
 
         Raises:
             DataError: it cannot be read, or is not of the annotated size.
         """
 
 
-class AnnotatedPictures:
-    """The images of an annotation file.
+class AnnotationFile:
+    """The images that an annotation file names.
+
+    Args:
+        annotations: file of any known format.
+        images: folder of its images.
 
     Raises:
         DataError: naming the file and the field.
@@ -77,38 +85,38 @@ class AnnotatedPictures:
         return load_image(self._images, image, file=self._annotations)
 
 
-def open_pictures(config: PicturesConfig, cache: Path, *, workers: int) -> Pictures:
-    """The pictures of ``config``; scenes are made if they are not in ``cache`` yet.
+def open_images(config: ImagesConfig, cache: Path, *, workers: int) -> AnnotatedImages:
+    """The images that ``config`` names; scenes are made if they are not in ``cache`` yet.
 
     Args:
-        cache: folder of all scenes that are made.
-        workers: processes that make scenes; the result does not depend on it.
+        cache: folder that made scenes are kept in.
+        workers: number of processes that make scenes; the result does not depend on it.
 
     Raises:
         UsageError: annotations without images, or the other way round, or annotations and shards.
         DataError: something cannot be read.
     """
     if (config.annotations is None) != (config.images is None):
-        raise UsageError("pictures: annotations and images go together; give both or neither")
-    pictures: Pictures
+        raise UsageError("images: annotations and images go together; give both or neither")
+    images: AnnotatedImages
     if config.annotations is not None and config.images is not None:
         if config.shards is not None:
-            raise UsageError("pictures: expected annotations or shards, got both; give one of them")
-        pictures = AnnotatedPictures(Path(config.annotations), Path(config.images))
+            raise UsageError("images: expected annotations or shards, got both; give one of them")
+        images = AnnotationFile(Path(config.annotations), Path(config.images))
     elif config.shards is not None:
-        pictures = SceneShards(config.shards)
+        images = SceneShards(config.shards)
     else:
-        pictures = SceneShards(_made(config.scenes, cache, workers))
+        images = SceneShards(_made(config.scenes, cache, workers))
     if config.count:
-        pictures.dataset = replace(pictures.dataset, images=pictures.dataset.images[: config.count])
-    return pictures
+        images.dataset = replace(images.dataset, images=images.dataset.images[: config.count])
+    return images
 
 
 @lru_cache
 def annotated_categories(annotations: str | None) -> tuple[str, ...]:
-    """The categories of an annotation file in its order, but for that of things which only hide others.
+    """Names of the categories of an annotation file in its order, without that of things which only hide others.
 
-    Without a file they are the 13 of ShapeNet, which scenes have.
+    Without a file they are the 13 of ShapeNet, which made scenes have.
     """
     if annotations is None:
         return CATEGORIES

@@ -1,39 +1,57 @@
-"""Layers and losses that the systems share."""
+"""Layers, sizes and the mask loss that RoI heads share."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from fvcore.nn.weight_init import c2_msra_fill
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from shape3d_amodal.segmentation.frame import FrameShape
+
+@dataclass(frozen=True)
+class HeadShape:
+    """Sizes that the heads of a system have to fit.
+
+    Attributes:
+        classes: number of categories.
+        channels: channels C of the pyramid.
+        mask_channels, mask_convs: channels and convolutions of the mask heads.
+        box_width: width of the vector that class and box are predicted from.
+    """
+
+    classes: int
+    channels: int = 256
+    mask_channels: int = 256
+    mask_convs: int = 4
+    box_width: int = 1024
 
 
 def conv(inputs: int, outputs: int, size: int = 3) -> nn.Sequential:
     """A convolution that keeps the size, and ReLU."""
     layer = nn.Conv2d(inputs, outputs, size, padding=size // 2)
-    _msra(layer)
+    c2_msra_fill(layer)
     return nn.Sequential(layer, nn.ReLU())
 
 
 def upsample(inputs: int, outputs: int) -> nn.Sequential:
     """A transposed convolution that doubles the size, and ReLU."""
     layer = nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
-    _msra(layer)
+    c2_msra_fill(layer)
     return nn.Sequential(layer, nn.ReLU())
 
 
 class MaskBranch(nn.Module):
-    """ "4conv1deconv": convolutions at 14 x 14, one upsampling, and a logit a class.
+    """Mask R-CNN's mask branch ("4conv1deconv"): convolutions at 14 x 14, one upsampling, and a logit for each class.
 
     Args:
         inputs: channels of the features; by default the pyramid's.
-        classes: masks a region; 1 is a class-agnostic branch. By default one a category.
+        classes: number of masks of each region; 1 is a class-agnostic branch. By default one for each category.
     """
 
-    def __init__(self, shape: FrameShape, *, inputs: int | None = None, classes: int | None = None) -> None:
+    def __init__(self, shape: HeadShape, *, inputs: int | None = None, classes: int | None = None) -> None:
         super().__init__()
         width = shape.mask_channels
         ends = [shape.channels if inputs is None else inputs] + [width] * shape.mask_convs
@@ -46,13 +64,13 @@ class MaskBranch(nn.Module):
         return self.logits(self.features(features))
 
     def features(self, features: Tensor) -> Tensor:
-        """What the convolutions make of the features: [R,mask_channels,14,14]."""
+        """The convolutions alone: [R,C,14,14] to [R,mask_channels,14,14]."""
         for layer in self.convs:
             features = layer(features)
         return features
 
     def logits(self, features: Tensor) -> Tensor:
-        """The end of the branch: [R,mask_channels,14,14] to [R,classes,28,28]."""
+        """Upsampling and last convolution: [R,mask_channels,14,14] to [R,classes,28,28]."""
         logits: Tensor = self.predictor(self.up(features))
         return logits
 
@@ -61,26 +79,22 @@ def predictor(inputs: int, classes: int) -> nn.Conv2d:
     """The last 1 x 1 convolution of a mask branch, as Mask R-CNN starts it."""
     layer = nn.Conv2d(inputs, classes, 1)
     nn.init.normal_(layer.weight, std=0.001)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # it has one
     return layer
 
 
 def of_category(logits: Tensor, category: Tensor) -> Tensor:
-    """The logits [R,28,28] of each region's own category [R] out of [R,classes,28,28]; of one class, that."""
+    """Logits [R,28,28] float32 of each region's own ``category`` [R], from ``logits`` [R,classes,28,28].
+
+    A class-agnostic branch has one class, which serves all categories.
+    """
     if logits.shape[1] == 1:
         return logits[:, 0].float()
     return logits[torch.arange(len(category), device=category.device), category].float()
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean binary cross-entropy of logits and targets [R,28,28]; zero of no regions."""
+    """Mean binary cross-entropy of logits and targets [R,28,28]; zero where R is 0."""
     if not len(logits):
         return logits.sum() * 0
     return binary_cross_entropy_with_logits(logits, target)
-
-
-def _msra(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)

@@ -1,4 +1,8 @@
-"""Which systems there are: ``system`` of a configuration names one, ``options`` are its own."""
+"""The registry of systems: ``system`` of a configuration names one, ``options`` are that system's own.
+
+A new RoI head touches two files: ``baselines/rcnn/<head>.py``, with its options (``roi_heads.SystemConfig``) and its
+head (``roi_heads.MaskHead``), and this one, with a line in ``SYSTEMS``. Training, methods and benchmarks find it here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 from shape3d_amodal.config import configuration, from_mapping
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.config import DetectorConfig
-from shape3d_amodal.segmentation.frame import SystemConfig
+from shape3d_amodal.segmentation.roi_heads import SystemConfig
 
 SYSTEMS: dict[str, tuple[str, str]] = {
     "mask_rcnn": ("mask_rcnn", "MaskRcnnConfig"),
@@ -24,17 +28,17 @@ SYSTEMS: dict[str, tuple[str, str]] = {
     "imle": ("imle", "ImleConfig"),
     "aisformer": ("aisformer", "AisformerConfig"),
 }
-"""Module of ``baselines.rcnn``, and class of options in it, by system."""
+"""By system: the module of ``baselines.rcnn``, and the class of options in it. They are imported when they are used."""
 
 
 @configuration
 class RcnnConfig:
-    """A system: what stands beside its weights."""
+    """A detector with the heads of a system; saved beside its weights."""
 
     detector: DetectorConfig
-    """Everything but the mask head."""
+    """Everything but the heads of the system."""
     system: str = "mask_rcnn"
-    """The system."""
+    """Name of the system."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the system."""
 

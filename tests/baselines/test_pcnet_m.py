@@ -12,11 +12,17 @@ from torch import Tensor, nn
 
 from shape3d_amodal import masks
 from shape3d_amodal.baselines.convex_hull import convex_hull
-from shape3d_amodal.baselines.pcnet_m.erasing import ErasingConfig, erase, moved, random_offset
-from shape3d_amodal.baselines.pcnet_m.method import PcnetM
+from shape3d_amodal.baselines.pcnet_m.crops import (
+    ErasingConfig,
+    erase,
+    look,
+    moved,
+    object_window,
+    random_offset,
+    tight_box,
+)
+from shape3d_amodal.baselines.pcnet_m.method import PcnetM, in_front, neighbours
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
-from shape3d_amodal.baselines.pcnet_m.order import in_front, neighbours, ranks
-from shape3d_amodal.baselines.pcnet_m.windows import look, object_window, tight_box
 from shape3d_amodal.config import dump_config, from_mapping
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.files.weights import save_weights
@@ -54,6 +60,8 @@ def record(*visible: np.ndarray, category: tuple[int, ...] = (), order: tuple[in
 class HullNetwork(nn.Module):
     """Completes to the convex hull: what of it lies in the eraser is surely the object's."""
 
+    config = PcnetMConfig(size=64)
+
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(9.0))
@@ -68,6 +76,8 @@ class HullNetwork(nn.Module):
 class Evenly(nn.Module):
     """Gives every pixel the same probability of being the object's."""
 
+    config = PcnetMConfig(size=64)
+
     def __init__(self, probability: float) -> None:
         super().__init__()
         self.logit = nn.Parameter(torch.tensor(math.log(probability / (1 - probability))))
@@ -77,12 +87,12 @@ class Evenly(nn.Module):
 
 
 def evenly(probability: float, **options: object) -> PcnetM:
-    return PcnetM(Evenly(probability), PcnetMConfig(size=64), NAMES, **options)  # type: ignore[arg-type]
+    return PcnetM(Evenly(probability), NAMES, **options)  # type: ignore[arg-type]
 
 
 def hull_method(**options: object) -> tuple[PcnetM, HullNetwork]:
     network = HullNetwork()
-    return PcnetM(network, PcnetMConfig(size=64), NAMES, **options), network  # type: ignore[arg-type]
+    return PcnetM(network, NAMES, **options), network  # type: ignore[arg-type]
 
 
 # Windows
@@ -203,7 +213,7 @@ def test_order_is_transitive_and_has_no_cycle() -> None:
     expected = np.zeros((4, 4), bool)
     expected[1, 0] = expected[2, [0, 1]] = expected[3, [0, 1, 2]] = True
     np.testing.assert_array_equal(front, expected)
-    assert ranks(front).tolist() == [0, 1, 2, 3]
+    assert front.sum(axis=1).tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.filterwarnings("error")

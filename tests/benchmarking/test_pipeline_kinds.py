@@ -15,7 +15,7 @@ from shape3d_amodal.benchmarking.methods import PipelineOptions, PredictOptions
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.segmentation.finder import ObjectFinder
+from shape3d_amodal.segmentation.detector import Detector
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def weights(box_folder: Path, tmp_path: Path) -> str:
 
 
 def test_predict_asks_the_priors_that_it_is_told(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    finder = SimpleNamespace(parameters=0, has_visible=True, categories=("chair",))
-    monkeypatch.setattr(ObjectFinder, "from_pretrained", lambda *_, **__: finder)
+    detector = SimpleNamespace(parameters=0, has_visible=True, categories=("chair",))
+    monkeypatch.setattr(Detector, "from_pretrained", lambda *_, **__: detector)
     asked: list[list[str]] = []
     made = ShapePriorPipeline.__init__
     monkeypatch.setattr(

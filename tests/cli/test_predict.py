@@ -23,7 +23,7 @@ from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.methods.prediction import ImagePredictor, apart
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.reports.predictions import PredictionFolder
-from shape3d_amodal.segmentation.finder import FoundObject
+from shape3d_amodal.segmentation.detector import DetectedObject
 from shape3d_amodal.structures import AmodalImage, Category
 
 CATEGORIES = ("car", "chair", "stool")
@@ -148,10 +148,10 @@ def test_what_is_wrong_is_one_line(root: Path, tmp_path: Path, monkeypatch, caps
     assert not (tmp_path / "out" / "results.json").exists()
 
 
-def found(score: float, left: int, right: int) -> FoundObject:
+def found(score: float, left: int, right: int) -> DetectedObject:
     mask = np.zeros((8, 40), bool)
     mask[:, left:right] = True
-    return FoundObject("car", score, np.zeros(4, np.float32), mask, mask)
+    return DetectedObject("car", score, np.zeros(4, np.float32), mask, mask)
 
 
 def test_visible_masks_share_no_pixel_and_what_was_found_twice_is_dropped() -> None:
@@ -161,7 +161,7 @@ def test_visible_masks_share_no_pixel_and_what_was_found_twice_is_dropped() -> N
     assert [visible.sum() for _, visible in kept] == [160, 160]
     assert not (kept[0][1] & kept[1][1]).any()
     with pytest.raises(UsageError, match="no visible masks"):
-        apart([FoundObject("car", 0.5, np.zeros(4, np.float32), first.amodal, None)])
+        apart([DetectedObject("car", 0.5, np.zeros(4, np.float32), first.amodal, None)])
 
 
 class GivenObjects:
@@ -169,10 +169,10 @@ class GivenObjects:
 
     has_visible = True
 
-    def __init__(self, *found: FoundObject) -> None:
+    def __init__(self, *found: DetectedObject) -> None:
         self.found = found
 
-    def find(self, image: np.ndarray, *, min_score: float) -> list[FoundObject]:  # noqa: ARG002
+    def detect(self, image: np.ndarray, *, min_score: float) -> list[DetectedObject]:  # noqa: ARG002
         return [one for one in self.found if one.score >= min_score]
 
 
@@ -223,9 +223,9 @@ def test_what_stage_1_sees_of_the_whole_object_stands() -> None:
 
 
 def test_a_picture_without_objects(root: Path) -> None:
-    from shape3d_amodal.segmentation.finder import ObjectFinder
+    from shape3d_amodal.segmentation.detector import Detector
 
     predictor = ImagePredictor(
-        ObjectFinder.from_pretrained(root / "both"), ShapePriorPipeline.from_model(tiny_model()), min_score=1.0
+        Detector.from_pretrained(root / "both"), ShapePriorPipeline.from_model(tiny_model()), min_score=1.0
     )
     assert predictor.predict(np.zeros((40, 50, 3), np.uint8)) == []

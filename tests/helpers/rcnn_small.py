@@ -1,4 +1,4 @@
-"""A frame so small that tests can run whole systems, and drawn pictures for it."""
+"""A detector so small that tests can run whole systems, and drawn images for it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from shape3d_amodal.segmentation.config import (
     ProposalConfig,
     RegionConfig,
 )
-from shape3d_amodal.segmentation.frame import FrameShape, Rois, RoiTargets
+from shape3d_amodal.segmentation.layers import HeadShape
 from shape3d_amodal.segmentation.model import Rcnn
-from shape3d_amodal.segmentation.samples import ImageTargets, Sample, Samples
+from shape3d_amodal.segmentation.roi_heads import Rois, RoiTargets
+from shape3d_amodal.segmentation.samples import ImageTargets, Samples
 from shape3d_amodal.segmentation.systems import RcnnConfig
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 CATEGORIES = ("box", "disc", "bar")
-SHAPE = FrameShape(classes=3, channels=8, mask_channels=8, mask_convs=4, box_width=16)
+SHAPE = HeadShape(classes=3, channels=8, mask_channels=8, mask_convs=4, box_width=16)
 SIZE = 96
-"""Side of the drawn pictures."""
+"""Side of the drawn images."""
 
 
 def small_config(system: str = "mask_rcnn", **options: Any) -> RcnnConfig:
@@ -47,7 +48,7 @@ def small_rcnn(system: str = "mask_rcnn", seed: int = 0, **options: Any) -> Rcnn
     return Rcnn(small_config(system, **options))
 
 
-def random_rois(count: int, shape: FrameShape = SHAPE, seed: int = 0) -> Rois:
+def random_rois(count: int, shape: HeadShape = SHAPE, seed: int = 0) -> Rois:
     """``count`` regions of two images with random features."""
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(count, 2, generator=generator) * 40
@@ -58,7 +59,7 @@ def random_rois(count: int, shape: FrameShape = SHAPE, seed: int = 0) -> Rois:
     )
 
 
-def random_targets(count: int, shape: FrameShape = SHAPE, seed: int = 0) -> RoiTargets:
+def random_targets(count: int, shape: HeadShape = SHAPE, seed: int = 0) -> RoiTargets:
     """Targets for ``random_rois``: an amodal disc-like mask, some of which is hidden behind an occluder."""
     generator = torch.Generator().manual_seed(seed)
     amodal = (torch.rand(count, 28, 28, generator=generator) < 0.6).float()
@@ -69,8 +70,8 @@ def random_targets(count: int, shape: FrameShape = SHAPE, seed: int = 0) -> RoiT
     return RoiTargets(amodal, visible, occluder, hidden, category, torch.arange(count) + 1)
 
 
-def drawn_sample(count: int, seed: int = 0, *, fully_hidden: bool = False) -> Sample:
-    """A picture of ``count`` boxes in random places, the later ones in front, and what is true of them."""
+def drawn_sample(count: int, seed: int = 0, *, fully_hidden: bool = False) -> tuple[torch.Tensor, ImageTargets]:
+    """An image [3,H,W] uint8 of ``count`` boxes in random places, the later ones in front, and what is true of them."""
     random = np.random.default_rng(seed)
     image = np.full((SIZE, SIZE, 3), 255, np.uint8)
     amodal = np.zeros((count, SIZE, SIZE), bool)
@@ -94,29 +95,33 @@ def drawn_sample(count: int, seed: int = 0, *, fully_hidden: bool = False) -> Sa
         hidden=torch.from_numpy(1 - visible.sum(axis=(1, 2)) / np.maximum(areas, 1)).float(),
         annotation=torch.arange(count) + 1,
     )
-    return Sample(torch.from_numpy(image).permute(2, 0, 1).contiguous(), targets)
+    return torch.from_numpy(image).permute(2, 0, 1).contiguous(), targets
 
 
 def drawn_samples(*counts: int) -> Samples:
-    return Samples(tuple(drawn_sample(count, seed) for seed, count in enumerate(counts)))
+    return batched(*(drawn_sample(count, seed) for seed, count in enumerate(counts)))
+
+
+def batched(*samples: tuple[torch.Tensor, ImageTargets]) -> Samples:
+    return Samples(tuple(image for image, _ in samples), tuple(targets for _, targets in samples))
 
 
 def write_drawn(folder: Path, counts: Sequence[int]) -> Path:
-    """Drawn pictures with so many objects each, cut to 96 x 80 pixels, as files with ``annotations.json``."""
+    """Drawn images with so many objects each, cut to 96 x 80 pixels, as files with ``annotations.json``."""
     images, number = [], 0
     for index, count in enumerate(counts):
-        sample = drawn_sample(count, seed=index)
-        Image.fromarray(sample.image[:, :, :80].permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
+        drawn, targets = drawn_sample(count, seed=index)
+        Image.fromarray(drawn[:, :, :80].permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
         instances = []
         for i in range(count):
-            amodal, visible = (mask[i, :, :80].numpy() for mask in (sample.targets.amodal, sample.targets.visible))
+            amodal, visible = (mask[i, :, :80].numpy() for mask in (targets.amodal, targets.visible))
             if not visible.any():
                 continue
             number += 1
             instances.append(
                 AmodalInstance(
                     id=number,
-                    category_id=int(sample.targets.category[i]) + 1,
+                    category_id=int(targets.category[i]) + 1,
                     visible=masks.encode(visible),
                     amodal=masks.encode(amodal),
                     occlude_rate=1 - visible.sum() / amodal.sum(),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shape3d_amodal.papers.layered.bounds import layer_bounds
-from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig
+from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig, layer_bounds
 from shape3d_amodal.papers.layered.shapes2d import Shapes2dConfig, make_shapes
 
 TABLE_2 = {

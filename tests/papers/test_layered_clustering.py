@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shape3d_amodal.papers.layered.clustering import MAX_SHIFTS, mean_shift
+from shape3d_amodal.papers.layered.method import MAX_SHIFTS, mean_shift
 
 RADIUS = 1.5
 

@@ -17,9 +17,9 @@ from shape3d_amodal.cli import main
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.geometry import cameras
 from shape3d_amodal.meshes.mesh import Mesh
-from shape3d_amodal.papers.nmr.files import AZIMUTHS_DEG, VIEWS, nmr_objects, nmr_viewpoint
+from shape3d_amodal.papers.nmr.files import AZIMUTHS_DEG, VIEWS, nmr_objects, nmr_voxels
+from shape3d_amodal.papers.nmr.network import nmr_viewpoint
 from shape3d_amodal.papers.nmr.rendering import render_views, unit_side, view_rotation, write_nmr
-from shape3d_amodal.papers.nmr.voxels import nmr_voxels
 
 BOX = [((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))]
 

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from shape3d_amodal.errors import DataError, WeightsError
+from shape3d_amodal.files.pretrained import read_network
 from shape3d_amodal.meshes.mesh import Mesh
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.papers.nmr.files import VIEWS, nmr_objects
-from shape3d_amodal.papers.nmr.network import KnownCamerasModel, load_known_cameras, view_ious
+from shape3d_amodal.papers.nmr.network import KnownCamerasConfig, KnownCamerasModel, view_ious
 from shape3d_amodal.papers.nmr.rendering import unit_side, write_nmr
 from shape3d_amodal.papers.nmr.training import NmrConfig, NmrTask, ViewPairs, cross_view_iou, recolored, soft_iou
 from shape3d_amodal.priors.learned.reconstruction import ReconstructionConfig
@@ -53,9 +54,9 @@ class Oracle(nn.Module):
         self.verts = torch.from_numpy(unit_side(mesh)).float()
         self.faces = torch.from_numpy(mesh.faces).long()
 
-    def forward(self, pictures: torch.Tensor) -> MeshEstimate:
-        verts = self.verts.repeat(len(pictures), 1, 1)
-        return MeshEstimate(verts, self.faces, torch.zeros(len(pictures), 1))
+    def forward(self, images: torch.Tensor) -> MeshEstimate:
+        verts = self.verts.repeat(len(images), 1, 1)
+        return MeshEstimate(verts, self.faces, torch.zeros(len(images), 1))
 
 
 def sofa(box_folder: Path) -> Mesh:
@@ -64,13 +65,13 @@ def sofa(box_folder: Path) -> Mesh:
 
 def test_a_batch_is_two_different_views_of_each_object(task: NmrTask, renders: Path) -> None:
     batch, ids = task.batch(0, np.random.default_rng(0), 32)
-    assert batch.pictures.shape == (32, 2, 4, 64, 64)
+    assert batch.images.shape == (32, 2, 4, 64, 64)
     assert (batch.views[:, 0] != batch.views[:, 1]).all()
     groups = nmr_objects(renders, "train")
     for row in (0, 7):
         group, number = groups[int(batch.synset[row])], int(ids[row].split()[2])
         true = next(group.images())[number, batch.views[row].numpy()]
-        np.testing.assert_array_equal(batch.pictures[row, :, 3], true[:, 3])
+        np.testing.assert_array_equal(batch.images[row, :, 3], true[:, 3])
         assert ids[row].startswith(f"{group.synset} object {number} views {int(batch.views[row, 0])} and ")
     assert len(set(batch.synset.tolist())) == len(groups) == 5
     assert torch.equal(batch[2:4].views, batch.views[2:4])
@@ -79,8 +80,8 @@ def test_a_batch_is_two_different_views_of_each_object(task: NmrTask, renders: P
 def test_every_mesh_is_compared_with_both_views(task: NmrTask, box_folder: Path) -> None:
     group = [one.synset for one in task.train].index(SOFA)
     views = torch.tensor([[0, 5], [17, 9]])
-    pictures = torch.from_numpy(np.stack([task.pictures[group][0][pair] for pair in views.numpy()]))
-    pairs = ViewPairs(pictures, views, torch.full((2,), group))
+    images = torch.from_numpy(np.stack([task.images[group][0][pair] for pair in views.numpy()]))
+    pairs = ViewPairs(images, views, torch.full((2,), group))
     oracle = Oracle(sofa(box_folder))
     mesh = oracle(torch.zeros(4, 4, 64, 64))
     assert cross_view_iou(mesh, pairs, 0.2).tolist() == pytest.approx([1.0] * 8, abs=0.08)
@@ -100,11 +101,11 @@ def test_soft_iou() -> None:
 
 
 def test_colours_change_alike_in_both_views_and_masks_do_not() -> None:
-    pictures = np.random.default_rng(1).integers(0, 256, (40, 1, 4, 2, 2), dtype=np.uint8).repeat(2, axis=1)
-    changed = recolored(pictures, np.random.default_rng(0))
-    np.testing.assert_array_equal(changed[:, :, 3], pictures[:, :, 3])
+    images = np.random.default_rng(1).integers(0, 256, (40, 1, 4, 2, 2), dtype=np.uint8).repeat(2, axis=1)
+    changed = recolored(images, np.random.default_rng(0))
+    np.testing.assert_array_equal(changed[:, :, 3], images[:, :, 3])
     np.testing.assert_array_equal(changed[:, 0], changed[:, 1])
-    share = (changed != pictures).any(axis=(1, 2, 3, 4)).mean()
+    share = (changed != images).any(axis=(1, 2, 3, 4)).mean()
     assert 0.25 < share < 0.75
 
 
@@ -120,7 +121,7 @@ def test_trained_weights_are_loaded_and_scored(config: NmrConfig, tmp_path: Path
     result = run_training(config, tmp_path / "out", cache=tmp_path)
     assert result.step == 2
     assert set(result.metrics) == {"voxel_iou", *(f"voxel_iou_{one.synset}" for one in nmr_objects(config.data, "val"))}
-    model = load_known_cameras(tmp_path / "out" / "weights")
+    model, _ = read_network(tmp_path / "out" / "weights", KnownCamerasConfig, KnownCamerasModel)
     assert model.config == config.model_config()
     (group,) = (one for one in nmr_objects(config.data, "val") if one.synset == "03001627")
     ious = view_ious(model, group)
@@ -129,7 +130,7 @@ def test_trained_weights_are_loaded_and_scored(config: NmrConfig, tmp_path: Path
     assert view_ious(model, group, views=(3,), most=1)[0, 0] == ious[0, 3]
     (tmp_path / "out" / "weights" / "model.safetensors").write_bytes(b"other")
     with pytest.raises(WeightsError):
-        load_known_cameras(tmp_path / "out" / "weights")
+        read_network(tmp_path / "out" / "weights", KnownCamerasConfig, KnownCamerasModel)
 
 
 def test_the_true_mesh_has_an_iou_of_one(config: NmrConfig, box_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +138,7 @@ def test_the_true_mesh_has_an_iou_of_one(config: NmrConfig, box_folder: Path, mo
     model = KnownCamerasModel(config.model_config())
     oracle = Oracle(sofa(box_folder))
     (group,) = (one for one in nmr_objects(config.data, "val") if one.synset == SOFA)
-    monkeypatch.setattr(model, "forward", lambda pictures, _synset: oracle(pictures))
+    monkeypatch.setattr(model, "forward", lambda images, _synset: oracle(images))
     assert view_ious(model, group, views=(0, 5)).tolist() == [[1.0, 1.0]]
     oracle.verts = oracle.verts * torch.tensor([1.3, 1.0, 1.0])  # the longest side is x
     assert view_ious(model, group, views=(0,)).tolist() == [[1.0]]

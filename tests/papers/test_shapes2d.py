@@ -11,7 +11,7 @@ import pytest
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.annotations.images import load_image
-from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig, on_grid, rgb, shapes_dataset, write_shapes_set
+from shape3d_amodal.papers.layered.sets import CATEGORIES, Shapes2dSetConfig, annotated_scenes, rgb, write_shapes_set
 from shape3d_amodal.papers.layered.shapes2d import (
     CLASSES,
     ShapeClass,
@@ -73,7 +73,7 @@ def test_outlines_alone_are_black_and_what_is_hidden_has_none() -> None:
     assert set(np.unique(scene.image)) == {0, 255}
     black = scene.image == 0
     assert not black[~scene.masks.any(axis=0)].any()
-    for number, part in enumerate(scene.visible()):
+    for number, part in enumerate(visible_parts(scene.masks)):
         mask = scene.masks[number]
         edge = mask & ~_eroded(mask, 1)
         assert black[part & edge].all()  # where it is seen, its edge is drawn
@@ -96,7 +96,7 @@ def test_what_is_not_visible_is_left_out() -> None:
     crowded = Shapes2dConfig(per_class=40)
     scene = make_shapes(crowded, 0, 0)
     assert 0 < len(scene.masks) < 120
-    assert scene.visible().any(axis=(1, 2)).all()
+    assert visible_parts(scene.masks).any(axis=(1, 2)).all()
     whole, classes = scene.on_grid(8)
     assert len(whole) == len(classes) < len(scene.masks)
     assert whole.shape[1:] == (32, 32)
@@ -117,11 +117,11 @@ def test_a_scene_may_be_empty() -> None:
 
 def test_annotations_tell_the_scene() -> None:
     config = Shapes2dSetConfig(shapes=Shapes2dConfig(per_class=2), count=2, stride=4)
-    dataset = shapes_dataset(config)
-    assert [category.name for category in dataset.categories] == list(CLASSES)
-    ids = [one.id for image in dataset.images for one in image.instances]
+    assert [category.name for category in CATEGORIES] == list(CLASSES)
+    images = [image for _, image in annotated_scenes(config)]
+    ids = [one.id for image in images for one in image.instances]
     assert ids == list(range(1, len(ids) + 1))
-    for index, image in enumerate(dataset.images):
+    for index, image in enumerate(images):
         whole, classes = make_shapes(config.shapes, config.seed, index).on_grid(4)
         for rank, (one, mask, kind) in enumerate(zip(image.instances, whole, classes, strict=True)):
             assert one.amodal is not None and one.depth_order == rank and one.category_id == kind + 1
@@ -130,19 +130,11 @@ def test_annotations_tell_the_scene() -> None:
             assert one.occlude_rate == pytest.approx(1 - visible_parts(whole)[rank].sum() / mask.sum())
 
 
-def test_masks_of_any_size_go_on_the_grid() -> None:
-    mask = np.arange(7 * 5).reshape(7, 5) % 3 == 0
-    assert np.array_equal(on_grid(mask, 1), mask)
-    # In squares of 4 x 4 pixels the third ones count: rows 2 and 6, columns 2 and, as there is no sixth, the last, 4.
-    squares = mask[[2, 2, 2, 2, 6, 6, 6]][:, [2, 2, 2, 2, 4]]
-    assert np.array_equal(on_grid(mask, 4), squares)
-
-
 def test_a_set_on_disk_is_that_in_memory(tmp_path: Path) -> None:
     config = Shapes2dSetConfig(shapes=Shapes2dConfig(size=64, per_class=1), count=2)
-    write_shapes_set(config, tmp_path)
+    own = write_shapes_set(config, tmp_path)
     read = read_dataset(tmp_path / "annotations.json")
-    own = shapes_dataset(config)
+    assert own.images == tuple(image for _, image in annotated_scenes(config))
     assert [[(one.id, one.amodal, one.visible) for one in image.instances] for image in read.images] == [
         [(one.id, one.amodal, one.visible) for one in image.instances] for image in own.images
     ]
@@ -153,6 +145,8 @@ def test_a_set_on_disk_is_that_in_memory(tmp_path: Path) -> None:
 def test_exact_masks_are_those_of_the_scene() -> None:
     config = Shapes2dSetConfig(shapes=Shapes2dConfig(size=64, per_class=1), count=1, stride=1)
     scene = make_shapes(config.shapes, 0, 0)
-    found = [masks.decode(one.amodal) for one in shapes_dataset(config).images[0].instances if one.amodal]
+    ((_, image),) = annotated_scenes(config)
+    found = [masks.decode(one.amodal) for one in image.instances if one.amodal]
     assert np.array_equal(found, scene.masks)
-    assert shapes_dataset(replace(config, seed=1)) != shapes_dataset(config)
+    ((_, other),) = annotated_scenes(replace(config, seed=1))
+    assert other != image

@@ -1,4 +1,4 @@
-"""What a detector is shown of annotated pictures."""
+"""Training samples made of annotated images."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def instance(
     return AmodalInstance(id=identity, category_id=category, visible=masks.encode(visible), amodal=whole, **more)
 
 
-def picture(*instances: AmodalInstance) -> AmodalImage:
+def record(*instances: AmodalInstance) -> AmodalImage:
     return AmodalImage(id=1, file_name="a.png", width=WIDTH, height=HEIGHT, instances=instances)
 
 
 class Drawn:
-    """Pictures in memory; every pixel tells its column."""
+    """Images in memory; every pixel tells its column."""
 
     def __init__(self, *images: AmodalImage) -> None:
         self.dataset = AmodalDataset(images=images, categories=tuple(Category(i + 1, n) for i, n in enumerate(NAMES)))
@@ -49,7 +49,7 @@ FRONT, BACK = region(10, 10, 20, 30), region(4, 20, 16, 50)
 
 def test_boxes_masks_and_what_hides() -> None:
     targets = image_targets(
-        picture(instance(7, FRONT, FRONT), instance(9, BACK, BACK & ~FRONT, category=2)), INDEX, HEIGHT, WIDTH
+        record(instance(7, FRONT, FRONT), instance(9, BACK, BACK & ~FRONT, category=2)), INDEX, HEIGHT, WIDTH
     )
     assert targets.boxes.tolist() == [[10, 10, 30, 20], [20, 4, 50, 16]]
     assert targets.category.tolist() == [0, 1]
@@ -61,7 +61,7 @@ def test_boxes_masks_and_what_hides() -> None:
 
 
 def test_what_is_known_to_be_behind_hides_nothing() -> None:
-    known = picture(instance(1, FRONT, FRONT, depth_order=0), instance(2, BACK, BACK & ~FRONT, depth_order=1))
+    known = record(instance(1, FRONT, FRONT, depth_order=0), instance(2, BACK, BACK & ~FRONT, depth_order=1))
     targets = image_targets(known, INDEX, HEIGHT, WIDTH)
     assert not targets.occluder[0].any()
     np.testing.assert_array_equal(targets.occluder[1], FRONT)
@@ -77,29 +77,29 @@ def test_what_is_known_to_be_behind_hides_nothing() -> None:
     ids=["another category", "no amodal mask", "a crowd"],
 )
 def test_what_is_no_target_still_hides(other: AmodalInstance) -> None:
-    targets = image_targets(picture(other, instance(1, BACK, BACK & ~FRONT)), INDEX, HEIGHT, WIDTH)
+    targets = image_targets(record(other, instance(1, BACK, BACK & ~FRONT)), INDEX, HEIGHT, WIDTH)
     assert targets.annotation.tolist() == [1]
     np.testing.assert_array_equal(targets.occluder[0], FRONT)
 
 
 def test_no_objects_and_a_fully_hidden_one() -> None:
-    nothing = image_targets(picture(), INDEX, HEIGHT, WIDTH)
+    nothing = image_targets(record(), INDEX, HEIGHT, WIDTH)
     assert len(nothing) == 0
     assert nothing.boxes.shape == (0, 4) and nothing.amodal.shape == (0, HEIGHT, WIDTH)
-    hidden = image_targets(picture(instance(1, FRONT, region(0, 0, 0, 0))), INDEX, HEIGHT, WIDTH)
+    hidden = image_targets(record(instance(1, FRONT, region(0, 0, 0, 0))), INDEX, HEIGHT, WIDTH)
     assert hidden.hidden.tolist() == [1.0]
     assert not hidden.visible.any() and hidden.amodal.any()
 
 
 def test_objects_too_small_for_the_size_are_left_out() -> None:
     speck = region(1, 1, 2, 2)
-    targets = image_targets(picture(instance(1, speck, speck), instance(2, BACK, BACK)), INDEX, 4, 8)
+    targets = image_targets(record(instance(1, speck, speck), instance(2, BACK, BACK)), INDEX, 4, 8)
     assert targets.annotation.tolist() == [2]
     assert targets.boxes.tolist() == [[20 / 8, 4 / 8, 50 / 8, 16 / 8]]
 
 
 def test_mirrored_twice_is_the_same() -> None:
-    targets = image_targets(picture(instance(1, BACK, BACK)), INDEX, HEIGHT, WIDTH)
+    targets = image_targets(record(instance(1, BACK, BACK)), INDEX, HEIGHT, WIDTH)
     once = mirrored(targets, WIDTH)
     assert once.boxes.tolist() == [[14, 4, 44, 16]]
     np.testing.assert_array_equal(once.amodal[0], BACK[:, ::-1])
@@ -130,13 +130,13 @@ def test_jitter_is_detectron2s(shape: tuple[int, int], scale: float) -> None:
 
 def test_what_is_drawn_hangs_on_the_generator_alone() -> None:
     size = InputConfig(short_side=HEIGHT, long_side=WIDTH)
-    mapper = Mapper(Drawn(picture(), picture()), NAMES[:2], size, AugmentConfig(flip=0.5, scale=(0.5, 2.0)))
+    mapper = Mapper(Drawn(record(), record()), NAMES[:2], size, AugmentConfig(flip=0.5, scale=(0.5, 2.0)))
     first, again = (mapper.draw(np.random.default_rng(5), 32) for _ in range(2))
     assert (first.rows, first.flips, first.scales) == (again.rows, again.flips, again.scales)
     assert 4 < sum(first.flips) < 28
     assert 0.5 <= min(first.scales) < 0.8 < 1.6 < max(first.scales) <= 2.0
     part = first[3:5].to("cpu")
     assert len(part) == 2
-    for one, scale, flip in zip(part.samples, first.scales[3:5], first.flips[3:5], strict=True):
-        assert one.image.shape == (3, *resized_shape(HEIGHT, WIDTH, size, scale))
-        assert (one.image[0, 0, 0] > one.image[0, 0, -1]) == flip
+    for image, scale, flip in zip(part.images, first.scales[3:5], first.flips[3:5], strict=True):
+        assert image.shape == (3, *resized_shape(HEIGHT, WIDTH, size, scale))
+        assert (image[0, 0, 0] > image[0, 0, -1]) == flip

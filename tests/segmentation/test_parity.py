@@ -1,4 +1,4 @@
-"""Our frame with a plain Mask R-CNN on it says what detectron2's own, built through its own configuration, says."""
+"""Our detector with Mask R-CNN's heads gives the results of detectron2's own, built through its own configuration."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from detectron2.modeling import build_model
 from detectron2.structures import BoxMode
 from detectron2.utils.events import EventStorage
 from PIL import Image
-from rcnn_small import CATEGORIES, SIZE, small_rcnn, write_drawn
+from rcnn_small import CATEGORIES, SIZE, batched, small_rcnn, write_drawn
 from torch import nn
 
 from shape3d_amodal import masks
 from shape3d_amodal.segmentation.config import InputConfig
-from shape3d_amodal.segmentation.finder import ObjectFinder
-from shape3d_amodal.segmentation.images import AnnotatedPictures
+from shape3d_amodal.segmentation.detector import Detector
+from shape3d_amodal.segmentation.images import AnnotationFile
 from shape3d_amodal.segmentation.mapper import AugmentConfig, Mapper
 from shape3d_amodal.segmentation.model import Rcnn
-from shape3d_amodal.segmentation.samples import Sample, Samples
+from shape3d_amodal.segmentation.samples import Samples
 
 COUNTS = (3, 0, 7)
 WIDE = InputConfig(short_side=72, long_side=SIZE)
@@ -87,7 +87,7 @@ def models() -> tuple[Rcnn, nn.Module]:
 
 
 def their_samples(folder: Path, flip: bool) -> list[dict]:
-    """What detectron2's mapper makes of the pictures."""
+    """What detectron2's mapper makes of the images."""
     resize = T.ResizeShortestEdge(WIDE.short_side, WIDE.long_side)
     mapper = DatasetMapper(
         is_train=True,
@@ -97,7 +97,7 @@ def their_samples(folder: Path, flip: bool) -> list[dict]:
         instance_mask_format="bitmask",
     )
     records = []
-    for image in AnnotatedPictures(folder / "annotations.json", folder).dataset.images:
+    for image in AnnotationFile(folder / "annotations.json", folder).dataset.images:
         annotations = [
             {
                 "bbox": masks.bbox(one.amodal),
@@ -115,22 +115,21 @@ def their_samples(folder: Path, flip: bool) -> list[dict]:
 
 
 def our_samples(folder: Path, flip: bool) -> Samples:
-    pictures = AnnotatedPictures(folder / "annotations.json", folder)
-    mapper = Mapper(pictures, CATEGORIES, WIDE, AugmentConfig())
-    samples: tuple[Sample, ...] = tuple(mapper.sample(row, flip, 1.0) for row in range(len(COUNTS)))
-    return Samples(samples)
+    mapper = Mapper(AnnotationFile(folder / "annotations.json", folder), CATEGORIES, WIDE, AugmentConfig())
+    return batched(*(mapper.sample(row, flip, 1.0) for row in range(len(COUNTS))))
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_the_mapper(folder: Path, flip: bool) -> None:
-    for ours, theirs in zip(our_samples(folder, flip).samples, their_samples(folder, flip), strict=True):
-        assert ours.image.shape[1:] == (86, 72)
-        torch.testing.assert_close(ours.image, theirs["image"], rtol=0, atol=0)
+    ours = our_samples(folder, flip)
+    for image, targets, theirs in zip(ours.images, ours.targets, their_samples(folder, flip), strict=True):
+        assert image.shape[1:] == (86, 72)
+        torch.testing.assert_close(image, theirs["image"], rtol=0, atol=0)
         instances = theirs["instances"]
-        torch.testing.assert_close(ours.targets.boxes, instances.gt_boxes.tensor, rtol=0, atol=1e-5)
-        assert ours.targets.category.tolist() == instances.gt_classes.tolist()
+        torch.testing.assert_close(targets.boxes, instances.gt_boxes.tensor, rtol=0, atol=1e-5)
+        assert targets.category.tolist() == instances.gt_classes.tolist()
         if len(instances):
-            torch.testing.assert_close(ours.targets.amodal, instances.gt_masks.tensor, rtol=0, atol=0)
+            torch.testing.assert_close(targets.amodal, instances.gt_masks.tensor, rtol=0, atol=0)
 
 
 def test_the_losses_and_their_gradients(folder: Path, models: tuple[Rcnn, nn.Module]) -> None:
@@ -173,11 +172,11 @@ def test_the_regions_features(folder: Path, models: tuple[Rcnn, nn.Module]) -> N
 @torch.no_grad()
 def test_the_detections_in_the_pixels_of_the_image(folder: Path, models: tuple[Rcnn, nn.Module]) -> None:
     ours, theirs = (model.eval() for model in models)
-    pictures = AnnotatedPictures(folder / "annotations.json", folder)
-    finder = ObjectFinder(ours)
-    for record in pictures.dataset.images:
-        image = pictures.image(record)
-        found = finder.find(image)
+    images = AnnotationFile(folder / "annotations.json", folder)
+    detector = Detector(ours)
+    for record in images.dataset.images:
+        image = images.image(record)
+        found = detector.detect(image)
         tensor = torch.from_numpy(np.array(Image.fromarray(image).resize((80, 96)))).permute(2, 0, 1)
         (expected,) = theirs([{"image": tensor, "height": SIZE, "width": 80}])
         instances = expected["instances"]

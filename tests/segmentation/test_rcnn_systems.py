@@ -1,17 +1,17 @@
-"""What every system has to stand: pictures without an object, with one, with 40, and with one that is fully hidden."""
+"""What every system must be able to do: images without an object, with one, with 40, and with a fully hidden one."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from rcnn_small import CATEGORIES, drawn_sample, drawn_samples, small_rcnn
+from rcnn_small import CATEGORIES, batched, drawn_sample, drawn_samples, small_rcnn
 
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.finder import ObjectFinder
+from shape3d_amodal.segmentation.detector import Detector
 from shape3d_amodal.segmentation.samples import Samples
 from shape3d_amodal.segmentation.systems import SYSTEMS, system_config
 
-HIDDEN = Samples((drawn_sample(2, 5, fully_hidden=True),))
+HIDDEN = batched(drawn_sample(2, 5, fully_hidden=True))
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -32,7 +32,7 @@ def test_losses_are_finite_and_reach_every_parameter_that_can_learn(system: str,
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_names_of_the_losses_do_not_depend_on_the_pictures(system: str) -> None:
+def test_the_names_of_the_losses_do_not_depend_on_the_images(system: str) -> None:
     model = small_rcnn(system).train()
     assert model.losses(drawn_samples(0)).keys() == model.losses(drawn_samples(2, 3)).keys()
 
@@ -60,12 +60,12 @@ def test_one_mask_a_detection(system: str) -> None:
 @pytest.mark.parametrize("count", [0, 1, 40])
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_any_number_of_given_masks_is_completed(system: str, count: int) -> None:
-    sample = drawn_sample(count, 7)
-    image = sample.image.permute(1, 2, 0).numpy()
-    seen = [mask.numpy() for mask in sample.targets.visible if mask.any()]
-    assert len(seen) >= count / 2
-    names = [CATEGORIES[i % len(CATEGORIES)] for i in range(len(seen))]
-    found = ObjectFinder(small_rcnn(system)).complete(image, seen, names)
+    drawn, targets = drawn_sample(count, 7)
+    image = drawn.permute(1, 2, 0).numpy()
+    visible = [mask.numpy() for mask in targets.visible if mask.any()]
+    assert len(visible) >= count / 2
+    names = [CATEGORIES[i % len(CATEGORIES)] for i in range(len(visible))]
+    found = Detector(small_rcnn(system)).complete(image, visible, names)
     assert [one.category for one in found] == names
     assert all(one.amodal.shape == image.shape[:2] and one.amodal.dtype == bool for one in found)
 

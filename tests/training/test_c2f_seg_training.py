@@ -93,7 +93,7 @@ def test_nothing_hidden_is_refused(tmp_path: Path) -> None:
 
 
 def test_losses_are_means_over_rows(source: CropsConfig) -> None:
-    task = codebook_training(source).task(Path(), workers=0)
+    task = codebook_training(replace(source, size=BOOK.size)).task(Path(), workers=0)
     task.network.eval()
     batch, _ = task.batch(0, np.random.default_rng(0), 8)
     whole, first, second = (task.losses(batch[rows], 0, 0.5) for rows in (slice(None), slice(4), slice(4, None)))
@@ -102,6 +102,7 @@ def test_losses_are_means_over_rows(source: CropsConfig) -> None:
 
 
 def test_one_training_after_the_other(source: CropsConfig, tmp_path: Path) -> None:
+    source = replace(source, size=BOOK.size)
     first = run_training(codebook_training(source), tmp_path / "book", cache=tmp_path)
     assert set(first.metrics) == {"reconstruction_iou", "codes_used"}
     config = training(source, tmp_path / "book" / "weights")
@@ -154,7 +155,7 @@ def test_full_configurations_are_the_published_ones() -> None:
 
 @pytest.mark.slow
 def test_four_images_are_learned_by_heart(source: CropsConfig, tmp_path: Path) -> None:
-    book = replace(BOOK, widths=(8, 16, 16, 32), codes=64, code_size=8)
+    source, book = replace(source, size=BOOK.size), replace(BOOK, widths=(8, 16, 16, 32), codes=64, code_size=8)
     loop = replace(LOOP, batch_size=8, log_every=50, steps=300, learning_rate=3e-3)
     first = run_training(codebook_training(source, model=book, loop=loop), tmp_path / "book", cache=tmp_path)
     assert first.metrics["reconstruction_iou"] > 85

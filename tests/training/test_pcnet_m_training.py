@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
-from shape3d_amodal.baselines.pcnet_m.erasing import ErasedMasks
+from shape3d_amodal.baselines.pcnet_m.crops import ErasedMasks
 from shape3d_amodal.baselines.pcnet_m.network import PcnetMConfig
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.pool import open_pool
@@ -26,10 +26,10 @@ from shape3d_amodal.training.loop.schedule import learning_rate
 from shape3d_amodal.training.registry import load_training
 from shape3d_amodal.training.run import run_training
 from shape3d_amodal.training.tasks.pcnet_m import (
-    AnnotatedMasks,
-    CroppedMasks,
     PcnetMTask,
     PcnetMTraining,
+    annotated_masks,
+    cropped_masks,
     open_masks,
 )
 
@@ -61,8 +61,8 @@ def without_amodal(dataset: AmodalDataset) -> AmodalDataset:
 
 def test_the_batch_has_no_place_for_an_amodal_mask() -> None:
     assert [field.name for field in fields(ErasedMasks)] == ["visible", "eraser", "target"]
-    assert list(inspect.signature(CroppedMasks).parameters) == ["visible"]
-    assert list(inspect.signature(AnnotatedMasks).parameters) == ["visible"]
+    assert list(inspect.signature(cropped_masks).parameters) == ["visible"]
+    assert list(inspect.signature(annotated_masks).parameters) == ["visible"]
 
 
 def test_every_target_is_a_visible_mask(annotations: Path) -> None:
@@ -75,7 +75,7 @@ def test_every_target_is_a_visible_mask(annotations: Path) -> None:
     batches = []
     for source in (
         open_masks(CropsConfig(annotations=str(annotations)), Path(), workers=0),
-        *map(AnnotatedMasks, seen),
+        *map(annotated_masks, seen),
     ):
         task = PcnetMTask(training(annotations), source, source)
         batches.append(task.batch(0, np.random.default_rng(5), 16))
@@ -84,7 +84,7 @@ def test_every_target_is_a_visible_mask(annotations: Path) -> None:
         for field in fields(ErasedMasks):
             assert torch.equal(getattr(batch, field.name), getattr(batches[0][0], field.name))
     areas = {masks.area(mask) for _, mask in seen[0] if masks.area(mask) >= 16}
-    source = AnnotatedMasks(seen[0])
+    source = annotated_masks(seen[0])
     assert {int(source.mask(i).sum()) for i in range(len(source))} == areas
 
 
@@ -92,7 +92,7 @@ def test_crops_without_a_mask_are_left_out() -> None:
     visible = np.zeros((3, 8, 8), np.uint8)
     visible[1, 2:6, 2:6] = 128
     visible[2] = 127
-    source = CroppedMasks(visible)
+    source = cropped_masks(visible)
     assert (len(source), source.name(0)) == (1, "crop 1")
     np.testing.assert_array_equal(source.mask(0), visible[1] > 0)
 

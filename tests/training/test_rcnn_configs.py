@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from shape3d_amodal.meshes.sources import CATEGORIES
-from shape3d_amodal.segmentation.frame import FrameShape
+from shape3d_amodal.segmentation.layers import HeadShape
 from shape3d_amodal.segmentation.systems import system_config
 from shape3d_amodal.training.loop.schedule import learning_rate
 from shape3d_amodal.training.registry import load_training
@@ -80,11 +80,11 @@ def test_every_system_can_be_built(name: str) -> None:
     training = load(CONFIGS / f"{name}.yaml")
     system = system_config(training.system, training.options)
     backbone, regions = training.detector.backbone, training.detector.regions
-    shape = FrameShape(80, backbone.channels, regions.mask_channels, regions.mask_convs, regions.box_width)
+    shape = HeadShape(80, backbone.channels, regions.mask_channels, regions.mask_convs, regions.box_width)
     with torch.device("meta"):
         parts = (system.neck(shape), system.box_head(shape), system.mask_head(shape))
     assert all(sum(p.numel() for p in part.parameters()) > 0 for part in parts[1:])
-    if training.pictures.annotations is None and training.pictures.shards is None:
+    if training.train.annotations is None and training.train.shards is None:
         assert training.network().detector.categories == CATEGORIES
 
 

@@ -13,8 +13,8 @@ from rcnn_small import CATEGORIES, small_config, write_drawn
 from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.files.weights import load_weights
 from shape3d_amodal.segmentation.config import BackboneConfig
-from shape3d_amodal.segmentation.finder import ObjectFinder
-from shape3d_amodal.segmentation.images import PicturesConfig
+from shape3d_amodal.segmentation.detector import Detector
+from shape3d_amodal.segmentation.images import ImagesConfig
 from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.run import run_training
 from shape3d_amodal.training.tasks.rcnn import RcnnTraining
@@ -24,41 +24,41 @@ LOOP = LoopConfig(steps=2, batch_size=2, warmup_steps=0, precision="float32", th
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> PicturesConfig:
+def images(tmp_path_factory: pytest.TempPathFactory) -> ImagesConfig:
     folder = write_drawn(tmp_path_factory.mktemp("drawn"), (3, 0, 5, 2))
-    return PicturesConfig(annotations=str(folder / "annotations.json"), images=str(folder))
+    return ImagesConfig(annotations=str(folder / "annotations.json"), images=str(folder))
 
 
-def training(pictures: PicturesConfig, **changes) -> RcnnTraining:
+def training(images: ImagesConfig, **changes) -> RcnnTraining:
     config = RcnnTraining(
         stage="rcnn",
         options={"masks": "both"},
         detector=small_config().detector,
-        pictures=pictures,
-        validation=pictures,
+        train=images,
+        validation=images,
         loop=LOOP,
     )
     return replace(config, **changes)
 
 
 @pytest.fixture(scope="module")
-def trained(pictures: PicturesConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(images: ImagesConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of two steps of Mask R-CNN."""
     out = tmp_path_factory.mktemp("trained")
-    result = run_training(training(pictures), out / "out", cache=out)
+    result = run_training(training(images), out / "out", cache=out)
     assert {"amodal_ap", "amodal_ap50", "visible_ap", "visible_ap50"} == result.metrics.keys()
     assert all(0 <= value <= 100 for value in result.metrics.values())
     return out / "out" / "weights"
 
 
 def test_the_weights_are_a_detector(trained: Path) -> None:
-    finder = ObjectFinder.from_pretrained(trained)
-    assert finder.categories == CATEGORIES
-    assert all(one.category in CATEGORIES for one in finder.find(np.zeros((50, 60, 3), np.uint8)))
+    detector = Detector.from_pretrained(trained)
+    assert detector.categories == CATEGORIES
+    assert all(one.category in CATEGORIES for one in detector.detect(np.zeros((50, 60, 3), np.uint8)))
 
 
-def test_a_head_learns_on_a_detector_that_stays(pictures: PicturesConfig, trained: Path, tmp_path: Path) -> None:
-    config = training(pictures, init=str(trained), freeze="detector", options={"masks": "amodal"})
+def test_a_head_learns_on_a_detector_that_stays(images: ImagesConfig, trained: Path, tmp_path: Path) -> None:
+    config = training(images, init=str(trained), freeze="detector", options={"masks": "amodal"})
     task = config.task(tmp_path, workers=0)
     batch, names = task.batch(0, np.random.default_rng(0), 2)
     assert len(names) == 2
@@ -70,30 +70,30 @@ def test_a_head_learns_on_a_detector_that_stays(pictures: PicturesConfig, traine
         assert torch.equal(tensor, before[name]) == (not name.startswith("mask_head.")), name
 
 
-def test_a_box_head_of_its_own_is_learned_again(pictures: PicturesConfig, trained: Path, tmp_path: Path) -> None:
+def test_a_box_head_of_its_own_is_learned_again(images: ImagesConfig, trained: Path, tmp_path: Path) -> None:
     """ASN has another box head, so that its classes and boxes must be learned with it; features and proposals stay."""
-    config = training(pictures, system="asn", options={}, init=str(trained), freeze="detector")
+    config = training(images, system="asn", options={}, init=str(trained), freeze="detector")
     model = config.task(tmp_path, workers=0).model
     learned = {name.partition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
     assert learned == {"box_head", "box_predictor", "mask_head"}
 
 
-def test_batches_hang_on_the_generator_alone(pictures: PicturesConfig, tmp_path: Path) -> None:
-    task = training(pictures).task(tmp_path, workers=0)
+def test_batches_hang_on_the_generator_alone(images: ImagesConfig, tmp_path: Path) -> None:
+    task = training(images).task(tmp_path, workers=0)
     one, two = (task.batch(step, np.random.default_rng(7), 6)[0].to("cpu") for step in (0, 9))
-    for a, b in zip(one.samples, two.samples, strict=True):
-        assert torch.equal(a.image, b.image) and torch.equal(a.targets.amodal, b.targets.amodal)
+    assert all(torch.equal(a, b) for a, b in zip(one.images, two.images, strict=True))
+    assert all(torch.equal(a.amodal, b.amodal) for a, b in zip(one.targets, two.targets, strict=True))
 
 
-def test_categories_come_from_the_annotations(pictures: PicturesConfig, tmp_path: Path) -> None:
-    config = training(pictures)
+def test_categories_come_from_the_annotations(images: ImagesConfig, tmp_path: Path) -> None:
+    config = training(images)
     config = replace(config, detector=replace(config.detector, categories=()))
     assert config.network().detector.categories == CATEGORIES
     assert config.task(tmp_path, workers=0).model.classes == 3
 
 
-def test_samples_are_shown(pictures: PicturesConfig, tmp_path: Path) -> None:
-    task = training(pictures).task(tmp_path, workers=0)
+def test_samples_are_shown(images: ImagesConfig, tmp_path: Path) -> None:
+    task = training(images).task(tmp_path, workers=0)
     task.model.eval()
     picture = task.sample_images(1)["samples"]
     assert picture.shape == (4 * 100 - 4, 3 * 84 - 4, 3) and picture.dtype == np.uint8
@@ -103,8 +103,8 @@ def wrong_detector(config: RcnnTraining, **changes) -> RcnnTraining:
     return replace(config, detector=replace(config.detector, **changes))
 
 
-def test_what_does_not_fit_is_one_line(pictures: PicturesConfig, trained: Path, tmp_path: Path) -> None:
-    config = training(pictures)
+def test_what_does_not_fit_is_one_line(images: ImagesConfig, trained: Path, tmp_path: Path) -> None:
+    config = training(images)
     wider = BackboneConfig(depth=18, norm="GN", frozen_stages=0, channels=64)
     normed = replace(wider, channels=32, weights="resnet.safetensors")
     cases = [
@@ -113,8 +113,8 @@ def test_what_does_not_fit_is_one_line(pictures: PicturesConfig, trained: Path, 
         (wrong_detector(replace(config, init=str(trained)), backbone=wider), WeightsError, r"backbone\..* has another"),
         (wrong_detector(config, backbone=normed), UsageError, r"^detector.backbone.weights: .* got GN"),
         (wrong_detector(config, categories=("box", "car")), UsageError, r"no category 'car', they have bar, box, disc"),
-        (replace(config, pictures=replace(pictures, images=None)), UsageError, r"annotations and images go together"),
-        (replace(config, pictures=replace(pictures, shards="x")), UsageError, r"annotations or shards, got both"),
+        (replace(config, train=replace(images, images=None)), UsageError, r"annotations and images go together"),
+        (replace(config, train=replace(images, shards="x")), UsageError, r"annotations or shards, got both"),
         (
             wrong_detector(replace(config, init=str(trained)), categories=CATEGORIES[::-1]),
             WeightsError,

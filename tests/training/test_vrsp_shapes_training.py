@@ -15,7 +15,7 @@ from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryCo
 from shape3d_amodal.config import parse_config
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.weights import load_weights
-from shape3d_amodal.segmentation.images import PicturesConfig
+from shape3d_amodal.segmentation.images import ImagesConfig
 from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.run import run_training
 from shape3d_amodal.training.tasks.rcnn import RcnnTraining
@@ -26,13 +26,13 @@ MEMORY = ShapeMemoryConfig(convs=3, channels=2, codes=2)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> PicturesConfig:
+def images(tmp_path_factory: pytest.TempPathFactory) -> ImagesConfig:
     folder = write_drawn(tmp_path_factory.mktemp("drawn"), (3, 0, 5, 2))
-    return PicturesConfig(annotations=str(folder / "annotations.json"), images=str(folder))
+    return ImagesConfig(annotations=str(folder / "annotations.json"), images=str(folder))
 
 
-def training(pictures: PicturesConfig, **changes: object) -> VrspShapesTraining:
-    config = VrspShapesTraining(stage="vrsp_shapes", memory=MEMORY, pictures=pictures, validation=pictures, loop=LOOP)
+def training(images: ImagesConfig, **changes: object) -> VrspShapesTraining:
+    config = VrspShapesTraining(stage="vrsp_shapes", memory=MEMORY, train=images, validation=images, loop=LOOP)
     return replace(config, **changes)
 
 
@@ -56,11 +56,11 @@ def test_the_sides_of_the_box_may_be_moved() -> None:
     assert not left_half[:, :14].any() and left_half[:, 14:].all()
 
 
-def test_masks_are_mirrored_and_perhaps_turned(pictures: PicturesConfig, tmp_path: Path) -> None:
+def test_masks_are_mirrored_and_perhaps_turned(images: ImagesConfig, tmp_path: Path) -> None:
     corner = torch.zeros(60, 28, 28)
     corner[:, :5, :3] = 1
-    upright = training(pictures, turned=False).task(tmp_path, workers=0)
-    turned = training(pictures).task(tmp_path, workers=0)
+    upright = training(images, turned=False).task(tmp_path, workers=0)
+    turned = training(images).task(tmp_path, workers=0)
     generator = np.random.default_rng(0)
     assert {tuple(one.nonzero().amin(dim=0).tolist()) for one in upright._varied(corner, generator)} == {
         (0, 0),
@@ -69,23 +69,23 @@ def test_masks_are_mirrored_and_perhaps_turned(pictures: PicturesConfig, tmp_pat
     assert len(turned._varied(corner, generator).unique(dim=0)) == 8
 
 
-def test_batches_hang_on_the_generator_alone(pictures: PicturesConfig, tmp_path: Path) -> None:
-    task = training(pictures).task(tmp_path, workers=0)
+def test_batches_hang_on_the_generator_alone(images: ImagesConfig, tmp_path: Path) -> None:
+    task = training(images).task(tmp_path, workers=0)
     (one, ids), (two, _) = (task.batch(step, np.random.default_rng(3), 6) for step in (0, 5))
     assert torch.equal(one, two) and one.shape == (6, 28, 28)
     assert len(ids) == 6 and ids[0].startswith("annotation ")
 
 
-def test_the_loss_is_the_squared_difference(pictures: PicturesConfig, tmp_path: Path) -> None:
-    task = training(pictures).task(tmp_path, workers=0)
+def test_the_loss_is_the_squared_difference(images: ImagesConfig, tmp_path: Path) -> None:
+    task = training(images).task(tmp_path, workers=0)
     torch.nn.init.zeros_(task.memory.last.weight)
     torch.nn.init.zeros_(task.memory.last.bias)  # all masks are 1/2 everywhere
     loss = task.losses(torch.ones(2, 28, 28), 0, 0.0)["squared"]
     assert loss.item() == pytest.approx(0.25)
 
 
-def test_the_weights_hold_the_codebook_and_a_system_starts_with_them(pictures: PicturesConfig, tmp_path: Path) -> None:
-    result = run_training(training(pictures), tmp_path / "shapes", cache=tmp_path)
+def test_the_weights_hold_the_codebook_and_a_system_starts_with_them(images: ImagesConfig, tmp_path: Path) -> None:
+    result = run_training(training(images), tmp_path / "shapes", cache=tmp_path)
     assert 0 <= result.metrics["iou"] <= 100
     text, state = load_weights(tmp_path / "shapes" / "weights")
     beside = parse_config(text, ShapesConfig)
@@ -99,8 +99,8 @@ def test_the_weights_hold_the_codebook_and_a_system_starts_with_them(pictures: P
         system="vrsp",
         options={"shapes": str(tmp_path / "shapes" / "weights"), "memory": {"convs": 3, "channels": 2, "codes": 2}},
         detector=small_config().detector,
-        pictures=pictures,
-        validation=pictures,
+        train=images,
+        validation=images,
         loop=LOOP,
     )
     model = system.task(tmp_path, workers=0).model
@@ -109,11 +109,11 @@ def test_the_weights_hold_the_codebook_and_a_system_starts_with_them(pictures: P
     assert system.network().options.keys() == {"memory"}
 
 
-def test_samples_are_shown(pictures: PicturesConfig, tmp_path: Path) -> None:
-    picture = training(pictures).task(tmp_path, workers=0).sample_images(1)["samples"]
+def test_samples_are_shown(images: ImagesConfig, tmp_path: Path) -> None:
+    picture = training(images).task(tmp_path, workers=0).sample_images(1)["samples"]
     assert picture.shape == (2 * 30, 10 * 30, 3) and picture.dtype == np.uint8
 
 
-def test_categories_without_a_mask_are_refused(pictures: PicturesConfig, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"pictures: expected amodal masks of car, found none"):
-        training(pictures, categories=("car",)).task(tmp_path, workers=0)
+def test_categories_without_a_mask_are_refused(images: ImagesConfig, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"train: expected amodal masks of car, found none"):
+        training(images, categories=("car",)).task(tmp_path, workers=0)

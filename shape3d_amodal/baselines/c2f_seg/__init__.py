@@ -1,8 +1,8 @@
 """C2F-Seg: coarse-to-fine amodal segmentation with a shape prior (Gao et al., ICCV 2023).
 
-Masks are words of a learned vocabulary: an autoencoder turns a mask into a grid of tokens (``codebook``). A transformer
-sees image features, the tokens of the visible mask and those tokens of the amodal mask that are known, and fills in the
-others, the surest ones first, in three rounds (``transformer``). The decoded coarse mask is refined with image features
+An autoencoder turns a mask into a grid of tokens from a learned codebook (``codebook``). A transformer takes image
+features, the tokens of the visible mask and the known tokens of the amodal mask, and predicts the others in three
+rounds, the most certain ones first (``transformer``). The decoded coarse mask is refined with image features
 (``refinement``).
 
 =====================================  ==========================================  =====================================

@@ -1,4 +1,4 @@
-"""Masks as tokens: a convolutional autoencoder with a vector-quantised code (van den Oord et al., 2017)."""
+"""Masks as tokens: a convolutional autoencoder with a vector-quantised code (van den Oord et al., NeurIPS 2017)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.errors import UsageError
 
 COMMITMENT = 0.25
+"""Weight of the loss that pulls encodings to their codes."""
 
 
 @configuration
@@ -26,9 +27,9 @@ class CodebookConfig:
     blocks: Count = 1
     """Residual blocks at each resolution."""
     codes: Annotated[int, Field(ge=2)] = 256
-    """Words of the vocabulary."""
+    """Number of codes K."""
     code_size: Count = 8
-    """Numbers of a word."""
+    """Length D of a code."""
 
     def __post_init__(self) -> None:
         if self.size % self.stride:
@@ -47,7 +48,7 @@ class CodebookConfig:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around which the input goes."""
+    """Two 3 x 3 convolutions with a residual connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class ResidualBlock(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the resolution, then a 3x3 convolution."""
+    """Doubles the resolution, then a 3 x 3 convolution."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class Upsample(nn.Module):
 
 
 class MaskCodebook(nn.Module):
-    """Masks to tokens and back."""
+    """Encodes masks as tokens and decodes them."""
 
     def __init__(self, config: CodebookConfig) -> None:
         super().__init__()
@@ -102,8 +103,8 @@ class MaskCodebook(nn.Module):
         return self._decoded(self.codes[tokens.unflatten(1, (self.config.grid, -1))]).sigmoid()
 
     def losses(self, mask: Tensor) -> dict[str, Tensor]:
-        """Scalars, of masks [N,S,S] in 0..1: of the reconstruction, of what lies between it and the codes, and between
-        the codes and what is nearest to each."""
+        """Scalar losses of masks [N,S,S] in 0..1: of the reconstruction, of the distances between encodings and their
+        codes, and of the distances between all codes and the encodings nearest to them."""
         encoded = self._encoded(mask)
         codes = self.codes[nearest(encoded, self.codes)]
         straight = encoded + (codes - encoded).detach()
@@ -111,7 +112,7 @@ class MaskCodebook(nn.Module):
         return {
             "reconstruction": binary_cross_entropy_with_logits(self._decoded(straight), mask),
             "codebook": mse_loss(codes, encoded.detach()) + COMMITMENT * mse_loss(encoded, codes.detach()),
-            # A code that nothing is nearest to would stay where it is for ever.
+            # Without this loss, a code that is nearest to no encoding would never change.
             "unused": mse_loss(self.codes, points[nearest(self.codes, points)]),
         }
 
@@ -128,7 +129,7 @@ class MaskCodebook(nn.Module):
 
 
 def nearest(points: Tensor, codes: Tensor) -> Tensor:
-    """The place in ``codes`` [K,D] of the code that is nearest (L2) to each of ``points`` [...,D]: int64 [...]."""
+    """Index [...] int64 of the code in ``codes`` [K,D] that is nearest (L2) to each of ``points`` [...,D]."""
     with torch.autocast(points.device.type, enabled=False):
         distance = codes.square().sum(dim=1) - 2 * points @ codes.T
     return distance.argmin(dim=-1)

@@ -17,7 +17,7 @@ from shape3d_amodal.files.weights import unpack_tensors
 
 MAX_BYTES = 1024**3
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the colours of ImageNet; what torchvision's weights are given is less the mean, over the deviation."""
+"""Mean and deviation of ImageNet's colours, by which the inputs of torchvision's weights are normalised."""
 
 
 @configuration
@@ -27,14 +27,14 @@ class FeaturesConfig:
     blocks: Annotated[tuple[int, ...], Field(min_length=4, max_length=4)] = (1, 1, 1, 1)
     """Residual blocks of each stage; (3, 4, 6, 3) with bottlenecks is ResNet-50."""
     bottleneck: bool = False
-    """Whether its blocks are bottlenecks."""
+    """Whether the blocks are bottlenecks."""
 
 
 class ImageFeatures(nn.Module):
-    """Colours to features at strides 2, 4, 8, 8, or 4, 8, 16, 16.
+    """Colours to features of four stages, at strides 2, 4, 8, 8 (``stride`` 8) or 4, 8, 16, 16 (``stride`` 16).
 
     Attributes:
-        widths: channels of the four.
+        widths: channels of the four stages.
     """
 
     def __init__(self, config: FeaturesConfig, stride: int) -> None:
@@ -60,8 +60,9 @@ class ImageFeatures(nn.Module):
 
 
 def load_resnet(features: ImageFeatures, file: Path) -> None:
-    """Start from a safetensors file of a ResNet with torchvision's names (``segmentation.backbones`` says how to make
-    one). Its first layers are changed so that they do with our colours what they did with normalised ones.
+    """Load a safetensors file of a ResNet with torchvision's names (``segmentation.pretrained`` says how to make one).
+
+    The first layers are changed so that our colours give the features that normalised colours gave.
 
     Raises:
         WeightsError: the file cannot be read, or lacks a tensor of such a ResNet.
@@ -82,6 +83,6 @@ def load_resnet(features: ImageFeatures, file: Path) -> None:
 
 
 def _torchvision_name(name: str) -> str:
-    """What torchvision calls the parameter ``name`` of ``ImageFeatures``."""
+    """Torchvision's name of the parameter ``name`` of ``ImageFeatures``."""
     part, number, rest = name.split(".", 2)
     return f"{('conv1', 'bn1')[int(number)]}.{rest}" if part == "stem" else f"layer{int(number) + 1}.{rest}"

@@ -1,4 +1,4 @@
-"""The parts together: what is learned after the codebook, and inference."""
+"""The whole network: losses of everything but the codebook, and inference."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class C2FSegConfig:
     transformer: TransformerConfig = TransformerConfig()
     """The transformer."""
     rounds: Count = 3
-    """Rounds in which the tokens are found."""
+    """Rounds in which the tokens are predicted."""
 
 
 class C2FSeg(nn.Module):
-    """Colours and visible mask to the amodal mask. The codebook is fixed; it is trained before."""
+    """Colours and visible mask to the amodal mask. The codebook is trained before and fixed here."""
 
     def __init__(self, config: C2FSegConfig) -> None:
         super().__init__()
@@ -51,13 +51,13 @@ class C2FSeg(nn.Module):
         self.refinement = RefinementModule(widths)
 
     def train(self, mode: bool = True) -> C2FSeg:
-        """As for any module, but for the codebook, whose batch statistics stay what they are."""
+        """As for any module, but the codebook stays in evaluation mode, so that its batch statistics are fixed."""
         super().train(mode)
         self.codebook.eval()
         return self
 
     def losses(self, batch: SupervisedCrops) -> dict[str, Tensor]:
-        """Scalars: cross-entropy of the tokens, and of the refined visible and amodal masks."""
+        """Scalar losses: cross-entropy of the tokens, and of the refined visible and amodal masks."""
         crops = batch.crops
         visible, amodal = self.codebook.tokens(crops.visible), self.codebook.tokens(batch.amodal)
         features = self.features(crops.rgb)
@@ -77,10 +77,10 @@ class C2FSeg(nn.Module):
         Args:
             rgb: [N,3,S,S] in 0..1, N > 0.
             visible: [N,S,S] in 0..1.
-            generators: of the random numbers of each row, on the CPU.
+            generators: one for each row, on the CPU.
         """
         features = self.features(rgb)
-        seen = self.codebook.tokens(visible)
-        tokens = complete_tokens(self.transformer, features[3], seen, self.config.rounds, generators)
+        known = self.codebook.tokens(visible)
+        tokens = complete_tokens(self.transformer, features[3], known, self.config.rounds, generators)
         coarse = self.codebook.mask(tokens)
         return coarse, self.refinement(features, coarse)[1].sigmoid()

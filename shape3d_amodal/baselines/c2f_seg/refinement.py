@@ -1,4 +1,4 @@
-"""From the coarse mask to the fine one, with image features at rising resolution."""
+"""From the coarse mask to the refined one, with image features of increasing resolution."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from torchvision.ops import Conv2dNormActivation
 
 WIDTHS = (128, 64, 32, 16)
 """Channels from the tokens' resolution to twice that of the first features."""
@@ -45,7 +46,7 @@ class RefinementModule(nn.Module):
 
 
 class _Branch(nn.Module):
-    """The last two resolutions of one of the masks."""
+    """The last two resolutions, for one of the two masks."""
 
     def __init__(self, features: Sequence[int]) -> None:
         super().__init__()
@@ -63,7 +64,7 @@ class _Branch(nn.Module):
 
 
 def attention(features: Tensor, mask: Tensor) -> Tensor:
-    """How alike each position is to the mean feature under ``mask`` [N,1,G,G]: a softmax over positions, [N,1,G,G]."""
+    """Similarity of each position to the mean feature under ``mask`` [N,1,G,G]: a softmax over positions, [N,1,G,G]."""
     keys = features.flatten(2).float()
     weight = mask.flatten(2).float()
     mean = (keys * weight).sum(dim=2, keepdim=True) / (weight.sum(dim=2, keepdim=True) + 1e-6)
@@ -72,7 +73,7 @@ def attention(features: Tensor, mask: Tensor) -> Tensor:
 
 
 def _layer(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU())
+    return Conv2dNormActivation(inputs, outputs, bias=True)
 
 
 def _at(mask: Tensor, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Tokens of the amodal mask from the image and those of the visible mask, in rounds (MaskGIT, Chang et al., 2022)."""
+"""Predicts the tokens of the amodal mask from image and visible mask in rounds (MaskGIT, Chang et al., CVPR 2022)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.errors import UsageError
 
 LEAST_RATE = 0.5
-"""In training, at least this share of the tokens is masked."""
+"""Smallest share of the tokens that is masked in training."""
 TRAINING_CHOICES, CHOICES = 5, 3
-"""Tokens are drawn among so many likeliest ones."""
+"""Number of most probable codes that a token is drawn from, in training and at inference."""
 TEMPERATURE = 4.5
-"""Weight of the noise in what is sure, in the beginning; it falls to 0."""
+"""Initial weight of the noise in a token's certainty; it falls to 0 in the last round."""
 
 
 @configuration
@@ -27,13 +27,13 @@ class TransformerConfig:
     """Sizes of the transformer."""
 
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 192
-    """Numbers of a position: half from the image, a quarter each from the visible and the amodal mask's token."""
+    """Channels of a position: half from the image, a quarter each from the visible and the amodal mask's token."""
     layers: Count = 6
     """Layers."""
     heads: Count = 6
     """Attention heads of each."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """Share of numbers that are dropped in training."""
+    """Dropout in training."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -45,9 +45,9 @@ class MaskedTransformer(nn.Module):
 
     Args:
         config: its sizes.
-        codes: words of the vocabulary K; K itself is the token of what is not known.
-        positions: tokens L of a mask.
-        features: channels of the image features, which have the tokens' resolution.
+        codes: number K of codes; K itself is the token for unknown.
+        positions: number L of tokens of a mask.
+        features: channels C of the image features, which have the tokens' resolution.
     """
 
     def __init__(self, config: TransformerConfig, codes: int, positions: int, features: int) -> None:
@@ -74,7 +74,7 @@ class MaskedTransformer(nn.Module):
         Args:
             features: [N,C,G,G].
             visible: [N,L] int64.
-            amodal: [N,L] int64, ``unknown`` where it is asked for.
+            amodal: [N,L] int64, ``unknown`` where the token is to be predicted.
         """
         image = self.image(features).flatten(2).transpose(1, 2)
         x = torch.cat([image, self.visible(visible).to(image), self.amodal(amodal).to(image)], dim=2) + self.position
@@ -82,20 +82,15 @@ class MaskedTransformer(nn.Module):
         return logits
 
 
-def cosine(share: float) -> float:
-    """The share of tokens that are unknown after ``share`` of the rounds."""
-    return math.cos(share * math.pi / 2)
-
-
 def unknown_after(round_: int, rounds: int, positions: int) -> int:
-    """How many of ``positions`` tokens are unknown after the 0-based ``round_``: none after the last, else some."""
+    """The number of unknown tokens after the 0-based ``round_``: it falls like a cosine, to 0 after the last one."""
     if round_ == rounds - 1:
         return 0
-    return max(1, math.floor(positions * cosine((round_ + 1) / rounds)))
+    return max(1, math.floor(positions * math.cos((round_ + 1) / rounds * math.pi / 2)))
 
 
 def mask_tokens(tokens: Tensor, unknown: int) -> Tensor:
-    """``tokens`` [N,L] with a random share of each row replaced by ``unknown``; the share is one of the schedule's."""
+    """``tokens`` [N,L] with a random share of each row, as in a random round, replaced by ``unknown``."""
     count, positions = tokens.shape
     shares = torch.cos(torch.rand(count, 1, device=tokens.device) * math.pi / 2).clamp(min=LEAST_RATE)
     order = torch.rand(count, positions, device=tokens.device).argsort(dim=1).argsort(dim=1)
@@ -103,7 +98,7 @@ def mask_tokens(tokens: Tensor, unknown: int) -> Tensor:
 
 
 def draw(logits: Tensor, choices: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-    """One token [N,L] for each row of logits [N,L,K], drawn among the likeliest ones, and its probability [N,L]."""
+    """Tokens [N,L] drawn from the ``choices`` most probable codes of logits [N,L,K], and their probabilities [N,L]."""
     values, places = logits.topk(min(choices, logits.shape[-1]), dim=-1)
     probability = values.softmax(dim=-1)
     drawn = torch.multinomial(probability.flatten(0, 1), 1, generator=generator).view(*logits.shape[:2], 1)
@@ -117,7 +112,7 @@ def seeded(*numbers: int) -> torch.Generator:
 
 
 def draw_rows(logits: Tensor, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens and probabilities as ``draw`` gives them, and Gumbel noise, all [N,L]; each row has its own generator."""
+    """Tokens and probabilities as from ``draw``, and Gumbel noise, all [N,L]; each row has its own generator."""
     rows = []
     for own, generator in zip(logits.split(1), generators, strict=True):
         found, probability = draw(own, CHOICES, generator)
@@ -130,12 +125,12 @@ def draw_rows(logits: Tensor, generators: Sequence[torch.Generator]) -> tuple[Te
 def complete_tokens(
     network: MaskedTransformer, features: Tensor, visible: Tensor, rounds: int, generators: Sequence[torch.Generator]
 ) -> Tensor:
-    """The amodal mask's tokens [N,L]: in each round all unknown ones are drawn, and the surest of these are kept.
+    """The amodal mask's tokens [N,L]: each round draws all unknown tokens and keeps the most certain ones.
 
     Args:
-        features, visible: as for ``MaskedTransformer``, of at least one mask.
-        rounds: number of rounds T.
-        generators: of the random numbers of each mask, on the CPU, so that none depends on the others.
+        features, visible: as for ``MaskedTransformer``, N > 0.
+        rounds: number of rounds.
+        generators: one for each mask, on the CPU, so that masks do not depend on each other.
     """
     tokens = torch.full_like(visible, network.unknown)
     drawn = tokens
@@ -143,8 +138,8 @@ def complete_tokens(
         unknown = tokens == network.unknown
         found, probability, noise = draw_rows(network(features, visible, tokens).cpu(), generators)
         drawn = torch.where(unknown, found.to(tokens.device), tokens)
-        sureness = probability.log() + TEMPERATURE * (1 - (i + 1) / rounds) * noise
-        sureness = sureness.to(tokens.device).masked_fill(~unknown, math.inf)
-        rank = sureness.argsort(dim=1).argsort(dim=1)
+        certainty = probability.log() + TEMPERATURE * (1 - (i + 1) / rounds) * noise
+        certainty = certainty.to(tokens.device).masked_fill(~unknown, math.inf)
+        rank = certainty.argsort(dim=1).argsort(dim=1)
         tokens = torch.where(rank < unknown_after(i, rounds, visible.shape[1]), network.unknown, drawn)
     return drawn

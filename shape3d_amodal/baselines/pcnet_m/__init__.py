@@ -1,8 +1,8 @@
 """PCNet-M (Zhan et al., Self-Supervised Scene De-occlusion, CVPR 2020): learned from visible masks alone.
 
-A network is shown a visible mask out of which another instance's mask was cut, and gives back what was cut out
-(``erasing``, ``network``). Of two neighbours the one whose completion grows more into the other is behind (``order``);
-an object is completed where those before it, directly or not, may hide it (``method``).
+Another instance's mask is cut out of a visible mask, and the network restores the part that was cut out (``crops``,
+``network``). Of two neighbours the one whose completion enters the other one more is behind; an object is
+completed where the objects in front of it, directly or through others, may hide it (``method``).
 
 ===========================  ==========================================  ==============================================
 the paper and its code say    here                                        why
@@ -11,8 +11,8 @@ SGD 1e-3, momentum 0.9        SGD for KINS and COCOA; AdamW on open13     a sche
 nearest resampling            the mean over crop pixels, at least half    edges lie where they are; what is thinner than
                                                                           half a crop pixel is lost
 pairwise order may be cyclic  the surest pairs first, none that closes    ranks for the order track; an object is never
-                              a cycle (``order.in_front``)                its own ancestor
-the completed mask as it is   visible mask, and the completion inside     outside of both the object would be seen
+                              a cycle (``method.in_front``)                its own ancestor
+the completed mask as it is   visible mask, and the completion inside     outside of both the object would be visible
                               the eraser
 mask scaled by category       mask of ones                                categories differ between data sets
 ===========================  ==========================================  ==============================================

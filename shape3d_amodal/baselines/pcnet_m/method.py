@@ -1,10 +1,9 @@
-"""Order and completion of the instances of an image."""
+"""PCNet-M as a completion method: depth order and amodal masks of the instances of an image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,78 +12,51 @@ from scipy import ndimage
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.baselines.pcnet_m.crops import Mask, Window, look, object_window, tight_box
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig
-from shape3d_amodal.baselines.pcnet_m.order import Relation, in_front, neighbours, ranks
-from shape3d_amodal.baselines.pcnet_m.windows import Mask, Window, look, object_window
-from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import Order, known_order, with_something_visible
+from shape3d_amodal.methods.networks import NetworkMethod
 from shape3d_amodal.methods.results import completion_result
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance
 
 ORDER_THRESHOLD = 0.1
 AMODAL_THRESHOLD = 0.2
 _BATCH = 64
+Relation = NDArray[np.bool_]
+"""[N,N]: whether instance j (the column) is in front of instance i (the row)."""
 
 
-class PcnetM:
+class PcnetM(NetworkMethod):
     """PCNet-M as a completion method whose results have a depth order.
 
     Args:
-        network: what was trained, in evaluation mode.
-        config: its sizes.
+        network: the trained network.
         names: category names by id; instances of category ``occluder`` are not completed.
-        occluders: whether those are in front of all others, as erasers; otherwise nothing is made of them.
-        gap_px: pixels by which erasers are grown, for predicted masks, which leave gaps between each other.
+        occluders: whether these are in front of all other instances; otherwise they are ignored.
+        gap_px: pixels by which erasers are dilated, since predicted masks leave gaps between each other.
 
     Raises:
         UsageError: a negative gap.
     """
 
     name = "PCNet-M"
+    config_class, network_class = PcnetMConfig, CompletionNetwork
 
     def __init__(
-        self,
-        network: CompletionNetwork,
-        config: PcnetMConfig,
-        names: Mapping[int, str],
-        *,
-        occluders: bool = True,
-        gap_px: int = 0,
+        self, network: CompletionNetwork, names: Mapping[int, str], *, occluders: bool = True, gap_px: int = 0
     ) -> None:
         if gap_px < 0:
             raise UsageError(f"gap_px: expected a number of pixels, 0 or more, got {gap_px}")
-        self.parameters = sum(parameter.numel() for parameter in network.parameters())
-        self._network = network
-        self._device = next(network.parameters()).device
-        self._size = config.size
+        super().__init__(network)
+        self._size = network.config.size
         self._bare = {key for key, name in names.items() if name == OCCLUDER}
         self._occluders = occluders
         self._gap = gap_px
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        weights: str | Path,
-        names: Mapping[int, str],
-        *,
-        device: str = "cpu",
-        occluders: bool = True,
-        gap_px: int = 0,
-    ) -> PcnetM:
-        """
-        Raises:
-            WeightsError: the weights are missing, damaged, or do not fit their own configuration.
-            UsageError: they are of something else, or there is no such device.
-            MissingBackendError: the device is not on this machine.
-        """
-        network, config = load_network(weights, PcnetMConfig, CompletionNetwork)
-        return cls(network.to(torch_device(device)), config, names, occluders=occluders, gap_px=gap_px)
-
     def complete(self, _image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
-        """See ``interface.CompletionMethod``; the image is not looked at. A known order in ``record`` is kept.
+        """See ``interface.CompletionMethod``; the image is not used. A known depth order in ``record`` is kept.
 
         Instances of which nothing is visible have no result.
         """
@@ -94,16 +66,17 @@ class PcnetM:
             return []
         visible = [masks.decode(instance.visible) for instance in instances]
         front = self.order(instances, visible, known_order(record))
-        completed = zip(instances, self._complete(visible, front), ranks(front).tolist(), strict=True)
+        ranks = front.sum(axis=1).tolist()  # 0 is nearest: the number of instances in front
+        completed = zip(instances, self._complete(visible, front), ranks, strict=True)
         return [replace(completion_result(record, one, mask), depth_order=rank) for one, mask, rank in completed]
 
     def order(self, instances: Sequence[AmodalInstance], visible: Sequence[Mask], known: Order = ()) -> Relation:
-        """Who is in front of whom: of two neighbours the one is behind whose completion grows more into the other.
+        """Which instances are in front: of two neighbours the one whose completion enters the other one more is behind.
 
         Args:
             instances: N of one image.
-            visible: their masks [H,W], none empty.
-            known: pairs whose order is known, which decides.
+            visible: their visible masks [H,W] bool, none empty.
+            known: pairs whose order is known; they keep it.
         """
         bare = np.array([instance.category_id in self._bare for instance in instances])
         pairs = [(i, j) for i, j in neighbours(visible, self._gap) if not (bare[i] or bare[j])]
@@ -115,9 +88,9 @@ class PcnetM:
             elif (i, j) not in known:
                 unknown.append((i, j))
         windows = [object_window(mask) for mask in visible]
-        seen = [look(visible[i], windows[i], self._size) for i, _ in unknown]
+        crops = [look(visible[i], windows[i], self._size) for i, _ in unknown]
         erasers = [look(self._grown(visible[j]), windows[i], self._size) for i, j in unknown]
-        for (i, j), grown, eraser in zip(unknown, self._predict(seen, erasers), erasers, strict=True):
+        for (i, j), grown, eraser in zip(unknown, self._predict(crops, erasers), erasers, strict=True):
             pixels = ((grown > ORDER_THRESHOLD) & eraser).sum()
             behind[i, j] = pixels * (windows[i][2] / self._size) ** 2
         if self._occluders:
@@ -125,20 +98,20 @@ class PcnetM:
         return in_front(behind)
 
     def _complete(self, visible: Sequence[Mask], front: Relation) -> list[Mask]:
-        """Each instance's mask with what is completed of it inside of all that are in front of it (``_region``)."""
+        """Each instance's visible mask, and its completion where it may be hidden (``_region``)."""
         completed = list(visible)
         hidden = np.flatnonzero(front.any(axis=1)).tolist()
         windows = [object_window(visible[i]) for i in hidden]
         regions = [self._region(i, visible, front) for i in hidden]
-        seen = [look(visible[i], window, self._size) for i, window in zip(hidden, windows, strict=True)]
+        crops = [look(visible[i], window, self._size) for i, window in zip(hidden, windows, strict=True)]
         erasers = [look(region, window, self._size) for region, window in zip(regions, windows, strict=True)]
-        predicted = self._predict(seen, erasers)
+        predicted = self._predict(crops, erasers)
         for i, probability, window, region in zip(hidden, predicted, windows, regions, strict=True):
             completed[i] = visible[i] | (_pasted(probability, window, region.shape) > AMODAL_THRESHOLD) & region
         return completed
 
     def _region(self, i: int, visible: Sequence[Mask], front: Relation) -> Mask:
-        """Where instance ``i`` may be hidden: what is in front of it, grown, but not over others, which are seen."""
+        """Where instance ``i`` may be hidden: the dilated masks in front of it, without all other visible masks."""
         before = np.flatnonzero(front[i]).tolist()
         others = [mask for j, mask in enumerate(visible) if j != i and not front[i, j]]
         region = self._grown(np.logical_or.reduce([visible[j] for j in before]))
@@ -146,19 +119,19 @@ class PcnetM:
 
     def _grown(self, mask: Mask) -> Mask:
         if self._gap == 0:
-            return mask
-        square = np.ones((3, 3), bool)
-        grown: Mask = ndimage.binary_dilation(mask, structure=square, iterations=self._gap)
-        return grown
+            return mask  # binary_dilation would take 0 iterations as "until nothing changes"
+        return np.asarray(ndimage.binary_dilation(mask, structure=np.ones((3, 3)), iterations=self._gap))
 
     def _predict(self, visible: Sequence[Mask], erasers: Sequence[Mask]) -> list[NDArray[np.float32]]:
-        """Probability [S,S] of the object for each pair of crops [S,S]; what the eraser covers is not seen."""
+        """Probability [S,S] of the object for each pair of crops [S,S] bool; the eraser's pixels are not visible."""
         result: list[NDArray[np.float32]] = []
         for start in range(0, len(visible), _BATCH):
-            eraser = torch.from_numpy(np.stack(erasers[start : start + _BATCH])).to(self._device)
-            seen = torch.from_numpy(np.stack(visible[start : start + _BATCH])).to(self._device)
+            own, eraser = (
+                torch.from_numpy(np.stack(crops[start : start + _BATCH])).to(self._device)
+                for crops in (visible, erasers)
+            )
             with torch.no_grad():
-                probability = self._network(seen & ~eraser, eraser).softmax(dim=1)[:, 1]
+                probability = self._network(own & ~eraser, eraser).softmax(dim=1)[:, 1]
             result.extend(probability.cpu().numpy())
         return result
 
@@ -168,3 +141,39 @@ def _pasted(probability: NDArray[np.float32], window: Window, shape: tuple[int, 
     square = torch.tensor([left, top, left + side, top + side])
     pasted: NDArray[np.float32] = paste(torch.from_numpy(probability), square, shape[0], shape[1]).numpy()
     return pasted
+
+
+def neighbours(visible: Sequence[Mask], gap: int = 0) -> list[tuple[int, int]]:
+    """The pairs i < j of masks [H,W] bool that overlap or touch, with at most ``gap`` pixels between them."""
+    boxes = np.array([tight_box(mask) for mask in visible]).reshape(-1, 4)
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    reach = 1 + gap
+    pairs = []
+    for i, mask in enumerate(visible):
+        near = ((low[i + 1 :] <= high[i] + gap) & (low[i] <= high[i + 1 :] + gap)).all(axis=1)
+        if not near.any():
+            continue
+        (x0, y0), (x1, y1) = np.maximum(low[i] - reach, 0), high[i] + reach
+        about = np.s_[y0:y1, x0:x1]
+        grown = ndimage.binary_dilation(mask[about], iterations=reach)
+        pairs += [(i, j) for j in (np.flatnonzero(near) + i + 1).tolist() if (grown & visible[j][about]).any()]
+    return pairs
+
+
+def in_front(behind: NDArray[np.float64]) -> Relation:
+    """The transitive relation of which instances are in front of which, without cycles.
+
+    Each pair of instances is ordered by the larger of its two values, with their difference as the certainty; equal
+    values leave it open. Pairs are added from the most certain one on, and one that would close a cycle is left out.
+
+    Args:
+        behind: [N,N] float, the evidence that instance i (the row) is behind instance j.
+    """
+    surplus = np.subtract(behind, behind.T, out=np.zeros_like(behind), where=behind > behind.T)  # not inf - inf
+    rows, columns = np.nonzero(surplus > 0)
+    reached = np.eye(len(behind), dtype=bool)
+    for place in np.argsort(-surplus[rows, columns], kind="stable").tolist():
+        i, j = rows[place], columns[place]
+        if not reached[j, i]:
+            reached |= np.outer(reached[:, i], reached[j])
+    return reached & ~np.eye(len(behind), dtype=bool)

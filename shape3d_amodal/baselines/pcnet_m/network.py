@@ -1,4 +1,4 @@
-"""The network and its loss."""
+"""The completion network and its loss."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, max_pool2d
+from torchvision.ops import Conv2dNormActivation
 
 from shape3d_amodal.config import Count, configuration
 
@@ -19,7 +20,7 @@ class PcnetMConfig:
     size: Annotated[int, Field(ge=16, multiple_of=16)] = 256
     """Side of the crops in pixels."""
     width: Count = 2
-    """The channels are 16, 32, 64 and 128 times this, at full, half, quarter and lower resolution."""
+    """Factor of the channels, which are 16, 32, 64 and 128 times this at full, half, quarter and lower resolution."""
 
 
 class CompletionNetwork(nn.Module):
@@ -27,6 +28,7 @@ class CompletionNetwork(nn.Module):
 
     def __init__(self, config: PcnetMConfig) -> None:
         super().__init__()
+        self.config = config
         down = [factor * config.width for factor in (16, 32, 64, 128, 128)]
         up = [factor * config.width for factor in (64, 32, 16, 16)]
         inputs = [2, *down[:-1]]
@@ -54,13 +56,11 @@ class CompletionNetwork(nn.Module):
 
 
 def completion_loss(logits: Tensor, target: Tensor, eraser: Tensor, eraser_weight: float) -> Tensor:
-    """Cross-entropy of logits [N,2,S,S] and target [N,S,S] bool, mean over pixels; the eraser's weigh more."""
+    """Mean cross-entropy of logits [N,2,S,S] and target [N,S,S] bool; the eraser's pixels have ``eraser_weight``."""
     weight = 1 + (eraser_weight - 1) * eraser.float()
     return (weight * cross_entropy(logits, target.long(), reduction="none")).mean()
 
 
 def _double(inputs: int, outputs: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for channels in (inputs, outputs):
-        layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
-    return nn.Sequential(*layers)
+    first, second = (Conv2dNormActivation(channels, outputs, bias=True) for channels in (inputs, outputs))
+    return nn.Sequential(*first, *second)

@@ -1,1 +1,1 @@
-"""Amodal systems of the R-CNN family: one frame (``frame``, ``model``), and one file a system over it."""
+"""RoI heads of amodal systems of the R-CNN family, one file a system, on the detector of ``segmentation``."""

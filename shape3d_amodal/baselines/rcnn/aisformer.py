@@ -1,9 +1,9 @@
 """AISFormer (Tran et al., BMVC 2022): a transformer with a learned query for each kind of mask.
 
-The region's features, upsampled to 28 x 28, are tokens of an encoder. Queries for the visible mask, the occluder, the
-amodal and the hidden mask look at them in a decoder; a mask is the product of what a query found and the embedded
-tokens. The hidden mask's embedding is not the query's own but is made from the amodal and the visible one. Masks are
-the same for all categories.
+The region's features, upsampled to 28 x 28, are the tokens of an encoder. Four queries of a decoder attend to them: for
+the visible mask, the occluder, the amodal mask and the hidden mask. A mask is the product of the decoded query and the
+embedded tokens. The embedding of the hidden mask is computed from those of the amodal and the visible one. Masks are
+class-agnostic.
 """
 
 from __future__ import annotations
@@ -17,16 +17,8 @@ from torch import Tensor, nn
 
 from shape3d_amodal.config import Count, Weight, configuration
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.frame import (
-    MASK_SIZE,
-    FrameShape,
-    MaskHead,
-    MaskPrediction,
-    Rois,
-    RoiTargets,
-    SystemConfig,
-)
-from shape3d_amodal.segmentation.layers import conv, mask_loss, upsample
+from shape3d_amodal.segmentation.layers import HeadShape, conv, mask_loss, upsample
+from shape3d_amodal.segmentation.roi_heads import MASK_SIZE, MaskHead, Rois, RoiTargets, SystemConfig
 
 NAMES = ("visible", "occluder", "amodal", "hidden")
 """The masks, in the order of the queries."""
@@ -43,9 +35,9 @@ class AisformerConfig(SystemConfig):
     feedforward: Count = 2048
     """Width inside the layers of the transformer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of what the transformer's layers add that is left out in training."""
+    """Dropout of the transformer's layers."""
     hidden: Literal["relation", "query"] = "relation"
-    """Whether the hidden mask is made from the amodal and the visible embedding, or is the fourth query's own."""
+    """Whether the hidden mask's embedding is made from the amodal and visible ones, or is the fourth query's own."""
     visible_weight: Weight = 1.0
     """Weight of the visible mask; the amodal one has 1."""
     occluder_weight: Weight = 0.25
@@ -53,7 +45,7 @@ class AisformerConfig(SystemConfig):
     hidden_weight: Weight = 0.25
     """Weight of the hidden mask."""
 
-    def mask_head(self, shape: FrameShape) -> MaskHead:
+    def mask_head(self, shape: HeadShape) -> MaskHead:
         if shape.mask_channels % self.heads:
             problem = f"expected a divisor of the {shape.mask_channels} channels (detector.regions.mask_channels)"
             raise UsageError(f"options.heads: {problem}, got {self.heads}")
@@ -61,7 +53,7 @@ class AisformerConfig(SystemConfig):
 
 
 class AisformerHead(MaskHead):
-    def __init__(self, shape: FrameShape, config: AisformerConfig) -> None:
+    def __init__(self, shape: HeadShape, config: AisformerConfig) -> None:
         super().__init__()
         self.config = config
         width = shape.mask_channels
@@ -93,12 +85,12 @@ class AisformerHead(MaskHead):
         return dict(zip(NAMES, masks_of(self.embeddings(found), pixels).unbind(dim=1), strict=True))
 
     def places(self) -> Tensor:
-        """The learned embedding of each position, that of its column before that of its row: [784,C]."""
+        """The learned embedding [784,C] of each position: half of the channels for its column, half for its row."""
         size = (MASK_SIZE, MASK_SIZE, -1)
         return torch.cat([self.columns.expand(size), self.rows[:, None].expand(size)], dim=2).flatten(0, 1)
 
     def embeddings(self, found: Tensor) -> Tensor:
-        """From what the queries found to the embeddings of ``NAMES``, [R,4,C] both."""
+        """Decoded queries [R,4,C] to the mask embeddings [R,4,C] of ``NAMES``."""
         embedded: Tensor = self.embed_masks(found)
         if self.relate is None:
             return embedded
@@ -107,7 +99,7 @@ class AisformerHead(MaskHead):
         return torch.stack([visible, occluder, amodal, hidden], dim=1)
 
     def losses(self, rois: Rois, targets: RoiTargets) -> dict[str, Tensor]:
-        """That of the occluder is the mean over the regions that have one."""
+        """The loss of the occluder is the mean over the regions that have one."""
         logits, config = self(rois), self.config
         behind = targets.has_occluder
         return {
@@ -117,19 +109,15 @@ class AisformerHead(MaskHead):
             "mask_hidden": config.hidden_weight * mask_loss(logits["hidden"], targets.occluded),
         }
 
-    def predict(self, rois: Rois) -> MaskPrediction:
-        logits = self(rois)
-        return MaskPrediction(logits["amodal"].sigmoid(), logits["visible"].sigmoid())
-
 
 def masks_of(embeddings: Tensor, pixels: Tensor) -> Tensor:
-    """The products [R,Q,28,28] of mask embeddings [R,Q,C] and embedded pixels [R,784,C], row after row."""
+    """The products [R,Q,28,28] of mask embeddings [R,Q,C] and embedded pixels [R,784,C] (row by row)."""
     logits = torch.einsum("rqc,rpc->rqp", embeddings, pixels)
     return logits.unflatten(2, (MASK_SIZE, MASK_SIZE)).float()
 
 
 class EncoderLayer(nn.Module):
-    """Tokens look at tokens; positions are added to what is compared, but not to what is carried over (as in DETR)."""
+    """Self-attention of the tokens; positions are added to queries and keys but not to values (as in DETR)."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
         super().__init__()
@@ -139,15 +127,15 @@ class EncoderLayer(nn.Module):
         self.feed = FeedForward(width, feedforward, dropout)
 
     def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """Tokens [R,P,C] and the embeddings [P,C] of their positions to tokens [R,P,C]."""
+        """Tokens [R,P,C] and embeddings [P,C] of their positions to tokens [R,P,C]."""
         placed = tokens + places
-        seen, _ = self.attend(placed, placed, tokens, need_weights=False)
-        changed: Tensor = self.feed(self.norm(tokens + self.dropout(seen)))
+        attended, _ = self.attend(placed, placed, tokens, need_weights=False)
+        changed: Tensor = self.feed(self.norm(tokens + self.dropout(attended)))
         return changed
 
 
 class DecoderLayer(nn.Module):
-    """Queries look at one another, then at the tokens."""
+    """Self-attention of the queries, then cross-attention to the tokens."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
         super().__init__()
@@ -159,17 +147,17 @@ class DecoderLayer(nn.Module):
         self.feed = FeedForward(width, feedforward, dropout)
 
     def forward(self, found: Tensor, queries: Tensor, tokens: Tensor, places: Tensor) -> Tensor:
-        """What Q queries [Q,C] have found so far [R,Q,C], tokens [R,P,C] and positions [P,C] to what is found then."""
+        """States [R,Q,C] of the queries [Q,C], tokens [R,P,C] and their positions [P,C] to new states [R,Q,C]."""
         asked = found + queries
-        seen, _ = self.attend_own(asked, asked, found, need_weights=False)
-        found = self.norm_own(found + self.dropout(seen))
-        seen, _ = self.attend(found + queries, tokens + places, tokens, need_weights=False)
-        changed: Tensor = self.feed(self.norm(found + self.dropout(seen)))
+        attended, _ = self.attend_own(asked, asked, found, need_weights=False)
+        found = self.norm_own(found + self.dropout(attended))
+        attended, _ = self.attend(found + queries, tokens + places, tokens, need_weights=False)
+        changed: Tensor = self.feed(self.norm(found + self.dropout(attended)))
         return changed
 
 
 class FeedForward(nn.Module):
-    """Two linear layers beside a shortcut, and a norm."""
+    """Two linear layers with a residual connection, and a norm."""
 
     def __init__(self, width: int, inner: int, dropout: float) -> None:
         super().__init__()

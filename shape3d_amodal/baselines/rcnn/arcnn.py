@@ -1,8 +1,8 @@
 """ARCNN and ARCNN-add (Zeng and Yin, arXiv 2107.07464): the visible and the occluded mask, stitched to the amodal one.
 
-Both parts are predicted for every category (V and O, C masks each). ARCNN learns how they go together: its amodal mask
-of category T is, by equation 1, the sum over all categories i of VW[T,i] V[i] + OW[T,i] O[i]. These weights say which
-categories hide which; ``scripts/plot_stitching.py`` draws them. ARCNN-add takes V[T] + O[T] instead.
+The visible masks V and the occluded masks O are predicted for every category. ARCNN learns how to combine them: by
+equation 1 its amodal mask of category T is the sum over all categories i of VW[T,i] V[i] + OW[T,i] O[i]. These weights
+tell which categories hide which; ``scripts/plot_stitching.py`` draws them. ARCNN-add takes V[T] + O[T] instead.
 """
 
 from __future__ import annotations
@@ -13,56 +13,41 @@ import torch
 from torch import Tensor, nn
 
 from shape3d_amodal.config import configuration
-from shape3d_amodal.segmentation.frame import (
-    FrameShape,
-    MaskHead,
-    MaskPrediction,
-    Rois,
-    RoiTargets,
-    SystemConfig,
-)
-from shape3d_amodal.segmentation.layers import MaskBranch, mask_loss, of_category
+from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, of_category
+from shape3d_amodal.segmentation.roi_heads import MaskHead, Rois, SystemConfig
 
 
 @configuration
 class ArcnnConfig(SystemConfig):
-    """There is nothing to choose."""
+    """ARCNN has no options."""
 
-    def mask_head(self, shape: FrameShape) -> MaskHead:
+    def mask_head(self, shape: HeadShape) -> MaskHead:
         return ArcnnHead(shape)
 
 
 @configuration
 class ArcnnAddConfig(SystemConfig):
-    """There is nothing to choose."""
+    """ARCNN-add has no options."""
 
-    def mask_head(self, shape: FrameShape) -> MaskHead:
+    def mask_head(self, shape: HeadShape) -> MaskHead:
         return ArcnnAddHead(shape)
 
 
 class JigsawHead(MaskHead):
-    """A visible and an occluded branch; subclasses put their masks together."""
+    """A visible and an occluded branch, whose masks the subclasses combine; all losses weigh 1 (equation 2)."""
 
-    def __init__(self, shape: FrameShape) -> None:
+    def __init__(self, shape: HeadShape) -> None:
         super().__init__()
         self.branches = nn.ModuleDict({name: MaskBranch(shape) for name in ("visible", "occluded")})
 
     @abstractmethod
     def stitch(self, visible: Tensor, occluded: Tensor) -> Tensor:
-        """Amodal logits from those of both parts, all [R,classes,28,28]."""
+        """Amodal logits from visible and occluded ones, all [R,classes,28,28]."""
 
     def forward(self, rois: Rois) -> dict[str, Tensor]:
         parts = {name: branch(rois.features) for name, branch in self.branches.items()}
         masks = {"amodal": self.stitch(parts["visible"], parts["occluded"]), **parts}
         return {name: of_category(logits, rois.category) for name, logits in masks.items()}
-
-    def losses(self, rois: Rois, targets: RoiTargets) -> dict[str, Tensor]:
-        """Equation 2 of the paper without what the frame adds: equal weights."""
-        return {f"mask_{name}": mask_loss(logits, getattr(targets, name)) for name, logits in self(rois).items()}
-
-    def predict(self, rois: Rois) -> MaskPrediction:
-        masks = self(rois)
-        return MaskPrediction(masks["amodal"].sigmoid(), masks["visible"].sigmoid())
 
 
 class ArcnnAddHead(JigsawHead):
@@ -73,12 +58,12 @@ class ArcnnAddHead(JigsawHead):
 
 
 class ArcnnHead(JigsawHead):
-    """A learned sum over all categories: a 1 x 1 convolution, as the equation has no constant, without bias.
+    """A learned sum over all categories: a 1 x 1 convolution, without bias because equation 1 has no constant.
 
-    The paper does not say where it starts; here it starts as the plain sum.
+    The paper does not give its initial values; here it starts as the plain sum.
     """
 
-    def __init__(self, shape: FrameShape) -> None:
+    def __init__(self, shape: HeadShape) -> None:
         super().__init__(shape)
         self.stitching = nn.Conv2d(2 * shape.classes, shape.classes, 1, bias=False)
         with torch.no_grad():
@@ -89,6 +74,6 @@ class ArcnnHead(JigsawHead):
         return amodal
 
     def weights(self) -> tuple[Tensor, Tensor]:
-        """VW and OW of equation 1, [classes,classes] each: what each category's (row) amodal mask is made of."""
+        """VW and OW of equation 1, [classes,classes] each; a row has the weights of one category's amodal mask."""
         visible, occluded = self.stitching.weight.detach()[:, :, 0, 0].chunk(2, dim=1)
         return visible, occluded

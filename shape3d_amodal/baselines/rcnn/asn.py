@@ -1,9 +1,10 @@
-"""ASN (Qi et al., CVPR 2019): masks that are told what the box branch and a branch for occlusion know of the region.
+"""ASN (Qi et al., CVPR 2019): masks are predicted with features of the box branch and of a branch for occlusion.
 
-The box head has two towers of four convolutions: one for class and box, and one that tells whether more than 5 % of the
-object are hidden (cross-entropy, in which such objects weigh 8 times as much). Multi-Level Coding, MLC(a, b), extracts
-what both know after their a-th convolution and combines it with the features of a mask branch after its b-th. Amodal
-and visible masks have a branch and a coding each. At inference the towers look at the refined boxes a second time.
+The box head has two towers of four convolutions: one for class and box, and one that predicts whether more than 5 % of
+the object is hidden (cross-entropy, in which such objects weigh 8 times as much). Multi-Level Coding, MLC(a, b), takes
+the features of both towers after their a-th convolution and combines them with the features of a mask branch after its
+b-th one. Amodal and visible masks have their own branch and coding. At inference the towers run a second time, on the
+refined boxes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
+from fvcore.nn.weight_init import c2_msra_fill
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -20,18 +22,14 @@ from torch.nn.functional import cross_entropy
 from shape3d_amodal.baselines.rcnn.panet import ConvTower, PanetConfig
 from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.frame import (
+from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, conv, of_category, upsample
+from shape3d_amodal.segmentation.roi_heads import (
     BoxHead,
     BoxOutput,
-    BoxTargets,
-    FrameShape,
     MaskHead,
-    MaskPrediction,
     Rois,
-    RoiTargets,
     SystemConfig,
 )
-from shape3d_amodal.segmentation.layers import MaskBranch, conv, mask_loss, of_category, upsample
 
 Variant = Literal["paper", "code"]
 
@@ -39,25 +37,25 @@ Variant = Literal["paper", "code"]
 @configuration
 class AsnConfig(SystemConfig):
     base: Literal["mask_rcnn", "panet"] = "mask_rcnn"
-    """What it stands on."""
+    """The system that ASN extends."""
     extract: Annotated[int, Field(ge=0, le=4)] = 1
     """a of MLC(a, b): convolutions of the box head before its features are taken."""
     fuse: Annotated[int, Field(ge=0)] = 1
     """b of MLC(a, b): convolutions of a mask branch before these features are combined with its own."""
     coding: Variant = "paper"
-    """Layers of the coding, as the paper's text or as the authors' code has them."""
+    """Whether the layers of the coding are those of the paper's text or of the authors' code."""
     min_hidden: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Hidden share of an object above which it counts as occluded."""
     occluded_weight: Annotated[float, Field(gt=0)] = 8.0
     """Weight of occluded regions in the loss of the occlusion branch; the others weigh 1."""
 
-    def mask_head(self, shape: FrameShape) -> MaskHead:
+    def mask_head(self, shape: HeadShape) -> MaskHead:
         """
         Raises:
-            UsageError: the base has no features at that place of the coding.
+            UsageError: the base has no features after ``extract`` or ``fuse`` convolutions.
         """
         branches = {name: self._mask_branch(shape) for name in ("amodal", "visible")}
-        first = 0 if self.base == "mask_rcnn" else 1  # PANet's features are one only after the first layer
+        first = 0 if self.base == "mask_rcnn" else 1  # PANet's first layer fuses the levels
         last = len(branches["amodal"].convs)
         for name, place, most in (("extract", self.extract, 4), ("fuse", self.fuse, last)):
             if not first <= place <= most:
@@ -66,27 +64,27 @@ class AsnConfig(SystemConfig):
         codings = {name: Coding(shape.channels, local, self.coding) for name in branches}
         return AsnHead(branches, codings, self.fuse)
 
-    def box_head(self, shape: FrameShape) -> BoxHead:
+    def box_head(self, shape: HeadShape) -> BoxHead:
         towers = (self._tower(shape), self._tower(shape))
         return AsnBoxHead(*towers, shape.box_width, self)
 
-    def neck(self, shape: FrameShape) -> nn.Module:
+    def neck(self, shape: HeadShape) -> nn.Module:
         return super().neck(shape) if self.base == "mask_rcnn" else PanetConfig().neck(shape)
 
     def pooler(self, size: int) -> nn.Module:
         return super().pooler(size) if self.base == "mask_rcnn" else PanetConfig().pooler(size)
 
-    def _tower(self, shape: FrameShape) -> ConvTower:
+    def _tower(self, shape: HeadShape) -> ConvTower:
         if self.base == "panet":
             return PanetConfig().tower(shape)
         return ConvTower(shape, conv(shape.channels, shape.channels))
 
-    def _mask_branch(self, shape: FrameShape) -> MaskBranch:
+    def _mask_branch(self, shape: HeadShape) -> MaskBranch:
         return MaskBranch(shape) if self.base == "mask_rcnn" else PanetConfig().mask_branch(shape)
 
 
 class AsnBoxHead(BoxHead):
-    """Class and box from one tower, occluded or not from another; the features of both go to the mask head."""
+    """One tower for class and box, and one for occlusion; the features of both go to the mask head."""
 
     def __init__(self, category: ConvTower, occlusion: ConvTower, width: int, config: AsnConfig) -> None:
         super().__init__()
@@ -96,24 +94,22 @@ class AsnBoxHead(BoxHead):
         nn.init.zeros_(self.occluded.bias)
 
     def forward(self, features: Tensor) -> BoxOutput:
-        """Maps: category and occlusion [R,C,7,7], and occluded [R,2], logits of no and yes."""
+        """Maps: ``category`` and ``occlusion`` [R,C,7,7], and ``occluded`` [R,2], the logits of no and yes."""
         vector, category = self.category(features)
         hint, occlusion = self.occlusion(features)
         place = self.config.extract
         maps = {"category": category[place], "occlusion": occlusion[place], "occluded": self.occluded(hint)}
         return BoxOutput(vector, maps)
 
-    def losses(self, output: BoxOutput, targets: BoxTargets) -> dict[str, Tensor]:
-        logits = output.maps["occluded"].float()
-        return {
-            "occlusion": occlusion_loss(logits, targets.hidden > self.config.min_hidden, self.config.occluded_weight)
-        }
+    def losses(self, output: BoxOutput, hidden: Tensor) -> dict[str, Tensor]:
+        logits, config = output.maps["occluded"].float(), self.config
+        return {"occlusion": occlusion_loss(logits, hidden > config.min_hidden, config.occluded_weight)}
 
 
 def occlusion_loss(logits: Tensor, occluded: Tensor, weight: float) -> Tensor:
-    """Weighted mean of the cross-entropy of logits [R,2] of no and yes with ``occluded`` [R] bool.
+    """Weighted mean cross-entropy of logits [R,2] of no and yes with ``occluded`` [R] bool; zero where R is 0.
 
-    Occluded regions weigh ``weight``, the others 1; zero of no regions.
+    Occluded regions have ``weight``, the others 1.
     """
     if not len(logits):
         return logits.sum() * 0
@@ -121,7 +117,7 @@ def occlusion_loss(logits: Tensor, occluded: Tensor, weight: float) -> Tensor:
 
 
 class Coding(nn.Module):
-    """Multi-Level Coding: tell the features of a mask branch what the box head knows.
+    """Multi-Level Coding: combines features of the box head with those of a mask branch.
 
     The paper extracts by an upsampling of 3 x 3 and two convolutions, and combines by three convolutions, the last of
     which halves the channels (its table 7, though, calls one and three convolutions the exceptions). The authors' code
@@ -145,13 +141,13 @@ class Coding(nn.Module):
             self.combine = nn.Sequential(*_convs(both, local, local))
 
     def forward(self, known: Tensor, features: Tensor) -> Tensor:
-        """``known`` [R,2*channels,7,7] and ``features`` [R,local,14,14] to new features of the same shape."""
+        """Box features ``known`` [R,2*channels,7,7] and mask ``features`` [R,local,14,14] to new mask features."""
         combined: Tensor = self.combine(torch.cat([self.extract(known), features], dim=1))
         return combined
 
 
 class AsnHead(MaskHead):
-    """Mask branches with a coding in each, after the first ``fuse`` convolutions."""
+    """Mask branches, each with a coding after its first ``fuse`` convolutions."""
 
     needs_box = True
 
@@ -163,13 +159,6 @@ class AsnHead(MaskHead):
         assert rois.box is not None, "needs_box"
         known = torch.cat([rois.box.maps["category"], rois.box.maps["occlusion"]], dim=1)
         return {name: of_category(self._masks(name, known, rois.features), rois.category) for name in self.branches}
-
-    def losses(self, rois: Rois, targets: RoiTargets) -> dict[str, Tensor]:
-        return {f"mask_{name}": mask_loss(logits, getattr(targets, name)) for name, logits in self(rois).items()}
-
-    def predict(self, rois: Rois) -> MaskPrediction:
-        masks = self(rois)
-        return MaskPrediction(masks["amodal"].sigmoid(), masks["visible"].sigmoid())
 
     def _masks(self, name: str, known: Tensor, features: Tensor) -> Tensor:
         branch, coding = self.branches[name], self.codings[name]
@@ -192,7 +181,5 @@ def _convs(*channels: int) -> list[nn.Module]:
 def _upsample3(inputs: int, outputs: int) -> nn.Sequential:
     """A transposed convolution of 3 x 3 that doubles the size, and ReLU."""
     layer = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    c2_msra_fill(layer)
     return nn.Sequential(layer, nn.ReLU())

@@ -1,10 +1,10 @@
 """BCNet (Ke et al., CVPR 2021): two layers, one for what hides the object and one for the object itself.
 
-Each layer predicts a mask and its boundary, and in each a non-local relation lets all positions of the region look at
-one another. What the first layer knows of the occluder is added to the features that the second one sees.
+Each layer predicts a mask and its boundary, and has a non-local block over all positions of the region. The occluder's
+features from the first layer are added to the input of the second one.
 
-The public code predicts visible masks; for amodal ones the second layer learns amodal targets, which is the default
-here. The code's occluders are all other instances that reach into the box; ours leave out those known to be behind.
+The public code predicts visible masks; here the default is that the second layer learns amodal masks. The code's
+occluders are all other instances that reach into the box; here those known to be behind are left out.
 """
 
 from __future__ import annotations
@@ -13,41 +13,35 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+from fvcore.nn.weight_init import c2_msra_fill
 from kornia.morphology import gradient
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from shape3d_amodal.config import Weight, configuration
-from shape3d_amodal.segmentation.frame import (
-    FrameShape,
-    MaskHead,
-    MaskPrediction,
-    Rois,
-    RoiTargets,
-    SystemConfig,
-)
-from shape3d_amodal.segmentation.layers import conv, mask_loss, of_category, predictor, upsample
+from shape3d_amodal.segmentation.layers import HeadShape, conv, mask_loss, of_category, predictor, upsample
+from shape3d_amodal.segmentation.roi_heads import MaskHead, MaskPrediction, Rois, RoiTargets, SystemConfig
 
 
 @configuration
 class BcnetConfig(SystemConfig):
     masks: Literal["amodal", "visible"] = "amodal"
-    """Which masks the second layer learns. In mode visible these stand for the amodal ones."""
+    """Which masks the second layer learns. Visible ones take the place of the amodal ones."""
     each_category: bool = False
-    """Whether each category has masks of its own; in the public code one mask serves all."""
+    """Whether each category has its own masks; in the public code they are class-agnostic."""
     occluder_weight: Weight = 0.25
     """Weight of the occluder's mask; the object's has 1."""
     boundary_weight: Weight = 0.5
-    """Weight of the object's boundary. The public code adds the same cross-entropy up twice, which makes it 1."""
+    """Weight of the object's boundary; 1 in the public code, which adds the same cross-entropy twice."""
     occluder_boundary_weight: Weight = 0.5
     """Weight of the occluder's boundary."""
 
-    def mask_head(self, shape: FrameShape) -> MaskHead:
+    def mask_head(self, shape: HeadShape) -> MaskHead:
         return BcnetHead(shape, self)
 
 
 class BcnetHead(MaskHead):
-    def __init__(self, shape: FrameShape, config: BcnetConfig) -> None:
+    def __init__(self, shape: HeadShape, config: BcnetConfig) -> None:
         super().__init__()
         self.config = config
         classes = shape.classes if config.each_category else 1
@@ -55,15 +49,19 @@ class BcnetHead(MaskHead):
         same = shape.channels == shape.mask_channels
         self.fit = nn.Identity() if same else nn.Conv2d(shape.mask_channels, shape.channels, 1)
 
+    @property
+    def has_visible(self) -> bool:
+        return self.config.masks == "visible"
+
     def forward(self, rois: Rois) -> dict[str, Tensor]:
         """The object's ``mask`` and ``boundary``, and ``occluder`` and ``occluder_boundary``: logits [R,28,28]."""
-        hiding = self.occluder.features(rois.features)
-        own = self.occludee.features(rois.features + self.fit(hiding))
+        occluder = self.occluder.features(rois.features)
+        own = self.occludee.features(rois.features + self.fit(occluder))
         logits = {
             "mask": self.occludee.mask(own),
-            "occluder": self.occluder.mask(hiding),
+            "occluder": self.occluder.mask(occluder),
             "boundary": self.occludee.boundary(own),
-            "occluder_boundary": self.occluder.boundary(hiding),
+            "occluder_boundary": self.occluder.boundary(occluder),
         }
         return {name: of_category(one, rois.category) for name, one in logits.items()}
 
@@ -71,14 +69,14 @@ class BcnetHead(MaskHead):
         """The occluder's losses are means over the regions that have an occluder."""
         logits, config = self(rois), self.config
         own = targets.amodal if config.masks == "amodal" else targets.visible
-        hidden = targets.has_occluder
-        hiding = targets.occluder[hidden]
+        behind = targets.has_occluder
+        occluder = targets.occluder[behind]
         return {
             "mask": mask_loss(logits["mask"], own),
-            "occluder": config.occluder_weight * mask_loss(logits["occluder"][hidden], hiding),
+            "occluder": config.occluder_weight * mask_loss(logits["occluder"][behind], occluder),
             "boundary": config.boundary_weight * mask_loss(logits["boundary"], boundary(own)),
             "occluder_boundary": config.occluder_boundary_weight
-            * mask_loss(logits["occluder_boundary"][hidden], boundary(hiding)),
+            * mask_loss(logits["occluder_boundary"][behind], boundary(occluder)),
         }
 
     def predict(self, rois: Rois) -> MaskPrediction:
@@ -87,9 +85,9 @@ class BcnetHead(MaskHead):
 
 
 class Layer(nn.Module):
-    """Convolutions with a relation after the second one, then a mask and its boundary."""
+    """Convolutions with a non-local block after the second one, then a mask and its boundary."""
 
-    def __init__(self, shape: FrameShape, classes: int) -> None:
+    def __init__(self, shape: HeadShape, classes: int) -> None:
         super().__init__()
         width = shape.mask_channels
         self.convs = nn.ModuleList(conv(a, b) for a, b in pairwise([shape.channels] + [width] * shape.mask_convs))
@@ -113,20 +111,20 @@ class NonLocal(nn.Module):
         super().__init__()
         self.query, self.key, self.value, self.output = (nn.Conv2d(channels, channels, 1, bias=False) for _ in range(4))
         for layer in (self.query, self.key, self.value, self.output):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            c2_msra_fill(layer)
         self.norm = nn.BatchNorm2d(channels, eps=1e-4)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not len(x):  # of nothing there are no batch statistics
+        if not len(x):  # there are no batch statistics of an empty batch
             return x
         query, key, value = (one(x).flatten(2).transpose(1, 2) for one in (self.query, self.key, self.value))
-        seen = scaled_dot_product_attention(query, key, value)  # [R,hw,C]
-        related: Tensor = x + self.norm(self.output(seen.transpose(1, 2).unflatten(2, x.shape[2:])))
+        attended = scaled_dot_product_attention(query, key, value)  # [R,hw,C]
+        related: Tensor = x + self.norm(self.output(attended.transpose(1, 2).unflatten(2, x.shape[2:])))
         return related
 
 
 def boundary(masks: Tensor) -> Tensor:
-    """Masks [R,28,28] of 0 and 1 dilated, and those without the eroded ones: a line of two pixels, inside and outside.
+    """The boundaries [R,28,28] of masks [R,28,28] of 0 and 1: dilated less eroded masks, so one pixel on each side.
 
     Pixels have four neighbours; the border of the region is no boundary.
     """

@@ -1,10 +1,10 @@
 """Multimodal amodal masks by IMLE (Sun & Li, poster; Li & Malik, arXiv 1809.09087): many plausible masks a region.
 
-Beside Mask R-CNN's visible branch, the amodal branch sees the region's features and a random code. In training several
-codes are tried on each region, and only the mask nearest to the true one is pulled to it: every true mask has a code
-near by, so that no mode is dropped. At inference as many codes are drawn as masks are wanted.
+The visible branch is Mask R-CNN's. The amodal branch takes the region's features and a random code. In training several
+codes are tried on each region, and the loss applies only to the mask that is nearest to the true one: every true mask
+then has a code near by, so that no mode is dropped. At inference one code is drawn for each mask that is wanted.
 
-The poster gives neither sizes nor numbers: width of the code, number of candidates and the distance are our choices.
+The poster gives no sizes: width of the code, number of candidates and the distance are our choices.
 """
 
 from __future__ import annotations
@@ -17,15 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from shape3d_amodal.config import Count, configuration
-from shape3d_amodal.segmentation.frame import (
-    FrameShape,
-    MaskHead,
-    MaskPrediction,
-    Rois,
-    RoiTargets,
-    SystemConfig,
-)
-from shape3d_amodal.segmentation.layers import MaskBranch, mask_loss, of_category
+from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, mask_loss, of_category
+from shape3d_amodal.segmentation.roi_heads import MaskHead, MaskPrediction, Rois, RoiTargets, SystemConfig
 
 
 @configuration
@@ -33,22 +26,22 @@ class ImleConfig(SystemConfig):
     code: Count = 32
     """Numbers in a random code."""
     candidates: Count = 10
-    """Codes of which the nearest is learned."""
+    """Codes that are tried on each region in training."""
     distance: Literal["cross_entropy", "squared"] = "cross_entropy"
-    """What is near, and what is minimised: the cross-entropy, as in Mask R-CNN, or the poster's squared distance."""
+    """Distance to compare and minimise: the cross-entropy, as in Mask R-CNN, or the poster's squared distance."""
     keep: Annotated[int, Field(ge=0)] = 0
-    """Steps for which the candidates of an object stay the same; 0 draws others for each region of each batch."""
+    """Steps for which the candidates of an object stay the same; 0 draws new ones for each region of each batch."""
     samples: Count = 10
-    """Masks a region at inference."""
+    """Masks of each region at inference."""
     seed: int = 0
     """Seed of the codes at inference, which are the same for all regions."""
 
-    def mask_head(self, shape: FrameShape) -> MaskHead:
+    def mask_head(self, shape: HeadShape) -> MaskHead:
         return ImleHead(shape, self)
 
 
 class ImleHead(MaskHead):
-    def __init__(self, shape: FrameShape, config: ImleConfig) -> None:
+    def __init__(self, shape: HeadShape, config: ImleConfig) -> None:
         super().__init__()
         self.config = config
         amodal = MaskBranch(shape, inputs=shape.channels + config.code)
@@ -60,7 +53,7 @@ class ImleHead(MaskHead):
         self.steps: Tensor
 
     def forward(self, rois: Rois) -> dict[str, Tensor]:
-        """The visible mask, and the amodal one of the first code of inference."""
+        """The visible mask, and the amodal one of the first inference code."""
         code = self.codes[:1].expand(len(rois), -1)
         return {"visible": self.visible(rois), "amodal": self.amodal(rois, code)}
 
@@ -85,7 +78,7 @@ class ImleHead(MaskHead):
         return {"mask_visible": mask_loss(self.visible(rois), targets.visible), "mask_amodal": pulled}
 
     def draw(self, targets: RoiTargets) -> Tensor:
-        """Candidates [R,m,D]: random, or those that the object has at this time."""
+        """Candidates [R,m,D]: new random ones, or those of the object in the current period of ``keep`` steps."""
         size = (self.config.candidates, self.config.code)
         device = targets.amodal.device
         if not self.config.keep:
@@ -96,25 +89,25 @@ class ImleHead(MaskHead):
         return torch.stack(drawn).to(device)[place] if drawn else torch.zeros(0, *size, device=device)
 
     def apart(self, logits: Tensor, target: Tensor) -> Tensor:
-        """How far masks [R,28,28] are from the true ones: [R]."""
+        """Distance [R] of masks of logits [R,28,28] from the true ones."""
         if self.config.distance == "squared":
             return (logits.sigmoid() - target).square().mean(dim=(1, 2))
         return binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(1, 2))
 
     def predict(self, rois: Rois) -> MaskPrediction:
-        """Several masks; the one answer is their mean."""
+        """Several masks; the amodal mask is their mean."""
         drawn = [self.amodal(rois, code.expand(len(rois), -1)).sigmoid() for code in self.codes]
         samples = torch.stack(drawn, dim=1)
         return MaskPrediction(samples.mean(dim=1), self.visible(rois).sigmoid(), samples=samples)
 
 
 def nearest(candidates: Tensor, distances: Tensor) -> Tensor:
-    """The candidates [R,D], out of [R,m,D], of the smallest distance [R,m]."""
+    """Of the candidates [R,m,D] those [R,D] with the smallest distance [R,m]."""
     rows = torch.arange(len(candidates), device=candidates.device)
     return candidates[rows, distances.argmin(dim=1)]
 
 
 def _codes_of(annotation: int, period: int, size: tuple[int, int]) -> Tensor:
-    """The candidates of an object in a period, whatever else was drawn before."""
+    """The candidates of an object in a period; they depend on nothing else."""
     seed = (annotation * 0x9E3779B97F4A7C15 + period) % 2**63
     return torch.randn(*size, generator=torch.Generator().manual_seed(seed))

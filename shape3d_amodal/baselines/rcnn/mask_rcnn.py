@@ -1,6 +1,6 @@
 """Mask R-CNN (He et al., ICCV 2017) with amodal boxes, and amodal masks, visible masks or both.
 
-Each kind of mask has a branch of its own; the branches share nothing but the region's features.
+Each kind of mask has its own branch; the branches share only the region's features.
 """
 
 from __future__ import annotations
@@ -11,31 +11,29 @@ from typing import Literal
 from torch import Tensor, nn
 
 from shape3d_amodal.config import configuration
-from shape3d_amodal.segmentation.frame import (
-    FrameShape,
-    MaskHead,
-    MaskPrediction,
-    Rois,
-    RoiTargets,
-    SystemConfig,
-)
-from shape3d_amodal.segmentation.layers import MaskBranch, mask_loss, of_category
+from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, of_category
+from shape3d_amodal.segmentation.roi_heads import MaskHead, Rois, SystemConfig
 
 
 @configuration
 class MaskRcnnConfig(SystemConfig):
     masks: Literal["amodal", "visible", "both"] = "amodal"
-    """Which masks are learned. Without amodal masks the visible ones stand for them."""
+    """Which masks are learned. Without amodal masks the visible ones take their place."""
 
-    def mask_head(self, shape: FrameShape) -> MaskHead:
-        return MaskRcnnHead(shape, ("amodal", "visible") if self.masks == "both" else (self.masks,))
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of these masks."""
+        return ("amodal", "visible") if self.masks == "both" else (self.masks,)
+
+    def mask_head(self, shape: HeadShape) -> MaskHead:
+        return MaskRcnnHead(shape, self.names)
 
 
 class MaskRcnnHead(MaskHead):
-    """A mask branch, which ``branch`` makes, for each of ``names`` (amodal, visible)."""
+    """One mask branch, built by ``branch``, for each of ``names`` (amodal, visible)."""
 
     def __init__(
-        self, shape: FrameShape, names: tuple[str, ...], branch: Callable[[FrameShape], MaskBranch] = MaskBranch
+        self, shape: HeadShape, names: tuple[str, ...], branch: Callable[[HeadShape], MaskBranch] = MaskBranch
     ) -> None:
         super().__init__()
         self.branches = nn.ModuleDict({name: branch(shape) for name in names})
@@ -46,11 +44,3 @@ class MaskRcnnHead(MaskHead):
 
     def forward(self, rois: Rois) -> dict[str, Tensor]:
         return {name: of_category(branch(rois.features), rois.category) for name, branch in self.branches.items()}
-
-    def losses(self, rois: Rois, targets: RoiTargets) -> dict[str, Tensor]:
-        return {f"mask_{name}": mask_loss(logits, getattr(targets, name)) for name, logits in self(rois).items()}
-
-    def predict(self, rois: Rois) -> MaskPrediction:
-        masks = {name: logits.sigmoid() for name, logits in self(rois).items()}
-        first = next(iter(masks.values()))
-        return MaskPrediction(first, masks.get("visible"))

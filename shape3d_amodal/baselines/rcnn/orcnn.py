@@ -1,8 +1,7 @@
 """ORCNN (Follmann et al., WACV 2019): amodal and visible masks, and the invisible ones that follow from both.
 
-The invisible mask has no branch of its own. Its logits are those of the amodal mask minus the positive part of the
-visible ones, I = A - ReLU(V): where nothing is visible they are the amodal mask's, and evidence for the visible mask
-counts against them. All three masks are learned, with equal weights.
+The invisible mask has no branch. Its logits are I = A - ReLU(V), with the logits A of the amodal and V of the visible
+mask: evidence for the visible mask counts against the invisible one. All three masks are learned, with equal weights.
 """
 
 from __future__ import annotations
@@ -11,22 +10,22 @@ from torch import Tensor
 
 from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnHead
 from shape3d_amodal.config import configuration
-from shape3d_amodal.segmentation.frame import FrameShape, MaskHead, Rois, RoiTargets, SystemConfig
-from shape3d_amodal.segmentation.layers import mask_loss
+from shape3d_amodal.segmentation.layers import HeadShape, mask_loss
+from shape3d_amodal.segmentation.roi_heads import MaskHead, Rois, RoiTargets, SystemConfig
 
 
 @configuration
 class OrcnnConfig(SystemConfig):
-    """There is nothing to choose."""
+    """ORCNN has no options."""
 
-    def mask_head(self, shape: FrameShape) -> MaskHead:
+    def mask_head(self, shape: HeadShape) -> MaskHead:
         return OrcnnHead(shape)
 
 
 class OrcnnHead(MaskRcnnHead):
     """Mask R-CNN's amodal and visible branches, and the loss that ties them."""
 
-    def __init__(self, shape: FrameShape) -> None:
+    def __init__(self, shape: HeadShape) -> None:
         super().__init__(shape, ("amodal", "visible"))
 
     def losses(self, rois: Rois, targets: RoiTargets) -> dict[str, Tensor]:
@@ -40,5 +39,5 @@ class OrcnnHead(MaskRcnnHead):
 
 
 def invisible_logits(amodal: Tensor, visible: Tensor) -> Tensor:
-    """Logits of the hidden part from those of the whole object and of its visible part, all of one shape."""
+    """Logits of the invisible mask from those of the amodal and of the visible one, all of one shape."""
     return amodal - visible.relu()

@@ -1,9 +1,9 @@
-"""PANet (Liu et al., CVPR 2018): information flows up the pyramid, and every region looks at all of its levels.
+"""PANet (Liu et al., CVPR 2018): a second, bottom-up path through the pyramid, and features of all levels per region.
 
 Bottom-up path augmentation: from the finest level up, N2 = P2 and N[i+1] = conv(P[i+1] + conv(N[i] at stride 2)).
-Adaptive feature pooling: a region is cut out of every level; each cut goes through a first layer of its own, then the
-cuts are fused by their maximum. Fully-connected fusion: to the masks of all categories is added one that a fully
-connected layer, which sees the whole region, predicts of object against the rest.
+Adaptive feature pooling: a region is cut out of every level; each cut has its own first layer, then the cuts are fused
+by their maximum. Fully-connected fusion: a class-agnostic mask, predicted by a fully connected layer from the whole
+region, is added to the masks of all categories.
 """
 
 from __future__ import annotations
@@ -15,61 +15,58 @@ from typing import Literal
 
 import torch
 from detectron2.structures import Boxes
+from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 from torchvision.ops import roi_align
 
-from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnHead
+from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnConfig, MaskRcnnHead
 from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.config import LEVELS, ROI_LEVELS, STRIDES
-from shape3d_amodal.segmentation.frame import (
+from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch
+from shape3d_amodal.segmentation.roi_heads import (
     BOX_SIZE,
     MASK_SIZE,
     ROI_SIZE,
     BoxHead,
     BoxOutput,
-    FrameShape,
     MaskHead,
-    SystemConfig,
 )
-from shape3d_amodal.segmentation.layers import MaskBranch
 
 Fusion = Literal["max", "sum"]
 
 
 @configuration
-class PanetConfig(SystemConfig):
+class PanetConfig(MaskRcnnConfig):
     """The defaults are the paper's; the authors' code has group norm and a ReLU on the fully connected mask."""
 
-    masks: Literal["amodal", "visible", "both"] = "amodal"
-    """Which masks are learned. Without amodal masks the visible ones stand for them."""
     fusion: Fusion = "max"
-    """How the cuts of a region out of all levels are fused after their first layer."""
+    """How the cuts of a region are fused after their first layer."""
     heavy_head: bool = True
-    """Predict class and box after four convolutions and a fully connected layer, in place of two of these."""
+    """Predict class and box after four convolutions and a fully connected layer, in place of two of the latter."""
     group_norm: bool = False
     """Group norm in all convolutions that PANet adds or changes."""
     relu_on_full: bool = False
-    """ReLU on the fully connected mask, so that it adds to the others but never takes away."""
+    """ReLU on the fully connected mask, so that it can only increase the logits."""
 
-    def mask_head(self, shape: FrameShape) -> MaskHead:
-        return MaskRcnnHead(shape, ("amodal", "visible") if self.masks == "both" else (self.masks,), self.mask_branch)
+    def mask_head(self, shape: HeadShape) -> MaskHead:
+        return MaskRcnnHead(shape, self.names, self.mask_branch)
 
-    def box_head(self, shape: FrameShape) -> BoxHead:
+    def box_head(self, shape: HeadShape) -> BoxHead:
         return PanetBoxHead(self.tower(shape) if self.heavy_head else TwoLayers(shape, self.fusion))
 
-    def neck(self, shape: FrameShape) -> nn.Module:
+    def neck(self, shape: HeadShape) -> nn.Module:
         return BottomUpPath(shape.channels, group_norm=self.group_norm)
 
     def pooler(self, size: int) -> nn.Module:
         return AllLevelsPooler(size)
 
-    def tower(self, shape: FrameShape) -> ConvTower:
+    def tower(self, shape: HeadShape) -> ConvTower:
         """Convolutions on the cuts of regions."""
         return ConvTower(shape, self._first(shape.channels, shape.channels), group_norm=self.group_norm)
 
-    def mask_branch(self, shape: FrameShape) -> PanetBranch:
+    def mask_branch(self, shape: HeadShape) -> PanetBranch:
         """A mask branch on the cuts of regions.
 
         Raises:
@@ -85,15 +82,13 @@ class PanetConfig(SystemConfig):
 def block(inputs: int, outputs: int, *, stride: int = 1, group_norm: bool = False) -> nn.Sequential:
     """A 3 x 3 convolution, group norm where wanted, and ReLU."""
     layer = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    c2_msra_fill(layer)
     norm = [nn.GroupNorm(math.gcd(32, outputs), outputs)] if group_norm else []
     return nn.Sequential(layer, *norm, nn.ReLU())
 
 
 class BottomUpPath(nn.Module):
-    """From the pyramid's levels by name, [B,C,h,w] each, to new ones of the same names and sizes."""
+    """The pyramid's levels by name, [B,C,h,w] each, to new ones of the same names and sizes."""
 
     def __init__(self, channels: int, *, group_norm: bool) -> None:
         super().__init__()
@@ -119,7 +114,7 @@ class AllLevelsPooler(nn.Module):
     def forward(self, levels: Sequence[Tensor], boxes: Sequence[Boxes]) -> Tensor:
         rois = [one.tensor for one in boxes]
         scales = [1 / STRIDES[name] for name in ROI_LEVELS]
-        # Four samples a cell: the adaptive number of the other systems grows with a region's size on the fine levels.
+        # Four samples per cell: the adaptive number of the other systems grows with a region's size on fine levels.
         cuts = [
             roi_align(level, rois, self.size, scale, sampling_ratio=2, aligned=True)
             for level, scale in zip(levels, scales, strict=True)
@@ -128,7 +123,7 @@ class AllLevelsPooler(nn.Module):
 
 
 class LevelFusion(nn.Module):
-    """A layer a level, then one result of all: [R,4,...] to [R,...]."""
+    """One layer for each level, then the maximum or the sum of all: [R,4,...] to [R,...]."""
 
     def __init__(self, layers: Iterable[nn.Module], fusion: Fusion) -> None:
         super().__init__()
@@ -142,7 +137,7 @@ class LevelFusion(nn.Module):
 class ConvTower(nn.Module):
     """Four convolutions, the first of which is given, and a fully connected layer."""
 
-    def __init__(self, shape: FrameShape, first: nn.Module, *, group_norm: bool = False) -> None:
+    def __init__(self, shape: HeadShape, first: nn.Module, *, group_norm: bool = False) -> None:
         super().__init__()
         width = shape.channels
         self.convs = nn.ModuleList([first, *(block(width, width, group_norm=group_norm) for _ in range(3))])
@@ -157,9 +152,9 @@ class ConvTower(nn.Module):
 
 
 class TwoLayers(nn.Module):
-    """Two fully connected layers; like ``ConvTower`` without its maps."""
+    """Two fully connected layers, with the results of a ``ConvTower`` that has no maps."""
 
-    def __init__(self, shape: FrameShape, fusion: Fusion) -> None:
+    def __init__(self, shape: HeadShape, fusion: Fusion) -> None:
         super().__init__()
         inputs, width = shape.channels * BOX_SIZE**2, shape.box_width
         self.fc1 = LevelFusion(
@@ -172,7 +167,7 @@ class TwoLayers(nn.Module):
 
 
 class PanetBoxHead(BoxHead):
-    """Whatever makes one vector a region of its cuts."""
+    """The vector of a tower, without its maps."""
 
     def __init__(self, body: ConvTower | TwoLayers) -> None:
         super().__init__()
@@ -185,10 +180,10 @@ class PanetBoxHead(BoxHead):
 class PanetBranch(MaskBranch):
     """Mask R-CNN's branch on the cuts of regions, with a fully connected mask added to those of all categories.
 
-    The fully connected mask goes off before the last convolution, which therefore is not among ``convs``.
+    The fully connected mask starts before the last convolution, which therefore is not in ``convs``.
     """
 
-    def __init__(self, shape: FrameShape, first: LevelFusion, *, group_norm: bool, relu_on_full: bool) -> None:
+    def __init__(self, shape: HeadShape, first: LevelFusion, *, group_norm: bool, relu_on_full: bool) -> None:
         if shape.mask_convs < 2:
             raise UsageError(f"detector.regions.mask_convs: PANet needs at least 2, got {shape.mask_convs}")
         super().__init__(shape)
@@ -203,7 +198,7 @@ class PanetBranch(MaskBranch):
 
 
 class FullMask(nn.Module):
-    """One mask for all categories, each pixel of which sees the whole region: [R,C,14,14] to logits [R,1,28,28]."""
+    """A class-agnostic mask from the whole region by a fully connected layer: [R,C,14,14] to logits [R,1,28,28]."""
 
     def __init__(self, channels: int, *, group_norm: bool, relu: bool) -> None:
         super().__init__()
@@ -223,6 +218,5 @@ class FullMask(nn.Module):
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
     layer = nn.Linear(inputs, outputs)
-    nn.init.kaiming_uniform_(layer.weight, a=1)
-    nn.init.zeros_(layer.bias)
+    c2_xavier_fill(layer)
     return layer

@@ -1,10 +1,10 @@
 """VRSP (Xiao et al., AAAI 2021; later also "ShapeDict"): masks refined by the visible region and by known shapes.
 
-A coarse amodal and a coarse visible mask come from two branches. The same branches go once more over the region: the
-visible one where the coarse amodal mask is, the amodal one where the refined visible mask is, beside the decoded shapes
-of the codebook that are nearest to the coarse amodal mask. In training a third pass is shown the true masks; its
-features teach those of the coarse pass. A classifier that sees the visible region alone, and the distance of the mask
-to the nearest known shape, correct the scores.
+Two branches predict a coarse amodal and a coarse visible mask. The same branches run a second time: the visible one
+on features under the coarse amodal mask, the amodal one on features under the refined visible mask together with those
+shapes of the codebook that are nearest to the coarse amodal mask. In training a third pass gets the true masks; its
+features are targets for those of the coarse pass. Scores are corrected by a classifier of the visible region, and by
+the distance of the mask to the nearest known shape.
 
 The shapes are trained beforehand (stage ``vrsp_shapes``). The order of the passes, the shared branches and the
 distances are those of the public code.
@@ -20,27 +20,14 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import (
-    avg_pool2d,
-    binary_cross_entropy_with_logits,
-    cosine_similarity,
-    cross_entropy,
-)
+from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, cosine_similarity, cross_entropy
 
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
 from shape3d_amodal.config import Weight, configuration, parse_config
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.weights import CONFIG_FILE, load_weights
-from shape3d_amodal.segmentation.frame import (
-    ROI_SIZE,
-    FrameShape,
-    MaskHead,
-    MaskPrediction,
-    Rois,
-    RoiTargets,
-    SystemConfig,
-)
-from shape3d_amodal.segmentation.layers import MaskBranch, mask_loss, of_category
+from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, mask_loss, of_category
+from shape3d_amodal.segmentation.roi_heads import ROI_SIZE, MaskHead, MaskPrediction, Rois, RoiTargets, SystemConfig
 
 
 @configuration
@@ -48,32 +35,32 @@ class VrspConfig(SystemConfig):
     files: ClassVar[tuple[str, ...]] = ("shapes",)
 
     shapes: str | None = None
-    """Folder of weights that a training of the stage vrsp_shapes wrote; its sizes have to be those of ``memory``."""
+    """Folder of weights that a training of the stage vrsp_shapes wrote; its sizes must be those of ``memory``."""
     memory: ShapeMemoryConfig = ShapeMemoryConfig()
     """Sizes of the shape prior."""
     neighbours: Annotated[int, Field(ge=0)] = 16
-    """Known shapes that the refined amodal mask is made with; 0 does without."""
+    """Number of known shapes that the amodal branch gets; 0 for none."""
     attention: Literal["soft", "binary"] = "soft"
     """Whether features are multiplied by a mask's probabilities or by 0 and 1."""
     teacher_weight: Weight = 1.0
-    """Weight of the masks of the pass that sees the true ones."""
+    """Weight of the masks of the pass that gets the true ones."""
     matching: tuple[Weight, Weight] = (0.01, 0.05)
     """Weights of the matching of features after the convolutions, and after the upsampling."""
     class_weight: Weight = 0.25
     """Weight of the classification of the visible region; the public code has 0.1 for D2SA."""
     true_class_weight: Weight = 0.1
-    """Share that the truly visible region has in it; the predicted one has its IoU."""
+    """Weight of the true visible region in it; the predicted one is weighted by its IoU."""
     rescore_class: bool = True
-    """Whether scores are corrected by that classification; not in the public code's configuration for KINS."""
+    """Whether scores are corrected by that classification; false in the public code's configuration for KINS."""
     rescore_shape: Annotated[float, Field(ge=2)] | None = 2.0
-    """Alpha of the correction by the distance to known shapes, 3 in that for KINS; none leaves it out."""
+    """Alpha of the correction by the distance to known shapes (3 for KINS in the public code); null leaves it out."""
 
     @property
     def remembers(self) -> bool:
-        """Whether known shapes are looked at."""
+        """Whether known shapes are used."""
         return self.neighbours > 0 or self.rescore_shape is not None
 
-    def mask_head(self, shape: FrameShape) -> MaskHead:
+    def mask_head(self, shape: HeadShape) -> MaskHead:
         return VrspHead(shape, self)
 
     def start(self, head: MaskHead, categories: Sequence[str]) -> None:
@@ -91,7 +78,7 @@ class VrspConfig(SystemConfig):
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass of the two branches makes of R regions.
+    """The output of one pass of the two branches for R regions.
 
     Attributes:
         amodal, visible: logits [R,28,28].
@@ -104,7 +91,7 @@ class Pass:
 
 
 class VrspHead(MaskHead):
-    def __init__(self, shape: FrameShape, config: VrspConfig) -> None:
+    def __init__(self, shape: HeadShape, config: VrspConfig) -> None:
         super().__init__()
         self.config = config
         self.branches = nn.ModuleDict({name: MaskBranch(shape) for name in ("amodal", "visible")})
@@ -134,19 +121,19 @@ class VrspHead(MaskHead):
         return self._pass(rois.features, rois.features, rois.category)
 
     def refined(self, rois: Rois, coarse: Pass, priors: Tensor) -> Pass:
-        """The pass that sees the coarse masks, and then its own visible one."""
+        """The pass on features under the coarse amodal mask, and then under its own visible mask."""
         x = rois.features
         visible, features = self._branch("visible", x * self.attention(coarse.amodal), rois.category)
         amodal, more = self._branch("amodal", self.fused(x * self.attention(visible), priors), rois.category)
         return Pass(amodal, visible, (*more, *features))
 
     def taught(self, rois: Rois, targets: RoiTargets, priors: Tensor) -> Pass:
-        """The pass that sees the true masks."""
+        """The pass on features under the true masks."""
         amodal, visible = (avg_pool2d(mask[:, None], 2) for mask in (targets.amodal, targets.visible))
         return self._pass(self.fused(rois.features * visible, priors), rois.features * amodal, rois.category)
 
     def attention(self, logits: Tensor) -> Tensor:
-        """What features are multiplied by where a mask of logits [R,28,28] is: [R,1,14,14]."""
+        """The factor [R,1,14,14] of the features under a mask of logits [R,28,28]."""
         pooled = avg_pool2d(logits[:, None], 2)
         return (pooled > 0).float() if self.config.attention == "binary" else pooled.sigmoid()
 
@@ -181,7 +168,7 @@ class VrspHead(MaskHead):
         }
 
     def class_loss(self, rois: Rois, visible: Tensor, targets: RoiTargets) -> Tensor:
-        """Cross-entropy of the categories of visible regions: predicted (logits [R,28,28]), by IoU, and true ones."""
+        """Cross-entropy of the category, from the predicted visible regions (logits [R,28,28]) and the true ones."""
         x, true = rois.features, avg_pool2d(targets.visible[:, None], 2)
         logits = self.classify(torch.cat([x * self.attention(visible), x * true])).float()
         if not len(rois):
@@ -211,8 +198,8 @@ class VrspHead(MaskHead):
     def _pass(self, amodal: Tensor, visible: Tensor, category: Tensor) -> Pass:
         """Each branch on its features [R,C,14,14]."""
         whole, features = self._branch("amodal", amodal, category)
-        seen, more = self._branch("visible", visible, category)
-        return Pass(whole, seen, (*features, *more))
+        part, more = self._branch("visible", visible, category)
+        return Pass(whole, part, (*features, *more))
 
     def _branch(self, name: str, features: Tensor, category: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Logits [R,28,28] of a branch, and its features after the convolutions and after the upsampling."""
@@ -229,14 +216,14 @@ def iou(found: Tensor, true: Tensor) -> Tensor:
 
 
 def weighted_mask_loss(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Mean of the regions' binary cross-entropies [R], each times its weight; zero of no regions."""
+    """Mean of the regions' binary cross-entropies [R], each times its weight; zero where R is 0."""
     if not len(logits):
         return logits.sum() * 0
     return binary_cross_entropy_with_logits(logits, target, weight=weights[:, None, None])
 
 
 def matching_loss(features: Sequence[Tensor], teacher: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Weighted sum of 1 - cosine of features [R,...] and the teacher's, which stand still; means over the regions."""
+    """Weighted sum of 1 - cosine of features [R,...] and the teacher's (without gradient); means over the regions."""
     if not len(features[0]):
         return torch.stack([one.sum() * 0 for one in features]).sum()
     pairs = zip(features, teacher, weights, strict=True)
@@ -248,17 +235,17 @@ def matching_loss(features: Sequence[Tensor], teacher: Sequence[Tensor], weights
 
 
 def class_factor(probability: Tensor) -> Tensor:
-    """What a score is multiplied by if the visible region is of the detected category with ``probability``."""
+    """The factor of a score, given the ``probability`` of the detected category for the visible region."""
     return 0.4 * probability + 0.6
 
 
 def shape_factor(distance: Tensor, alpha: float) -> Tensor:
-    """What a score is multiplied by at a ``distance`` in 0..1 to the nearest known shape: 1 at 0."""
+    """The factor of a score, given the ``distance`` in 0..1 to the nearest known shape: 1 at 0."""
     return ((alpha - distance).log() / torch.tensor(alpha).log()).relu()
 
 
 def _fill(memory: ShapeMemory, folder: Path, own: ShapesConfig) -> None:
-    """Copy the trained shapes of ``folder``, which have to be of ``own`` categories and sizes."""
+    """Load the trained shapes of ``folder``, whose categories and sizes must be ``own``."""
     text, state = load_weights(folder)
     theirs = parse_config(text, ShapesConfig, source=str(folder / CONFIG_FILE))
     if theirs.categories != own.categories:

@@ -1,4 +1,4 @@
-"""The shape prior of VRSP: an auto-encoder of masks, and for each category a codebook of the shapes it has seen."""
+"""The shape prior of VRSP: an auto-encoder of masks, and a codebook of the training shapes of each category."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from shape3d_amodal.config import Count, configuration
-from shape3d_amodal.segmentation.frame import MASK_SIZE
+from shape3d_amodal.segmentation.roi_heads import MASK_SIZE
 
 _ITERATIONS = 20
 """Rounds of k-means."""
@@ -30,7 +30,7 @@ class ShapeMemoryConfig:
 
 @configuration
 class ShapesConfig:
-    """What stands beside the weights of a trained prior."""
+    """The configuration of a trained prior; saved beside its weights."""
 
     categories: tuple[str, ...]
     """Names of the categories, in their order."""
@@ -39,10 +39,10 @@ class ShapesConfig:
 
 
 class ShapeMemory(nn.Module):
-    """Masks to codes and back, and the known codes of each category.
+    """Encodes and decodes masks, and knows codes of each category.
 
     Attributes:
-        codebook: [classes,codes,D] float32, of each category the first ``known`` are shapes.
+        codebook: [classes,codes,D] float32; of each category the first ``known`` codes are filled.
         known: [classes] int64.
     """
 
@@ -77,7 +77,7 @@ class ShapeMemory(nn.Module):
     def nearest(self, codes: Tensor, category: Tensor, count: int) -> Tensor:
         """The ``count`` known codes of its category that are nearest (L2) to each of ``codes`` [R,D]: [R,count,D].
 
-        Where a category has fewer they come again, the nearest first; where it has none, each code is its own.
+        A category with fewer codes repeats them, the nearest first; without any, each code is its own neighbour.
         """
         found = codes[:, None].repeat(1, count, 1)
         for one in category.unique().tolist():

@@ -50,7 +50,7 @@ def bounds(
     from math import isnan
 
     from shape3d_amodal.errors import UsageError
-    from shape3d_amodal.papers.layered.bounds import layer_bounds
+    from shape3d_amodal.papers.layered.sets import layer_bounds
 
     if not layers or min(layers) < 1:
         raise UsageError(f"--layers: expected numbers from 1 on, got {' '.join(map(str, layers)) or 'none'}")
@@ -82,7 +82,7 @@ def show(
 ) -> None:
     """Draw what a network of layered embeddings makes of scenes: a row a scene.
 
-    From left to right: the picture; embeddings, clusters and classes of each layer below each other; the largest masks.
+    From left to right: the image; embeddings, clusters and classes of each layer below each other; the largest masks.
 
     Args:
         weights: folder of weights.

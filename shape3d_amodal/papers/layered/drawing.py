@@ -1,27 +1,28 @@
-"""What the network makes of an image, to look at: embeddings of all layers, their clusters, the masks."""
+"""Drawings of the network's output for an image: embeddings of all layers, their clusters, and the masks."""
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.papers.layered.method import LayeredInstance, find_instances, look_at
+from shape3d_amodal.papers.layered.method import LayeredInstance, find_instances, look_at, resampled
 from shape3d_amodal.papers.layered.network import LayeredNetwork
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 _GAP = 4
 _GOLDEN = 0.618034
-"""Hues a golden section apart are all different."""
+"""Step between hues: the golden ratio, so that all are different."""
 
 
-def draw_layers(network: LayeredNetwork, image: Picture, *, columns: int = 6) -> Picture:
+def draw_layers(network: LayeredNetwork, image: Image, *, columns: int = 6) -> Image:
     """A strip: the image; embeddings, clusters and classes of each layer; the largest masks in two rows of ``columns``.
 
     Embeddings are drawn by their first three principal components, of the pixels of a class in all layers together, so
-    that one colour in two layers is one embedding. A mask's visible part is darker than its hidden part.
+    that the same colour in two layers means the same embedding. A mask's visible part is darker than its hidden part.
 
     Args:
         image: [H,W,3] uint8.
@@ -38,13 +39,13 @@ def draw_layers(network: LayeredNetwork, image: Picture, *, columns: int = 6) ->
         clusters[one.layers] = _hue(number)
     palette = np.array([(255, 255, 255), *(_hue(kind) for kind in range(len(network.config.classes)))], np.uint8)
     side = network.config.image_size
-    picture = _scaled(image, side, side)
+    image = resampled(image, side, side)
     panels = [_stacked(layers, side) for layers in (colours, clusters, palette[kinds])]
     largest = sorted(found, key=lambda one: -int(one.amodal.sum()))[: 2 * columns]
-    return _row([picture, *panels, *_masks(picture, largest, found, columns)])
+    return _row([image, *panels, *_masks(image, largest, found, columns)])
 
 
-def principal_colours(points: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Picture:
+def principal_colours(points: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Image:
     """Points [...,C] as colours [...,3] uint8 by the first three principal components of those ``chosen`` [...].
 
     The others are white.
@@ -63,17 +64,17 @@ def principal_colours(points: NDArray[np.float32], chosen: NDArray[np.bool_]) ->
 
 
 def _masks(
-    picture: Picture, chosen: Sequence[LayeredInstance], found: Sequence[LayeredInstance], columns: int
-) -> list[Picture]:
-    """Two rows of masks over the picture."""
-    side = len(picture)
+    image: Image, chosen: Sequence[LayeredInstance], found: Sequence[LayeredInstance], columns: int
+) -> list[Image]:
+    """Two rows of masks, drawn over the image."""
+    side = len(image)
     half = (side - _GAP) // 2
     cells = []
     for one in chosen:
         colour = np.array(_hue([other is one for other in found].index(True)), np.float64)
-        cell = _scaled(picture, half, half).astype(np.float64)
+        cell = resampled(image, half, half).astype(np.float64)
         for mask, share in ((one.amodal, 0.35), (one.visible, 0.4)):
-            inside = _scaled(mask, half, half)
+            inside = resampled(mask, half, half)
             cell[inside] = (1 - share) * cell[inside] + share * colour
         cells.append(cell.astype(np.uint8))
     cells += [np.full((half, half, 3), 255, np.uint8)] * (2 * columns - len(cells))
@@ -81,17 +82,16 @@ def _masks(
     return [np.concatenate([cells[i], between, cells[columns + i]]) for i in range(columns)]
 
 
-def _stacked(layers: Picture, side: int) -> Picture:
-    """Layers [L,h,w,3] below each other, as high together as the image is, with gaps of white."""
+def _stacked(layers: Image, side: int) -> Image:
+    """Layers [L,h,w,3] below each other, with white gaps, together as high as the image."""
     height = (side - _GAP * (len(layers) - 1)) // len(layers)
-    parts = []
-    for layer in layers:
-        parts += [_scaled(layer, height, height), np.full((_GAP, height, 3), 255, np.uint8)]
-    column = np.concatenate(parts[:-1])
-    return np.pad(column, ((0, side - len(column)), (0, 0), (0, 0)), constant_values=255)
+    column = np.full((side, height, 3), 255, np.uint8)
+    for i, layer in enumerate(layers):
+        column[i * (height + _GAP) :][:height] = resampled(layer, height, height)
+    return column
 
 
-def _row(panels: Sequence[Picture]) -> Picture:
+def _row(panels: Sequence[Image]) -> Image:
     height = max(len(panel) for panel in panels)
     padded = [
         np.pad(panel, ((0, height - len(panel) + _GAP), (0, _GAP), (0, 0)), constant_values=255) for panel in panels
@@ -99,16 +99,7 @@ def _row(panels: Sequence[Picture]) -> Picture:
     return np.concatenate(padded, axis=1)
 
 
-def _scaled(picture: NDArray, height: int, width: int) -> NDArray:
-    """The nearest pixels of ``picture`` [H,W,...] at another size."""
-    rows = (np.arange(height) * 2 + 1) * picture.shape[0] // (2 * height)
-    columns = (np.arange(width) * 2 + 1) * picture.shape[1] // (2 * width)
-    return picture[rows[:, None], columns]
-
-
 def _hue(number: int) -> tuple[int, int, int]:
     """A colour of full saturation."""
-    import colorsys
-
     red, green, blue = colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.75, 0.85)
     return round(255 * red), round(255 * green), round(255 * blue)

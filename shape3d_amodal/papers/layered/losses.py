@@ -1,4 +1,4 @@
-"""The discriminative loss over layers (Layered Embeddings, equations 1 to 3), beside the classes' cross entropy."""
+"""The losses: cross-entropy of the classes, and the discriminative loss over layers (paper, eq. 1 to 3)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class LayeredLossConfig:
     """Weights and margins, as in the paper."""
 
     variance: Weight = 1.0
-    """Weight (alpha) of the pull of each pixel to its instance's mean."""
+    """Weight (alpha) of the loss that pulls each pixel to its instance's mean."""
     distance: Weight = 1.0
-    """Weight (beta) of the push between the means of two instances of a class."""
+    """Weight (beta) of the loss that pushes the means of two instances of a class apart."""
     regularization: Weight = 1.0
-    """Weight (gamma) of the pull of all means to the origin; the authors' code has 0.01."""
+    """Weight (gamma) of the loss that pulls all means to the origin; 0.01 in the authors' code."""
     variance_margin: Weight = 0.5
-    """L1 distance from its mean up to which a pixel is not pulled."""
+    """L1 distance up to which a pixel is not pulled to its mean."""
     distance_margin: Weight = 1.5
-    """Half the L1 distance from which on two means are not pushed."""
+    """Half the L1 distance from which on two means are not pushed apart."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class LayeredTarget:
     """The truth of B images at the output's resolution.
 
     Attributes:
-        instances: [B,L,H,W] int64, which instance is at each pixel, the nearest layer first: 1 to M, 0 for none.
-        classes: [B,M] int64, the class of each instance, 0 to K - 1; what stands for no instance does not matter.
+        instances: [B,L,H,W] int64, the instance at each pixel, the nearest layer first: 1 to M, 0 for none.
+        classes: [B,M] int64, the class of each instance, 0 to K - 1; values of missing instances are not used.
     """
 
     instances: Tensor
@@ -71,8 +71,8 @@ def embedding_losses(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Variance, distance and regularisation (equations 1, 2 and 3), unweighted, means over the images.
 
-    N counts the instances that have a pixel in any layer. A class of one instance has no distances, an image of none
-    has no loss.
+    N counts the instances with a pixel in any layer. A class with one instance adds no distance, an image without
+    instances adds no loss.
 
     Args:
         embeddings: [B,L,C,H,W].
@@ -80,8 +80,8 @@ def embedding_losses(
     points = embeddings.permute(0, 1, 3, 4, 2).flatten(1, 3)  # [B,P,C]
     owner = target.instances.flatten(1)  # [B,P]
     slots = target.classes.shape[1] + 1  # 0 is nothing
-    area = _sums(torch.ones_like(points[..., :1]), owner, slots)[:, 1:, 0]  # [B,M]
-    mean = _sums(points, owner, slots) / _sums(torch.ones_like(points[..., :1]), owner, slots).clamp(min=1)  # [B,1+M,C]
+    areas = _sums(torch.ones_like(points[..., :1]), owner, slots)  # [B,1+M,1]
+    mean, area = _sums(points, owner, slots) / areas.clamp(min=1), areas[:, 1:, 0]  # [B,1+M,C], [B,M]
     present = area > 0
     number = present.sum(dim=1).clamp(min=1)  # [B]
 

@@ -1,29 +1,36 @@
-"""From the network's output to instances, and the method of the instance track."""
+"""From the network's output to instances, as a method of the instance track and of a benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 from torch import nn
 
 from shape3d_amodal.annotations.results import AmodalResult
-from shape3d_amodal.device import torch_device
+from shape3d_amodal.benchmarking.methods import TrainedOptions
+from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.methods.ground_truth import Given
+from shape3d_amodal.methods.interface import FindsObjects
+from shape3d_amodal.methods.networks import NetworkMethod
 from shape3d_amodal.methods.results import to_result
-from shape3d_amodal.papers.layered.clustering import mean_shift
 from shape3d_amodal.papers.layered.network import LayeredConfig, LayeredNetwork, LayeredOutput
 from shape3d_amodal.structures import AmodalImage
 
 RADIUS = 1.5
 """L1 radius of the mean shift."""
 MIN_PIXELS = 5
-"""Pixels of the output that an instance has at least, as in the authors' code."""
+"""Smallest number of output pixels of an instance, as in the authors' code."""
+MAX_SHIFTS = 100
+"""Largest number of shifts of one mean; with a flat kernel and L1 distance they may not converge."""
+_ROUNDING = 1e-9
+"""Bound of the rounding error of a sum, as a share of the largest L1 norm."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,9 @@ class LayeredInstance:
     """A cluster of pixels of one class.
 
     Attributes:
-        kind: place in the model's classes.
+        kind: place in the network's classes.
         score: mean probability of the class over its pixels.
-        layers: [L,H,W] bool, its pixels in each layer, the nearest first.
+        layers: [L,H,W] bool, its pixels in each layer, the nearest layer first.
     """
 
     kind: int
@@ -54,12 +61,12 @@ class LayeredInstance:
 def find_instances(
     output: LayeredOutput, *, radius: float = RADIUS, min_pixels: int = MIN_PIXELS
 ) -> list[LayeredInstance]:
-    """Cluster the pixels of each class, of all layers together.
+    """The instances of an image: the pixels of each class, of all layers together, clustered by their embeddings.
 
     Args:
-        output: of one image, without the batch's dimension.
+        output: that of one image, without the batch dimension.
         radius: L1 radius of the mean shift.
-        min_pixels: smaller clusters are left out.
+        min_pixels: clusters with fewer pixels are left out.
     """
     probability = output.logits.softmax(dim=1).cpu().numpy()  # [L,1+K,H,W]
     kinds = probability.argmax(axis=1)  # [L,H,W]
@@ -75,7 +82,7 @@ def find_instances(
     return found
 
 
-class LayeredEmbeddings:
+class LayeredEmbeddings(NetworkMethod):
     """Layered embeddings as a method of the instance track (``methods.interface.FindsObjects``).
 
     Args:
@@ -87,38 +94,43 @@ class LayeredEmbeddings:
     """
 
     name = "layered embeddings"
+    config_class, network_class = LayeredConfig, LayeredNetwork
 
     def __init__(self, network: LayeredNetwork, names: Mapping[int, str]) -> None:
         known = network.config.classes
         for name in names.values():
             if name not in known:
                 raise UsageError(f"unknown category {name!r}; the weights know {', '.join(known)}")
-        self._network = network.eval()
+        super().__init__(network)
         self._ids = {known.index(name): key for key, name in names.items()}
-        self.parameters = sum(parameter.numel() for parameter in network.parameters())
-
-    @classmethod
-    def from_pretrained(
-        cls, name_or_folder: str | Path, names: Mapping[int, str], *, device: str = "cpu"
-    ) -> LayeredEmbeddings:
-        """Load weights that a training of the stage layered_embeddings wrote.
-
-        Raises:
-            WeightsError: they are missing, damaged, or do not fit their own configuration.
-            UsageError: they are of something else, a category that they do not know, or there is no such device.
-            MissingBackendError: the device is not on this machine.
-        """
-        network, _ = load_network(name_or_folder, LayeredConfig, LayeredNetwork)
-        return cls(network.to(torch_device(device)), names)
 
     def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.FindsObjects``."""
-        found = find_instances(look_at(self._network, image))
-        return [_result(one, record, self._ids[one.kind]) for one in found if one.kind in self._ids]
+        found = [one for one in find_instances(look_at(self._network, image)) if one.kind in self._ids]
+        return [
+            to_result(
+                record.id,
+                self._ids[one.kind],
+                resampled(one.amodal, record.height, record.width),
+                resampled(one.visible, record.height, record.width),
+                score=one.score,
+            )
+            for one in found
+        ]
+
+
+@configuration
+class LayeredOptions(TrainedOptions):
+    """Layered embeddings as a method of a benchmark."""
+
+    takes: ClassVar[tuple[Given, ...]] = ("image",)
+
+    def build(self, names: Mapping[int, str], device: str) -> FindsObjects:
+        return LayeredEmbeddings.from_pretrained(self.weights, names, device=device)
 
 
 def look_at(network: LayeredNetwork, image: NDArray[np.uint8]) -> LayeredOutput:
-    """What ``network`` says of an image [H,W,3] uint8, brought to its size; without the batch's dimension."""
+    """The output of ``network`` for an image [H,W,3] uint8, resized to its input; without the batch dimension."""
     size = network.config.image_size
     device = next(network.parameters()).device
     tensor = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float() / 255
@@ -129,13 +141,92 @@ def look_at(network: LayeredNetwork, image: NDArray[np.uint8]) -> LayeredOutput:
     return LayeredOutput(output.logits[0], output.embeddings[0])
 
 
-def _result(one: LayeredInstance, record: AmodalImage, category_id: int) -> AmodalResult:
-    amodal, visible = (_enlarged(mask, record.height, record.width) for mask in (one.amodal, one.visible))
-    return to_result(record.id, category_id, amodal, visible, score=one.score)
+def resampled(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """An image or mask [h,w,...] at another size: each pixel takes the value at its centre."""
+    rows = (np.arange(height) * 2 + 1) * image.shape[0] // (2 * height)
+    columns = (np.arange(width) * 2 + 1) * image.shape[1] // (2 * width)
+    return image[rows[:, None], columns]
 
 
-def _enlarged(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
-    """``mask`` [h,w] at the image's size: the pixel that each pixel's centre lies in."""
-    rows = (np.arange(height) * 2 + 1) * mask.shape[0] // (2 * height)
-    columns = (np.arange(width) * 2 + 1) * mask.shape[1] // (2 * width)
-    return mask[rows[:, None], columns]
+def mean_shift(points: NDArray[np.float32], radius: float, *, seed: int = 0) -> NDArray[np.int64]:
+    """The cluster of each point, [P] int64 from 0 on, by the paper's mean shift.
+
+    A mean starts at a point without a cluster and moves to the mean of those that are less than ``radius`` (L1) away.
+    When it is stable, these points and the point where it started become a cluster. The neighbours of a mean are found
+    fast by two sums of coordinates, with different signs, in which they differ by less than ``radius``: points are
+    sorted by the first sum, and the distance is computed only for those that are near the mean in both.
+
+    Args:
+        points: [P,C] float32.
+        seed: random seed of the order of the starting points.
+    """
+    points = np.ascontiguousarray(points, np.float32)
+    starts = np.random.default_rng(seed).permutation(len(points))
+    even, odd = (points[:, k::2].sum(axis=1, dtype=np.float64) for k in (0, 1))
+    reach = radius + _ROUNDING * np.abs(points).sum(axis=1, dtype=np.float64).max(initial=0)
+    ranks = np.argsort(even + odd)
+    ranked = (ranks, points[ranks], (even + odd)[ranks], (even - odd)[ranks])
+    labels: NDArray[np.int64] = _cluster(points, radius, starts, ranked, reach)
+    return labels
+
+
+@njit(cache=True)
+def _cluster(points, radius, starts, ranked, reach):  # type: ignore[no-untyped-def]
+    """``ranked``: numbers [P] of the points by their first sum, and in that order points [P,C] and both sums [P]."""
+    numbers, _, _, second = ranked
+    place = np.empty(len(points), np.int64)
+    place[numbers] = np.arange(len(points))
+    labels = np.full(len(points), -1)
+    near = np.empty(len(points) + 1, np.int64)
+    count = 0
+    for start in starts:
+        if labels[start] >= 0:
+            continue
+        mean = points[start].astype(np.float64)
+        size = _find_near(ranked, mean, radius, reach, near)
+        for _ in range(MAX_SHIFTS):
+            moved = _mean_of(points, near[:size])
+            if size == 0 or np.all(moved == mean):
+                break
+            mean = moved
+            size = _find_near(ranked, mean, radius, reach, near)
+        near[size] = start  # the mean may have moved away from it
+        for i in near[: size + 1]:
+            labels[i] = count
+            second[place[i]] = np.inf  # near nothing from now on
+        count += 1
+    return labels
+
+
+@njit(cache=True)
+def _find_near(ranked, centre, radius, reach, near):  # type: ignore[no-untyped-def]
+    """Write the numbers of the unlabelled points near ``centre`` into ``near``, ascending; returns their count."""
+    numbers, points, first, second = ranked
+    even, odd = centre[::2].sum(), centre[1::2].sum()
+    size = 0
+    for k in range(np.searchsorted(first, even + odd - reach), np.searchsorted(first, even + odd + reach)):
+        if abs(second[k] - (even - odd)) < reach and _near(points[k], centre, radius):
+            near[size] = numbers[k]
+            size += 1
+    near[:size].sort()  # the last digit of a mean depends on the order of addition
+    return size
+
+
+@njit(cache=True)
+def _mean_of(points, chosen):  # type: ignore[no-untyped-def]
+    """The mean of the points ``chosen``; zeros where there are none."""
+    total = np.zeros(points.shape[1])
+    for i in chosen:
+        for k in range(len(total)):
+            total[k] += points[i, k]
+    return total / max(len(chosen), 1)
+
+
+@njit(cache=True)
+def _near(point, centre, radius):  # type: ignore[no-untyped-def]
+    distance = 0.0
+    for k in range(len(centre)):
+        distance += abs(point[k] - centre[k])
+        if distance >= radius:
+            return False
+    return True

@@ -1,7 +1,7 @@
-"""DeepLabV3+ with four heads: class and embedding of each pixel, of what is in front and of what is hidden there.
+"""DeepLabV3+ with two heads for each layer of depth: class and embedding of each pixel.
 
 The paper's backbone is Xception. Ours is a ResNet of torchvision, which DeepLabV3+ (Chen et al., ECCV 2018) was
-published with as well, with group norm of 8 groups in place of batch norm, for batches are small.
+also published with, with group norm of 8 groups in place of batch norm, since batches are small.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models import resnet
 from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.ops import Conv2dNormActivation
 
 from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.errors import UsageError
 
 STRIDE = 4
-"""Pixels of the image, across, to one of the output."""
+"""Side of an output pixel in image pixels."""
 _GROUPS = 8
 _LOW_LEVEL = 48
-"""Channels of the early features that the decoder is given (DeepLabV3+)."""
+"""Channels of the low-level features for the decoder (DeepLabV3+)."""
 
 Channels = Annotated[int, Field(ge=_GROUPS, multiple_of=_GROUPS)]
 
@@ -34,19 +35,19 @@ class LayeredConfig:
     classes: Annotated[tuple[str, ...], Field(min_length=1)] = ("circle", "triangle", "rectangle")
     """Category names."""
     layers: Annotated[int, Field(ge=1, le=8)] = 2
-    """Layers of depth: 2 are what is in front, and what is just behind it."""
+    """Layers of depth: 2 are the nearest object at each pixel and the one behind it."""
     embedding: Count = 6
     """Numbers of a pixel's embedding (C)."""
     image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 256
-    """Side that images are brought to, in pixels; the output has a quarter of it."""
+    """Side that images are resized to, in pixels; the output has a quarter of it."""
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet101"
-    """ResNet at a stride of 16: the fourth stage of those of 50 and 101 layers is dilated, the small ones have none."""
+    """ResNet with a stride of 16: the fourth stage of resnet50 and resnet101 is dilated, the others end before it."""
     features: Channels = 256
     """Channels of pyramid and decoder."""
     heads: Annotated[tuple[Channels, ...], Field(min_length=1)] = (256, 256, 128)
     """Channels of the hidden layers of each head."""
     coordinates: bool = False
-    """Give each pixel its place in the image as two more channels, which the paper does not."""
+    """Add two input channels with each pixel's coordinates, unlike the paper."""
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) < len(self.classes):
@@ -54,10 +55,10 @@ class LayeredConfig:
 
 
 class LayeredOutput(NamedTuple):
-    """What the network says of B images, in L layers, the nearest first, at a quarter of the resolution.
+    """The output for B images in L layers, the nearest first, at a quarter of the resolution.
 
     Attributes:
-        logits: [B,L,1+K,H,W], of nothing and of each class.
+        logits: [B,L,1+K,H,W], of background and of each class.
         embeddings: [B,L,C,H,W].
     """
 
@@ -133,9 +134,7 @@ _norm = partial(nn.GroupNorm, _GROUPS)
 
 
 def _conv(channels: int, features: int, kernel: int, dilation: int = 1) -> nn.Sequential:
-    padding = dilation * (kernel // 2)
-    convolution = nn.Conv2d(channels, features, kernel, padding=padding, dilation=dilation, bias=False)
-    return nn.Sequential(convolution, _norm(features), nn.ReLU())
+    return Conv2dNormActivation(channels, features, kernel, dilation=dilation, norm_layer=_norm)
 
 
 def _head(channels: int, hidden: tuple[int, ...], out: int) -> nn.Sequential:

@@ -1,8 +1,8 @@
-"""Scenes of ``shapes2d`` as a data set, in memory or on disk."""
+"""Sets of ``shapes2d`` scenes: their annotations, in memory or on disk, and the best scores that layers can reach."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,10 +12,21 @@ from pydantic import Field
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
+from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
+from shape3d_amodal.evaluation.interface import ScoreTable
+from shape3d_amodal.evaluation.workers import score
 from shape3d_amodal.files.atomic import make_folder, write_atomic
-from shape3d_amodal.papers.layered.shapes2d import CLASSES, Shapes2dConfig, ShapeScene, make_shapes, visible_parts
+from shape3d_amodal.papers.layered.shapes2d import (
+    CLASSES,
+    Shapes2dConfig,
+    ShapeScene,
+    depth_layers,
+    make_shapes,
+    visible_parts,
+)
 from shape3d_amodal.scenes.sets import png_bytes
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
@@ -29,11 +40,11 @@ class Shapes2dSetConfig:
     shapes: Shapes2dConfig = Shapes2dConfig()
     """What is in a scene."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the scenes."""
+    """Random seed of the scenes."""
     count: Count = 1000
     """Number of scenes."""
     stride: Literal[1, 2, 4, 8] = 4
-    """Masks hold every stride-th pixel and are enlarged again: 4 scores at 64 x 64, as the paper does; 1 is exact."""
+    """Keep every stride-th pixel of masks and enlarge them again: 4 is the paper's 64 x 64 evaluation; 1 is exact."""
 
     def __post_init__(self) -> None:
         if self.shapes.size % self.stride:
@@ -49,11 +60,6 @@ def annotated_scenes(config: Shapes2dSetConfig) -> Iterator[tuple[ShapeScene, Am
         image = _annotated(scene, index, config.stride, next_id)
         next_id += len(image.instances)
         yield scene, image
-
-
-def shapes_dataset(config: Shapes2dSetConfig) -> AmodalDataset:
-    """The annotations alone."""
-    return AmodalDataset(images=tuple(image for _, image in annotated_scenes(config)), categories=CATEGORIES)
 
 
 def write_shapes_set(config: Shapes2dSetConfig, folder: Path) -> AmodalDataset:
@@ -72,8 +78,46 @@ def write_shapes_set(config: Shapes2dSetConfig, folder: Path) -> AmodalDataset:
     return dataset
 
 
+def layer_bounds(config: Shapes2dSetConfig, layers: Sequence[int]) -> dict[int, ScoreTable]:
+    """The best scores that masks of only the first layers of depth can reach: Table 2 of Layered Embeddings.
+
+    Each instance gets those of its pixels that lie in the first layers. Every instance has one such mask, ranked by its
+    true IoU: all of the paper's numbers are multiples of 1/101 (of 1/1010 for the mean over ten thresholds), which is
+    only possible if no false positive is ranked above a true one. As in the authors' evaluation, classes do not count.
+
+    Args:
+        config: the scenes.
+        layers: numbers of layers.
+
+    Returns:
+        The table of scores for each number of layers.
+
+    Raises:
+        DataError: there are no shapes in the scenes.
+    """
+    images: list[AmodalImage] = []
+    results: dict[int, list[AmodalResult]] = {count: [] for count in layers}
+    for scene, image in annotated_scenes(config):
+        images.append(image)
+        whole, _ = scene.on_grid(config.stride)
+        depths = depth_layers(whole, max(layers))
+        for count, own in results.items():
+            for number, amodal in enumerate(whole, 1):
+                kept = np.any(depths[:count] == number, axis=0)
+                own.append(
+                    AmodalResult(
+                        image_id=image.id,
+                        category_id=CATEGORIES[0].id,  # any, for classes do not count
+                        score=float(kept.sum() / amodal.sum()),
+                        segmentation=masks.encode(enlarge(kept, config.stride)),
+                    )
+                )
+    dataset = AmodalDataset(images=tuple(images), categories=CATEGORIES)
+    return {count: score(InstanceEvaluator(dataset, class_agnostic=True), own) for count, own in results.items()}
+
+
 def rgb(scene: ShapeScene) -> NDArray[np.uint8]:
-    """The picture in colours [S,S,3] uint8."""
+    """The image in colours [S,S,3] uint8."""
     return np.repeat(scene.image[..., None], 3, axis=2)
 
 

@@ -1,11 +1,11 @@
-"""Triangles, rectangles and circles that hide each other, the set of Layered Embeddings (Liu et al., 2019).
+"""Triangles, rectangles and circles that hide each other: the data set of Layered Embeddings (Liu et al., 2019).
 
-All shapes have a fixed size and the background's colour; places, angles and depth order are random, and outlines are
-all that is seen. Scene k depends on the configuration, the seed and k alone, and is drawn in a few milliseconds.
+All shapes have a fixed size and the background's colour, so that only their outlines are visible; places, angles and
+depth order are random. Scene k depends on the configuration, the seed and k alone, and is drawn in a few milliseconds.
 
 The paper leaves sizes and places open. The defaults are those of the authors' code: a circle 0.25 of the image's side
-across, an equilateral triangle of 0.3, a rectangle of 0.1 x 0.8, each hung up at its corner (a circle at that of its
-box), which lies anywhere but in the outer tenth of the image. So shapes reach beyond the image's border.
+across, an equilateral triangle of 0.3, a rectangle of 0.1 x 0.8. A corner of each shape (of a circle's box) is placed
+anywhere but in the outer tenth of the image, so that shapes may reach beyond the image's border.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Shapes2dConfig:
     classes: Annotated[tuple[ShapeClass, ...], Field(min_length=1)] = CLASSES
     """Classes that are drawn."""
     per_class: Annotated[int, Field(ge=0, le=100)] = 6
-    """Instances of each class (N); those of which nothing is visible are left out again."""
+    """Instances of each class (N); fully hidden ones are removed again."""
     size: Annotated[int, Field(ge=16, le=4096)] = 256
     """Side of the image in pixels."""
     circle: Share = 0.25
@@ -46,18 +46,18 @@ class Shapes2dConfig:
     rectangle: tuple[Share, Share] = (0.1, 0.8)
     """Sides of rectangles."""
     margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    """Width of the border in which no shape is hung up."""
+    """Width of the image's border in which no corner lies."""
     line: Annotated[float, Field(ge=1)] = 2.0
-    """Width of outlines in pixels; they belong to the shapes, half of them is added to the sizes."""
+    """Width of outlines in pixels; half of it is added to the sizes, since outlines belong to the shapes."""
 
 
 @dataclass(frozen=True)
 class ShapeScene:
-    """A picture and its shapes, the nearest first, all of them visible.
+    """An image and its shapes, the nearest first, all of them at least partly visible.
 
     Attributes:
         image: [S,S] uint8, black lines on white.
-        masks: [N,S,S] bool, whole (amodal) masks, as far as they lie in the picture.
+        masks: [N,S,S] bool, amodal masks, as far as they lie inside the image.
         classes: [N] int64, places in ``CLASSES``.
     """
 
@@ -65,12 +65,8 @@ class ShapeScene:
     masks: NDArray[np.bool_]
     classes: NDArray[np.int64]
 
-    def visible(self) -> NDArray[np.bool_]:
-        """[N,S,S] bool, what no nearer shape hides."""
-        return visible_parts(self.masks)
-
     def on_grid(self, stride: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """Every ``stride``-th pixel: masks [M,S/stride,S/stride] and classes [M] of what is visible there, in order."""
+        """Every ``stride``-th pixel: masks [M,S/stride,S/stride] and classes [M] of the shapes visible there."""
         sampled = np.ascontiguousarray(self.masks[:, stride // 2 :: stride, stride // 2 :: stride])
         kept = visible_parts(sampled).any(axis=(1, 2))
         return sampled[kept], self.classes[kept]
@@ -95,7 +91,7 @@ def make_shapes(config: Shapes2dConfig, seed: int, index: int) -> ShapeScene:
 
 @njit(cache=True)
 def depth_layers(masks, count):  # type: ignore[no-untyped-def]
-    """What lies at each pixel in the order of depth: [count,H,W] int64, 1 + place in ``masks``, 0 for nothing.
+    """The first ``count`` masks at each pixel in depth order: [count,H,W] int64, 1 + place in ``masks``, 0 for none.
 
     Args:
         masks: [N,H,W] bool, the nearest first.
@@ -112,14 +108,14 @@ def depth_layers(masks, count):  # type: ignore[no-untyped-def]
 
 
 def visible_parts(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The parts [N,H,W] bool of ``masks`` [N,H,W], the nearest first, that no earlier one hides."""
+    """The visible parts [N,H,W] bool of ``masks`` [N,H,W] bool, the nearest first."""
     nearest = depth_layers(masks, 1)[0]
     result: NDArray[np.bool_] = nearest == np.arange(1, len(masks) + 1)[:, None, None]
     return result
 
 
 def _outline(config: Shapes2dConfig, kind: ShapeClass, rng: np.random.Generator) -> tuple[Window, NDArray[np.float64]]:
-    """A shape somewhere: rows and columns around it, and how far each pixel in them lies outside of its outline [h,w].
+    """A shape at a random place: the window around it, and the distance [h,w] of the window's pixels from its outline.
 
     Distances are in pixels, negative inside.
     """
@@ -145,7 +141,7 @@ def _outline(config: Shapes2dConfig, kind: ShapeClass, rng: np.random.Generator)
 
 
 def _around(points: NDArray[np.float64], config: Shapes2dConfig) -> Window:
-    """The pixels of the image around ``points`` [P,2] (x, y), and a line's width more."""
+    """The window of the image around ``points`` [P,2] (x, y), enlarged by a line's width."""
     low = np.clip(np.floor(points.min(axis=0) - config.line), 0, config.size).astype(int)
     high = np.clip(np.ceil(points.max(axis=0) + config.line), 0, config.size).astype(int)
     return slice(low[1], high[1]), slice(low[0], high[0])

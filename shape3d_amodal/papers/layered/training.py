@@ -1,4 +1,4 @@
-"""The training of layered embeddings on shapes that are drawn as it goes."""
+"""The training of layered embeddings on shapes that are drawn on the fly."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from shape3d_amodal.papers.layered.shapes2d import CLASSES, Shapes2dConfig, Shap
 from shape3d_amodal.structures import AmodalDataset
 from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
 
-_PICTURES = 4
+_SHOWN = 4
 _FIRST_SCENE = 2**40
-"""Trainings count their scenes from here on, sets count theirs from 0: none is in both, whatever their seeds."""
+"""Number of a training's first scene; sets start at 0, so that none is in both, whatever their seeds."""
 Batch = dict[str, Tensor]
 
 
@@ -82,7 +82,7 @@ class LayeredTraining(TrainingConfig):
 
 
 class LayeredTask(Task):
-    """Classes and embeddings of the pixels of shapes, no scene twice."""
+    """Learn classes and embeddings of the pixels of shapes; no scene is repeated."""
 
     def __init__(self, config: LayeredTraining, network: LayeredNetwork) -> None:
         self.name = config.stage
@@ -93,7 +93,7 @@ class LayeredTask(Task):
         return self.network
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Batch, list[str]]:  # noqa: ARG002
-        """The step's scenes, counted on from those of the steps before."""
+        """The scenes of the step; their numbers follow those of the steps before."""
         numbers = range(_FIRST_SCENE + step * size, _FIRST_SCENE + (step + 1) * size)
         scenes = [make_shapes(self.config.shapes, self.config.loop.seed, number) for number in numbers]
         return collate(scenes, self.config.model), [f"scene {number - _FIRST_SCENE}" for number in numbers]
@@ -104,7 +104,7 @@ class LayeredTask(Task):
         return layered_losses(self.network(images), target, self.config.loss)
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        """AP, AP50 and AR100 in percent, all shapes one category as in the paper's tables."""
+        """AP, AP50 and AR100 in percent, with all shapes as one category, as in the paper's tables."""
         method = self._method()
         images, results = [], []
         for scene, image in annotated_scenes(self.config.validation()):
@@ -116,7 +116,7 @@ class LayeredTask(Task):
         return {name: 100 * table.score[name] for name in wanted if not math.isnan(table.score[name])}
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
-        config = replace(self.config.validation(), count=_PICTURES)
+        config = replace(self.config.validation(), count=_SHOWN)
         rows = [draw_layers(self.network, rgb(scene)) for scene, _ in annotated_scenes(config)]
         return {"samples": np.concatenate(rows)}
 
@@ -126,7 +126,7 @@ class LayeredTask(Task):
 
 
 def collate(scenes: list[ShapeScene], model: LayeredConfig) -> Batch:
-    """images [B,S,S] uint8, instances [B,L,S/4,S/4] int16 and classes [B,M] int64 as ``LayeredTarget`` has them."""
+    """Images [B,S,S] uint8, instances [B,L,S/4,S/4] int16 and classes [B,M] int64, as in ``LayeredTarget``."""
     most = max(len(scene.masks) for scene in scenes)
     classes = np.zeros((len(scenes), most), np.int64)
     instances = []

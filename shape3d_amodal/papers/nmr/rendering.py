@@ -1,7 +1,7 @@
-"""Renders of any meshes by the protocol of NMR (``papers.nmr.files``), in files that its readers take.
+"""Renders any meshes by the protocol of NMR, to files that ``papers.nmr.files`` reads.
 
-Light and colours are ours: faces flat, lit from the camera's upper left. Each pixel is the mean of 4 x 4 samples; its
-colour is that of the covered ones (straight alpha), as in the published pictures.
+Light and colours are our own: flat faces, lit from the camera's upper left. Each pixel is the mean of 4 x 4 samples;
+its colour is the mean of the covered ones (straight alpha), as in the published images.
 """
 
 from __future__ import annotations
@@ -20,18 +20,16 @@ from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.archives import npz_writer
 from shape3d_amodal.files.atomic import make_folder, remove_leftovers, write_json_atomic
 from shape3d_amodal.files.processes import spread
+from shape3d_amodal.geometry.cameras import DISTANCE, FOCAL
 from shape3d_amodal.meshes.check import check_meshes
 from shape3d_amodal.meshes.mesh import FileMeshes, Mesh
 from shape3d_amodal.meshes.sources import SYNSETS, mesh_source
-from shape3d_amodal.papers.nmr.files import AZIMUTHS_DEG, ELEVATION_DEG, RESOLUTION, SIZE, VIEWS
-from shape3d_amodal.papers.nmr.voxels import nmr_voxels
+from shape3d_amodal.papers.nmr.files import AZIMUTHS_DEG, ELEVATION_DEG, RESOLUTION, SIZE, VIEWS, nmr_voxels
 from shape3d_amodal.rendering.zbuffer import rasterize
 from shape3d_amodal.scenes.shading import normals
 from shape3d_amodal.scenes.shards import MAX_MANIFEST_BYTES
 
 FORMAT = "shape3d-amodal NMR renders 1"
-DISTANCE = 2.732
-FOCAL = 1 / math.tan(math.radians(15))
 _SAMPLES = 4
 """Samples along each side of a pixel."""
 _LIGHT = np.array([0.4, 0.6, -0.7]) / np.linalg.norm([0.4, 0.6, -0.7])
@@ -40,14 +38,14 @@ _AMBIENT, _DIRECT = 0.45, 0.55
 
 
 def render_views(mesh: Mesh) -> NDArray[np.uint8]:
-    """A mesh from the 24 views, [24,4,64,64] uint8 RGBA; its longest side is made 1."""
+    """A mesh, scaled to a longest side of 1, from the 24 views: [24,4,64,64] uint8 RGBA."""
     verts = unit_side(mesh)
     light = normals(verts.astype(np.float32), mesh.faces)
     return np.stack([_render(verts, light, mesh, math.radians(azimuth)) for azimuth in AZIMUTHS_DEG])
 
 
 def unit_side(mesh: Mesh) -> NDArray[np.float64]:
-    """The vertices [V,3] of a mesh, its longest side made 1."""
+    """The vertices [V,3] of a mesh, scaled to a longest side of 1."""
     used = mesh.verts[np.unique(mesh.faces)]
     return mesh.verts.astype(np.float64) / float(np.ptp(used, axis=0).max())
 
@@ -55,10 +53,10 @@ def unit_side(mesh: Mesh) -> NDArray[np.float64]:
 def _render(verts: NDArray[np.float64], normal: NDArray[np.float32], mesh: Mesh, azimuth: float) -> NDArray[np.uint8]:
     """One view [4,64,64] uint8."""
     rotation = view_rotation(azimuth, math.radians(ELEVATION_DEG))
-    seen = verts @ rotation.T
-    depth = seen[:, 2] + DISTANCE
+    view = verts @ rotation.T
+    depth = view[:, 2] + DISTANCE
     side = SIZE * _SAMPLES
-    flat = (1 - seen[:, :2] * FOCAL / depth[:, None]) * side / 2
+    flat = (1 - view[:, :2] * FOCAL / depth[:, None]) * side / 2
     hit_depth, face = rasterize(np.column_stack([flat, depth]).astype(np.float32), mesh.faces, side, side)
     covered = np.isfinite(hit_depth)
     lit = _AMBIENT + _DIRECT * np.abs(normal @ (rotation.T @ _LIGHT))
@@ -70,8 +68,8 @@ def _render(verts: NDArray[np.float64], normal: NDArray[np.float32], mesh: Mesh,
 
     share = means(covered[..., None].astype(float))
     color = means(colors) / np.maximum(share, 1e-9)
-    picture = np.concatenate([color, 255 * share], axis=2)
-    return (np.clip(picture, 0, 255) + 0.5).astype(np.uint8).transpose(2, 0, 1)
+    image = np.concatenate([color, 255 * share], axis=2)
+    return (np.clip(image, 0, 255) + 0.5).astype(np.uint8).transpose(2, 0, 1)
 
 
 def view_rotation(azimuth: float, elevation: float) -> NDArray[np.float64]:
@@ -98,11 +96,11 @@ def write_nmr(
 ) -> list[Path]:
     """Render every mesh of the source ``spec`` to ``<synset>_<split>_{images,voxels}.npz`` and ``.json`` in ``folder``.
 
-    The JSON, written last, names the objects in their order and the meshes that could not be used. A synset whose JSON
-    is there, of the same meshes, is finished: its files are verified and left alone.
+    The JSON is written last and names the objects in their order and the meshes that could not be used. A synset with a
+    JSON of the same meshes is finished: its files are verified and kept.
 
     Args:
-        progress: called with each synset and its number of objects, as it is done.
+        progress: called with each finished synset and its number of objects.
 
     Returns:
         The JSON files.
@@ -135,7 +133,7 @@ def write_nmr(
 
 
 def synset_of(source: FileMeshes, name: str) -> str:
-    """What NMR's files are named by: the synset of a mesh's category, or its category where that has none."""
+    """The name in NMR's file names: the synset of a mesh's category, or the category where it has none."""
     category = source.category(name)
     own = re.match(r"(\d{8})/", name)
     return SYNSETS.get(category) or (own[1] if own else re.sub(r"[^\w.-]", "-", category))
@@ -159,7 +157,7 @@ def _write(path: Path, names: Sequence[str], renders: Any, manifest: dict[str, A
 
 
 def _finished(path: Path, listing: str) -> list[str] | None:
-    """The objects of a finished synset; None where it is to be made."""
+    """The objects of a finished synset; None where it must be made."""
     if not path.exists():
         return None
     manifest = safe_io.read_json(path, limit=MAX_MANIFEST_BYTES)

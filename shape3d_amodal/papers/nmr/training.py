@@ -1,7 +1,7 @@
-"""Reconstruction with known cameras, from renders of NMR's form: two views of an object explain each other.
+"""Reconstruction with known cameras, from renders in NMR's format, with two views of each object.
 
-Every object of a batch is seen in two views; the meshes from both are rendered by both cameras (``predict_multiview``
-of SoftRas, Liu et al., ICCV 2019), so that a shape must also look right from where it was not seen.
+A mesh is reconstructed from each view and rendered by both cameras (``predict_multiview`` of SoftRas, Liu et al., ICCV
+2019), so that its shape must also be right from the other view.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.geometry.cameras import project
 from shape3d_amodal.geometry.templates import icosphere
-from shape3d_amodal.papers.nmr.files import VIEWS, NmrObjects, nmr_objects, nmr_viewpoint
-from shape3d_amodal.papers.nmr.network import KnownCamerasConfig, KnownCamerasModel, view_ious
+from shape3d_amodal.papers.nmr.files import VIEWS, NmrObjects, nmr_objects
+from shape3d_amodal.papers.nmr.network import KnownCamerasConfig, KnownCamerasModel, nmr_viewpoint, view_ious
 from shape3d_amodal.priors.learned.reconstruction import ReconstructionConfig
 from shape3d_amodal.priors.losses import flatness_energy, laplacian_energy
 from shape3d_amodal.rendering import blur_sigma, render_silhouettes
-from shape3d_amodal.structures import MeshEstimate
+from shape3d_amodal.structures import MeshEstimate, TensorBatch
 from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
 
 
@@ -39,9 +39,9 @@ class KnownCamerasLossConfig:
     blur_until: float = 0.7
     """Progress at which the blur has fallen, geometrically, to its final value."""
     gate_start: float = 0.05
-    """Progress up to which every object has its category's template."""
+    """Progress up to which every object has the template of its category."""
     gate_end: float = 0.15
-    """Progress from which objects have their own shapes in full."""
+    """Progress from which every object has its own shape."""
     laplacian: float = 5e-3
     """Weight of the Laplacian energy, as in SoftRas."""
     flatness: float = 5e-4
@@ -87,24 +87,18 @@ class NmrConfig(TrainingConfig):
 
 
 @dataclass(frozen=True)
-class ViewPairs:
+class ViewPairs(TensorBatch):
     """N objects, each in two views.
 
     Attributes:
-        pictures: [N,2,4,64,64] uint8, RGBA.
+        images: [N,2,4,64,64] uint8, RGBA.
         views: [N,2] int64, NMR's numbers of the views.
         synset: [N] int64, index into the model's synsets.
     """
 
-    pictures: Tensor
+    images: Tensor
     views: Tensor
     synset: Tensor
-
-    def __getitem__(self, rows: slice) -> ViewPairs:
-        return ViewPairs(self.pictures[rows], self.views[rows], self.synset[rows])
-
-    def to(self, device: torch.device) -> ViewPairs:
-        return ViewPairs(self.pictures.to(device), self.views.to(device), self.synset.to(device))
 
 
 class NmrTask(Task):
@@ -113,7 +107,7 @@ class NmrTask(Task):
     Args:
         config: the training.
         train, val: the objects by synset.
-        cache: folder that the pictures are unpacked to.
+        cache: folder that the images are unpacked to.
 
     Raises:
         DataError: a validation synset has no training objects, or a file is damaged.
@@ -128,7 +122,7 @@ class NmrTask(Task):
         self.model = KnownCamerasModel(config.model_config())
         self.template = icosphere(config.reconstruction.level)
         self.train, self.val = train, val
-        self.pictures = [group.unpacked_images(cache) for group in train]
+        self.images = [group.unpacked_images(cache) for group in train]
         unknown = {group.synset for group in val} - set(self.model.config.synsets)
         if unknown:
             problem = f"expected training objects of every validation synset, got none of {min(unknown)}"
@@ -139,22 +133,22 @@ class NmrTask(Task):
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[ViewPairs, list[str]]:  # noqa: ARG002
         """Objects drawn evenly over the synsets, each in two different views; colours are permuted and scaled."""
-        synset = generator.integers(len(self.pictures), size=size)
-        rows = [int(generator.integers(len(self.pictures[own]))) for own in synset]
+        synset = generator.integers(len(self.images), size=size)
+        rows = [int(generator.integers(len(self.images[own]))) for own in synset]
         views = np.stack([generator.choice(VIEWS, 2, replace=False) for _ in rows])
-        pictures = np.stack([self.pictures[own][row][pair] for own, row, pair in zip(synset, rows, views, strict=True)])
+        images = np.stack([self.images[own][row][pair] for own, row, pair in zip(synset, rows, views, strict=True)])
         ids = [
             f"{self.train[own].synset} object {row} views {first} and {second}"
             for own, row, (first, second) in zip(synset, rows, views, strict=True)
         ]
-        parts = (recolored(pictures, generator), views, synset)
+        parts = (recolored(images, generator), views, synset)
         return ViewPairs(*(torch.from_numpy(part) for part in parts)), ids
 
     def losses(self, batch: ViewPairs, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         config = self.config.loss
         gate = float(np.clip((progress - config.gate_start) / max(config.gate_end - config.gate_start, 1e-9), 0, 1))
-        pictures = batch.pictures.flatten(0, 1).float() / 255
-        mesh = self.model(pictures, batch.synset.repeat_interleave(2), gate)
+        images = batch.images.flatten(0, 1).float() / 255
+        mesh = self.model(images, batch.synset.repeat_interleave(2), gate)
         return {
             "silhouette": 1 - cross_view_iou(mesh, batch, self.blur_px(progress)).mean(),
             "laplacian": config.laplacian * laplacian_energy(mesh.verts, self.template).mean(),
@@ -177,13 +171,13 @@ class NmrTask(Task):
 
 
 def cross_view_iou(mesh: MeshEstimate, pairs: ViewPairs, blur_px: float) -> Tensor:
-    """Soft IoU [4 N] of every mesh with both views of its object; the meshes [2 N] are those of ``pairs``' pictures."""
-    masks = pairs.pictures[:, :, 3].float() / 255
+    """Soft IoU [4 N] of every mesh with both views of its object; the meshes [2 N] are those of ``pairs``' images."""
+    masks = pairs.images[:, :, 3].float() / 255
     size = masks.shape[-1]
     # Rows of an object: its first mesh in the first and in the second view, then its second mesh.
     cameras = nmr_viewpoint(pairs.views.repeat(1, 2).flatten())
-    seen = project(mesh.verts.repeat_interleave(2, dim=0), cameras)
-    silhouettes = render_silhouettes(seen, mesh.faces, size, blur_sigma(blur_px, size))
+    projected = project(mesh.verts.repeat_interleave(2, dim=0), cameras)
+    silhouettes = render_silhouettes(projected, mesh.faces, size, blur_sigma(blur_px, size))
     return soft_iou(silhouettes, masks.repeat(1, 2, 1, 1).flatten(0, 1))
 
 
@@ -193,10 +187,10 @@ def soft_iou(silhouettes: Tensor, masks: Tensor) -> Tensor:
     return shared / ((silhouettes + masks).sum(dim=(1, 2)) - shared).clamp(min=1e-6)
 
 
-def recolored(pictures: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Pictures [N,2,4,S,S] of which half have their colour channels permuted and scaled, alike in both views."""
-    changed = pictures.copy()
-    for row in np.nonzero(generator.random(len(pictures)) < 0.5)[0]:
+def recolored(images: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Images [N,2,4,S,S] half of them with colour channels permuted and scaled, alike in both views."""
+    changed = images.copy()
+    for row in np.nonzero(generator.random(len(images)) < 0.5)[0]:
         order, gain = generator.permutation(3), generator.uniform(0.7, 1.3, (3, 1, 1))
-        changed[row, :, :3] = np.clip(pictures[row][:, order] * gain, 0, 255)
+        changed[row, :, :3] = np.clip(images[row][:, order] * gain, 0, 255)
     return changed

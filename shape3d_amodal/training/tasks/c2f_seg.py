@@ -1,4 +1,4 @@
-"""The two trainings of C2F-Seg: the masks' codebook, then all the rest on top of it."""
+"""The two trainings of C2F-Seg: the codebook of masks, then all other parts with the codebook fixed."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class C2FSegTraining(TrainingConfig):
 
 
 def open_sized(config: CropsConfig, size: int, cache: Path, *, workers: int) -> CropSource:
-    """The crops that ``config`` names, of any category.
+    """The crops that ``config`` names, which must have the codebook's ``size``.
 
     Raises:
         DataError: they cannot be read.
@@ -137,7 +137,7 @@ def open_sized(config: CropsConfig, size: int, cache: Path, *, workers: int) -> 
 
 
 class CodebookTask(Task):
-    """Give back masks from their tokens."""
+    """Reconstruct masks from their tokens."""
 
     def __init__(self, config: CodebookTraining, train: CropSource, validation: CropSource) -> None:
         self.name = config.stage
@@ -158,7 +158,7 @@ class CodebookTask(Task):
         return self.network.losses(batch)
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        """IoU of masks and what their tokens give back, and the share of codes that are used, in percent."""
+        """IoU of masks and their reconstructions, and the share of codes that are used, in percent."""
         device = self.network.codes.device
         ious, used = [], []
         for rows in _batches(len(self.validation.hidden)):
@@ -170,7 +170,7 @@ class CodebookTask(Task):
         return {"reconstruction_iou": 100 * float(torch.cat(ious).mean()), "codes_used": 100 * share}
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
-        """Masks and what their tokens give back."""
+        """Masks and their reconstructions."""
         rows = spread_rows(self.validation.hidden)
         if not len(rows):
             return {}
@@ -180,7 +180,7 @@ class CodebookTask(Task):
 
 
 class C2FSegTask(Task):
-    """Find the tokens of amodal masks, and refine what they say."""
+    """Predict the tokens of amodal masks, and refine the decoded masks."""
 
     def __init__(
         self, config: C2FSegTraining, codebook: MaskCodebook, train: CropSource, validation: CropSource
@@ -205,13 +205,13 @@ class C2FSegTask(Task):
         return self.network.losses(batch)
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        """IoU and occluded IoU of the coarse and the refined mask, in percent, over what is over 10 % hidden."""
+        """IoU and occluded IoU in percent of the coarse and the refined mask, over crops that are over 10 % hidden."""
         hidden, device = clearly_hidden(self.validation.hidden), self.network.codebook.codes.device
         batches = (self.validation.supervised(hidden[places]).to(device) for places in _batches(len(hidden)))
         return completion_scores((batch, self._masks(batch)) for batch in batches)
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
-        """Picture, given masks, coarse and refined mask, true mask."""
+        """Crops with given masks, coarse and refined mask, true mask."""
         rows = spread_rows(self.validation.hidden)
         if not len(rows):
             return {}

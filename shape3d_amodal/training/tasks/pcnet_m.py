@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
-from shape3d_amodal.baselines.pcnet_m.erasing import ErasedMasks, ErasingConfig, erase
+from shape3d_amodal.baselines.pcnet_m.crops import ErasedMasks, ErasingConfig, Mask, erase
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
-from shape3d_amodal.baselines.pcnet_m.windows import Mask
 from shape3d_amodal.config import Weight, configuration, dump_config
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.pool import open_pool
@@ -40,9 +39,9 @@ class PcnetMTraining(TrainingConfig):
     model: PcnetMConfig = PcnetMConfig()
     """The network."""
     train: CropsConfig = CropsConfig()
-    """Training crops, of which the visible masks alone are used; images are not needed."""
+    """Training crops, of which only the visible masks are used; images are not needed."""
     validation: CropsConfig = VALIDATION
-    """Other crops."""
+    """Validation crops."""
     erasing: ErasingConfig = ErasingConfig()
     """How parts of the masks are erased."""
     eraser_weight: Weight = 5.0
@@ -66,59 +65,39 @@ class PcnetMTraining(TrainingConfig):
         return dump_config(self.model)
 
 
-class VisibleMasks(Protocol):
-    """Visible masks by their number."""
+@dataclass(frozen=True)
+class VisibleMasks:
+    """Visible masks of ``MIN_PIXELS`` or more.
 
-    def __len__(self) -> int: ...
-
-    def mask(self, index: int) -> Mask:
-        """One mask [H,W] bool, not empty, at any place in it."""
-        ...
-
-    def name(self, index: int) -> str:
-        """What to call it in messages."""
-        ...
-
-
-class CroppedMasks:
-    """The visible masks of a pool of crops.
-
-    Args:
-        visible: [N,S,S] uint8, the covered share of each pixel times 255.
+    Attributes:
+        kind: what ``keys`` count, for messages.
+        keys: [N] ids.
+        mask: the mask [H,W] bool of the i-th key, cut out of its image at any place.
     """
 
-    def __init__(self, visible: NDArray[np.uint8]) -> None:
-        self._visible = visible
-        parts = np.array_split(np.arange(len(visible)), max(1, len(visible) // 4096))
-        areas = np.concatenate([(visible[rows] > 127).sum(axis=(1, 2)) for rows in parts])
-        self._rows = np.flatnonzero(areas >= MIN_PIXELS)
+    kind: str
+    keys: Sequence[int]
+    mask: Callable[[int], Mask]
 
     def __len__(self) -> int:
-        return len(self._rows)
-
-    def mask(self, index: int) -> Mask:
-        seen: Mask = self._visible[self._rows[index]] > 127
-        return seen
+        return len(self.keys)
 
     def name(self, index: int) -> str:
-        return f"crop {self._rows[index]}"
+        return f"{self.kind} {self.keys[index]}"
 
 
-class AnnotatedMasks:
-    """The visible masks of annotations, by the instances' ids."""
+def cropped_masks(visible: NDArray[np.uint8]) -> VisibleMasks:
+    """The visible masks of a pool of crops, [N,S,S] uint8, the covered share of each pixel times 255."""
+    parts = np.array_split(np.arange(len(visible)), max(1, len(visible) // 4096))
+    areas = np.concatenate([(visible[rows] > 127).sum(axis=(1, 2)) for rows in parts])
+    rows = np.flatnonzero(areas >= MIN_PIXELS)
+    return VisibleMasks("crop", rows.tolist(), lambda index: visible[rows[index]] > 127)
 
-    def __init__(self, visible: Sequence[tuple[int, Rle]]) -> None:
-        self._visible = [(key, mask) for key, mask in visible if masks.area(mask) >= MIN_PIXELS]
 
-    def __len__(self) -> int:
-        return len(self._visible)
-
-    def mask(self, index: int) -> Mask:
-        cropped: Mask = masks.crop(self._visible[index][1])[0]
-        return cropped
-
-    def name(self, index: int) -> str:
-        return f"annotation {self._visible[index][0]}"
+def annotated_masks(visible: Sequence[tuple[int, Rle]]) -> VisibleMasks:
+    """The visible masks of annotations, with the annotations' ids."""
+    kept = [(key, mask) for key, mask in visible if masks.area(mask) >= MIN_PIXELS]
+    return VisibleMasks("annotation", [key for key, _ in kept], lambda index: masks.crop(kept[index][1])[0])
 
 
 def open_masks(config: CropsConfig, cache: Path, *, workers: int) -> VisibleMasks:
@@ -127,15 +106,14 @@ def open_masks(config: CropsConfig, cache: Path, *, workers: int) -> VisibleMask
     Raises:
         DataError: they cannot be read, or there are fewer than two.
     """
-    found: VisibleMasks
     if config.annotations is None:
-        found = CroppedMasks(open_pool(config, cache, workers=workers).visible)
+        found = cropped_masks(open_pool(config, cache, workers=workers).visible)
     else:
         dataset = read_dataset(config.annotations)
         names = dataset.category_names
         instances = [one for image in dataset.images for one in image.instances]
         single = [one for one in instances if not one.crowd and names[one.category_id] != OCCLUDER]
-        found = AnnotatedMasks([(one.id, one.visible) for one in single])
+        found = annotated_masks([(one.id, one.visible) for one in single])
     if len(found) < 2:
         problem = f"expected at least two visible masks of {MIN_PIXELS} pixels or more, got {len(found)}"
         raise DataError(f"{problem}; give more scenes or annotations", file=config.annotations)
@@ -143,7 +121,7 @@ def open_masks(config: CropsConfig, cache: Path, *, workers: int) -> VisibleMask
 
 
 class PcnetMTask(Task):
-    """Give back what another instance's mask was cut out of."""
+    """Restore the part that another instance's mask has cut out of a visible mask."""
 
     def __init__(self, config: PcnetMTraining, train: VisibleMasks, validation: VisibleMasks) -> None:
         self.name = config.stage
@@ -163,7 +141,8 @@ class PcnetMTask(Task):
         return {"cross_entropy": completion_loss(logits, batch.target, batch.eraser, self.config.eraser_weight)}
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        """IoU with the uncut masks inside of erasers in front of them, and what grows into those behind, in percent."""
+        """Percentages: IoU with the uncut masks inside erasers in front of them, and the share of erasers behind them
+        that is filled by mistake."""
         shared = joined = grown = behind = 0
         generator = np.random.default_rng(self.config.loop.seed)
         for _ in range(0, _VALIDATED, 64):
@@ -177,7 +156,7 @@ class PcnetMTask(Task):
         return {"erased_iou": 100 * shared / max(joined, 1), "grown_behind": 100 * grown / max(behind, 1)}
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
-        """Eraser and cut mask, completion, and the mask before."""
+        """Eraser and cut mask, completion, and the uncut mask."""
         batch, _ = self._examples(self.validation, np.random.default_rng(self.config.loop.seed), _SHOWN)
         cut, eraser = batch.visible.float(), batch.eraser.float()
         none = torch.zeros(len(cut), dtype=torch.int64)

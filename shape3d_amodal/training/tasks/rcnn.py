@@ -1,4 +1,4 @@
-"""Systems of the R-CNN family as trainings: the detector with a system's head, or a head on a detector that stays."""
+"""Training of a system of the R-CNN family: the whole detector, or the mask head on a fixed detector."""
 
 from __future__ import annotations
 
@@ -21,32 +21,36 @@ from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
 from shape3d_amodal.evaluation.workers import score
 from shape3d_amodal.files.pretrained import weights_folder
 from shape3d_amodal.files.weights import CONFIG_FILE, load_weights
-from shape3d_amodal.methods.rcnn import check_shared, found_result
-from shape3d_amodal.scenes.compose import SceneConfig
-from shape3d_amodal.scenes.shard_making import ShardsConfig
-from shape3d_amodal.segmentation.backbones import load_detector
+from shape3d_amodal.methods.rcnn import check_shared
+from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.segmentation.config import DetectorConfig
-from shape3d_amodal.segmentation.detector import few_regions
-from shape3d_amodal.segmentation.finder import ObjectFinder
-from shape3d_amodal.segmentation.images import Pictures, PicturesConfig, annotated_categories, open_pictures
+from shape3d_amodal.segmentation.detector import Detector
+from shape3d_amodal.segmentation.images import (
+    VALIDATION_IMAGES,
+    AnnotatedImages,
+    ImagesConfig,
+    annotated_categories,
+    open_images,
+)
 from shape3d_amodal.segmentation.mapper import AugmentConfig, Drawn, Mapper
 from shape3d_amodal.segmentation.model import Rcnn
+from shape3d_amodal.segmentation.pretrained import load_detector
 from shape3d_amodal.segmentation.samples import Samples
 from shape3d_amodal.segmentation.systems import RcnnConfig, system_config
 from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
 
 logger = logging.getLogger(__name__)
 
-_STANDS_ON: dict[str, tuple[str, ...]] = {
+_INPUTS: dict[str, tuple[str, ...]] = {
     "backbone": (),
     "neck": ("backbone",),
     "rpn": ("neck",),
     "box_head": ("neck",),
     "box_predictor": ("box_head",),
 }
-"""The parts of a detector, and which others each is trained for."""
+"""The parts of a detector, and for each the part whose output it takes."""
 _SHOWN = 4
-"""Pictures that a training shows of itself."""
+"""Number of validation images that are drawn."""
 
 
 @configuration
@@ -61,11 +65,9 @@ class RcnnTraining(TrainingConfig):
     """Options of the system's own class, such as masks of mask_rcnn."""
     detector: DetectorConfig = DetectorConfig()
     """The network without its mask head."""
-    pictures: PicturesConfig = PicturesConfig()
+    train: ImagesConfig = ImagesConfig()
     """Training images."""
-    validation: PicturesConfig = PicturesConfig(
-        scenes=ShardsConfig(meshes="open13:val", scenes=SceneConfig(), seed=2, count=100)
-    )
+    validation: ImagesConfig = VALIDATION_IMAGES
     """Validation images."""
     augment: AugmentConfig = AugmentConfig()
     """Random changes of the training images."""
@@ -79,10 +81,10 @@ class RcnnTraining(TrainingConfig):
     def task(self, cache: Path, *, workers: int) -> RcnnTask:
         """
         Raises:
-            UsageError: an unknown system or option, pictures without the detector's categories, or a detector that is
-                to stay as it is without weights to start from.
+            UsageError: an unknown system or option, images without the detector's categories, or a fixed detector
+                without weights to start from.
             WeightsError: the weights to start from cannot be used.
-            DataError: the pictures cannot be used.
+            DataError: the images cannot be used.
         """
         if self.freeze == "detector" and self.init is None:
             raise UsageError("freeze: a detector that stays as it is needs trained weights; give them as init")
@@ -97,64 +99,62 @@ class RcnnTraining(TrainingConfig):
         if self.freeze == "detector":
             freeze_taken(model, taken)
         system_config(self.system, self.options).start(model.mask_head, network.detector.categories)
-        pictures = open_pictures(self.pictures, cache, workers=workers)
-        validation = open_pictures(self.validation, cache, workers=workers)
-        _check("pictures", pictures, network.detector.categories)
+        train = open_images(self.train, cache, workers=workers)
+        validation = open_images(self.validation, cache, workers=workers)
+        _check_train(train, network.detector.categories)
         check_shared(network.detector.categories, validation.dataset.category_names.values())
-        return RcnnTask(self, model, pictures, validation)
+        return RcnnTask(self, model, train, validation)
 
     def network(self) -> RcnnConfig:
-        """What stands beside the weights; files that the training started from are no part of it."""
+        """The configuration to save beside the weights, without the files that the training starts from."""
         backbone = replace(self.detector.backbone, weights=None)
         files = system_config(self.system, self.options).files
         options = {name: value for name, value in self.options.items() if name not in files}
-        categories = self.detector.categories or annotated_categories(self.pictures.annotations)
+        categories = self.detector.categories or annotated_categories(self.train.annotations)
         detector = replace(self.detector, backbone=backbone, categories=categories)
         return RcnnConfig(detector=detector, system=self.system, options=options)
 
     def smaller(self) -> RcnnTraining:
-        return replace(
-            self,
-            pictures=self.pictures.smaller(),
-            validation=self.validation.smaller(),
-            detector=few_regions(self.detector),
-        )
+        proposals = replace(self.detector.proposals, before_nms=(100, 100), after_nms=(50, 50))
+        regions = replace(self.detector.regions, sampled=min(16, self.detector.regions.sampled))
+        detector = replace(self.detector, proposals=proposals, regions=regions)
+        return replace(self, train=self.train.smaller(), validation=self.validation.smaller(), detector=detector)
 
     def weights_config(self) -> str:
         return dump_config(self.network())
 
 
 class RcnnTask(Task):
-    """A system on annotated pictures."""
+    """A system on annotated images."""
 
-    def __init__(self, config: RcnnTraining, model: Rcnn, pictures: Pictures, validation: Pictures) -> None:
+    def __init__(self, config: RcnnTraining, model: Rcnn, train: AnnotatedImages, validation: AnnotatedImages) -> None:
         self.name = config.system
         self.config, self.model, self.validation = config, model, validation
         detector = model.config.detector
-        self.mapper = Mapper(pictures, detector.categories, detector.input, config.augment)
+        self.mapper = Mapper(train, detector.categories, detector.input, config.augment)
 
     def modules(self) -> nn.Module:
         return self.model
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Drawn, list[str]]:
         drawn = self.mapper.draw(generator, size)
-        images = self.mapper.pictures.dataset.images
+        images = self.mapper.images.dataset.images
         return drawn, [images[row].file_name for row in drawn.rows]
 
     def losses(self, batch: Samples, step: int, progress: float) -> dict[str, Tensor]:
         if self.config.freeze == "detector":
-            self.model.backbone.eval()  # what is fixed keeps its batch statistics, too
+            self.model.backbone.eval()  # so that its batch statistics stay fixed, too
         return {name: loss for name, loss in self.model.losses(batch).items() if loss.requires_grad}
 
     def validate(self, step: int) -> dict[str, float]:
-        """Average precision in percent, of amodal and, where there are some, of visible masks."""
-        finder = ObjectFinder(self.model)
+        """Average precision in percent of amodal and, where the system predicts them, of visible masks."""
+        detector = Detector(self.model)
         dataset = self.validation.dataset
         ids = {name: key for key, name in dataset.category_names.items()}
         results = [
-            found_result(image.id, ids[found.category], found)
+            to_result(image.id, ids[found.category], found.amodal, found.visible, score=found.score)
             for image in dataset.images
-            for found in finder.find(self.validation.image(image))
+            for found in detector.detect(self.validation.image(image))
             if found.category in ids
         ]
         numbers = score(InstanceEvaluator(dataset), results).score
@@ -162,15 +162,15 @@ class RcnnTask(Task):
         return {name: value for name, value in values.items() if not math.isnan(value)}
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:
-        """Validation pictures: as they are, with their objects, and with what is found."""
-        finder = ObjectFinder(self.model)
+        """Validation images: as they are, with their annotations, and with the detections."""
+        detector = Detector(self.model)
         rows = []
         for record in self.validation.dataset.images[:_SHOWN]:
             image = self.validation.image(record)
             truth = [(masks.decode(one.amodal or one.visible), masks.decode(one.visible)) for one in record.instances]
             found = [
                 (one.amodal, one.amodal if one.visible is None else one.visible)
-                for one in finder.find(image, min_score=0.5)
+                for one in detector.detect(image, min_score=0.5)
             ]
             rows.append((image, truth, found))
         return {"samples": found_grid(rows)} if rows else {}
@@ -183,7 +183,7 @@ def take_weights(model: Rcnn, name_or_folder: str | Path) -> set[str]:
         The names of the copied tensors.
 
     Raises:
-        WeightsError: the weights are missing or damaged, or their detector is another one or has other categories.
+        WeightsError: the weights are missing or damaged, or their detector has another backbone or other categories.
     """
     folder = weights_folder(name_or_folder)
     text, state = load_weights(folder)
@@ -206,23 +206,23 @@ def take_weights(model: Rcnn, name_or_folder: str | Path) -> set[str]:
 
 
 def freeze_taken(model: Rcnn, taken: set[str]) -> None:
-    """Keep the parts of the detector that were taken whole, as was all that they stand on.
+    """Freeze each part of the detector that was taken completely, with all parts before it.
 
-    A system's own neck or box head has to be learned, and with it what follows.
+    A system's own neck or box head must be learned, and so must the parts after it.
     """
     frozen: set[str] = set()
-    for part, stands_on in _STANDS_ON.items():
+    for part, before in _INPUTS.items():
         names = {f"{part}.{name}" for name in getattr(model, part).state_dict()}
-        if frozen.issuperset(stands_on) and taken.issuperset(names):
+        if frozen.issuperset(before) and taken.issuperset(names):
             getattr(model, part).requires_grad_(False)
             frozen.add(part)
 
 
-def _check(name: str, pictures: Pictures, categories: tuple[str, ...]) -> None:
-    if not pictures.dataset.images:
-        raise UsageError(f"{name}: expected pictures, got none")
-    there = set(pictures.dataset.category_names.values())
-    absent = [category for category in categories if category not in there]
+def _check_train(images: AnnotatedImages, categories: tuple[str, ...]) -> None:
+    if not images.dataset.images:
+        raise UsageError("train: expected images, got none")
+    names = set(images.dataset.category_names.values())
+    absent = [category for category in categories if category not in names]
     if absent:
-        problem = f"the {name} have no category {absent[0]!r}, they have {', '.join(sorted(there))}"
-        raise UsageError(f"detector.categories: {problem}; name those to be detected as the annotations do")
+        problem = f"the training images have no category {absent[0]!r}, they have {', '.join(sorted(names))}"
+        raise UsageError(f"detector.categories: {problem}; give names that the annotations have")

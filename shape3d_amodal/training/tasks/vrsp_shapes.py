@@ -1,11 +1,11 @@
-"""The training of VRSP's shapes, from amodal masks alone: the auto-encoder, and at its end the codebook."""
+"""The training of VRSP's shape prior from amodal masks: the auto-encoder, then the codebook of each category."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
-from torchvision.ops import roi_align
 
 from shape3d_amodal import masks
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
 from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.scenes.compose import SceneConfig
-from shape3d_amodal.scenes.shard_making import ShardsConfig
-from shape3d_amodal.segmentation.frame import MASK_SIZE
-from shape3d_amodal.segmentation.images import PicturesConfig, annotated_categories, open_pictures
+from shape3d_amodal.segmentation.images import VALIDATION_IMAGES, ImagesConfig, annotated_categories, open_images
+from shape3d_amodal.segmentation.roi_heads import MASK_SIZE
+from shape3d_amodal.segmentation.samples import cut_masks
 from shape3d_amodal.structures import AmodalDataset, Rle
 from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.training.tasks.scores import mask_iou
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ _SHOWN = 12
 
 @configuration
 class VrspShapesTraining(TrainingConfig):
-    """The training of VRSP's shapes."""
+    """The training of VRSP's shape prior."""
 
     stage: Literal["vrsp_shapes"]
     """The kind of training: vrsp_shapes."""
@@ -43,11 +42,9 @@ class VrspShapesTraining(TrainingConfig):
     does."""
     memory: ShapeMemoryConfig = ShapeMemoryConfig()
     """Sizes of the autoencoder and of the codebook."""
-    pictures: PicturesConfig = PicturesConfig()
+    train: ImagesConfig = ImagesConfig()
     """Training images; only their amodal masks are used."""
-    validation: PicturesConfig = PicturesConfig(
-        scenes=ShardsConfig(meshes="open13:val", scenes=SceneConfig(), seed=2, count=100)
-    )
+    validation: ImagesConfig = VALIDATION_IMAGES
     """Validation images."""
     jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
     """How far each side of a mask's box is moved at random, as a share of the box's size, since predicted boxes are not
@@ -67,32 +64,31 @@ class VrspShapesTraining(TrainingConfig):
         """
         torch.manual_seed(self.loop.seed)
         shapes, sources = self.shapes(), []
-        for name in ("pictures", "validation"):
-            pictures = open_pictures(getattr(self, name), cache, workers=workers)
-            sources.append(amodal_masks(pictures.dataset, shapes.categories))
-            if not len(sources[-1].masks):
+        for name in ("train", "validation"):
+            images = open_images(getattr(self, name), cache, workers=workers)
+            sources.append(amodal_masks(images.dataset, shapes.categories))
+            if not sources[-1]:
                 raise UsageError(f"{name}: expected amodal masks of {', '.join(shapes.categories)}, found none")
         return VrspShapesTask(self, *sources)
 
     def shapes(self) -> ShapesConfig:
-        """What stands beside the weights."""
-        categories = self.categories or annotated_categories(self.pictures.annotations)
+        """The configuration to save beside the weights."""
+        categories = self.categories or annotated_categories(self.train.annotations)
         return ShapesConfig(categories=categories, memory=self.memory)
 
     def smaller(self) -> VrspShapesTraining:
-        return replace(self, pictures=self.pictures.smaller(), validation=self.validation.smaller())
+        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
 
     def weights_config(self) -> str:
         return dump_config(self.shapes())
 
 
-@dataclass(frozen=True)
-class AmodalMasks:
-    """N amodal masks, their categories (places in the detector's list) and annotation ids."""
+class AmodalMask(NamedTuple):
+    """A mask, its category (place in the detector's list) and the id of its annotation."""
 
-    masks: tuple[Rle, ...]
-    category: tuple[int, ...]
-    ids: tuple[int, ...]
+    mask: Rle
+    category: int
+    annotation: int
 
 
 class VrspShapesTask(Task):
@@ -100,7 +96,7 @@ class VrspShapesTask(Task):
 
     name = "vrsp_shapes"
 
-    def __init__(self, config: VrspShapesTraining, train: AmodalMasks, validation: AmodalMasks) -> None:
+    def __init__(self, config: VrspShapesTraining, train: list[AmodalMask], validation: list[AmodalMask]) -> None:
         self.config, self.train, self.validation = config, train, validation
         self.classes = len(config.shapes().categories)
         self.memory = ShapeMemory(self.classes, config.memory)
@@ -109,53 +105,51 @@ class VrspShapesTask(Task):
         return self.memory
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:  # noqa: ARG002
-        rows = generator.integers(len(self.train.masks), size=size).tolist()
+        rows = generator.integers(len(self.train), size=size).tolist()
         jitter = generator.uniform(-self.config.jitter, self.config.jitter, (size, 4))
-        cut = torch.stack([cut_mask(self.train.masks[row], moved) for row, moved in zip(rows, jitter, strict=True)])
-        return self._varied(cut, generator), [f"annotation {self.train.ids[row]}" for row in rows]
+        cut = torch.stack([cut_mask(self.train[row].mask, moved) for row, moved in zip(rows, jitter, strict=True)])
+        return self._varied(cut, generator), [f"annotation {self.train[row].annotation}" for row in rows]
 
     def losses(self, batch: Tensor, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         return {"squared": mse_loss(self.memory.decode(self.memory.encode(batch)), batch)}
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        """Mean IoU in percent of other masks with what is made of their codes."""
-        shown, _ = self._validated()
-        return {"iou": self._iou(shown, self.memory.decode(self.memory.encode(shown)))}
+        """Mean IoU in percent of validation masks with their reconstructions."""
+        true, _ = self._validated()
+        return {"iou": _iou(true, self.memory.decode(self.memory.encode(true)))}
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
-        """Masks, and below them what is made of their codes."""
+        """Validation masks, and below them their reconstructions."""
         shown = self._validated()[0][:_SHOWN]
-        made = self.memory.decode(self.memory.encode(shown))
-        grid = torch.nn.functional.pad(torch.stack([shown, made]), (0, 2, 0, 2), value=0.5)  # [2,N,h,w]
+        back = self.memory.decode(self.memory.encode(shown))
+        grid = torch.nn.functional.pad(torch.stack([shown, back]), (0, 2, 0, 2), value=0.5)  # [2,N,h,w]
         grey = (grid.permute(0, 2, 1, 3).flatten(2).flatten(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         return {"samples": np.repeat(grey[:, :, None], 3, axis=2)}
 
     @torch.no_grad()
     def finish(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The weights with the codebook: centres of the codes of the training's own masks."""
+        """The weights with the codebook: k-means centres of the codes of the training masks."""
         memory = ShapeMemory(self.classes, self.config.memory)
         memory.load_state_dict(weights)
         generator = np.random.default_rng(self.config.loop.seed)
         rows = self._remembered(generator)
-        cut = torch.stack([cut_mask(self.train.masks[row]) for row in rows])
+        cut = torch.stack([cut_mask(self.train[row].mask) for row in rows])
         codes = torch.cat([memory.encode(part) for part in self._varied(cut, generator).split(1000)])
-        memory.remember(codes, torch.tensor([self.train.category[row] for row in rows]), self.config.loop.seed)
-        shown, category = self._validated()
-        nearest = memory.decode(memory.nearest(memory.encode(shown.cpu()), category, 1)[:, 0])
-        score = self._iou(shown.cpu(), nearest)
-        logger.info(
-            "%d codes of %d masks; the nearest has %.1f %% IoU with others", memory.known.sum(), len(rows), score
-        )
+        memory.remember(codes, torch.tensor([self.train[row].category for row in rows]), self.config.loop.seed)
+        true, category = self._validated()
+        nearest = memory.decode(memory.nearest(memory.encode(true.cpu()), category, 1)[:, 0])
+        count, score = memory.known.sum(), _iou(true.cpu(), nearest)
+        logger.info("%d codes of %d masks; the nearest has %.1f %% IoU with validation masks", count, len(rows), score)
         return memory.state_dict()
 
     def _remembered(self, generator: np.random.Generator) -> list[int]:
-        """Rows of the masks that the codebook is made of, at most so many of each category."""
-        category = np.array(self.train.category)
+        """Rows of the masks from which the codebook is computed: at most ``remembered`` of each category."""
+        category = np.array([one.category for one in self.train])
         chosen = [generator.permutation(np.flatnonzero(category == one)) for one in range(self.classes)]
         return [int(row) for rows in chosen for row in rows[: self.config.remembered]]
 
     def _varied(self, cut: Tensor, generator: np.random.Generator) -> Tensor:
-        """Masks [N,28,28], each mirrored or not and, where that is wanted, turned."""
+        """Masks [N,28,28], each mirrored at random and, if ``turned``, turned at random."""
         flips = generator.random(len(cut)) < 0.5
         turns = generator.integers(4, size=len(cut)) * self.config.turned
         varied = [
@@ -166,38 +160,39 @@ class VrspShapesTask(Task):
 
     def _validated(self) -> tuple[Tensor, Tensor]:
         """Masks [N,28,28] on the module's device, and their categories [N]."""
-        places = np.linspace(0, len(self.validation.masks) - 1, min(_VALIDATED, len(self.validation.masks))).round()
-        rows = places.astype(int).tolist()
-        cut = torch.stack([cut_mask(self.validation.masks[row]) for row in rows])
-        category = torch.tensor([self.validation.category[row] for row in rows])
-        return cut.to(self.memory.codebook.device), category
-
-    @staticmethod
-    def _iou(true: Tensor, made: Tensor) -> float:
-        shared, joined = ((true > 0.5) & (made > 0.5)), ((true > 0.5) | (made > 0.5))
-        return float(100 * (shared.sum(dim=(1, 2)) / joined.sum(dim=(1, 2)).clamp(min=1)).mean())
+        count = len(self.validation)
+        rows = np.linspace(0, count - 1, min(_VALIDATED, count)).round().astype(int)
+        chosen = [self.validation[row] for row in rows]
+        cut = torch.stack([cut_mask(one.mask) for one in chosen])
+        return cut.to(self.memory.codebook.device), torch.tensor([one.category for one in chosen])
 
 
-def amodal_masks(dataset: AmodalDataset, categories: tuple[str, ...]) -> AmodalMasks:
-    """The amodal masks of single objects of ``categories``."""
+def _iou(true: Tensor, predicted: Tensor) -> float:
+    return float(100 * mask_iou(true > 0.5, predicted > 0.5).mean())
+
+
+def amodal_masks(dataset: AmodalDataset, categories: tuple[str, ...]) -> list[AmodalMask]:
+    """The amodal masks of ``categories``, without crowds."""
     index = {key: categories.index(name) for key, name in dataset.category_names.items() if name in categories}
-    found = [
-        (one.amodal, index[one.category_id], one.id)
+    return [
+        AmodalMask(one.amodal, index[one.category_id], one.id)
         for image in dataset.images
         for one in image.instances
         if one.amodal is not None and one.category_id in index and not one.crowd and masks.area(one.amodal) > 0
     ]
-    return AmodalMasks(*(tuple(part) for part in zip(*found, strict=True))) if found else AmodalMasks((), (), ())
 
 
 def cut_mask(amodal: Rle, moved: NDArray[np.float64] | None = None) -> Tensor:
-    """A mask in its box, its sides (x0, y0, x1, y1) perhaps ``moved`` [4] by shares of its size: [28,28] of 0 and 1."""
+    """A mask inside its box: [28,28] float32, 0 or 1.
+
+    Args:
+        amodal: the whole mask, not empty.
+        moved: [4], shifts of the box's sides (x0, y0, x1, y1) as shares of its size.
+    """
     inside, _, _ = masks.crop(amodal)
     height, width = inside.shape
     box = np.array([0, 0, width, height], np.float64)
     if moved is not None:
         box += moved * [width, height, width, height]
-    framed = torch.from_numpy(np.pad(inside, 1).astype(np.float32))
-    roi = torch.tensor([[0, *(box + 1)]], dtype=torch.float32)
-    cut = roi_align(framed[None, None], roi, MASK_SIZE, sampling_ratio=0, aligned=True)[0, 0]
-    return (cut >= 0.5).float()
+    framed = torch.from_numpy(np.pad(inside, 1))[None]  # a border of 0, which a moved box may reach into
+    return cut_masks(framed, torch.zeros(1, dtype=torch.int64), torch.from_numpy(box + 1).float()[None], MASK_SIZE)[0]

@@ -10,7 +10,7 @@ from rcnn_small import SHAPE, random_rois, random_targets
 from torch import Tensor, nn
 
 from shape3d_amodal.baselines.rcnn.arcnn import ArcnnAddHead, ArcnnHead
-from shape3d_amodal.segmentation.frame import Rois, RoiTargets
+from shape3d_amodal.segmentation.roi_heads import Rois, RoiTargets
 
 
 class _Fixed(nn.Module):

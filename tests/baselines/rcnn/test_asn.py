@@ -7,13 +7,12 @@ from typing import Literal
 
 import pytest
 import torch
-from detectron2.structures import Boxes
 from rcnn_small import SHAPE, drawn_samples, random_rois, random_targets, small_rcnn
 from torch import Tensor, nn
 
 from shape3d_amodal.baselines.rcnn.asn import AsnConfig, AsnHead, Coding, occlusion_loss
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.frame import BoxOutput, BoxTargets, Rois
+from shape3d_amodal.segmentation.roi_heads import BoxOutput, Rois
 
 LOGITS = torch.tensor([[0.0, 1.0986123], [0.0, 0.0], [0.0, 1.0986123]])
 """Occluded with probability 3/4, 1/2 and 3/4."""
@@ -23,7 +22,7 @@ def known_rois(count: int) -> Rois:
     """``random_rois`` with what a box head might say of them."""
     generator = torch.Generator().manual_seed(2)
     maps = {name: torch.randn(count, 8, 7, 7, generator=generator) for name in ("category", "occlusion")}
-    return random_rois(count).with_box(BoxOutput(torch.zeros(count, 16), maps))
+    return replace(random_rois(count), box=BoxOutput(torch.zeros(count, 16), maps))
 
 
 def test_occluded_regions_weigh_8() -> None:
@@ -36,8 +35,8 @@ def test_occluded_is_more_than_5_percent() -> None:
     """5 % are not, 6 % are, the background is not: the same loss as above."""
     head = AsnConfig().box_head(SHAPE)
     output = BoxOutput(torch.zeros(3, 16), {"occluded": LOGITS})
-    targets = BoxTargets(category=torch.tensor([1, 0, 3]), hidden=torch.tensor([0.06, 0.05, 0.0]))
-    losses = head.losses(output, targets)
+    hidden = torch.tensor([0.06, 0.05, 0.0])
+    losses = head.losses(output, hidden)
     assert list(losses) == ["occlusion"]
     assert losses["occlusion"].item() == pytest.approx(0.4380900, abs=1e-6)
 
@@ -46,8 +45,8 @@ def test_bound_and_weight_are_switches() -> None:
     """With a bound of 4 % the second is occluded too: (2 * -log(3/4) + 2 * -log(1/2) - log(1/4)) / 5."""
     head = AsnConfig(min_hidden=0.04, occluded_weight=2).box_head(SHAPE)
     output = BoxOutput(torch.zeros(3, 16), {"occluded": LOGITS})
-    targets = BoxTargets(category=torch.tensor([1, 0, 3]), hidden=torch.tensor([0.06, 0.05, 0.0]))
-    assert head.losses(output, targets)["occlusion"].item() == pytest.approx(0.6695905, abs=1e-6)
+    hidden = torch.tensor([0.06, 0.05, 0.0])
+    assert head.losses(output, hidden)["occlusion"].item() == pytest.approx(0.6695905, abs=1e-6)
 
 
 def test_no_regions_cost_nothing() -> None:
@@ -142,7 +141,7 @@ def test_the_mask_losses_reach_everything(count: int, options: dict[str, object]
 def test_the_masks_train_the_box_head_as_far_as_their_features_come_from() -> None:
     config = AsnConfig(extract=2)
     box_head, mask_head = config.box_head(SHAPE), config.mask_head(SHAPE)
-    rois = random_rois(4).with_box(box_head(torch.randn(4, 8, 7, 7)))
+    rois = replace(random_rois(4), box=box_head(torch.randn(4, 8, 7, 7)))
     sum(mask_head.losses(rois, random_targets(4)).values()).backward()
     for tower in (box_head.category, box_head.occlusion):
         assert [layer[0].weight.grad is not None for layer in tower.convs] == [True, True, False, False]
@@ -179,11 +178,11 @@ def test_at_inference_the_box_head_looks_at_the_refined_boxes(base: str) -> None
         detections = model.detect(features, images.image_sizes)
         prediction = model.masks(features, detections)
         cuts = model.box_pooler(
-            [features[name] for name in ("p2", "p3", "p4", "p5")], [Boxes(one.boxes) for one in detections]
+            [features[name] for name in ("p2", "p3", "p4", "p5")], [one.pred_boxes for one in detections]
         )
         again = model.box_head(cuts)
     assert len(seen) == 1
-    torch.testing.assert_close(seen[0].boxes, torch.cat([one.boxes for one in detections]))
+    torch.testing.assert_close(seen[0].boxes, torch.cat([one.pred_boxes.tensor for one in detections]))
     assert seen[0].box is not None
     torch.testing.assert_close(seen[0].box.maps, again.maps)
     assert prediction.visible is not None

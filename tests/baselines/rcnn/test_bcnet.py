@@ -10,12 +10,12 @@ import torch
 from rcnn_small import SHAPE, random_rois, random_targets
 
 from shape3d_amodal.baselines.rcnn.bcnet import BcnetConfig, BcnetHead, NonLocal, boundary
-from shape3d_amodal.segmentation.frame import FrameShape
+from shape3d_amodal.segmentation.layers import HeadShape
 
 NAMES = {"mask", "occluder", "boundary", "occluder_boundary"}
 
 
-def head(shape: FrameShape = SHAPE, **options: object) -> BcnetHead:
+def head(shape: HeadShape = SHAPE, **options: object) -> BcnetHead:
     torch.manual_seed(0)
     made = BcnetConfig(**options).mask_head(shape)
     assert isinstance(made, BcnetHead)

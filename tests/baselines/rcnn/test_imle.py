@@ -14,8 +14,9 @@ from scoring import evaluate_multimodal
 from shape3d_amodal import masks
 from shape3d_amodal.baselines.rcnn.imle import ImleConfig, ImleHead, nearest
 from shape3d_amodal.methods.rcnn import RcnnMethod
-from shape3d_amodal.segmentation.finder import ObjectFinder
-from shape3d_amodal.segmentation.frame import FrameShape, Rois, RoiTargets
+from shape3d_amodal.segmentation.detector import Detector
+from shape3d_amodal.segmentation.layers import HeadShape
+from shape3d_amodal.segmentation.roi_heads import Rois, RoiTargets
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 
@@ -124,7 +125,7 @@ def test_several_masks_a_region_and_their_mean() -> None:
 
 def test_of_two_equally_likely_shapes_both_are_found() -> None:
     """Regions look the same, but half of the objects are short and half are long behind the occluder."""
-    shape = FrameShape(classes=1, channels=2, mask_channels=8, mask_convs=4)
+    shape = HeadShape(classes=1, channels=2, mask_channels=8, mask_convs=4)
     torch.manual_seed(0)
     made = ImleConfig(code=2, candidates=6, samples=12).mask_head(shape)
     visible, occluder, short, long = torch.zeros(4, 28, 28)
@@ -161,25 +162,25 @@ def test_gradients_reach_everything_and_of_nothing_are_zero() -> None:
 
 
 def test_samples_take_part_in_the_multimodal_track() -> None:
-    sample = drawn_sample(2)
+    drawn, targets = drawn_sample(2)
     instances = tuple(
         AmodalInstance(
             id=i + 1,
             category_id=i + 1,
-            visible=masks.encode(sample.targets.visible[i].numpy()),
-            amodal=masks.encode(sample.targets.amodal[i].numpy()),
+            visible=masks.encode(targets.visible[i].numpy()),
+            amodal=masks.encode(targets.amodal[i].numpy()),
         )
         for i in range(2)
     )
     record = AmodalImage(id=1, file_name="a.png", width=SIZE, height=SIZE, instances=instances)
     categories = tuple(Category(i + 1, name) for i, name in enumerate(CATEGORIES))
-    finder = ObjectFinder(small_rcnn("imle", samples=3))
+    detector = Detector(small_rcnn("imle", samples=3))
     names = {one.id: one.name for one in categories}
-    image = sample.image.permute(1, 2, 0).numpy()
-    results = RcnnMethod(finder, names, background=False, samples=True).complete(image, record)
+    image = drawn.permute(1, 2, 0).numpy()
+    results = RcnnMethod(detector, names, background=False, samples=True).complete(image, record)
     assert [one.annotation_id for one in results] == [1, 1, 1, 2, 2, 2]
     score = evaluate_multimodal(AmodalDataset(images=(record,), categories=categories), results).score
     assert score.counts["samples"] == 6
     values = np.array([score[name] for name in ("sample_miou", "best_miou", "diversity")])
     assert (values >= 0).all() and values[0] <= values[1]
-    assert len(RcnnMethod(finder, names).complete(image, record)) == 2
+    assert len(RcnnMethod(detector, names).complete(image, record)) == 2

@@ -8,11 +8,11 @@ from detectron2.structures import Boxes, Instances
 from rcnn_small import SHAPE, drawn_sample, random_rois, random_targets
 
 from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnConfig, MaskRcnnHead
-from shape3d_amodal.segmentation.frame import FrameShape
-from shape3d_amodal.segmentation.layers import MaskBranch, TwoLayerBoxHead, mask_loss, of_category
-from shape3d_amodal.segmentation.targets import cut_masks, roi_targets
+from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, mask_loss, of_category
+from shape3d_amodal.segmentation.roi_heads import TwoLayerBoxHead
+from shape3d_amodal.segmentation.samples import cut_masks, roi_targets
 
-PUBLISHED = FrameShape(classes=7)
+PUBLISHED = HeadShape(classes=7)
 
 
 def constant_head(logit: float, names: tuple[str, ...] = ("amodal", "visible")) -> MaskRcnnHead:
@@ -88,7 +88,7 @@ def test_masks_are_cut_at_the_box() -> None:
 
 
 def test_regions_get_the_masks_of_the_objects_that_they_were_matched_with() -> None:
-    objects = [drawn_sample(2, 5, fully_hidden=True).targets, drawn_sample(0).targets, drawn_sample(3, 1).targets]
+    objects = [drawn_sample(2, 5, fully_hidden=True)[1], drawn_sample(0)[1], drawn_sample(3, 1)[1]]
     matched = [torch.tensor([1, 0]), None, torch.tensor([2])]
     regions = []
     for targets, index in zip(objects, matched, strict=True):

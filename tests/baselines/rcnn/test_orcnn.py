@@ -10,7 +10,7 @@ from rcnn_small import SHAPE, random_rois, random_targets
 from torch import Tensor, nn
 
 from shape3d_amodal.baselines.rcnn.orcnn import OrcnnHead, invisible_logits
-from shape3d_amodal.segmentation.frame import RoiTargets
+from shape3d_amodal.segmentation.roi_heads import RoiTargets
 
 
 def test_invisible_logits() -> None:

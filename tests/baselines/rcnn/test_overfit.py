@@ -1,4 +1,4 @@
-"""Every system learns four pictures by heart."""
+"""Every system learns four images by heart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shape3d_amodal.segmentation.config import (
     ProposalConfig,
     RegionConfig,
 )
-from shape3d_amodal.segmentation.images import PicturesConfig
+from shape3d_amodal.segmentation.images import ImagesConfig
 from shape3d_amodal.segmentation.mapper import AugmentConfig
 from shape3d_amodal.segmentation.systems import SYSTEMS
 from shape3d_amodal.training.loop.interface import LoopConfig
@@ -24,7 +24,7 @@ from shape3d_amodal.training.run import run_training
 from shape3d_amodal.training.tasks.rcnn import RcnnTraining
 
 SIZE = 96
-PICTURES = PicturesConfig(scenes=ShardsConfig(scenes=SceneConfig(image_size=SIZE), seed=5, count=4))
+IMAGES = ImagesConfig(scenes=ShardsConfig(scenes=SceneConfig(image_size=SIZE), seed=5, count=4))
 """Eight objects, each of which fills half of its box or more: what a grid of 28 x 28 can hold at this size. Legs and
 wings of a pixel's width fall between its cells, whatever is learned."""
 DETECTOR = DetectorConfig(
@@ -48,15 +48,15 @@ OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", OPTIONS)
-def test_four_pictures_are_learned_by_heart(name: str, tmp_path: Path) -> None:
+def test_four_images_are_learned_by_heart(name: str, tmp_path: Path) -> None:
     system, options = OPTIONS[name]
     config = RcnnTraining(
         stage="rcnn",
         system=system,
         options=options,
         detector=DETECTOR,
-        pictures=PICTURES,
-        validation=PICTURES,
+        train=IMAGES,
+        validation=IMAGES,
         augment=AugmentConfig(flip=0),
         loop=LOOP,
     )

@@ -22,7 +22,7 @@ from shape3d_amodal.baselines.rcnn.panet import (
     PanetConfig,
 )
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.frame import Rois
+from shape3d_amodal.segmentation.roi_heads import Rois
 
 SIZES = {"p2": 16, "p3": 8, "p4": 4, "p5": 2, "p6": 1}
 

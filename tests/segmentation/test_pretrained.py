@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torchvision.models import resnet18
 
 from shape3d_amodal.errors import WeightsError
-from shape3d_amodal.segmentation.backbones import load_detector
 from shape3d_amodal.segmentation.config import BackboneConfig, DetectorConfig, RegionConfig
 from shape3d_amodal.segmentation.model import Rcnn
+from shape3d_amodal.segmentation.pretrained import load_detector
 from shape3d_amodal.segmentation.systems import RcnnConfig
 
 

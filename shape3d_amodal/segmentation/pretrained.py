@@ -1,17 +1,18 @@
-"""A detector's parts from a file of weights: a ResNet of torchvision, or a whole detector of detectron2.
+"""Starts a detector from pretrained weights: a ResNet of torchvision, or a whole detector of detectron2.
 
-Such weights mostly come pickled, which is never opened here. A file that is trusted is converted once; torchvision's::
+Such weights are mostly published as pickles, which are never opened here. Convert a file that you trust; one of
+torchvision::
 
     import torch, safetensors.torch
     safetensors.torch.save_file(torch.load("r50.pth", weights_only=True), "r50.safetensors")
 
-and detectron2's, whose ``model`` is a dictionary of numpy arrays::
+and one of detectron2, whose ``model`` is a dictionary of numpy arrays::
 
     import pickle, numpy, safetensors.numpy
     model = pickle.load(open("model_final.pkl", "rb"), encoding="latin1")["model"]
     safetensors.numpy.save_file({k: numpy.ascontiguousarray(v) for k, v in model.items()}, "detector.safetensors")
 
-detectron2's own ResNets were trained on images of blue, green and red in 0..255 less the mean: they need
+detectron2's own ResNets were trained on BGR images in 0..255 less the mean: they need
 ``backbone: {stride_in_1x1: true, bgr: true}`` and ``input: {std: [1, 1, 1]}``.
 """
 
@@ -38,17 +39,15 @@ _RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^bottom_up\.", ""),
 )
 """From torchvision's names, or those of a whole detector of detectron2, to those of detectron2's ResNet."""
-
-
 _HEADS = {"rpn": "proposal_generator", "box_head": "roi_heads.box_head"}
-"""What detectron2 calls parts of a detector beside the backbone. Its classes are not ours, so they are not taken."""
+"""detectron2's names of the other parts. Its class predictor is left out, since its categories are not ours."""
 
 
 def load_detector(model: nn.Module, file: Path, *, bgr: bool = False) -> None:
     """Start ``model.backbone`` from ``file``, and the proposals and the box head where a whole detector is there.
 
     Args:
-        bgr: the weights were trained on images whose channels are blue, green and red.
+        bgr: the weights were trained on BGR images.
 
     Raises:
         WeightsError: the file cannot be read, or lacks a tensor of the ResNet.
@@ -56,14 +55,14 @@ def load_detector(model: nn.Module, file: Path, *, bgr: bool = False) -> None:
     tensors = unpack_tensors(safe_io.read_bytes(file, MAX_BYTES), file)
     _start_backbone(model.get_submodule("backbone"), tensors, file, bgr=bgr)
     for name, theirs in _HEADS.items():
-        part = model.get_submodule(name)  # by itself: where a state lacks them, frozen norms are reset without a word
+        part = model.get_submodule(name)  # alone: frozen norms that a state dict lacks are reset silently
         own = part.state_dict()
         found = {key: tensors[f"{theirs}.{key}"] for key in own if f"{theirs}.{key}" in tensors}
         part.load_state_dict({key: one for key, one in found.items() if one.shape == own[key].shape}, strict=False)
 
 
 def _start_backbone(backbone: nn.Module, content: dict[str, Tensor], file: Path, *, bgr: bool) -> None:
-    """The ResNet, of which no tensor may be missing, and the pyramid, if it is there."""
+    """Load the ResNet, of which no tensor may be missing, and the pyramid, if it is there."""
     tensors = {resnet_name(name): tensor for name, tensor in content.items()}
     own = backbone.state_dict()
     wanted = {name: name.removeprefix("bottom_up.") for name in own}
@@ -81,7 +80,7 @@ def _start_backbone(backbone: nn.Module, content: dict[str, Tensor], file: Path,
 
 
 def resnet_name(name: str) -> str:
-    """What detectron2's ResNet calls the tensor ``name`` of torchvision's ResNet, or of a detector of detectron2."""
+    """The name in detectron2's ResNet of a tensor of torchvision's ResNet, or of a whole detector of detectron2."""
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
