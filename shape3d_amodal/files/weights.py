@@ -30,7 +30,7 @@ CONFIG_FILE = "config.yaml"
 TENSOR_FILE = "model.safetensors"
 BASE_FILE = "base"
 """Optional file that refers to the folder with the tensors that are missing here. Its first line has the SHA-256 of
-that folder's manifest and the path to it from this folder, as in a manifest; each further line names a missing tensor."""
+that folder's manifest and the path to it from here, as in a manifest; each further line names a missing tensor."""
 
 
 def save_weights(
