@@ -92,14 +92,7 @@ def open_bank(
     """
     origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config)} {BANK_VERSION}"
     name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
-    folder = cache / f"bank-{name}"
-
-    def ask() -> BankArrays:
-        rows = asked_rows(pool.hidden, config)
-        log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
-        return _ask(config, pool, rows, workers)
-
-    return kept_arrays(folder, BankArrays, dump_config(config), ask)
+    return kept_arrays(cache / f"bank-{name}", BankArrays, dump_config(config), lambda: _ask(config, pool, workers))
 
 
 def asked_rows(hidden: NDArray[np.float32], config: BankPoolConfig) -> NDArray[np.int64]:
@@ -118,7 +111,9 @@ def asked_rows(hidden: NDArray[np.float32], config: BankPoolConfig) -> NDArray[n
     return np.sort(np.concatenate([with_part[:count], others[: config.crops - count]]))
 
 
-def _ask(config: BankPoolConfig, pool: CropArrays, rows: NDArray[np.int64], workers: int) -> BankArrays:
+def _ask(config: BankPoolConfig, pool: CropArrays, workers: int) -> BankArrays:
+    rows = asked_rows(pool.hidden, config)
+    log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     tasks = (_rows_of(pool, chunk) for chunk in chunks)
     with spread(_asker, (config,), workers) as run:
