@@ -19,9 +19,6 @@ from shape3d_amodal.methods.ground_truth import Given
 from shape3d_amodal.methods.interface import CompletionMethod, FindsObjects, ReconstructsMeshes
 from shape3d_amodal.structures import AmodalImage
 
-_CHUNK = 4
-"""Images that a worker process is given at once; those that it holds are lost with it."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -65,8 +62,7 @@ class Workers:
         Raises:
             AmodalError: a worker process died.
         """
-        size = 1 if self.count == 1 else _CHUNK
-        for _, answers in self._run((job, records[i : i + size]) for i in range(0, len(records), size)):
+        for _, answers in self._run((job, [record]) for record in records):
             yield from answers
 
     def parameters(self, job: Job) -> int:
