@@ -30,11 +30,7 @@ CONFIG_FILE = "config.yaml"
 TENSOR_FILE = "model.safetensors"
 BASE_FILE = "base"
 """Optional file that refers to the folder with the tensors that are missing here. Its first line has the SHA-256 of
-<<<<<<< HEAD
-that folder's manifest and its path from this folder, as in a manifest; each further line names a missing tensor."""
-=======
 that folder's manifest and the path to it from here, as in a manifest; each further line names a missing tensor."""
->>>>>>> 9f7a0e1d1a3bffcfbc3f5f414b476f2f87418c4d
 
 
 def save_weights(

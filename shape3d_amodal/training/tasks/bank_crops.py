@@ -100,18 +100,11 @@ def open_bank(
     """
     origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config, categories)} {BANK_VERSION}"
     name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
-<<<<<<< HEAD
-    folder = cache / f"bank-{name}"
 
     def ask() -> BankArrays:
-        rows = asked_rows(pool.hidden, config)
-        log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
-        return _ask(config, categories, pool, rows, workers)
+        return _ask(config, categories, pool, workers)
 
-    return kept_arrays(folder, BankArrays, dump_config(config), ask)
-=======
-    return kept_arrays(cache / f"bank-{name}", BankArrays, dump_config(config), lambda: _ask(config, pool, workers))
->>>>>>> 9f7a0e1d1a3bffcfbc3f5f414b476f2f87418c4d
+    return kept_arrays(cache / f"bank-{name}", BankArrays, dump_config(config), ask)
 
 
 def asked_rows(hidden: NDArray[np.float32], config: BankCropsConfig) -> NDArray[np.int64]:
@@ -130,15 +123,9 @@ def asked_rows(hidden: NDArray[np.float32], config: BankCropsConfig) -> NDArray[
     return np.sort(np.concatenate([with_part[:count], others[: config.crops - count]]))
 
 
-<<<<<<< HEAD
-def _ask(
-    config: BankCropsConfig, categories: tuple[str, ...], pool: CropArrays, rows: NDArray[np.int64], workers: int
-) -> BankArrays:
-=======
-def _ask(config: BankPoolConfig, pool: CropArrays, workers: int) -> BankArrays:
+def _ask(config: BankCropsConfig, categories: tuple[str, ...], pool: CropArrays, workers: int) -> BankArrays:
     rows = asked_rows(pool.hidden, config)
     log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
->>>>>>> 9f7a0e1d1a3bffcfbc3f5f414b476f2f87418c4d
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     tasks = (_rows_of(pool, chunk) for chunk in chunks)
     with spread(_asker, (config, categories), workers) as run:
