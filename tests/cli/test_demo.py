@@ -24,7 +24,7 @@ def test_demo_evaluate_and_render(weights: str, tmp_path: Path, capsys: pytest.C
     out = tmp_path / "demo"
     for _ in range(2):  # the second replaces the first
         assert main(["demo", "--per-category", "1", "--weights", weights, "--out", str(out)]) == 0
-    assert "None of these meshes was seen in training" in (out / "report.html").read_text()
+    assert "None of these meshes was used in training" in (out / "report.html").read_text()
     annotations = out / "data" / "scenes" / "annotations.json"
     content = json.loads(annotations.read_text())
     assert len(content["images"]) == 13

@@ -123,7 +123,7 @@ def test_categories_without_a_common_name(root: Path, tmp_path: Path, capsys) ->
 def test_nothing_but_a_picture_is_needed(root: Path, tmp_path: Path, capsys) -> None:
     """The shipped weights of all stages, on noise, of which they may make what they like."""
     assert main(["predict", str(root / "pictures" / "a.png"), "--out", str(tmp_path / "out")]) == 0
-    assert "objects in 1 pictures" in capsys.readouterr().out
+    assert "objects in 1 images" in capsys.readouterr().out
     read_results(tmp_path / "out" / "results.json")
 
 
@@ -131,7 +131,7 @@ def test_nothing_but_a_picture_is_needed(root: Path, tmp_path: Path, capsys) -> 
     ("images", "more", "status", "problem"),
     [
         (["absent.png"], ["--detector", "both"], 3, "absent.png: "),
-        (["weights"], ["--detector", "both"], 3, "expected pictures (.png, .jpg, .jpeg) in the folder, found none"),
+        (["weights"], ["--detector", "both"], 3, "expected images (.png, .jpg, .jpeg) in the folder, found none"),
         (["pictures"], ["--detector", "nothing"], 3, "nothing: no such folder of weights"),
         (["pictures"], ["--detector", "weights"], 2, "config.yaml: detector: field required"),
         (["pictures"], ["--detector", "amodal"], 2, "detector: it predicts no visible masks; train it with"),

@@ -24,15 +24,8 @@ from silhouette_cases import (
 )
 
 from shape3d_amodal.errors import MissingBackendError
-from shape3d_amodal.rendering import (
-    gpu,
-    gpu_binning,
-    gpu_contour,
-    gpu_edge,
-    gpu_product,
-    render_silhouettes,
-    silhouettes,
-)
+from shape3d_amodal.rendering import gpu, render_silhouettes, silhouettes
+from shape3d_amodal.rendering.gpu import binning, contour, edge, product
 from shape3d_amodal.rendering.gpu.gather import incidence
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")  # of NumPy, in the interpreter
@@ -43,9 +36,9 @@ SIZE, SIGMA = 8, 1e-2  # one tile
 @pytest.fixture
 def large_blocks(monkeypatch):
     """Fewer programs of more faces or edges each: what a program costs in the interpreter hardly depends on that."""
-    monkeypatch.setattr(gpu_product, "FACES_AT_ONCE", 32)
-    monkeypatch.setattr(gpu_edge, "EDGES_AT_ONCE", 32)
-    for module in (gpu_product, gpu_edge):
+    monkeypatch.setattr(product, "FACES_AT_ONCE", 32)
+    monkeypatch.setattr(edge, "EDGES_AT_ONCE", 32)
+    for module in (product, edge):
         monkeypatch.setattr(module, "WINDOW", (8, 8))
 
 
@@ -95,7 +88,7 @@ def test_tiles_without_room_for_their_list(mode, monkeypatch):
     verts = torch.cat([verts, verts + torch.tensor([0.1, -0.05, 0.0])])
     alpha, grad = draw(verts, faces, mode)
     for room in (0, 8):  # for neither image, and for one of them
-        monkeypatch.setattr(gpu_binning, "room", lambda *_, room=room: room)
+        monkeypatch.setattr(binning, "room", lambda *_, room=room: room)
         again, grad_again = draw(verts, faces, mode)
         assert torch.equal(again, alpha)
         assert torch.equal(grad_again, grad)
@@ -240,7 +233,7 @@ def test_indices_are_looked_at_once_for_each_tensor_of_faces():
         silhouettes._check_indices_once(faces, 3)
 
 
-@pytest.mark.parametrize(("mode", "module"), [("product", gpu_product), ("edge", gpu_contour)])
+@pytest.mark.parametrize(("mode", "module"), [("product", product), ("edge", contour)])
 def test_who_meets_whom_is_found_once_for_each_tensor_of_faces(mode, module, monkeypatch):
     """Forward and backward pass alike, for it takes sorting."""
     calls = []

@@ -28,7 +28,7 @@ from shape3d_amodal.rendering.reference import BESIDE, blur_radius
 
 BELOW_HALF = np.float32(reference.BELOW_HALF)
 CUT = blur_radius(1.0)
-# Built on cpu_geometry 16cd8b7b
+# Built on geometry 16cd8b7b
 TILE = 4  # pixels; faces are found by tiles where a point must be tested against them
 
 

@@ -37,7 +37,7 @@ from shape3d_amodal.rendering.reference import blur_radius
 
 CUT = blur_radius(1.0)
 LEAST = np.float32(1e-12)
-# Built on cpu_geometry 16cd8b7b
+# Built on geometry 16cd8b7b
 
 # Sums may be reordered into lanes, but only here: reordered, the rounding in _power_of_two would cancel out.
 _summing_kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={*FAST, "reassoc"})
