@@ -58,7 +58,7 @@ def predict(root: Path, *more: str) -> int:
 def test_pictures_become_masks_meshes_overlays_and_a_report(root: Path, tmp_path: Path, capsys) -> None:
     assert predict(root, str(root / "pictures"), "--detector", str(root / "both"), "--out", str(tmp_path / "out")) == 0
     results = read_results(tmp_path / "out" / "results.json")
-    assert f"{len(results)} objects in 2 pictures" in capsys.readouterr().out
+    assert f"{len(results)} objects in 2 images" in capsys.readouterr().out
     listing = json.loads((tmp_path / "out" / "images.json").read_text())
     assert [(one["id"], one["file_name"]) for one in listing["images"]] == [(1, "a.png"), (2, "b.jpg")]
     assert [one["name"] for one in listing["categories"]] == list(CATEGORIES)
