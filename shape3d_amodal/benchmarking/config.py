@@ -1,10 +1,10 @@
-"""What a benchmark is: data, methods, and which of them meet in which table."""
+"""The configuration of a benchmark: data, methods, and the tables (runs) that compare methods on data."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from shape3d_amodal.scenes.sets import SceneSetConfig
 
 @configuration
 class DataConfig:
-    """Annotated images: either ``scenes``, which are made, or ``annotations`` with ``images``."""
+    """Annotated images: either ``scenes`` that the benchmark makes, or ``annotations`` with ``images``."""
 
     scenes: Path | None = None
     """YAML file of a scene set, such as configs/open13/test.yaml."""
@@ -35,43 +35,43 @@ class DataConfig:
 
 @configuration
 class MarginConfig:
-    """How far one method is ahead of the best of others: in the mean, and in the category where it is least."""
+    """The margin of one method over the best of some others, in the mean and in each category."""
 
     of: str
     """Name of the method."""
     over: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of the others."""
     metrics: tuple[str, ...] = ()
-    """Names of metrics; none names all shares that the track shows by category."""
+    """Names of metrics; none stands for all shares that the track shows by category."""
     by_category: bool = False
-    """Show all categories on the results page, too."""
+    """Also show all categories on the results page."""
 
 
 @configuration
 class AimConfig:
-    """What a method was meant to reach: a number of its own, or a margin over the best of others."""
+    """A goal of a method: a number of its own, or a margin over the best of some others."""
 
     text: str
-    """What is aimed at, without the number."""
+    """The goal in words, without the number."""
     run: str
-    """Title of the run that tells."""
+    """Title of the run that decides it."""
     of: str
     """Name of the method."""
     metric: str
     """Name of the metric, a share that the track shows by category."""
     at_least: float
-    """What to reach, in percent, or in points over others."""
+    """The number to reach: in percent, or in percentage points over the others."""
     over: tuple[str, ...] = ()
-    """Names of the others; none asks for the method's own number."""
+    """Names of the others; none compares the method's own number."""
     categories: tuple[str, ...] = ()
-    """Of these categories alone; none names all."""
+    """Only these categories; none stands for all."""
     least: bool = False
-    """Whether each of the categories has to reach it, and not their mean."""
+    """Whether each of the categories has to reach the number, instead of their mean."""
 
 
 @configuration
 class KnownCamerasRun:
-    """3D IoU of a reconstruction with known cameras, on the test split of NMR's files or of renders of their form."""
+    """3D IoU of a reconstruction with known cameras, on the test split of NMR's files or of renders in their format."""
 
     data: Path
     """Folder of <synset>_<split>_{images,voxels}.npz."""
@@ -80,87 +80,79 @@ class KnownCamerasRun:
     title: str = "Known cameras"
     """Heading."""
     note: str = ""
-    """What a reader of the table should know."""
+    """A note for the readers of the table."""
 
 
 @configuration
 class RunConfig:
-    """One data set, one track, some methods: what shares a table."""
+    """One table: methods that are compared on one data set in one track."""
 
     data: str
     """Name of the data."""
     track: str = "completion"
     """completion, order, multimodal or shape: visible masks are given; instance: the image alone is given."""
     methods: tuple[str, ...] = ()
-    """Names of the methods in the order of the table; none names all."""
+    """Names of the methods in the order of the table; none stands for all."""
     title: str = ""
     """Heading; by default the name of the data, and the track where it is not completion."""
     focus: str = ""
-    """The method that charts emphasise and whose cases are shown; by default the last."""
+    """Name of the method that charts emphasise and whose cases are shown; by default the last one."""
     without: tuple[str, ...] = ()
     """Categories that a second mean leaves out."""
     margins: tuple[MarginConfig, ...] = ()
-    """How far methods are ahead of others: tables with intervals over paired instances."""
+    """Tables of the margins of methods over others, with intervals over paired instances."""
     pictured: tuple[str, ...] = ()
-    """completion: what the results page shows of the focus' best and worst cases, the focus among them; none shows
-    no pictures."""
+    """completion: the methods, the focus among them, whose masks the results page shows for the best and worst cases of
+    the focus; none shows no cases."""
     align: str = ""
-    """shape: name of the data on which each category's turn is found, beside the turn found on the scored data."""
+    """shape: name of other data on which the turn of each category's azimuths is found, for the held-out accuracy."""
     class_agnostic: bool = False
-    """instance: score as if all objects were of one category."""
+    """instance: give all objects the same category."""
 
 
 @configuration
 class BenchmarkConfig:
-    """A benchmark as its YAML file says it."""
+    """A benchmark, as its YAML file describes it."""
 
     title: str = "Benchmark"
     """Heading of the report."""
     intro: str = ""
-    """What a reader should know first, in plain text."""
+    """Introduction of the report, in plain text."""
     data: dict[str, DataConfig]
     """Data by name."""
     methods: dict[str, dict[str, Any]]
-    """Methods by name: ``kind`` and that kind's options (``methods.KINDS``)."""
+    """Methods by name, each with its ``kind`` and the options of that kind (``methods.KINDS``)."""
     runs: tuple[RunConfig, ...]
     """The tables."""
     known_cameras: KnownCamerasRun | None = None
-    """One more table, of a model of its own."""
+    """One more table, of a separate model."""
     aims: tuple[AimConfig, ...] = ()
-    """The checklist at the top of the results page."""
+    """The goals in the checklist at the top of the results page."""
     device: str = "cpu"
     """cpu or cuda."""
     threads: Annotated[int, Field(ge=0)] = 1
-    """Threads of each process, for comparable times; 0 is torch's own choice."""
+    """Threads of each process, for comparable times; 0 leaves the number to torch."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark whose names are resolved: everything that runs, run by run."""
+    """A benchmark whose names have been checked.
+
+    Attributes:
+        config: as it was read.
+        scenes: configurations of the scene sets by the name of the data.
+        methods: options of the methods by their names.
+        runs: the runs with their defaults filled in: ``methods``, ``title`` and ``focus`` are never empty.
+    """
 
     config: BenchmarkConfig
     scenes: dict[str, SceneSetConfig]
-    runs: tuple[Run, ...]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One table: methods by their names, in its order."""
-
-    data: str
-    track: str
-    title: str
-    focus: str
-    without: tuple[str, ...]
     methods: dict[str, MethodOptions]
-    margins: tuple[MarginConfig, ...] = ()
-    pictured: tuple[str, ...] = ()
-    align: str = ""
-    class_agnostic: bool = False
+    runs: tuple[RunConfig, ...]
 
 
 def load_benchmark(path: Path, *, overrides: Sequence[str] = ()) -> Benchmark:
-    """Read and check the YAML file ``path``, with ``overrides`` such as ``threads=2`` put over it.
+    """Read and check the YAML file ``path``; ``overrides`` such as ``threads=2`` replace single values.
 
     Raises:
         UsageError: as for ``load_config`` and ``resolve``.
@@ -169,10 +161,10 @@ def load_benchmark(path: Path, *, overrides: Sequence[str] = ()) -> Benchmark:
 
 
 def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
-    """Look up all names; ``source`` names the configuration in errors.
+    """Check all names and fill in the defaults; ``source`` names the configuration in error messages.
 
     Raises:
-        UsageError: an unknown kind, option or name, or a method in a track that it cannot take part in.
+        UsageError: an unknown kind, option or name, or a method in a track in which it cannot take part.
     """
     for name, data in config.data.items():
         if (data.scenes is None) == (data.annotations is None) or (data.annotations is None) != (data.images is None):
@@ -190,31 +182,37 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
     runs = tuple(_run(run, config, methods, f"{source}: runs[{i}]") for i, run in enumerate(config.runs))
     if len({(run.data, run.track) for run in runs}) < len(runs):
         raise UsageError(f"{source}: runs: two of them have the same data and track; put their methods into one")
-    titles = [run.title for run in runs]
-    for title in titles:
-        if titles.count(title) > 1:
-            raise UsageError(f"{source}: runs: two of them have the title {title!r}; change one")
+    by_title: dict[str, RunConfig] = {}
+    for run in runs:
+        if run.title in by_title:
+            raise UsageError(f"{source}: runs: two of them have the title {run.title!r}; change one")
+        by_title[run.title] = run
     for i, aim in enumerate(config.aims):
-        _check_aim(aim, {run.title: run for run in runs}, f"{source}: aims[{i}]")
-    return Benchmark(config, scenes, runs)
+        place = f"{source}: aims[{i}]"
+        _known(aim.run, by_title, f"{place}.run")
+        for name in (aim.of, *aim.over):
+            _known(name, by_title[aim.run].methods, place)
+        _known(aim.metric, shares(by_title[aim.run].track), f"{place}.metric")
+    return Benchmark(config, scenes, methods, runs)
 
 
 def given(track: str) -> Given:
-    """What methods are given in ``track``."""
-    return "masks" if TRACKS[track].matched else "image"
+    """What methods are given in ``track``: visible masks or the image alone."""
+    return "masks" if TRACKS[track].given_masks else "image"
 
 
 def shares(track: str) -> tuple[str, ...]:
-    """Names of the metrics of ``track`` that are shown by category and whose differences are points."""
+    """Names of the metrics of ``track`` that are shares and that reports show by category."""
     return tuple(name for name in TRACKS[track].by_category if TRACKS[track].metrics[name].unit == "share")
 
 
 def file_stem(name: str) -> str:
-    """A name as a part of file names."""
+    """``name`` in the form in which it is part of file names: lower case, letters, digits and underscores."""
     return re.sub(r"\W+", "_", name.lower()).strip("_")
 
 
-def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptions], place: str) -> Run:
+def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptions], place: str) -> RunConfig:
+    """``run`` with its defaults filled in; ``place`` names it in error messages."""
     _known(run.data, config.data, f"{place}.data")
     _known(run.track, TRACKS, f"{place}.track")
     chosen = run.methods or tuple(methods)
@@ -231,9 +229,9 @@ def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptio
         _known(name, chosen, f"{place}.margins" if name not in run.pictured else f"{place}.pictured")
     for name in [name for one in run.margins for name in one.metrics]:
         _known(name, shares(run.track), f"{place}.margins.metrics")
-    if run.pictured and run.track != "completion":
-        raise UsageError(f"{place}.pictured: cases are of the track completion, got {run.track}; leave it out")
     if run.pictured:
+        if run.track != "completion":
+            raise UsageError(f"{place}.pictured: cases are of the track completion, got {run.track}; leave it out")
         _known(focus, run.pictured, f"{place}.focus, which pictured must name")
     if run.align:
         _known(run.align, config.data, f"{place}.align")
@@ -242,26 +240,7 @@ def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptio
     if run.class_agnostic and run.track != "instance":
         raise UsageError(f"{place}.class_agnostic: is of the track instance, got {run.track}; leave it out")
     title = run.title or (run.data if run.track == "completion" else f"{run.data}, {run.track}")
-    own = {name: methods[name] for name in chosen}
-    return Run(
-        run.data,
-        run.track,
-        title,
-        focus,
-        run.without,
-        own,
-        run.margins,
-        run.pictured,
-        run.align,
-        run.class_agnostic,
-    )
-
-
-def _check_aim(aim: AimConfig, runs: Mapping[str, Run], place: str) -> None:
-    _known(aim.run, runs, f"{place}.run")
-    for name in (aim.of, *aim.over):
-        _known(name, runs[aim.run].methods, place)
-    _known(aim.metric, shares(runs[aim.run].track), f"{place}.metric")
+    return replace(run, methods=chosen, title=title, focus=focus)
 
 
 def _known(name: str, names: Sequence[str] | Mapping[str, object], place: str) -> None:
@@ -270,7 +249,7 @@ def _known(name: str, names: Sequence[str] | Mapping[str, object], place: str) -
 
 
 def _check_file_names(names: list[str], source: str) -> None:
-    """Each name becomes a file name."""
+    """Refuse names that would give the same file names, or empty ones."""
     stems: dict[str, str] = {}
     for name in names:
         stem = file_stem(name)

@@ -1,10 +1,10 @@
-"""The data of a benchmark: scenes are made once and kept, annotations are read, both are known by their content."""
+"""The data of a benchmark: scenes that are made once and kept, or annotations that are read."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from shape3d_amodal.annotations.formats.registry import read_dataset
@@ -19,23 +19,23 @@ from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
 from shape3d_amodal.structures import AmodalDataset
 
 _SEAL = "made-from"
-"""File beside made scenes that says what they were made from; written last."""
+"""File beside made scenes that states what they were made from; it is written last."""
 _MAKERS = ("scenes", "meshes", "masks", "rendering", "geometry")
 """Rooms whose code decides what scenes look like."""
 
 
 @dataclass(frozen=True)
 class BenchmarkData:
-    """Annotated images, ready to be shown to methods.
+    """Annotated images of a benchmark.
 
     Attributes:
-        name: its name in the benchmark.
+        name: name in the benchmark.
         dataset: the annotations.
         images: folder that file names are relative to.
-        annotations: the file that was read.
-        sha256: of annotations and pictures.
-        meshes: the source of the scenes' meshes; None of data that were not made here.
-        origin: one line for people.
+        annotations: the annotation file.
+        sha256: hash of the annotations and the images.
+        origin: where the data come from, in one line for readers.
+        meshes: name of the source of the scenes' meshes; None for data that were not made here.
     """
 
     name: str
@@ -48,23 +48,22 @@ class BenchmarkData:
 
 
 def open_data(benchmark: Benchmark, name: str, folder: Path) -> BenchmarkData:
-    """Read the data ``name``; scenes are made in ``folder`` unless they are there already.
+    """Read the data ``name``, and make its scenes in ``folder`` first if they are not there already.
 
     Raises:
-        DataError: the mesh source, the annotations or a picture cannot be used.
+        DataError: the mesh source, the annotations or an image cannot be used.
     """
     given = benchmark.config.data[name]
     if given.annotations is not None and given.images is not None:
-        return read_data(name, given.annotations, given.images, origin=str(given.annotations))
+        return _read(name, given.annotations, given.images, str(given.annotations))
     scenes = benchmark.scenes[name]
-    make_scenes(scenes, folder)
+    _make_scenes(scenes, folder)
     origin = f"scenes of {scenes.meshes} ({given.scenes}), seed {scenes.seed}, {scenes.per_category} targets a category"
-    data = read_data(name, folder / "annotations.json", folder / "images", origin=origin)
-    return replace(data, meshes=scenes.meshes)
+    return _read(name, folder / "annotations.json", folder / "images", origin, scenes.meshes)
 
 
-def make_scenes(config: SceneSetConfig, folder: Path) -> None:
-    """Make the scenes in ``folder``, in place of others that a benchmark made there, unless they are there already."""
+def _make_scenes(config: SceneSetConfig, folder: Path) -> None:
+    """Make the scenes in ``folder`` unless they are there; other scenes of a benchmark in it are replaced."""
     source = f"{dump_config(config)}meshes: {mesh_source(config.meshes).fingerprint()}\ncode: {code_hash(*_MAKERS)}\n"
     seal = folder / _SEAL
     if folder.exists():
@@ -80,8 +79,8 @@ def make_scenes(config: SceneSetConfig, folder: Path) -> None:
     temporary.replace(folder)
 
 
-def read_data(name: str, annotations: Path, images: Path, *, origin: str) -> BenchmarkData:
-    """Read an annotation file and hash it with its pictures."""
+def _read(name: str, annotations: Path, images: Path, origin: str, meshes: str | None = None) -> BenchmarkData:
+    """Read an annotation file and hash it together with its images."""
     dataset = read_dataset(annotations)
     digest = hashlib.sha256(annotations.read_bytes())
     for image in dataset.images:
@@ -91,4 +90,4 @@ def read_data(name: str, annotations: Path, images: Path, *, origin: str) -> Ben
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
             raise DataError(f"cannot read {path} ({error.strerror})", file=annotations, field=place) from error
-    return BenchmarkData(name, dataset, images, annotations, digest.hexdigest(), origin)
+    return BenchmarkData(name, dataset, images, annotations, digest.hexdigest(), origin, meshes)

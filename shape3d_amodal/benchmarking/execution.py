@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +14,7 @@ import torch
 from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.benchmarking.methods import BuiltOptions
 from shape3d_amodal.benchmarking.store import Answer
-from shape3d_amodal.errors import AmodalError
+from shape3d_amodal.files.processes import spread
 from shape3d_amodal.methods.ground_truth import Given
 from shape3d_amodal.methods.interface import CompletionMethod, FindsObjects, ReconstructsMeshes
 from shape3d_amodal.structures import AmodalImage
@@ -51,32 +45,29 @@ class Job:
     given: Given = "masks"
 
 
-class Workers:
-    """Where methods run: ``count`` processes with ``threads`` threads each; of one process it is this one."""
+_Question = tuple[Job, Sequence[AmodalImage]]
+"""A method, and images for it; without any it is only built."""
+_Reply = tuple[int, list[Answer]]
+"""The method's parameters and its answers."""
 
-    def __init__(self, count: int, threads: int, pool: ProcessPoolExecutor | None) -> None:
+
+class Workers:
+    """Where methods run: ``count`` processes with ``threads`` threads of torch each; of one process it is this one."""
+
+    def __init__(self, count: int, threads: int, run: Callable[[Iterable[_Question]], Iterator[_Reply]]) -> None:
         self.count = count
         self.threads = threads
-        self._pool = pool
+        self._run = run
 
     def answers(self, job: Job, records: Sequence[AmodalImage]) -> Iterator[Answer]:
-        """The answers for ``records`` (as ``shown`` gives them), in the order in which they are ready.
+        """The answers for ``records`` (as ``shown`` gives them), in their order.
 
         Raises:
             AmodalError: a worker process died.
         """
-        if self._pool is None:
-            yield from (_answer(job, record) for record in records)
-            return
-        chunks = [records[i : i + _CHUNK] for i in range(0, len(records), _CHUNK)]
-        futures = [self._pool.submit(_answer_all, job, chunk) for chunk in chunks]
-        try:
-            with _told_of_deaths():
-                for future in as_completed(futures):
-                    yield from future.result()
-        finally:
-            for future in futures:
-                future.cancel()
+        size = 1 if self.count == 1 else _CHUNK
+        for _, answers in self._run((job, records[i : i + size]) for i in range(0, len(records), size)):
+            yield from answers
 
     def parameters(self, job: Job) -> int:
         """Build the method where it runs, and count its learned parameters.
@@ -84,42 +75,39 @@ class Workers:
         Raises:
             AmodalError: a worker process died; and the errors of ``BuiltOptions.build``.
         """
-        if self._pool is None:
-            return _parameters(job)
-        with _told_of_deaths():
-            return self._pool.submit(_parameters, job).result()
-
-
-@contextmanager
-def _told_of_deaths() -> Iterator[None]:
-    try:
-        yield
-    except BrokenProcessPool as error:
-        problem = "a worker process died, perhaps for want of memory; what was answered is kept"
-        raise AmodalError(f"{problem}: run the same command again, with fewer --workers") from error
+        ((parameters, _),) = self._run([(job, ())])
+        return parameters
 
 
 @contextmanager
 def workers(count: int, threads: int) -> Iterator[Workers]:
-    """Start ``count`` processes (or take this one, for 1) with ``threads`` threads of torch each; 0 leaves them."""
-    if count == 1:
-        before = torch.get_num_threads()
-        _use_threads(threads)
+    """Start ``count`` processes (or take this one, for 1) with ``threads`` threads of torch each; 0 leaves them.
+
+    Raises:
+        AmodalError: a worker process died; what was answered before is kept.
+    """
+    before = torch.get_num_threads()
+    threads = threads or max(1, before // count)
+    with spread(_answerer, (threads,), count, threads=threads) as run:
         try:
-            yield Workers(1, torch.get_num_threads(), None)
+            yield Workers(count, threads, run)
         finally:
-            _build.cache_clear()  # weights may have changed when the next benchmark of this process comes
             torch.set_num_threads(before)
-        return
-    threads = threads or max(1, torch.get_num_threads() // count)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker, initargs=(threads,)) as pool:
-        yield Workers(count, threads, pool)
 
 
-@lru_cache(maxsize=1)
+def _answerer(threads: int) -> Callable[[_Question], _Reply]:
+    torch.set_num_threads(threads)
+    build = lru_cache(maxsize=1)(_build)  # as long as these workers: weights may be others the next time
+
+    def reply(question: _Question) -> _Reply:
+        job, records = question
+        method = build(job)
+        return method.parameters, [_answer(method, job, record) for record in records]
+
+    return reply
+
+
 def _build(job: Job) -> CompletionMethod | FindsObjects:
-    """The method of ``job``; the last one is kept."""
     method = job.options.build(dict(job.names), job.device)
     if job.meshes is not None and isinstance(method, ReconstructsMeshes):
         job.meshes.mkdir(exist_ok=True)
@@ -127,12 +115,7 @@ def _build(job: Job) -> CompletionMethod | FindsObjects:
     return method
 
 
-def _parameters(job: Job) -> int:
-    return _build(job).parameters
-
-
-def _answer(job: Job, record: AmodalImage) -> Answer:
-    method = _build(job)
+def _answer(method: CompletionMethod | FindsObjects, job: Job, record: AmodalImage) -> Answer:
     picture = load_image(job.images, record, file=job.annotations)
     begin = time.perf_counter()
     if job.given == "image":
@@ -142,26 +125,3 @@ def _answer(job: Job, record: AmodalImage) -> Answer:
         assert isinstance(method, CompletionMethod), "its kind says that it takes masks"
         results = tuple(method.complete(picture, record))
     return Answer(record.id, time.perf_counter() - begin, results)
-
-
-def _answer_all(job: Job, records: Sequence[AmodalImage]) -> list[Answer]:
-    return [_answer(job, record) for record in records]
-
-
-def _use_threads(threads: int) -> None:
-    if threads:
-        torch.set_num_threads(threads)
-
-
-def _begin_worker(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once; it would begin its next images otherwise
-    _use_threads(threads)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    """Workers wait for work for ever, also of a parent that was killed: end with it."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a worker has a parent"
-    parent.join()
-    os._exit(1)

@@ -1,8 +1,9 @@
-"""How far a method is ahead of the best of others: per category, and in the mean, with intervals over paired instances.
+"""The margin of a method over the best of some others, by category and in the mean, with confidence intervals.
 
-Two methods answer for the same instances, so the interval is that of the mean difference, which is narrower than the
-intervals of the two means: what makes an instance hard makes it hard for both. Where it is known which mesh an instance
-is a view of, meshes are drawn and not views, for twenty views of one chair do not say how other chairs would do.
+Two methods are scored on the same instances, so the interval is that of the mean of their paired differences. It is
+narrower than the intervals of the two means, since an instance that is hard for one method is often hard for the other
+one. If the meshes of the instances are known, meshes are resampled instead of instances: twenty views of one chair say
+little about other chairs.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ _SAMPLES = 1000
 
 @dataclass(frozen=True)
 class Margin:
-    """One category, or a mean over categories.
+    """The margin in one category, or in a mean over categories.
 
     Attributes:
-        label: what is compared.
-        other: the best of the others in it; nothing where there are none.
-        own, best: the two numbers, in percent; 0 is the best of none.
-        interval: 95 % bootstrap interval of their difference, in points.
+        label: the category or the mean.
+        other: name of the best of the others; empty if there are no others.
+        own, best: the two numbers in percent; without others the best is 0.
+        interval: 95 % bootstrap interval of their difference, in percentage points.
         mean: whether it is a mean over categories.
     """
 
@@ -47,7 +48,7 @@ class Margin:
 
 
 Compared = list[tuple[Metric, list[Margin]]]
-"""A method beside others, metric by metric."""
+"""The margins of a method over others, by metric."""
 
 
 def margins(
@@ -59,32 +60,40 @@ def margins(
     without: tuple[str, ...] = (),
     meshes: Mapping[int, str] | None = None,
 ) -> list[Margin]:
-    """The categories in their order, then the mean, then that without some categories.
+    """The margins in all categories, in the mean, and in the mean without some categories.
 
-    In each of them the method is compared with that of the others which is the best there. The metric is a share, the
-    higher the better. What is undefined is left out.
+    Each row compares the method with the one of the others that is the best there. Undefined rows are left out.
 
     Args:
-        tables: the scores by the name of the method.
-        of: the method.
-        over: the others; none gives the method's own numbers.
-        metric: what is compared.
+        tables: the scores of the methods by name.
+        of: name of the method.
+        over: names of the others; none gives the method's own numbers.
+        metric: the metric that is compared, a share of which the highest number is the best.
         without: categories that a second mean leaves out; none makes no second mean.
-        meshes: the mesh of each instance by its annotation id; without it instances are drawn.
+        meshes: the mesh of each instance by annotation id, to resample meshes; None resamples instances.
     """
-    compared = _Comparison(tables, of, over, metric, _clusters(tables[of], meshes or {}))
+    clusters = _clusters(tables[of], meshes or {})
+    rows: list[Margin] = []
+
+    def add(label: str, numbers: Mapping[str, float], categories: list[int], *, mean: bool = False) -> None:
+        """Add the row of some categories, unless a side has no number; ``numbers`` are those of the methods."""
+        defined = {name: number for name, number in numbers.items() if not np.isnan(number)}
+        others = {name: defined[name] for name in over if name in defined}
+        if of not in defined or (over and not others):
+            return
+        best = max(others, key=lambda name: others[name], default="")
+        found = _interval(tables[of], tables.get(best), metric.name, categories, clusters)
+        rows.append(Margin(label, best, 100 * defined[of], 100 * others.get(best, 0.0), found, mean))
+
     scores = {name: tables[name].by_category() for name in (of, *over)}
-    rows = []
     for key, category in tables[of].names.items():
-        values = {name: own[category][metric.name] for name, own in scores.items() if category in own}
-        rows.append(compared.row(category, values, [key]))
+        add(category, {name: own[category][metric.name] for name, own in scores.items() if category in own}, [key])
     means = {"mean": tables}
     if without:
         means[f"mean without {', '.join(without)}"] = {name: tables[name].without(*without) for name in (of, *over)}
     for label, left in means.items():
-        values = {name: left[name].score[metric.name] for name in (of, *over)}
-        rows.append(compared.row(label, values, list(left[of].names), mean=True))
-    return [row for row in rows if row is not None]
+        add(label, {name: left[name].score[metric.name] for name in (of, *over)}, list(left[of].names), mean=True)
+    return rows
 
 
 def least(rows: list[Margin]) -> Margin | None:
@@ -93,12 +102,12 @@ def least(rows: list[Margin]) -> Margin | None:
 
 
 def opponents(over: tuple[str, ...]) -> str:
-    """What a method is compared with, in words."""
+    """The methods that one is compared with, in words."""
     return over[0] if len(over) == 1 else f"the best of {'; '.join(over)}"
 
 
 def margin_table(rows: list[Margin], config: MarginConfig, metric: Metric) -> Table:
-    """``rows``, at least one of them a category, as a table whose title says where the margin is least."""
+    """``rows``, at least one of them a category, as a table whose title names the category of the least margin."""
     lowest = least(rows)
     assert lowest is not None, "a category"
     title = f"{metric.title}, {config.of} over {opponents(config.over)}, points"
@@ -120,44 +129,24 @@ def margin_table(rows: list[Margin], config: MarginConfig, metric: Metric) -> Ta
 
 
 def _clusters(table: ScoreTable, meshes: Mapping[int, str]) -> NDArray[np.int64] | None:
-    """A number for the mesh of every instance [N]; None where one of them is not known."""
+    """A number for the mesh of each instance [N]; None if one of them is not known."""
     ids = table.ids()
     if ids is None or not all(key in meshes for key in ids.tolist()):
         return None
     return np.unique([meshes[key] for key in ids.tolist()], return_inverse=True)[1].astype(np.int64)
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """What all rows have in common."""
-
-    tables: Mapping[str, ScoreTable]
-    of: str
-    over: tuple[str, ...]
-    metric: Metric
-    clusters: NDArray[np.int64] | None
-
-    def row(
-        self, label: str, values: Mapping[str, float], categories: list[int], *, mean: bool = False
-    ) -> Margin | None:
-        """The row of some categories, whose numbers by method are ``values``; None where a side has no number."""
-        own = values.get(self.of, float("nan"))
-        others = {name: values[name] for name in self.over if not np.isnan(values.get(name, float("nan")))}
-        if np.isnan(own) or (self.over and not others):
-            return None
-        best = max(others, key=lambda name: others[name], default="")
-        return Margin(label, best, 100 * own, 100 * others.get(best, 0.0), self._interval(best, categories), mean)
-
-    def _interval(self, other: str, categories: list[int]) -> Interval:
-        """That of how far the method is ahead of ``other``, or of its own number where there is none, in points."""
-        first = self.tables[self.of].instances(self.metric.name)
-        second = self.tables[other].instances(self.metric.name) if other else None
-        if first is None or (other and second is None):
-            return Interval(low=float("nan"), high=float("nan"))
-        values = first[0] if second is None else first[0] - second[0]
-        chosen = np.isin(first[1], categories)
-        drawn = None if self.clusters is None else self.clusters[chosen]
-        means = stratified_means(values[chosen], first[1][chosen], _SAMPLES, 0, drawn).values()
-        defined = [own for own in means if not np.isnan(own).any()]
-        found = interval(np.mean(defined, axis=0) if defined else np.zeros(0))
-        return Interval(low=100 * found.low, high=100 * found.high)
+def _interval(
+    own: ScoreTable, other: ScoreTable | None, metric: str, categories: list[int], clusters: NDArray[np.int64] | None
+) -> Interval:
+    """The interval in percent of the difference of two methods, or of the numbers of one, over some categories."""
+    first, second = own.instances(metric), None if other is None else other.instances(metric)
+    if first is None or (other is not None and second is None):
+        return Interval(low=float("nan"), high=float("nan"))
+    values = first[0] if second is None else first[0] - second[0]
+    chosen = np.isin(first[1], categories)
+    drawn = None if clusters is None else clusters[chosen]
+    means = stratified_means(values[chosen], first[1][chosen], _SAMPLES, 0, drawn).values()
+    defined = [one for one in means if not np.isnan(one).any()]
+    found = interval(np.mean(defined, axis=0) if defined else np.zeros(0))
+    return Interval(low=100 * found.low, high=100 * found.high)

@@ -1,18 +1,14 @@
 """The kinds of methods that a benchmark knows.
 
-A method of a benchmark is a name, a kind and that kind's options. A new kind is a class of options with ``build``,
-entered into ``KINDS``; nothing else knows it by name::
+In a benchmark a method has a name, a kind and the options of that kind. A new kind is a class of options with a method
+``build``, entered into ``KINDS``; nothing else refers to it::
 
     @configuration
-    class UNetOptions(BuiltOptions):
-        weights: str
-        \"\"\"Folder of weights.\"\"\"
+    class UNetOptions(TrainedOptions):
+        \"\"\"A U-Net.\"\"\"
 
         def build(self, names, device):
             return UNet.from_pretrained(self.weights, device, names)
-
-        def inputs(self):
-            return (weights_hash(self.weights),)
 """
 
 from __future__ import annotations
@@ -30,10 +26,10 @@ from shape3d_amodal.baselines.mean_mask import MeanMasks
 from shape3d_amodal.baselines.mean_shape import MeanShapes
 from shape3d_amodal.baselines.pcnet_m.method import PcnetM
 from shape3d_amodal.baselines.visible_only import VisibleOnly
-from shape3d_amodal.benchmarking.provenance import file_hash
 from shape3d_amodal.config import Count, Share, configuration, from_mapping, parse_config
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import weights_folder
+from shape3d_amodal.files.safe_io import sha256
 from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, read_sealed
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.methods.completion import PipelineMethod
@@ -49,20 +45,20 @@ from shape3d_amodal.priors.learned.fit import FitConfig
 
 @configuration
 class MethodOptions:
-    """What every kind has."""
+    """The options of every kind."""
 
     takes: ClassVar[tuple[Given, ...]] = ("masks",)
     """What methods of this kind can start from: visible masks and categories, or the image alone."""
 
     depth_order: bool = False
-    """Whether the method is told which object is in front of which, where that is known."""
+    """Whether the method is given the known order in depth of the objects."""
     note: str = ""
-    """What a reader of the tables should know of it, such as what it was trained with."""
+    """A note for the readers of the tables, such as what the method was trained with."""
     trained: str = ""
-    """How long it was trained, for readers, such as "4,000 steps of 64"."""
+    """The length of its training for readers, such as "4,000 steps of 64"."""
 
     TOLD: ClassVar[tuple[str, ...]] = ("note", "trained")
-    """Options that only tell: no result depends on them."""
+    """Names of the options that are only for readers: no result depends on them."""
 
 
 @configuration
@@ -71,26 +67,70 @@ class BuiltOptions(MethodOptions, ABC):
 
     @abstractmethod
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod | FindsObjects:
-        """The method, ready to run, for data with these category names by id."""
+        """The method, ready to run on data with the category ``names`` (by id).
+
+        Args:
+            names: category names by id.
+            device: cpu or cuda.
+        """
 
     def inputs(self) -> tuple[str, ...]:
-        """Hashes of what the results depend on beside these options: where one changes, the method is run again.
+        """Hashes of the files that the results depend on: if one of them changes, the method is run again.
 
         Raises:
-            DataError: something of it is missing.
+            DataError: a file is missing.
         """
         return ()
 
 
 @configuration
 class TrainedOptions(BuiltOptions):
-    """A method that is all in its weights."""
+    """A method that is described by its weights."""
 
     weights: str
     """Name of shipped weights, or a folder that the method's training wrote."""
 
     def inputs(self) -> tuple[str, ...]:
         return (weights_hash(self.weights),)
+
+
+@configuration
+class MeshesOptions(BuiltOptions):
+    """A method that knows the shapes of meshes."""
+
+    meshes: str = "open13:train"
+    """Mesh source: open13:SPLIT, or a folder of meshes by category."""
+
+    def inputs(self) -> tuple[str, ...]:
+        return (mesh_source(self.meshes).fingerprint(),)
+
+
+@configuration
+class StagesOptions(BuiltOptions):
+    """A method with stages 2 to 5 of the pipeline."""
+
+    weights: str = "open13"
+    """Name of shipped weights of stages 2 to 5, or a folder of weights."""
+    refine: Refine = "full"
+    """full, 2d, visible-union or none (the silhouette without refinement)."""
+    priors: tuple[PriorName, ...] | None = None
+    """Names of the priors to use; null uses those with which the refinement was trained."""
+    fit: FitConfig | None = None
+    """The fit at test time; null fits with the number of steps that is stored with the weights."""
+    gap_px: Annotated[int, Field(ge=0)] = 0
+    """Width in pixels of gaps between visible masks that are closed; 0 for exact masks."""
+
+    def pipeline(self, device: str) -> ShapePriorPipeline:
+        return ShapePriorPipeline.from_pretrained(
+            self.weights, device=device, priors=self.priors, fit=self.fit, refine=self.refine, gap_px=self.gap_px
+        )
+
+    def inputs(self) -> tuple[str, ...]:
+        """The hash of the weights and, if they come with a bank, the hash of its meshes."""
+        folder = weights_folder(self.weights)
+        text = read_sealed(folder, (CONFIG_FILE,))[CONFIG_FILE].decode()
+        meshes = parse_config(text, AmodalModelConfig, source=str(folder / CONFIG_FILE)).meshes
+        return (weights_hash(self.weights), *(() if meshes is None else (mesh_source(meshes).fingerprint(),)))
 
 
 @configuration
@@ -106,80 +146,49 @@ class ConvexHullOptions(BuiltOptions):
     """The convex hull of the visible mask."""
 
     background: bool = True
-    """Leave out known background."""
+    """Whether known background is removed from the mask."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:  # noqa: ARG002
         return ConvexHull(background=self.background)
 
 
 @configuration
-class MeanMaskOptions(BuiltOptions):
-    """The mean mask of the category, placed by the certain pixels."""
-
-    meshes: str = "open13:train"
-    """Mesh source of the silhouettes."""
+class MeanMaskOptions(MeshesOptions):
+    """The mean silhouette of the category's meshes, placed by the certain pixels."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:  # noqa: ARG002
         return MeanMasks(ShapeBank(mesh_source(self.meshes)), names)
 
-    def inputs(self) -> tuple[str, ...]:
-        return (mesh_source(self.meshes).fingerprint(),)
-
 
 @configuration
-class MeanShapeOptions(BuiltOptions):
-    """The mean shape of the category, posed by the certain pixels: a bank of one mesh a category."""
-
-    meshes: str = "open13:train"
-    """Mesh source of which the means are taken."""
+class MeanShapeOptions(MeshesOptions):
+    """The mean shape of the category's meshes, posed by the certain pixels: a bank with one mesh for each category."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         prior = BankPrior(ShapeBank(MeanShapes(mesh_source(self.meshes))), device=device)
         return PipelineMethod(ShapePriorPipeline({"bank": prior}, refine="visible-union"), names)
 
-    def inputs(self) -> tuple[str, ...]:
-        return (mesh_source(self.meshes).fingerprint(),)
-
 
 @configuration
-class PipelineOptions(BuiltOptions):
+class PipelineOptions(StagesOptions):
     """Stages 2 to 5."""
 
-    weights: str = "open13"
-    """Name of shipped weights, or a folder of weights."""
-    refine: Refine = "full"
-    """full, 2d, visible-union or none (the bare silhouette)."""
-    priors: tuple[PriorName, ...] | None = None
-    """Which priors to ask; null asks those that the weights' refinement has learned to use."""
-    fit: FitConfig | None = None
-    """The fit at test time; null fits with the weights' own number of steps."""
-    gap_px: Annotated[int, Field(ge=0)] = 0
-    """Gaps between masks that are closed; 0 for exact masks."""
-
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
-        pipeline = ShapePriorPipeline.from_pretrained(
-            self.weights, device=device, priors=self.priors, fit=self.fit, refine=self.refine, gap_px=self.gap_px
-        )
-        return PipelineMethod(pipeline, names)
-
-    def inputs(self) -> tuple[str, ...]:
-        return model_hashes(self.weights)
+        return PipelineMethod(self.pipeline(device), names)
 
 
 @configuration
-class BankOptions(BuiltOptions):
+class BankOptions(MeshesOptions):
     """The pipeline with known shapes as its prior."""
 
-    meshes: str = "open13:train"
-    """Mesh source: open13:SPLIT, or a folder of meshes by category."""
     weights: str | None = None
     """Weights of the refinement, for refine full and 2d."""
     refine: Refine = "visible-union"
-    """full, 2d, visible-union or none (the bare silhouette)."""
+    """full, 2d, visible-union or none (the silhouette without refinement)."""
     fit_steps: Annotated[int | None, Field(ge=0)] = None
-    """Steps of the fit at test time; null is as many as the refinement has learned to use, 0 where there is none."""
+    """Steps of the fit at test time; null takes the number with which the refinement was trained, or 0 without one."""
     gap_px: Annotated[int, Field(ge=0)] = 0
-    """Gaps between masks that are closed; 0 for exact masks."""
+    """Width in pixels of gaps between visible masks that are closed; 0 for exact masks."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         pipeline = ShapePriorPipeline.from_meshes(
@@ -193,8 +202,7 @@ class BankOptions(BuiltOptions):
         return PipelineMethod(pipeline, names)
 
     def inputs(self) -> tuple[str, ...]:
-        weights = () if self.weights is None else (weights_hash(self.weights),)
-        return (mesh_source(self.meshes).fingerprint(), *weights)
+        return (*super().inputs(), *(() if self.weights is None else (weights_hash(self.weights),)))
 
 
 @configuration
@@ -202,7 +210,7 @@ class PcnetMOptions(TrainedOptions):
     """PCNet-M."""
 
     occluders: bool = True
-    """Whether regions of category occluder are erasers in front of all objects; otherwise they are left aside."""
+    """Whether regions of category occluder erase from all objects behind them; otherwise they are not used."""
     gap_px: Annotated[int, Field(ge=0)] = 0
     """Pixels by which erasers are grown; 0 for exact masks."""
 
@@ -217,13 +225,13 @@ class RcnnOptions(TrainedOptions):
     takes: ClassVar[tuple[Given, ...]] = ("masks", "image")
 
     background: bool = True
-    """Leave out known background where visible masks are given."""
+    """Whether known background is removed from the masks if visible masks are given."""
     samples: bool = False
-    """Give all plausible masks of a system that has several, for the multimodal track."""
+    """Whether a system with several plausible masks gives all of them, for the multimodal track."""
     nms: Annotated[float | None, Field(ge=0, le=1)] = None
-    """Overlap (IoU) above which the lesser of two boxes of a category is dropped; null is what the weights say."""
+    """IoU above which, of two boxes of a category, the one with the lower score is dropped; null takes the weights'."""
     stride: Count = 1
-    """Found masks hold every stride-th pixel and are enlarged again, as the truth of a set of shapes (``shapes2d``)."""
+    """Found masks keep every stride-th pixel and are enlarged again, like the ground truth of sets of shapes."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         from shape3d_amodal.methods.rcnn import RcnnMethod
@@ -238,7 +246,7 @@ class C2FSegOptions(TrainedOptions):
     """C2F-Seg."""
 
     background: bool = True
-    """Leave out known background."""
+    """Whether known background is removed from the mask."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the rounds in which tokens are drawn."""
 
@@ -251,38 +259,27 @@ class C2FSegOptions(TrainedOptions):
 
 
 @configuration
-class PredictOptions(BuiltOptions):
+class PredictOptions(StagesOptions):
     """All stages, from the image alone."""
 
     takes: ClassVar[tuple[Given, ...]] = ("image",)
 
     detector: str
     """Folder of the weights of stage 1, a system of the R-CNN family that predicts visible masks."""
-    weights: str = "open13"
-    """Name of shipped weights of stages 2 to 5, or a folder of weights."""
-    refine: Refine = "full"
-    """full, 2d, visible-union or none (the bare silhouette)."""
-    priors: tuple[PriorName, ...] | None = None
-    """Which priors to ask; null asks those that the weights' refinement has learned to use."""
-    fit: FitConfig | None = None
-    """The fit at test time; null fits with the weights' own number of steps."""
     gap_px: Annotated[int, Field(ge=0)] = 1
-    """Gaps between predicted visible masks that are closed."""
+    """Width in pixels of gaps between predicted visible masks that are closed."""
     min_score: Share = 0.05
-    """Least score of an object; low, since average precision counts the less sure ones, too."""
+    """Lowest score of an object; it is low because average precision also counts uncertain objects."""
 
     def build(self, names: Mapping[int, str], device: str) -> FindsObjects:
         from shape3d_amodal.methods.prediction import ImagePredictor, PredictorMethod
         from shape3d_amodal.segmentation.detector import Detector
 
         detector = Detector.from_pretrained(self.detector, device=device)
-        pipeline = ShapePriorPipeline.from_pretrained(
-            self.weights, device=device, priors=self.priors, fit=self.fit, refine=self.refine, gap_px=self.gap_px
-        )
-        return PredictorMethod(ImagePredictor(detector, pipeline, min_score=self.min_score), names)
+        return PredictorMethod(ImagePredictor(detector, self.pipeline(device), min_score=self.min_score), names)
 
     def inputs(self) -> tuple[str, ...]:
-        return (weights_hash(self.detector), *model_hashes(self.weights))
+        return (weights_hash(self.detector), *super().inputs())
 
 
 @configuration
@@ -292,11 +289,11 @@ class ResultsOptions(MethodOptions):
     takes: ClassVar[tuple[Given, ...]] = ("masks", "image")
 
     file: dict[str, Path]
-    """Results file by name of the data."""
+    """Results file by the name of the data."""
     seconds: float | None = None
-    """Seconds an instance, as told by who made them."""
+    """Seconds per instance, as stated by the makers of the results."""
     parameters: int | None = None
-    """Learned parameters, as told by who made them."""
+    """Number of learned parameters, as stated by the makers of the results."""
     allow_missing: bool = False
     """Count objects without a result as 0; otherwise they are an error."""
 
@@ -315,7 +312,7 @@ KINDS: dict[str, type[MethodOptions] | str] = {
     "c2f_seg": C2FSegOptions,
     "results": ResultsOptions,
 }
-"""Classes of options by kind; one that only a paper's experiment needs is named, and imported when it is asked for."""
+"""The classes of options by kind. Kinds of single papers are given by name, for this room must not import them."""
 
 
 def options_class(kind: str) -> type[MethodOptions]:
@@ -329,7 +326,7 @@ def options_class(kind: str) -> type[MethodOptions]:
 
 
 def method_options(raw: Mapping[str, Any], *, source: str) -> MethodOptions:
-    """The options of one method, as YAML gives them; ``source`` names it in errors.
+    """The options of one method from its YAML mapping ``raw``; ``source`` names it in error messages.
 
     Raises:
         UsageError: an unknown kind or key, or a wrong value.
@@ -341,21 +338,9 @@ def method_options(raw: Mapping[str, Any], *, source: str) -> MethodOptions:
 
 
 def weights_hash(name_or_folder: str) -> str:
-    """SHA-256 of the manifest of weights, which seals all of their files.
+    """SHA-256 of the manifest of weights, which contains the hashes of all of their files.
 
     Raises:
         WeightsError, DataError: there are no such weights, or they have no manifest.
     """
-    return file_hash(weights_folder(name_or_folder) / MANIFEST)
-
-
-def model_hashes(name_or_folder: str) -> tuple[str, ...]:
-    """What weights of stages 2 to 5 do depends on: their own hash and, where they bring a bank, that of its meshes.
-
-    Raises:
-        WeightsError, DataError: there are no such weights or meshes, or they are damaged.
-    """
-    folder = weights_folder(name_or_folder)
-    text = read_sealed(folder, (CONFIG_FILE,))[CONFIG_FILE].decode()
-    meshes = parse_config(text, AmodalModelConfig, source=str(folder / CONFIG_FILE)).meshes
-    return (weights_hash(name_or_folder), *(() if meshes is None else (mesh_source(meshes).fingerprint(),)))
+    return sha256(weights_folder(name_or_folder) / MANIFEST)

@@ -1,4 +1,4 @@
-"""Where numbers come from: code, versions, machine and command."""
+"""The origin of numbers: code, versions, machine and command."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 from shape3d_amodal import __version__
-from shape3d_amodal.errors import DataError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 _LIBRARIES = ("torch", "numpy", "numba", "kornia", "faster-coco-eval")
-_TELLING = ("cli", "visualization", "benchmarking", "evaluation", "training")
-"""Rooms that do not decide what a method answers."""
+_NOT_DECISIVE = ("cli", "reports", "drawing", "benchmarking", "evaluation", "training")
+"""Rooms that cannot change the results of a method."""
 
 
 @cache
 def code_hash(*rooms: str) -> str:
-    """SHA-256 of the package's source files, of these rooms alone where some are named."""
+    """SHA-256 of the package's source files, or of those in the named ``rooms`` (folders) only."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
@@ -34,26 +33,14 @@ def code_hash(*rooms: str) -> str:
 
 @cache
 def methods_hash() -> str:
-    """SHA-256 of the source files that decide what a method answers."""
+    """SHA-256 of the source files that can change the results of a method."""
     rooms = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py")}
-    return code_hash(*sorted(rooms - set(_TELLING)))
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of one file.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read the file ({error.strerror}); check the path", file=path) from error
+    return code_hash(*sorted(rooms - set(_NOT_DECISIVE)))
 
 
 @cache
 def commit() -> str:
-    """The commit of the checkout that the package lies in, marked where files were changed; else "unknown"."""
+    """The commit of the package's checkout, with "-dirty" if files were changed; "unknown" without a checkout."""
     try:
         done = subprocess.run(
             ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
@@ -65,13 +52,13 @@ def commit() -> str:
 
 
 def versions() -> str:
-    """Versions of the package, of Python and of the libraries that numbers hang on."""
+    """Versions of the package, of Python and of the libraries that numbers depend on."""
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     return f"shape3d-amodal {__version__}, Python {platform.python_version()}, {libraries}"
 
 
 def machine() -> str:
-    """Processor and cores."""
+    """The processor and its number of cores, for readers."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -81,5 +68,5 @@ def machine() -> str:
 
 
 def command() -> str:
-    """The command line of this process, as a shell takes it."""
+    """The command line of this process, quoted for a shell."""
     return shlex.join(["shape3d-amodal", *sys.argv[1:]])

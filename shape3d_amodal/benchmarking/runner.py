@@ -1,4 +1,4 @@
-"""Running what is missing of a benchmark, and scoring all of it."""
+"""Running the methods of a benchmark whose results are missing, and scoring all of them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from rich.progress import track as progress
 
 from shape3d_amodal.annotations.results import AmodalResult, read_results
 from shape3d_amodal.benchmarking import provenance
-from shape3d_amodal.benchmarking.config import Benchmark, Run, file_stem, given
+from shape3d_amodal.benchmarking.config import Benchmark, RunConfig, file_stem, given
 from shape3d_amodal.benchmarking.data import BenchmarkData, open_data
 from shape3d_amodal.benchmarking.execution import Job, Workers, workers
 from shape3d_amodal.benchmarking.methods import BuiltOptions, MethodOptions, ResultsOptions
-from shape3d_amodal.benchmarking.store import Answer, ResultFiles, RunRecord
+from shape3d_amodal.benchmarking.store import ResultFiles, RunRecord
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.evaluation.given_masks.pairing import is_scored, missing_ids
+from shape3d_amodal.evaluation.given_masks.evaluator import is_scored, refuse_missing
 from shape3d_amodal.evaluation.given_masks.shape import ShapeTable
 from shape3d_amodal.evaluation.interface import ScoreTable
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.methods.ground_truth import shown
-from shape3d_amodal.structures import AmodalDataset
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +40,10 @@ class MethodScore:
     """One method in one table.
 
     Attributes:
-        options: what it is.
-        record: how its results were made; None for a results file of somebody else.
-        results: what it answered.
-        table: how that scores.
+        options: its kind and options.
+        record: how its results were made; None for a results file that was made elsewhere.
+        results: its results.
+        table: their scores.
     """
 
     options: MethodOptions
@@ -54,14 +53,14 @@ class MethodScore:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds an instance; of others' results what they told."""
+        """Seconds per instance, as measured or, for results that were made elsewhere, as stated by their makers."""
         if isinstance(self.options, ResultsOptions):
             return self.options.seconds
         return None if self.record is None else self.record.seconds
 
     @property
     def parameters(self) -> int | None:
-        """Learned parameters; of others' results what they told."""
+        """Number of learned parameters, as counted or as stated by the makers of the results."""
         if isinstance(self.options, ResultsOptions):
             return self.options.parameters
         return None if self.record is None else self.record.parameters
@@ -69,13 +68,13 @@ class MethodScore:
 
 @dataclass(frozen=True)
 class RunScores:
-    """One table: a run with its data and the scores of its methods, in order."""
+    """One table: a run, its data, and the scores of its methods by name, in the order of the run."""
 
-    run: Run
+    run: RunConfig
     data: BenchmarkData
     methods: dict[str, MethodScore]
     aligned: BenchmarkData | None = None
-    """The data that azimuths are turned by."""
+    """The data on which the held-out turns of azimuths were found."""
 
     @property
     def tables(self) -> dict[str, ScoreTable]:
@@ -83,14 +82,14 @@ class RunScores:
 
     @cached_property
     def meshes(self) -> dict[int, str]:
-        """The mesh of every scored instance by its id; empty where one is not known."""
+        """The mesh of every scored instance by the instance's id; empty if one of them is not known."""
         scored = [one for image in self.data.dataset.images for one in image.instances if is_scored(one)]
         known = {one.id: one.mesh for one in scored if one.mesh is not None}
         return known if len(known) == len(scored) else {}
 
     @cached_property
     def mesh_counts(self) -> dict[str, int]:
-        """How many meshes the scored instances of each category are of; empty where that is not known."""
+        """The number of different meshes among the scored instances of each category; empty if they are not known."""
         meshes: dict[str, set[str]] = {}
         for image in self.data.dataset.images:
             for one in image.instances:
@@ -101,25 +100,33 @@ class RunScores:
 
 
 def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> list[RunScores]:
-    """Run the methods whose results are not in ``out`` yet, and score all.
+    """Run the methods whose results are not in ``out`` yet, and score all methods.
 
-    Whatever is broken off goes on where it stopped; whatever depends on something that changed (options, weights, data,
-    the code of the methods) is made again. The results do not depend on ``processes``.
+    An interrupted run is continued where it stopped. Results are made again if something changed that they depend on:
+    options, weights, data or the code of the methods.
+
+    Args:
+        benchmark: what to run.
+        out: folder for the scenes, the results and the records of how they were made.
+        processes: number of processes; the results do not depend on it.
+
+    Returns:
+        The scores of each run, in the order of the runs.
 
     Raises:
-        UsageError: another process works in ``out``, or a category that a method does not know.
-        DataError: data or results that cannot be used, or ``out`` cannot be made.
+        UsageError: another process works in ``out``, or a method does not know a category of the data.
+        DataError: data or results cannot be used, or ``out`` cannot be made.
     """
     with _alone(out), workers(processes, benchmark.config.threads) as pool:
         names = [name for run in benchmark.runs for name in (run.data, run.align) if name]
         data = {name: open_data(benchmark, name, out / "data" / file_stem(name)) for name in dict.fromkeys(names)}
-        # What a method lacks or cannot take is found before hours are spent on others.
+        # Build all methods first, so that a mistake in one is found before hours are spent on the others.
         sources = [_sources(benchmark, run, data[run.data], out) for run in benchmark.runs]
         for run, own in zip(benchmark.runs, sources, strict=True):
             _try(run, own, pool)
         turns = [_turns(benchmark, run, data, out, pool) for run in benchmark.runs]
         return [
-            replace(_score_run(run, data[run.data], own, pool, found), aligned=data.get(run.align))
+            replace(_score_run(benchmark, run, data[run.data], own, pool, found), aligned=data.get(run.align))
             for run, own, found in zip(benchmark.runs, sources, turns, strict=True)
         ]
 
@@ -132,19 +139,21 @@ class _Computed:
     files: ResultFiles
 
 
-def _sources(benchmark: Benchmark, run: Run, data: BenchmarkData, out: Path) -> dict[str, _Computed | Path]:
-    """Where the results of each method come from: a run, or somebody's file."""
+def _sources(benchmark: Benchmark, run: RunConfig, data: BenchmarkData, out: Path) -> dict[str, _Computed | Path]:
+    """The source of the results of each method: a run here, or a file that was made elsewhere."""
     folder = out / "results" / f"{file_stem(run.data)}-{given(run.track)}"
     folder.mkdir(parents=True, exist_ok=True)
-    names = tuple(_present(data.dataset).items())
-    # Tracks that are given the same share their results, so these have meshes where one of the tracks looks at them.
+    present = {instance.category_id for image in data.dataset.images for instance in image.instances}
+    names = tuple((key, name) for key, name in data.dataset.category_names.items() if key in present)
+    # Tracks whose methods are given the same share their results; these hold meshes if the shape track is one of them.
     shape_runs = [other for other in benchmark.runs if other.track == "shape" and other.data == run.data]
     sources: dict[str, _Computed | Path] = {}
-    for name, options in run.methods.items():
+    for name in run.methods:
+        options = benchmark.methods[name]
         if isinstance(options, ResultsOptions):
             sources[name] = _foreign_file(options, name, run)
         else:
-            assert isinstance(options, BuiltOptions), "what is not read is run"
+            assert isinstance(options, BuiltOptions), "all other kinds are run here"
             stem = file_stem(name)
             meshes = folder / f"{stem}-meshes" if any(name in other.methods for other in shape_runs) else None
             job = Job(options, names, benchmark.config.device, data.images, data.annotations, meshes, given(run.track))
@@ -152,8 +161,8 @@ def _sources(benchmark: Benchmark, run: Run, data: BenchmarkData, out: Path) -> 
     return sources
 
 
-def _try(run: Run, sources: dict[str, _Computed | Path], pool: Workers) -> None:
-    """Build every method that has something left to do, once."""
+def _try(run: RunConfig, sources: dict[str, _Computed | Path], pool: Workers) -> None:
+    """Build every method whose results are not finished, once."""
     for name, source in sources.items():
         if isinstance(source, _Computed) and source.files.finished() is None:
             try:
@@ -163,7 +172,8 @@ def _try(run: Run, sources: dict[str, _Computed | Path], pool: Workers) -> None:
 
 
 def _score_run(
-    run: Run,
+    benchmark: Benchmark,
+    run: RunConfig,
     data: BenchmarkData,
     sources: dict[str, _Computed | Path],
     pool: Workers,
@@ -178,33 +188,32 @@ def _score_run(
             file = source.files.results
             record = source.files.finished() or _make(source, run, data, pool, name)
         results = read_results(file)
-        options = run.methods[name]
-        if isinstance(options, ResultsOptions) and TRACKS[run.track].matched and not options.allow_missing:
-            _refuse_missing(data.dataset, results, file)
+        options = benchmark.methods[name]
+        if isinstance(options, ResultsOptions) and TRACKS[run.track].given_masks and not options.allow_missing:
+            refuse_missing(data.dataset, results, file=file, option="allow_missing: true")
         methods[name] = MethodScore(options, record, results, _score(run, data, results, file, turns.get(name)))
     return RunScores(run, data, methods)
 
 
 def _turns(
-    benchmark: Benchmark, run: Run, data: Mapping[str, BenchmarkData], out: Path, pool: Workers
+    benchmark: Benchmark, run: RunConfig, data: Mapping[str, BenchmarkData], out: Path, pool: Workers
 ) -> dict[str, dict[str, float]]:
-    """By method and category the turns of azimuths that are best on the data that ``run`` aligns itself by."""
+    """The turns of azimuths in degrees, by method and category, that are best on the data ``run.align``."""
     if not run.align:
         return {}
-    known = {
-        name: options
-        for name, options in run.methods.items()
-        if not isinstance(options, ResultsOptions) or run.align in options.file
-    }
-    other = replace(run, data=run.align, methods=known, align="")
+    options = benchmark.methods
+    known = [
+        name for name in run.methods if not isinstance(own := options[name], ResultsOptions) or run.align in own.file
+    ]
+    other = replace(run, data=run.align, methods=tuple(known), align="")
     sources = _sources(benchmark, other, data[run.align], out)
-    scores = _score_run(other, replace(data[run.align], meshes=None), sources, pool, {})
+    scores = _score_run(benchmark, other, replace(data[run.align], meshes=None), sources, pool, {})
     tables = {name: method.table for name, method in scores.methods.items()}
     return {name: table.offsets for name, table in tables.items() if isinstance(table, ShapeTable)}
 
 
-def fingerprint(job: Job, run: Run, data: BenchmarkData) -> dict[str, Any]:
-    """All that the results of a method depend on."""
+def fingerprint(job: Job, run: RunConfig, data: BenchmarkData) -> dict[str, Any]:
+    """Everything that the results of a method depend on, as JSON values."""
     options = to_jsonable_python(job.options)
     return {
         "kind": type(job.options).__name__,
@@ -219,8 +228,8 @@ def fingerprint(job: Job, run: Run, data: BenchmarkData) -> dict[str, Any]:
     }
 
 
-def _make(source: _Computed, run: Run, data: BenchmarkData, pool: Workers, name: str) -> RunRecord:
-    """Ask the method for every image that it has not answered yet."""
+def _make(source: _Computed, run: RunConfig, data: BenchmarkData, pool: Workers, name: str) -> RunRecord:
+    """Run the method on every image that has no answer yet."""
     job, files = source.job, source.files
     known = files.answers()
     missing = [image for image in data.dataset.images if image.id not in known]
@@ -229,16 +238,18 @@ def _make(source: _Computed, run: Run, data: BenchmarkData, pool: Workers, name:
     )
     records = [shown(image, given(run.track), depth_order=job.options.depth_order) for image in missing]
     console = Console(stderr=True)
-    with files.recording(known.values()) as recorder:
+    with files.recording(known.values()) as record_answer:
         answers = pool.answers(job, records)
         for answer in progress(
             answers, name, len(records), transient=True, console=console, disable=not console.is_terminal
         ):
-            recorder.add(answer)
+            record_answer(answer)
             known[answer.image_id] = answer
     ordered = [known[image.id] for image in data.dataset.images]
+    # The median, for the first image and a busy machine take longer.
+    times = [answer.seconds / len(answer.results) for answer in ordered if answer.results]
     record = RunRecord(
-        seconds=_seconds(ordered),
+        seconds=statistics.median(times) if times else None,
         parameters=pool.parameters(job),
         instances=sum(len(answer.results) for answer in ordered),
         commit=provenance.commit(),
@@ -252,19 +263,7 @@ def _make(source: _Computed, run: Run, data: BenchmarkData, pool: Workers, name:
     return record
 
 
-def _seconds(answers: list[Answer]) -> float | None:
-    """Median over images of the seconds an instance, which the first image and a busy machine do not move."""
-    times = [answer.seconds / len(answer.results) for answer in answers if answer.results]
-    return statistics.median(times) if times else None
-
-
-def _present(dataset: AmodalDataset) -> dict[int, str]:
-    """The categories that have instances."""
-    present = {instance.category_id for image in dataset.images for instance in image.instances}
-    return {key: name for key, name in dataset.category_names.items() if key in present}
-
-
-def _foreign_file(options: ResultsOptions, name: str, run: Run) -> Path:
+def _foreign_file(options: ResultsOptions, name: str, run: RunConfig) -> Path:
     if run.data not in options.file:
         raise UsageError(f"methods.{name}.file: expected a results file for the data {run.data!r}, got none")
     file = options.file[run.data]
@@ -273,17 +272,8 @@ def _foreign_file(options: ResultsOptions, name: str, run: Run) -> Path:
     return file
 
 
-def _refuse_missing(dataset: AmodalDataset, results: list[AmodalResult], file: Path) -> None:
-    """Somebody's results must be whole, but for objects of which nothing is visible, which nobody can ask for."""
-    wanted, missing = missing_ids(dataset, ()), missing_ids(dataset, results)
-    if missing:
-        problem = f"expected a result for each of {len(wanted)} annotations, {len(missing)} have none (id {missing[0]}"
-        problem += ", ...)" if len(missing) > 1 else ")"
-        raise DataError(f"{problem}; add them, or count them as 0 with allow_missing: true", file=file)
-
-
 def _score(
-    run: Run, data: BenchmarkData, results: list[AmodalResult], file: Path, turns: Mapping[str, float] | None
+    run: RunConfig, data: BenchmarkData, results: list[AmodalResult], file: Path, turns: Mapping[str, float] | None
 ) -> ScoreTable:
     meshes = None if data.meshes is None else mesh_source(data.meshes)
     options = TrackOptions(meshes=meshes, folder=file.parent, turns=turns, class_agnostic=run.class_agnostic)
@@ -291,13 +281,13 @@ def _score(
     evaluator.process(results, file=file)
     try:
         return evaluator.evaluate()
-    except DataError as error:  # of the annotations, which the evaluator does not know by name
+    except DataError as error:  # it concerns the annotations, whose file the evaluator does not know
         raise DataError(error.problem, file=data.annotations) from error
 
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Two processes in one folder would take each other's work away."""
+    """Hold a lock on the folder ``out``, since two benchmarks in one folder would overwrite each other's files."""
     make_folder(out)
     with (out / ".lock").open("w") as lock:
         try:

@@ -31,7 +31,7 @@ REQUIRED = (
     "safetensors",
     "faster_coco_eval",
     "matplotlib",
-    "pandas",
+    "jinja2",
 )
 OPTIONAL = {
     "detectron2": "only predict and the R-CNN baselines need it",

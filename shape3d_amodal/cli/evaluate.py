@@ -1,4 +1,4 @@
-"""``shape3d-amodal evaluate``: results files against annotations."""
+"""``shape3d-amodal evaluate``: score results files against annotations."""
 
 from __future__ import annotations
 
@@ -35,20 +35,21 @@ def evaluate(
     """Score results files; docs/metrics.md defines all numbers.
 
     Args:
-        results: one or more results files; each is a column of the tables, named by its file name.
+        results: one or more results files; each becomes a column of the tables, named after the file.
         annotations: annotation file with visible and amodal masks; instances marked ignore are not scored.
         track: completion (visible masks given: mIoU), instance (image alone: AP and AR of amodal, visible and occluded
-            masks), multimodal (several masks an annotation id), order (who hides whom), shape (viewpoint and mesh).
+            masks), multimodal (several masks for each annotation id), order (which object hides which), shape
+            (viewpoint and mesh).
         out: folder to write <track>.md and <track>.json to; without it, the tables are only printed.
         boundary: completion: also boundary IoU.
-        class_agnostic: instance: score as if all objects were of one category.
-        without: categories to leave out of a second mean.
+        class_agnostic: instance: give all objects the same category.
+        without: categories that a second mean leaves out.
         by_level: completion, instance: also by occlusion level.
-        allow_missing: annotated instances without a result count 0 instead of being an error; objects of which nothing
-            is visible always do.
-        meshes: shape: meshes that the scenes were made from, such as open13:test or a folder; compares meshes, too.
+        allow_missing: count instances without a result as 0 instead of refusing them; objects of which nothing is
+            visible always count as 0.
+        meshes: shape: also compare meshes; the meshes that the scenes were made from, such as open13:test or a folder.
         mesh_folder: shape: folder of the results' meshes; without it, the folder of the results file.
-        workers: processes; the numbers are the same for any number of them.
+        workers: number of processes; the scores do not depend on it.
     """
     import json
 
@@ -78,9 +79,9 @@ def evaluate(
         )
         try:
             scores[path.stem] = score(chosen.make(dataset, options), found, file=path, workers=workers)
-        except DataError as error:  # what is wrong with the annotations is said without their file
+        except DataError as error:  # an error in the annotations does not name their file
             raise DataError(error.problem, file=error.file or annotations, field=error.field) from None
-        if chosen.matched and not allow_missing:
+        if chosen.given_masks and not allow_missing:
             _refuse_missing(dataset, found, scores[path.stem], path)
     text = "\n".join(
         f"{table.title}\n\n{table.to_markdown()}" for table in _tables(scores, chosen, without, by_level, boundary)
@@ -94,7 +95,7 @@ def evaluate(
 
 
 def _check_options(results: Sequence[Path], track: str, workers: int, out: Path | None, special: Sequence[str]) -> None:
-    """Refuse what cannot be scored before anything is read; ``special`` are the given options of single tracks."""
+    """Refuse wrong options before anything is read; ``special`` are those given that belong to single tracks."""
     from shape3d_amodal.errors import UsageError
     from shape3d_amodal.evaluation.tracks import TRACKS
 
@@ -114,18 +115,14 @@ def _check_options(results: Sequence[Path], track: str, workers: int, out: Path 
 
 def _refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], table: ScoreTable, file: Path) -> None:
     from shape3d_amodal.errors import DataError
+    from shape3d_amodal.evaluation.given_masks.evaluator import refuse_missing
     from shape3d_amodal.evaluation.given_masks.order import ORDER
-    from shape3d_amodal.evaluation.given_masks.pairing import missing_ids
 
-    missing, pairs = missing_ids(dataset, results), table.score.counts
-    if missing:
-        ids = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        problem = f"expected a result for each annotation that is scored, {len(missing)} have none (id {ids})"
-    elif table.protocol == ORDER and pairs["missing"]:
+    refuse_missing(dataset, results, file=file, option="--allow-missing")
+    pairs = table.score.counts
+    if table.protocol == ORDER and pairs["missing"]:
         problem = f"{pairs['missing']} of {pairs['instances']} pairs are with an ignored object that has no result"
-    else:
-        return
-    raise DataError(f"{problem}; add them, or count them as 0 with --allow-missing", file=file, field="annotation_id")
+        raise DataError(f"{problem}; add them, or count them as 0 with --allow-missing", file=file)
 
 
 def _tables(
@@ -141,7 +138,7 @@ def _tables(
 
     shown = (*track.by_category, "boundary_miou") if boundary else track.by_category
     known = {metric.name for table in scores.values() for metric in table.metrics}
-    shown = tuple(name for name in shown if name in known)  # turns from other scenes are known to benchmarks alone
+    shown = tuple(name for name in shown if name in known)  # only benchmarks know turns from other scenes
     tables = [category_table(scores, name, title=title(name), without=without).transposed() for name in shown]
     tables = [table for table in tables if table.has_numbers]  # without --meshes, say, no mesh was compared
     if by_level:

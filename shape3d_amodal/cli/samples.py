@@ -1,4 +1,4 @@
-"""``shape3d-amodal samples``: several masks an object, as a picture."""
+"""``shape3d-amodal samples``: several plausible masks of objects, drawn as one image."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def samples(
     count: int = 8,
     shown: int = 6,
 ) -> None:
-    """Draw the plausible masks of some objects: a row an object, spread over how much of them is hidden.
+    """Draw the plausible masks of some objects, from slightly to almost wholly hidden ones, each in a row.
 
-    A row has the image, the visible mask (blue), samples (hidden part orange), the share of all samples that covers
-    each pixel, and the true mask.
+    A row shows the image, the visible mask (blue), samples (hidden part orange), the share of the samples that contain
+    each pixel, and the ground truth.
 
     Args:
-        results: results file with several masks an annotation id, as `evaluate --track multimodal` scores them.
+        results: results file with several masks for an annotation id, as `evaluate --track multimodal` scores it.
         images: folder that the annotation file's names are relative to.
         annotations: annotation file with visible and amodal masks.
-        out: the picture (PNG).
-        count: rows.
-        shown: samples a row.
+        out: the drawn image (PNG).
+        count: number of rows.
+        shown: number of samples in a row.
     """
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.results import read_results
@@ -65,7 +65,7 @@ def samples(
 def _cases(
     dataset: AmodalDataset, found: Mapping[int, list[Rle]], count: int, shown: int, *, images: Path, file: Path
 ) -> list[ReportCase]:
-    """The rows: objects spread over how much of them is hidden, all with equally many panels."""
+    """The rows, all with the same number of panels."""
     from shape3d_amodal import masks
     from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.reports.cases import sample_case
@@ -87,7 +87,7 @@ def _cases(
 
 
 def _spread(dataset: AmodalDataset, ids: Collection[int], count: int) -> list[tuple[AmodalImage, AmodalInstance]]:
-    """Up to ``count`` partly hidden objects out of ``ids`` with their images, by how much is hidden, least first."""
+    """Up to ``count`` partly hidden objects of ``ids`` with their images, spread evenly by rising hidden share."""
     import numpy as np
 
     from shape3d_amodal import masks

@@ -1,34 +1,33 @@
-"""A pool of training crops on disk: made once from scenes by all cores, shared by every stage and every restart."""
+"""A pool of training crops on disk: cut from scenes once, by all cores, and used by every stage and every restart."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import track
-from torch.utils.data import DataLoader
 
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.scenes import CropArrays, SceneCrops
 from shape3d_amodal.errors import DataError, TrainingError
-from shape3d_amodal.files.atomic import make_folder
+from shape3d_amodal.files.cache import made_once
+from shape3d_amodal.files.processes import spread
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.scenes import shards
 from shape3d_amodal.scenes.compose import SceneConfig
 
 SCENES_VERSION = 2
 """To be raised when the same configuration gives other crops."""
+_CHUNK = 16
+"""Scenes that a worker cuts at a time."""
 
 Arrays = TypeVar("Arrays")
 
@@ -52,13 +51,14 @@ def open_pool(config: CropsConfig, cache: Path, *, categories: Sequence[str] = C
         TrainingError: the disk is full.
     """
     folder = cache / f"crops-{pool_name(config, categories)}"
-    make_folder(cache)
-    with (cache / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one makes the pool, the others wait for it
-        if not folder.is_dir():
-            log.info("cutting %d scenes of %s in %s", config.count, config.origin, folder)
-            _make(config, categories, folder, workers)
-    return read_arrays(folder, CropArrays)
+
+    def cut() -> CropArrays:
+        log.info("cutting %d scenes of %s in %s", config.count, config.origin, folder)
+        chunks = [range(i, min(i + _CHUNK, config.count)) for i in range(0, config.count, _CHUNK)]
+        with spread(_Cutter, (config, categories), workers) as run:
+            return _join(list(track(run(chunks), "scenes", len(chunks), console=Console(stderr=True))))
+
+    return kept_arrays(folder, CropArrays, dump_config(config), cut)
 
 
 def scenes_of(config: CropsConfig) -> SceneConfig:
@@ -84,56 +84,52 @@ def pool_name(config: CropsConfig, categories: Sequence[str] = CATEGORIES) -> st
         origin = mesh_source(config.meshes).fingerprint()
     else:
         origin = shards.fingerprint(Path(config.shards))
-    return hashlib.sha256(f"{dump_config(config)}{' '.join(categories)}{origin} {SCENES_VERSION}".encode()).hexdigest()[
-        :16
-    ]
+    content = f"{dump_config(config)}{' '.join(categories)}{origin} {SCENES_VERSION}"
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _make(config: CropsConfig, categories: Sequence[str], folder: Path, workers: int) -> None:
-    dataset = SceneCrops(config, categories)
-    loader = DataLoader(
-        dataset,
-        batch_size=16,
-        num_workers=workers,
-        collate_fn=_join,
-        worker_init_fn=_one_thread,
-        multiprocessing_context="spawn" if workers else None,
-    )
-    parts = list(track(loader, description="scenes", total=len(loader), console=Console(stderr=True)))
-    write_arrays(_join(parts), dump_config(config), folder)
+def kept_arrays(folder: Path, kind: type[Arrays], config_yaml: str, make: Callable[[], Arrays]) -> Arrays:
+    """The dataclass of arrays that is kept in ``folder``, a .npy file for each field; made where it is missing.
 
+    Args:
+        folder: appears whole or not at all.
+        kind: the dataclass.
+        config_yaml: what the arrays were made with, kept beside them for people.
+        make: called where there is no ``folder`` yet.
 
-def write_arrays(arrays: Any, config_yaml: str, folder: Path) -> None:
-    """Put the fields of a dataclass of arrays into ``folder`` as .npy files; it appears whole or not at all.
+    Returns:
+        Memory-mapped arrays.
 
     Raises:
+        DataError: no folder can be made there.
         TrainingError: the disk is full.
     """
-    temporary = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        for field in fields(arrays):
-            np.save(temporary / f"{field.name}.npy", getattr(arrays, field.name))
-        (temporary / "config.yaml").write_text(config_yaml, encoding="utf-8")
-        temporary.replace(folder)
-    except OSError as error:  # numpy's has no file name
-        problem = f"{folder}: cannot save the crops: {error.strerror or error}"
-        raise TrainingError(f"{problem}; free some space, or choose another --cache") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def read_arrays(folder: Path, kind: type[Arrays]) -> Arrays:
-    """What ``write_arrays`` wrote, memory-mapped, as the dataclass ``kind``."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # it is a dataclass
+
+    def write(unfinished: Path) -> None:
+        arrays = make()
+        try:
+            for name in names:
+                np.save(unfinished / f"{name}.npy", getattr(arrays, name))
+            (unfinished / "config.yaml").write_text(config_yaml, encoding="utf-8")
+        except OSError as error:  # numpy's has no file name
+            problem = f"{folder}: cannot save the crops: {error.strerror or error}"
+            raise TrainingError(f"{problem}; free some space, or choose another --cache") from error
+
+    made_once(folder, write)
     return kind(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
+
+
+class _Cutter:
+    """Cuts the crops of some scenes."""
+
+    def __init__(self, config: CropsConfig, categories: Sequence[str]) -> None:
+        self._scenes = SceneCrops(config, categories)
+
+    def __call__(self, indices: range) -> CropArrays:
+        return _join([self._scenes[index] for index in indices])
 
 
 def _join(parts: list[CropArrays]) -> CropArrays:
     joined = {field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(CropArrays)}
     return CropArrays(**joined)
-
-
-def _one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Tables of means over rows that each have a category: instances, or pairs of them."""
+"""Tables of means over rows that each belong to a category, such as instances or pairs of them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from shape3d_amodal.evaluation.metrics import Metric
 
 
 class MeanTable(ScoreTable):
-    """The means of each metric over rows; the number over everything is the mean over categories, or over rows.
+    """The means of each metric over rows, by category; the number over the whole data set is their mean.
 
     Args:
-        protocol, metrics: as the table's attributes.
+        protocol, metrics: as the attributes of ``ScoreTable``.
         names: category names by id; those without a row are left out.
-        categories: [N] int64, the category of each row.
-        values: [N] float64 by the name of a metric; NaN where undefined, which is no part of the mean.
+        categories: [N] int64, the category id of each row.
+        values: values [N] float64 by the name of the metric; NaN is undefined and left out of the means.
         missing: [N] bool, rows without a prediction.
-        by_row: the number over everything is the mean over rows.
-        medians: metrics of which a category's number is the median over its rows; they have no intervals.
+        by_row: the number over the whole data set is the mean over rows, not over categories.
+        medians: names of the metrics whose number of a category is the median of its rows; they have no intervals.
     """
 
     def __init__(
@@ -45,24 +45,18 @@ class MeanTable(ScoreTable):
 
     @cached_property
     def score(self) -> Score:
-        by_row = {name: mean(values) for name, values in self.values.items()}
-        own = [self._category(key) for key in self.names]
-        by_category = {name: mean(np.array([score[name] for score in own])) for name in self.values}
-        return Score(
-            counts=self._counts(np.ones(len(self.missing), bool)), values=by_row if self.by_row else by_category
-        )
+        own = self.by_category().values()
+        values = {
+            name: mean(rows if self.by_row else np.array([score[name] for score in own]))
+            for name, rows in self.values.items()
+        }
+        return self._counted(np.ones(len(self.missing), bool), values)
 
     def by_category(self) -> dict[str, Score]:
-        return {name: self._category(key) for key, name in self.names.items()}
-
-    def by_level(self) -> dict[str, Score]:
-        return {}
-
-    def _without(self, categories: list[int]) -> MeanTable:
-        return self._select(~np.isin(self.categories, categories))
+        return {name: self._category(self.categories == key) for key, name in self.names.items()}
 
     def intervals(self, *, samples: int = 1000, seed: int = 0) -> dict[str, dict[str, Interval]]:
-        """95 % intervals over rows, drawn with replacement within each category."""
+        """As in ``ScoreTable``; rows are drawn with replacement within each category."""
         result = {}
         for metric, values in self.values.items():
             if metric in self.medians:
@@ -77,19 +71,28 @@ class MeanTable(ScoreTable):
         return result
 
     def instances(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-        if metric in self.medians or self.by_row:
+        if metric not in self.values or metric in self.medians or self.by_row:
             return None
         return self.values[metric], self.categories
 
-    def _category(self, key: int) -> Score:
-        own = self.categories == key
-        values = {name: (median if name in self.medians else mean)(values[own]) for name, values in self.values.items()}
-        return Score(counts=self._counts(own), values=values)
+    def _without(self, categories: list[int]) -> MeanTable:
+        return self._select(~np.isin(self.categories, categories))
 
-    def _counts(self, rows: NDArray[np.bool_]) -> dict[str, int]:
-        return {"instances": int(rows.sum()), "missing": int(self.missing[rows].sum())}
+    def _category(self, rows: NDArray[np.bool_]) -> Score:
+        """The numbers of the category whose rows are the chosen ones of ``rows`` [N]."""
+        values = {name: (median if name in self.medians else mean)(own[rows]) for name, own in self.values.items()}
+        return self._counted(rows, values)
+
+    def _counted(self, rows: NDArray[np.bool_], values: Mapping[str, float]) -> Score:
+        counts = {"instances": int(rows.sum()), "missing": int(self.missing[rows].sum())}
+        return self._complete(Score(counts=counts, values=values), rows)
+
+    def _complete(self, score: Score, rows: NDArray[np.bool_]) -> Score:  # noqa: ARG002
+        """The ``score`` of the chosen ``rows`` [N] with the numbers that are no means of rows; subclasses add them."""
+        return score
 
     def _select(self, rows: NDArray[np.bool_]) -> MeanTable:
+        """The table of the chosen ``rows`` [N] alone."""
         return MeanTable(
             self.protocol,
             self.metrics,
@@ -103,12 +106,12 @@ class MeanTable(ScoreTable):
 
 
 def median(values: NDArray[np.float64]) -> float:
-    """Median of the defined values; NaN if there are none."""
+    """Median of the defined values of [N]; NaN if there are none."""
     defined = values[~np.isnan(values)]
     return float(np.median(defined)) if len(defined) else float("nan")
 
 
 def mean(values: NDArray[np.float64]) -> float:
-    """Mean of the defined values; NaN if there are none."""
+    """Mean of the defined values of [N]; NaN if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")

@@ -1,4 +1,4 @@
-"""The tracks by name: how each is evaluated, and which of its metrics a report shows."""
+"""The tracks by name: the evaluator of each, and which of its metrics reports show."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shape3d_amodal.evaluation import metrics
-from shape3d_amodal.evaluation.given_masks import completion, multimodal, order, shape
+from shape3d_amodal.evaluation.given_masks import completion, completion_table, multimodal, order, shape
+from shape3d_amodal.evaluation.instance import evaluator as instance
 from shape3d_amodal.evaluation.instance import metrics as instance_metrics
-from shape3d_amodal.evaluation.instance import track
 from shape3d_amodal.evaluation.interface import Evaluator
 from shape3d_amodal.evaluation.metrics import Metric
 from shape3d_amodal.meshes.mesh import MeshSource
@@ -18,14 +17,14 @@ from shape3d_amodal.structures import AmodalDataset
 
 @dataclass(frozen=True, kw_only=True)
 class TrackOptions:
-    """What some of the tracks ask for.
+    """Options of single tracks; the others ignore them.
 
     Attributes:
-        boundary: completion: also boundary IoU.
-        class_agnostic: instance: as if all objects were of one category.
-        meshes: shape: where the meshes of the scenes are from; None scores viewpoints alone.
-        folder: shape: what mesh names of results are relative to.
-        turns: shape: degrees by which azimuths are turned, by category, found on other scenes.
+        boundary: completion: also compute boundary IoU.
+        class_agnostic: instance: give all objects the same category.
+        meshes: shape: source of the meshes of the scenes; None scores viewpoints alone.
+        folder: shape: folder that the mesh names of results are relative to.
+        turns: shape: degrees by which azimuths are turned, by category name, found on other scenes.
     """
 
     boundary: bool = False
@@ -37,14 +36,15 @@ class TrackOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """One way to score.
+    """One way to score results.
 
     Attributes:
-        protocol: tag of its numbers.
-        metrics: all that it measures, by name.
-        make: an evaluator for a data set.
+        protocol: tag of its numbers; only numbers of equal protocols may share a table.
+        metrics: all of its metrics by name.
+        make: makes the evaluator of a data set.
         by_category, by_level: names of the metrics that reports show by category and by occlusion level.
-        matched: results are matched by annotation id, so that an instance without one is a mistake.
+        given_masks: whether methods are given the visible masks. Then their results are matched by annotation id, and
+            an instance without a result is a mistake. Otherwise they are given the image alone.
     """
 
     protocol: str
@@ -52,13 +52,13 @@ class Track:
     make: Callable[[AmodalDataset, TrackOptions], Evaluator]
     by_category: tuple[str, ...]
     by_level: tuple[str, ...] = ()
-    matched: bool = True
+    given_masks: bool = True
 
 
 TRACKS = {
     "completion": Track(
-        protocol=metrics.COMPLETION,
-        metrics=metrics.METRICS,
+        protocol=completion_table.COMPLETION,
+        metrics=completion_table.METRICS,
         make=lambda data, options: completion.CompletionEvaluator(data, boundary=options.boundary),
         by_category=("miou", "occluded_miou"),
         by_level=("instance_miou", "instance_occluded_miou"),
@@ -66,10 +66,10 @@ TRACKS = {
     "instance": Track(
         protocol=instance_metrics.INSTANCE,
         metrics=instance_metrics.METRICS,
-        make=lambda data, options: track.InstanceEvaluator(data, class_agnostic=options.class_agnostic),
+        make=lambda data, options: instance.InstanceEvaluator(data, class_agnostic=options.class_agnostic),
         by_category=("amodal_ap", "amodal_ap_over15", "visible_ap", "occluded_ap"),
         by_level=("amodal_ap", "amodal_ar100"),
-        matched=False,
+        given_masks=False,
     ),
     "multimodal": Track(
         protocol=multimodal.MULTIMODAL,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from shape3d_amodal.annotations.results import AmodalResult
-from shape3d_amodal.errors import AmodalError
 from shape3d_amodal.evaluation.interface import Evaluator, ScoreTable
+from shape3d_amodal.files.processes import spread
+
+_Share = tuple[list[AmodalResult], list[int]]
+"""Some of the results, and their places among all of them."""
 
 
 def score(
@@ -33,30 +33,22 @@ def score(
         evaluator.process(results, file=file)
         return evaluator.evaluate()
     places = {image: i % workers for i, image in enumerate(dict.fromkeys(result.image_id for result in results))}
-    shards: list[list[int]] = [[] for _ in range(workers)]
+    shares: list[_Share] = [([], []) for _ in range(workers)]
     for number, result in enumerate(results):
-        shards[places[result.image_id]].append(number)
-    # Where processes are forked, what the initializer gets is shared with them and not copied.
-    with ProcessPoolExecutor(workers, initializer=_start, initargs=(evaluator, results, file)) as pool:
-        try:
-            for records in pool.map(_records, shards):
-                evaluator.merge(records)
-        except BrokenProcessPool:
-            raise AmodalError("a worker process died, perhaps for want of memory; use fewer workers") from None
+        share, numbers = shares[places[result.image_id]]
+        share.append(result)
+        numbers.append(number)
+    with spread(_scorer, (evaluator, file), workers) as run:
+        for records in run(shares):
+            evaluator.merge(records)
     return evaluator.evaluate()
 
 
-_task: tuple[Evaluator, Sequence[AmodalResult], str | Path | None]
+def _scorer(evaluator: Evaluator, file: str | Path | None) -> Callable[[_Share], NDArray[Any]]:
+    def records(share: _Share) -> NDArray[Any]:
+        results, numbers = share
+        evaluator.reset()
+        evaluator.process(results, file=file, numbers=numbers)
+        return evaluator.records()
 
-
-def _start(evaluator: Evaluator, results: Sequence[AmodalResult], file: str | Path | None) -> None:
-    global _task
-    gc.freeze()  # a collection would write to, and so copy, what is shared with the parent
-    _task = evaluator, results, file
-
-
-def _records(numbers: list[int]) -> NDArray[Any]:
-    evaluator, results, file = _task
-    evaluator.reset()
-    evaluator.process([results[number] for number in numbers], file=file, numbers=numbers)
-    return evaluator.records()
+    return records

@@ -1,1 +1,1 @@
-"""Files, foreign and ours: safe opening, archives, atomic writes, sealed weights, the cache, worker processes."""
+"""Files, foreign and ours: safe opening, archives, atomic writes, sealed weights, cached folders, worker processes."""

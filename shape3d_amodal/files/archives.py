@@ -1,7 +1,7 @@
-"""Archives, read a byte past their budget at most: arrays in npz files, and files in plain tar files.
+"""Bounded reading of archives: arrays in npz files, and files in uncompressed tar files.
 
-What a header states is held against the specification and the file's length before anything is allocated. No array is
-unpickled, and nothing is unpacked to disk.
+Sizes that a header states are checked against the specification and the length of the file before memory is allocated.
+No array is unpickled, and nothing is unpacked to disk.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from shape3d_amodal.files.atomic import atomic_file
 from shape3d_amodal.files.safe_io import open_regular, reason
 
 MAX_DIRECTORY_BYTES = 1024**2
-"""Longest list of contents of a zip archive; the parser behind it takes some ten times as much memory."""
+"""Longest list of contents of a zip archive; parsing it takes about ten times as much memory."""
 MAX_HEADER_BYTES = 10_000
-"""Longest header of an array, as NumPy has it."""
+"""Longest header of an array; NumPy's own limit."""
 MAX_TAR_MEMBERS = 1_000_000
 MAX_TAR_MEMBER_BYTES = 256 * 1024**2
 BLOCK = 512
-"""Unit of a tar file."""
+"""Bytes of a block of a tar file."""
 
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, KeyError)
-"""What zipfile and NumPy's header parser raise on damaged, encrypted or otherwise strange archives."""
+"""What zipfile and NumPy's header parser raise on damaged, encrypted or otherwise unusual archives."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class ArraySpec:
     """What an array in an npz file must be.
 
     Attributes:
-        kinds: dtypes without byte order, such as ``u1``; of more than one byte only little-endian ones are read.
-        shape: lengths of its dimensions; None is any length up to ``max_rows``.
-        max_rows: longest such dimension.
+        kinds: dtypes without byte order, such as ``u1``; those of several bytes must be little-endian.
+        shape: lengths of its dimensions; None allows any length up to ``max_rows``.
+        max_rows: largest length where ``shape`` has None.
     """
 
     kinds: tuple[str, ...]
@@ -51,7 +51,7 @@ class ArraySpec:
     max_rows: int
 
     def check(self, shape: tuple[int, ...], dtype: np.dtype, column_major: bool, field: str) -> None:
-        """Refuse an array whose header says something else.
+        """Refuse an array whose header does not match.
 
         Raises:
             DataError: naming ``field``.
@@ -81,9 +81,10 @@ def npz_shape(path: str | Path, key: str, spec: ArraySpec) -> tuple[int, ...]:
 
 
 def npz_blocks(path: str | Path, key: str, spec: ArraySpec, rows: int) -> Iterator[np.ndarray]:
-    """Array ``key`` of the npz file ``path`` in blocks of up to ``rows`` rows, in order; memory for one block is taken.
+    """Array ``key`` of the npz file ``path`` in blocks of up to ``rows`` rows, in order, with
+    memory for one block at a time.
 
-    The checksum is compared at the end.
+    The checksum is verified after the last block.
 
     Raises:
         DataError: it cannot be read, is damaged, or is not what ``spec`` says.
@@ -105,13 +106,15 @@ def npz_blocks(path: str | Path, key: str, spec: ArraySpec, rows: int) -> Iterat
 
 @contextmanager
 def npz_writer(path: Path, key: str, shape: tuple[int, ...], dtype: type) -> Iterator[Callable[[np.ndarray], None]]:
-    """An npz file of one array, written row by row: what is yielded takes the next row(s). Equal arrays, equal bytes.
+    """An npz file of one array, written row by row: the yielded function takes the next row or rows.
+
+    Equal arrays give equal bytes.
 
     Raises:
         DataError: the file cannot be written.
         ValueError: there were more or fewer rows than ``shape`` says.
     """
-    entry = zipfile.ZipInfo(f"{key}.npy")  # without a date of its own it has that of 1980
+    entry = zipfile.ZipInfo(f"{key}.npy")  # its date is always 1980, so that equal arrays give equal bytes
     entry.compress_type = zipfile.ZIP_DEFLATED
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     left = math.prod(shape)
@@ -133,21 +136,21 @@ def npz_writer(path: Path, key: str, shape: tuple[int, ...], dtype: type) -> Ite
 
 
 def check_zip(file: BinaryIO | io.BytesIO) -> None:
-    """Refuse a zip archive whose list of contents is long, before it is parsed.
+    """Refuse a zip archive with a long list of contents, before the list is parsed.
 
     Raises:
         DataError: it is too long, or there is none.
     """
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 65_557))  # the longest comment stands behind the end record
+    file.seek(max(0, size - 65_557))  # a comment of up to 65,535 bytes may follow the end record
     tail = file.read()
     end = tail.rfind(b"PK\5\6")
     if end < 0 or len(tail) < end + 22:
         raise DataError("damaged archive (File is not a zip file); replace it")
     length = int.from_bytes(tail[end + 12 : end + 16], "little")
-    if tail[max(0, end - 20) : end][:4] == b"PK\6\7":  # zip64: the true length stands in a record of its own
+    if tail[max(0, end - 20) : end][:4] == b"PK\6\7":  # zip64: another record has the true length
         stated = int.from_bytes(tail[end - 12 : end - 4], "little")
-        before = max(0, size - len(tail) + end - 76)  # Python looks there, whatever is stated
+        before = max(0, size - len(tail) + end - 76)  # zipfile looks there, whatever offset is stated
         for place in (stated, before):
             file.seek(min(place, size))
             length = max(length, int.from_bytes(file.read(56)[40:48], "little"))
@@ -208,7 +211,7 @@ class TarMember:
     size: int
 
     def read(self, file: BinaryIO) -> bytes:
-        """Its content; ``file`` is the open tar file whose ``tar_members`` it is of."""
+        """Its content; ``file`` is the open tar file that it was listed from."""
         file.seek(self.offset)
         return file.read(self.size)
 
@@ -216,11 +219,11 @@ class TarMember:
 def tar_members(file: BinaryIO, path: str | Path) -> Iterator[TarMember]:
     """The files of the uncompressed tar file ``path``, open as ``file``, in order.
 
-    Plain files of the ustar format alone are accepted, as shards have them: no links, devices, folders, sparse files or
-    extended headers, and no name that is absolute, has ``..`` or comes twice.
+    Only plain files of the ustar format are accepted, as in shards: no links, devices, folders, sparse files or
+    extended headers, and no name that is absolute, has ``..`` or occurs twice.
 
     Raises:
-        DataError: naming ``path`` and the place in it.
+        DataError: naming ``path`` and the byte or member.
     """
     end = os.fstat(file.fileno()).st_size
     names: set[str] = set()

@@ -17,10 +17,10 @@ from shape3d_amodal.errors import DataError
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
-    """A file to write to, which appears under ``path`` when the block ends; the folder must exist.
+    """A file to write to, which is renamed to ``path`` at the end of the block; the folder must exist.
 
-    A crash leaves the old file, or none, and never a part; a killed process may leave a temporary file beside it, which
-    ``remove_leftovers`` removes.
+    A crash leaves the old file or none, never a part. A killed process may leave a temporary file beside ``path``; see
+    ``remove_leftovers``.
 
     Raises:
         DataError: the file cannot be written.
@@ -33,11 +33,11 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException as error:  # also an interrupt must not leave the temporary file
+    except BaseException as error:  # an interrupt must not leave the temporary file, either
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             remedy = "check folder and space"
-            if isinstance(error, FileNotFoundError) and path.parent.is_dir():  # its temporary file has been removed
+            if isinstance(error, FileNotFoundError) and path.parent.is_dir():  # somebody removed the temporary file
                 remedy = "another process writes it, too; run one alone"
             raise DataError(f"cannot write the file ({error.strerror}); {remedy}", file=path) from error
         raise
@@ -51,7 +51,7 @@ def remove_leftovers(path: str | Path) -> None:
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, whose folder must exist. A crash leaves the old file, or none, and never a part.
+    """Write ``data`` to ``path``, whose folder must exist. A crash leaves the old file or none, never a part.
 
     Raises:
         DataError: the file cannot be written.
@@ -71,7 +71,7 @@ def write_json_atomic(path: str | Path, value: Any) -> None:
 
 
 def make_folder(path: str | Path) -> None:
-    """Make the folder ``path``, and those above it, where they are missing.
+    """Make the folder ``path`` and its parents where they are missing.
 
     Raises:
         DataError: it cannot be made.

@@ -1,4 +1,4 @@
-"""Networks from their weights: shipped ones by name, others by their folder."""
+"""Networks built from their weights: shipped weights by name, others by their folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shape3d_amodal.files.assets import ASSETS
 from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, load_weights
 
 CHECKPOINTS = ASSETS / "checkpoints"
-"""Where shipped weights lie, a folder each."""
+"""The shipped weights, one folder each."""
 _IN_CHECKOUT = "assets/checkpoints/"
 
 Config = TypeVar("Config")
@@ -24,7 +24,7 @@ Module = TypeVar("Module", bound=nn.Module)
 def load_network(
     name_or_folder: str | Path, config_class: type[Config], build: Callable[[Config], Module]
 ) -> tuple[Module, Config]:
-    """The network of shipped weights, or of a folder that a training wrote, in evaluation mode; and its configuration.
+    """The network of shipped weights or of a folder that a training wrote, in evaluation mode, and its configuration.
 
     Args:
         config_class: class of the configuration beside the weights.
@@ -38,7 +38,7 @@ def load_network(
 
 
 def read_network(folder: Path, config_class: type[Config], build: Callable[[Config], Module]) -> tuple[Module, Config]:
-    """As ``load_network``, of a folder that bears no name."""
+    """As ``load_network``, but ``folder`` is never taken for the name of shipped weights."""
     text, state = load_weights(folder)
     config = parse_config(text, config_class, source=str(folder / CONFIG_FILE))
     network = build(config)
@@ -59,7 +59,7 @@ def weights_folder(name_or_folder: str | Path) -> Path:
     """
     folder, own = Path(name_or_folder), CHECKPOINTS / str(name_or_folder).removeprefix(_IN_CHECKOUT)
     if not (folder / MANIFEST).is_file() and own.is_dir():
-        return own  # a folder of scenes that bears the name of weights does not hide them
+        return own  # a folder of other files with the name of shipped weights does not hide them
     if not folder.is_dir():
         shipped = sorted(str(file.parent.relative_to(CHECKPOINTS)) for file in CHECKPOINTS.rglob(MANIFEST))
         known = ", ".join(shipped) or "others"

@@ -1,4 +1,4 @@
-"""Work spread over processes of this machine, its results in order and in bounded memory."""
+"""The one process pool: work spread over processes of this machine, results in order and in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 from shape3d_amodal.errors import AmodalError
@@ -19,30 +20,37 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _AHEAD = 4
-"""Tasks a worker that are begun before their results are asked for."""
+"""Tasks per worker that are begun before their results are asked for."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""What these libraries read when they are loaded."""
+"""What the libraries of linear algebra, and torch, read when they are loaded."""
 
 
 @contextmanager
 def spread(
-    make: Callable[..., Callable[[Task], Result]], arguments: tuple[Any, ...], workers: int
+    make: Callable[..., Callable[[Task], Result]], arguments: tuple[Any, ...], workers: int, *, threads: int = 1
 ) -> Iterator[Callable[[Iterable[Task]], Iterator[Result]]]:
-    """What maps tasks to results, in order.
+    """A function from tasks to an iterator over their results, in the order of the tasks.
+
+    joblib does the same in fewer lines, but its ``Parallel`` lets results pile up while the caller is busy, and its
+    processes cannot be ended where the command ``pgrep`` is missing, as in many containers: after an interrupt or the
+    death of a worker the program would wait for them for ever.
 
     Args:
-        make: called once in every process, with ``arguments``; it returns what does a task. Both can be pickled.
-        workers: number of processes; 1 is this one.
+        make: called with ``arguments`` once in every process, before its first task; it returns what does a task. All
+            of them, and tasks and results, are pickled.
+        workers: number of processes; 0 and 1 take this one.
+        threads: threads of linear algebra in each worker process; more than there are cores would spin idly.
 
     Raises:
         AmodalError: a worker process died.
+        Exception: whatever ``make`` or a task raises.
     """
-    if workers == 1:
+    if workers <= 1:
         work = make(*arguments)
         yield lambda tasks: map(work, tasks)
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with _one_thread_each(), ProcessPoolExecutor(workers, context, _start, (make, arguments)) as pool:
+    with _threads_each(threads), ProcessPoolExecutor(workers, context, _start, (make, arguments)) as pool:
         try:
             yield lambda tasks: _in_order(pool, tasks, _AHEAD * workers)
         except BrokenProcessPool:
@@ -53,10 +61,10 @@ def spread(
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started here have one thread each in linear algebra: idle ones would spin beside the others."""
+def _threads_each(threads: int) -> Iterator[None]:
+    """Processes that are started here have so many threads in linear algebra."""
     before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    os.environ.update(dict.fromkeys(_THREADS, str(threads)))
     try:
         yield
     finally:
@@ -77,23 +85,23 @@ def _in_order(pool: ProcessPoolExecutor, tasks: Iterable[Task], ahead: int) -> I
         yield waiting.popleft().result()
 
 
-_worker: list[Callable[[Any], Any]] = []
-"""What does the tasks of this worker process."""
+_worker: list[Callable[[], Callable[[Any], Any]]] = []
+"""In a worker process: gives what does the tasks."""
 
 
 def _start(make: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once; it would begin its next tasks otherwise
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _worker.append(make(*arguments))
+    _worker.append(cache(lambda: make(*arguments)))  # made with the first task, so that an error reaches the caller
 
 
 def _leave_with_parent() -> None:
     """End this process when its parent is gone, even where that was killed and could not say so."""
     parent = multiprocessing.parent_process()
-    assert parent is not None
+    assert parent is not None, "a worker has a parent"
     parent.join()
     os._exit(1)
 
 
 def _work(task: Any) -> Any:
-    return _worker[0](task)
+    return _worker[0]()(task)

@@ -1,7 +1,7 @@
 """The only module that opens foreign files: images, JSON and archives, each bounded before it is read.
 
-Whatever is wrong with a file ends in a ``DataError`` that names it. Only regular files are opened, so that a pipe or a
-device under a file's name cannot stall a job. Names that come from inside a file are resolved by ``resolve_inside``.
+Whatever is wrong with a file raises a ``DataError`` that names it. Only regular files are opened, because a pipe or a
+device in place of a file could block a job. Names that were read from a file are resolved by ``resolve_inside``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def open_regular(path: str | Path) -> Iterator[BinaryIO]:
     """The regular file ``path``, open for reading.
 
     Raises:
-        DataError: it cannot be opened, or is no regular file.
+        DataError: it cannot be opened, or is not a regular file.
     """
     path = Path(path)
     try:
@@ -59,7 +59,7 @@ def read_bytes(path: str | Path, limit: int) -> bytes:
     with open_regular(path) as file:
         try:
             size = os.fstat(file.fileno()).st_size
-            data = file.read(min(size, limit) + 1)  # read() takes memory for all that it is asked for
+            data = file.read(min(size, limit) + 1)  # read() allocates as much as it is asked for
         except OSError as error:
             raise DataError(f"cannot read the file ({error.strerror}); check the disk", file=path) from error
     if len(data) > limit:
@@ -86,7 +86,7 @@ def resolve_inside(
     """The path ``root / name``, symbolic links resolved, which must lie inside ``root``. It need not exist.
 
     Args:
-        file, field: where ``name`` stands, for the message.
+        file, field: where ``name`` was read, for the message.
 
     Raises:
         DataError: ``name`` is absolute, has a ``..`` part, or leads out of ``root`` by a symbolic link.
@@ -116,12 +116,12 @@ def read_json(
     object_hook: Callable[[dict[str, Any]], Any] | None = None,
     finite: bool = True,
 ) -> Any:
-    """The value of the JSON file ``path`` (UTF-8). Of a key given twice the last value counts.
+    """The value of the JSON file ``path`` (UTF-8). Of a repeated key the last value counts.
 
     Args:
-        object_hook: makes of each object, innermost first, what is to stand in its place.
-        finite: refuse numbers beyond float64. False, a quarter faster where polygons fill the file, gives infinity for
-            them, for readers that look at each number that they use.
+        object_hook: gives the replacement of each object, innermost objects first.
+        finite: refuse numbers beyond float64. False reads them as infinity, for readers that check every number that
+            they use; files of polygons are then read a quarter faster.
 
     Raises:
         DataError: it cannot be read, has more than ``limit`` bytes, is not JSON, is nested too deeply (about a thousand
@@ -140,7 +140,7 @@ def parse_json(
     """The value of the JSON text ``data``, with the checks of ``read_json``; ``file`` is named in errors."""
     try:
         text = data.decode("utf-8-sig")
-        del data  # a large file is held once
+        del data  # so that a large file is in memory only once
         number = _finite if finite else None
         return json.loads(text, object_hook=object_hook, parse_float=number, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -154,20 +154,15 @@ def parse_json(
     raise DataError(problem, file=file)
 
 
-def read_image(path: str | Path, *, root: str | Path | None = None) -> np.ndarray:
+def read_image(path: str | Path) -> np.ndarray:
     """The PNG or JPEG image ``path`` as RGB, [H,W,3] uint8.
 
-    Grey and palette images become RGB, 16-bit grey keeps its high byte, transparency is dropped. The EXIF orientation
-    is not applied: annotations refer to the pixels as they are stored.
-
-    Args:
-        root: when given, ``path`` is a name that must lie inside this folder.
+    Grey and palette images are converted to RGB, of 16-bit grey the high byte is kept, transparency is dropped. The
+    EXIF orientation is not applied: annotations refer to the pixels as they are stored.
 
     Raises:
         DataError: it cannot be read, is neither PNG nor JPEG, is too large, truncated or otherwise damaged.
     """
-    if root is not None:
-        path = resolve_inside(root, path)
     return decode_image(read_bytes(path, MAX_IMAGE_BYTES), file=path)
 
 

@@ -1,10 +1,10 @@
-"""Folders of files sealed by their checksums: shipped weights, and the ground that training checkpoints stand on.
+"""Folders sealed by checksums, for weights and training checkpoints.
 
-A sealed folder appears whole or not at all, and holds a file ``sha256`` in the format of the command ``sha256sum``, so
-that ``sha256sum -c sha256`` checks it too. Tensors are stored as safetensors; nothing is ever unpickled.
+A sealed folder appears whole or not at all. Its file ``sha256`` has the format of the command ``sha256sum``, so that
+``sha256sum -c sha256`` checks the folder, too. Tensors are stored as safetensors; nothing is unpickled.
 
-Weights that have most tensors of others, as a head on a detector has, may leave these out and name the others: see
-``save_weights``.
+Weights that share most tensors with other weights, such as a detector with a new head, may leave these tensors out and
+refer to the other weights: see ``save_weights``.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 MANIFEST = "sha256"
 TEMPORARY = ".partial-"
-"""Prefix of what is being written or removed; whatever bears it may be deleted when nobody is writing."""
+"""Prefix of folders that are being written or removed; what has it may be deleted while no process writes."""
 
 CONFIG_FILE = "config.yaml"
 TENSOR_FILE = "model.safetensors"
 BASE_FILE = "base"
-"""Where there is one, its first line says which folder holds the tensors that are not here: the SHA-256 of its manifest
-and its path from this folder, as in a manifest. Each further line is the name of such a tensor."""
+"""Optional file that refers to the folder with the tensors that are missing here. Its first line has the SHA-256 of
+that folder's manifest and its path from this folder, as in a manifest; each further line names a missing tensor."""
 
 
 def save_weights(
     folder: str | Path, config_yaml: str, state: Mapping[str, Tensor], *, base: str | Path | None = None
 ) -> None:
-    """Write shipped weights: ``config.yaml``, ``model.safetensors`` and ``sha256``, in place of older ones.
+    """Write shipped weights: ``config.yaml``, ``model.safetensors`` and ``sha256``, replacing older ones.
 
     Args:
         folder: created with its parents.
-        config_yaml: the YAML text that ``load_weights`` gives back unchanged.
+        config_yaml: YAML text; ``load_weights`` returns it unchanged.
         state: tensors of any shape, dtype and device.
-        base: folder of other weights: tensors that are the same there are left out, and the file ``base`` says where
-            they are. The two folders then have to stay where they are, seen from each other.
+        base: folder of other weights: tensors that are equal there are left out, and the file ``base`` refers to them.
+            The relative path between the two folders must then stay the same.
 
     Raises:
-        OSError: the disk is full or not writable; then no half-written folder stays.
-        WeightsError: ``folder`` holds other files than these, or ``base`` cannot be used.
+        OSError: the disk is full or not writable; no half-written folder is left.
+        WeightsError: ``folder`` holds files other than these, or ``base`` cannot be used.
     """
     folder = Path(folder)
     if base is None:
@@ -66,7 +66,7 @@ def load_weights(folder: str | Path) -> tuple[str, dict[str, Tensor]]:
     """The configuration text and the tensors (on the CPU) of a folder that ``save_weights`` wrote.
 
     Raises:
-        WeightsError: a file is missing, unreadable or not the one that was sealed; the error names it.
+        WeightsError: a file is missing, unreadable or changed since it was sealed; the error names it.
     """
     folder = Path(folder)
     more = (BASE_FILE,) if BASE_FILE in read_manifest(folder) else ()
@@ -78,7 +78,7 @@ def load_weights(folder: str | Path) -> tuple[str, dict[str, Tensor]]:
 
 
 def _from_base(folder: Path, note: str) -> dict[str, Tensor]:
-    """The tensors that ``note``, the sealed content of the file ``base``, says are in another folder."""
+    """The tensors in another folder that ``note``, the content of the file ``base``, refers to."""
     head, *names = note.splitlines()
     digest, _, path = head.partition("  ")
     if _manifest_hash(folder / path) != digest:
@@ -97,14 +97,14 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
-    """The tensors as the bytes of a safetensors file. Tensors that share memory are stored apart."""
+    """The tensors as the bytes of a safetensors file. Tensors that share memory are stored separately."""
     from safetensors.torch import save
 
     return save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
 
 
 def unpack_tensors(content: bytes, file: Path) -> dict[str, Tensor]:
-    """What ``pack_tensors`` packed; ``file`` is named in the ``WeightsError`` for other bytes."""
+    """The tensors that ``pack_tensors`` packed. Other bytes raise a ``WeightsError`` that names ``file``."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -115,14 +115,14 @@ def unpack_tensors(content: bytes, file: Path) -> dict[str, Tensor]:
 
 
 def write_sealed(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write ``files`` and their manifest under a temporary name, fsync each, then put the folder in its place at once.
+    """Write ``files`` and their manifest into a temporary folder, fsync each, then rename the folder to ``folder``.
 
-    A folder of the same files that stood there is replaced. After a kill the folder is whole, as before, or (only
-    when it replaces another one) absent, and a folder named ``.partial-*`` may stay beside it.
+    An older folder of the same files is replaced. After a kill ``folder`` is complete, as it was before, or (only when
+    an older one is replaced) absent; a folder named ``.partial-*`` may be left beside it.
 
     Raises:
-        OSError: the disk is full or not writable; then the temporary folder is removed and an older ``folder`` stays.
-        WeightsError: ``folder`` holds other things, which are not ours to remove.
+        OSError: the disk is full or not writable; the temporary folder is removed, an older ``folder`` is kept.
+        WeightsError: ``folder`` holds other files, which are not removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f"{TEMPORARY}{folder.name}-{os.getpid()}")
@@ -166,8 +166,8 @@ def read_sealed(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
-    """File name -> SHA-256 in lower-case hexadecimal, as the manifest of ``folder`` says."""
-    # Not splitlines(): it would also split at control characters that a flipped bit can make of a newline.
+    """File name -> SHA-256 in lower-case hexadecimal, from the manifest of ``folder``."""
+    # Not splitlines(): it also splits at other control characters, which a flipped bit can turn a newline into.
     lines = _read(folder / MANIFEST).decode("latin-1").split("\n")
     matches = [re.fullmatch(r"([0-9a-f]{64})  ([\w.-]+)", line) for line in lines[:-1]]
     if lines[-1] or not all(matches):
@@ -176,7 +176,7 @@ def read_manifest(folder: Path) -> dict[str, str]:
 
 
 def discard(folder: Path) -> None:
-    """Remove ``folder`` so that a kill in between leaves no half of it under its name."""
+    """Rename ``folder``, then remove it, so that a kill cannot leave half of it under its name."""
     doomed = folder.with_name(f"{TEMPORARY}{folder.name}-{os.getpid()}-old")
     shutil.rmtree(doomed, ignore_errors=True)
     folder.replace(doomed)
@@ -198,7 +198,7 @@ def _read(file: Path) -> bytes:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable (renames live in the folder, not in the files)."""
+    """Write the names in ``folder`` to the disk: a rename changes the folder, not the file."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

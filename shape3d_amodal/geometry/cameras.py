@@ -8,15 +8,11 @@ upwards.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from shape3d_amodal.structures import Viewpoint
-
-if TYPE_CHECKING:
-    from pytorch3d.renderer import PerspectiveCameras
 
 DISTANCE = 2.732
 """Distance of the camera from the object's origin, as in the renders of NMR (Kato et al., CVPR 2018)."""
@@ -52,18 +48,3 @@ def project(verts: Tensor, viewpoint: Viewpoint) -> Tensor:
     depth = view[..., 2:] + DISTANCE
     flat = view[..., :2] * (FOCAL * viewpoint.scale[:, None, None] / depth) + viewpoint.offset[:, None]
     return torch.cat([flat, depth], dim=-1)
-
-
-def to_pytorch3d(viewpoint: Viewpoint) -> PerspectiveCameras:
-    """The same cameras for PyTorch3D's renderers: its NDC coordinates of a point equal ``project``'s."""
-    from pytorch3d.renderer import PerspectiveCameras
-
-    R = rotation(viewpoint.azimuth, viewpoint.elevation, viewpoint.roll).transpose(1, 2)  # PyTorch3D multiplies rows
-    T = R.new_tensor([0.0, 0.0, DISTANCE]).expand(len(R), 3)
-    return PerspectiveCameras(
-        focal_length=(FOCAL * viewpoint.scale)[:, None].expand(-1, 2),
-        principal_point=viewpoint.offset,
-        R=R,
-        T=T,
-        device=R.device,
-    )

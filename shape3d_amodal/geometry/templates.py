@@ -43,7 +43,10 @@ class Template:
 
 
 def icosphere(level: int) -> Template:
-    """Subdivide an icosahedron ``level`` times: 42, 162, 642, 2562 vertices for levels 1 to 4."""
+    """Subdivide an icosahedron ``level`` times: 42, 162, 642, 2562 vertices for levels 1 to 4.
+
+    The vertices are in PyTorch3D's order, to which trained weights belong; trimesh has another one.
+    """
     verts, faces = torch.tensor(_ICOSAHEDRON), torch.tensor(_ICOSAHEDRON_FACES)
     for _ in range(level):
         verts, faces = _subdivided(verts, faces)
@@ -88,7 +91,10 @@ def _laplacian(faces: Tensor) -> Tensor:
 
 
 def _edge_faces(faces: Tensor) -> Tensor:
-    """For each edge of a closed manifold mesh: its two vertices, then the opposite vertex in either face."""
+    """For each edge of a closed manifold mesh: its two vertices, then the opposite vertex in either face.
+
+    trimesh's ``face_adjacency`` lists the same edges in another order, in which a sum over them is rounded otherwise.
+    """
     opposite: dict[tuple[int, int], list[int]] = {}
     for a, b, c in faces.tolist():
         for u, v, other in ((a, b, c), (b, c, a), (c, a, b)):

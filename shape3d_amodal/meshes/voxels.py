@@ -72,7 +72,8 @@ def surface_points(
 ) -> NDArray[np.float64]:
     """Points [count,3] on a mesh's surface, uniform by area; the same mesh and seed give the same points.
 
-    At least one face must have an area.
+    At least one face must have an area. trimesh's ``sample_surface`` draws other points from the same seed, and its
+    face areas differ in the last digit: published chamfer distances would change.
     """
     areas = face_areas(verts, faces)
     rng = np.random.default_rng(seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -20,6 +19,7 @@ from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.atomic import make_folder
+from shape3d_amodal.files.cache import locked
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards
@@ -129,9 +129,9 @@ def _made(config: ShardsConfig, cache: Path, workers: int) -> Path:
     name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
     folder = cache / f"scenes-{name}"
     make_folder(cache)
-    with (cache / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one makes the scenes, the others wait for it
+    with locked(folder):
         if not folder.is_dir():
             logger.info("making %d scenes of %s in %s", config.count, config.meshes, folder)
-        make_shards(config, folder, workers=max(1, min(workers, os.cpu_count() or 1)))
+        # Finished shards are verified and kept, also where a killed process left only some of them.
+        make_shards(config, folder, workers=min(workers, os.cpu_count() or 1))
     return folder

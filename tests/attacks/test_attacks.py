@@ -173,12 +173,12 @@ def link_outside(folder: Path) -> Any:
 def linked_folder_outside(folder: Path) -> Any:
     (folder / "set").mkdir()
     (folder / "set" / "up").symlink_to(folder)
-    return safe_io.read_image("up/bad.png", root=folder / "set")
+    return safe_io.resolve_inside(folder / "set", "up/bad.png")
 
 
 def circular_link(folder: Path) -> Any:
     (folder / "bad.png").symlink_to(folder / "bad.png")
-    return safe_io.read_image("bad.png", root=folder)
+    return safe_io.resolve_inside(folder, "bad.png")
 
 
 def pipe(folder: Path) -> Any:

@@ -36,8 +36,7 @@ def test_weights_are_small() -> None:
 def test_an_object_is_completed(name: str) -> None:
     methods = {
         key: one
-        for run in load_benchmark(CONFIG).runs
-        for key, one in run.methods.items()
+        for key, one in load_benchmark(CONFIG).methods.items()
         if isinstance(one, TrainedOptions | PipelineOptions) and one.weights == name
     }
     options = next(iter(methods.values()))

@@ -12,10 +12,11 @@ from shape3d_amodal.errors import UsageError
 
 def test_names_are_resolved_in_order(tmp_path):
     draw_data(tmp_path)
-    (run,) = benchmark(tmp_path).runs
+    config = benchmark(tmp_path)
+    (run,) = config.runs
     assert (run.data, run.track, run.title, run.focus) == ("squares", "completion", "squares", "hull")
-    assert list(run.methods) == ["visible", "hull"]
-    assert run.methods["hull"] == ConvexHullOptions(background=False)
+    assert run.methods == ("visible", "hull")
+    assert config.methods["hull"] == ConvexHullOptions(background=False)
 
 
 def test_tables_have_titles_of_their_own(tmp_path):
@@ -30,9 +31,10 @@ def test_methods_may_be_chosen_and_options_overridden(tmp_path):
         methods={"a": {"kind": "visible_only"}, "b": {"kind": "pipeline", "fit": {"steps": 3}}},
         runs=[{"data": "squares", "methods": ["b", "a"], "focus": "b"}],
     )
-    (run,) = load_benchmark(path, overrides=["methods.b.refine=none"]).runs
-    assert (list(run.methods), run.focus) == (["b", "a"], "b")
-    options = run.methods["b"]
+    config = load_benchmark(path, overrides=["methods.b.refine=none"])
+    (run,) = config.runs
+    assert (run.methods, run.focus) == (("b", "a"), "b")
+    options = config.methods["b"]
     assert isinstance(options, PipelineOptions)
     assert (options.refine, options.fit.steps, options.fit.starts) == ("none", 3, 2)
 

@@ -19,7 +19,9 @@ def test_interval_of_a_mean_is_that_of_the_normal_law():
 
 def test_blocks_do_not_change_the_number_of_samples(monkeypatch):
     monkeypatch.setattr(bootstrap, "_DRAWS", 35)
-    assert bootstrap.resampled_means(np.arange(10.0), 8, np.random.default_rng(0)).shape == (8,)
+    values, clusters = np.arange(10.0), np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    assert bootstrap.resampled_means(values, 8, np.random.default_rng(0)).shape == (8,)
+    assert bootstrap.resampled_means(values, 8, np.random.default_rng(0), clusters).shape == (8,)
 
 
 def test_strata_are_drawn_apart_and_reproducibly():
@@ -42,7 +44,7 @@ def test_strata_may_be_negative():
 def test_clusters_by_a_loop():
     """Each mean is that of all values of the clusters drawn, as often as they were drawn."""
     values, clusters = np.array([1.0, 2.0, 3.0, 10.0, 20.0, 7.0]), np.array([5, 5, 5, 9, 9, 2])
-    means = bootstrap.resampled_cluster_means(values, clusters, 50, np.random.default_rng(3))
+    means = bootstrap.resampled_means(values, 50, np.random.default_rng(3), clusters)
     own = [values[clusters == key] for key in (2, 5, 9)]
     draws = np.random.default_rng(3).integers(0, 3, (50, 3))
     assert means == pytest.approx([np.concatenate([own[one] for one in draw]).mean() for draw in draws])

@@ -9,11 +9,12 @@ import pytest
 from drawn import CATEGORIES, dataset, drawn, instance, result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scoring import boundary, evaluate_completion
 
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.evaluation.given_masks.completion import CompletionEvaluator, evaluate_completion
-from shape3d_amodal.evaluation.given_masks.completion_table import COUNTS
-from shape3d_amodal.evaluation.metrics import boundary_iou, iou, occluded_iou
+from shape3d_amodal.evaluation.given_masks.completion import CompletionEvaluator
+from shape3d_amodal.evaluation.given_masks.completion_table import COUNTS, CompletionTable
+from shape3d_amodal.evaluation.metrics import iou, occluded_iou
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
 CHAIR, RIFLE, LAMP = (category.id for category in CATEGORIES)
@@ -89,6 +90,25 @@ def test_a_missing_prediction_of_an_empty_mask_is_no_hit():
     assert evaluate_completion(truth, [result(1, CHAIR, EMPTY)]).score["miou"] == 1
 
 
+def test_micro_iou_is_weighted_by_pixels():
+    counts = np.zeros((2, len(COUNTS)), np.int64)
+    counts[:, :6] = [(1, CHAIR, 1, 2, 1, 1), (2, CHAIR, 1, 100, 100, 90)]  # ids, predicted, |P|, |A| and |P ∩ A|
+    table = CompletionTable({CHAIR: "chair"}, counts)
+    assert table.score["micro_miou"] == pytest.approx(91 / (2 + 110))
+    assert math.isnan(table.by_level()["heavy"]["micro_miou"])
+    counts[:, 3:] = 0
+    assert CompletionTable({CHAIR: "chair"}, counts).score["micro_miou"] == 1
+
+
+def test_boundary_iou_of_shifted_squares():
+    a, b = np.zeros((30, 30), bool), np.zeros((30, 30), bool)
+    a[5:15, 5:15] = True
+    b[5:15, 6:16] = True
+    table = evaluate_completion(dataset(instance(1, CHAIR, a, a)), [result(1, CHAIR, b)], boundary=True)
+    # Bands one pixel wide (2 % of 42): 36 pixels each; shared are the top and bottom rows where both run, 2 x 9.
+    assert table.score["boundary_miou"] == pytest.approx(18 / 54)
+
+
 def test_single_instance():
     table = evaluate_completion(dataset(instance(1, CHAIR, LEFT, FULL)), [result(1, CHAIR, FULL)], boundary=True)
     score = table.score
@@ -158,10 +178,10 @@ def test_equals_brute_force(seed, count):
     table = evaluate_completion(data, results, boundary=True)
     ious = [0.0 if p is None else iou(p, a) for _, p, a, _ in truth]
     occluded = [math.nan if not (a & ~v).any() else 0.0 if p is None else occluded_iou(p, a, v) for _, p, a, v in truth]
-    edges = [0.0 if p is None else boundary_iou(p, a) for _, p, a, _ in truth]
+    edges = [0.0 if p is None else iou(boundary(p, 1), boundary(a, 1)) for _, p, a, _ in truth]
     np.testing.assert_allclose(table.iou, ious)
     np.testing.assert_allclose(table.occluded_iou, occluded)
-    np.testing.assert_allclose(table.boundary_iou, edges)
+    np.testing.assert_allclose(table.values["boundary_miou"], edges)
     for values, name in ((ious, "miou"), (occluded, "occluded_miou"), (edges, "boundary_miou")):
         means = []
         for category in (CHAIR, RIFLE, LAMP):

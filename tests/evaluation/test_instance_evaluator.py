@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from scoring import evaluate_instances
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
+from shape3d_amodal.evaluation.instance.image_rows import COLUMNS
 from shape3d_amodal.evaluation.instance.metrics import SUBSETS
-from shape3d_amodal.evaluation.instance.table import COLUMNS
-from shape3d_amodal.evaluation.instance.track import InstanceEvaluator, evaluate_instances
 from shape3d_amodal.structures import AmodalDataset, AmodalImage
 
 CHAIR, RIFLE, LAMP = (category.id for category in CATEGORIES)

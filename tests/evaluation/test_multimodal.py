@@ -8,9 +8,10 @@ import pytest
 from drawn import CATEGORIES, dataset, drawn, instance, result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scoring import evaluate_multimodal
 
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.evaluation.given_masks.multimodal import BINS, COLUMNS, MultimodalEvaluator, evaluate_multimodal
+from shape3d_amodal.evaluation.given_masks.multimodal import BINS, COLUMNS, MultimodalEvaluator
 from shape3d_amodal.structures import AmodalDataset, AmodalImage
 
 CHAIR, RIFLE, LAMP = (category.id for category in CATEGORIES)

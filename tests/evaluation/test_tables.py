@@ -4,8 +4,8 @@ import math
 
 import pytest
 from drawn import CATEGORIES, dataset, drawn, instance, result
+from scoring import evaluate_completion
 
-from shape3d_amodal.evaluation.given_masks.completion import evaluate_completion
 from shape3d_amodal.evaluation.tables import Table, category_table, level_table, summary_table
 
 CHAIR, RIFLE, _ = (category.id for category in CATEGORIES)

@@ -67,6 +67,8 @@ class Killed(CompletionEvaluator):
 
 def test_a_killed_worker_is_one_line():
     data, results = case()
-    with pytest.raises(AmodalError, match=r"a worker process died, .*; use fewer workers") as caught:
+    with pytest.raises(
+        AmodalError, match=r"a worker process died, .*; run the same command with fewer workers"
+    ) as caught:
         score(Killed(data), results, workers=2)
     assert "\n" not in str(caught.value)

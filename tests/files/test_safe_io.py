@@ -55,11 +55,6 @@ class TestImages:
         pixels = saved(Image.new("RGB", (32, 16), (200, 100, 50)), tmp_path / "a.jpg", exif=exif)
         np.testing.assert_allclose(pixels, np.broadcast_to([200, 100, 50], (16, 32, 3)), atol=3)
 
-    def test_root(self, tmp_path: Path) -> None:
-        (tmp_path / "x").mkdir()
-        saved(Image.fromarray(RAMP), tmp_path / "x" / "a.png")
-        assert safe_io.read_image("x/a.png", root=tmp_path).shape == (4, 6, 3)
-
 
 class TestJson:
     @pytest.mark.parametrize(

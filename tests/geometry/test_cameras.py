@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 from pytorch3d.renderer import FoVPerspectiveCameras, look_at_view_transform
+from pytorch3d_cameras import to_pytorch3d
 from torch import Tensor
 
-from shape3d_amodal.geometry.cameras import DISTANCE, FOCAL, project, rotation, to_pytorch3d
+from shape3d_amodal.geometry.cameras import DISTANCE, FOCAL, project, rotation
 from shape3d_amodal.structures import Viewpoint
 
 N = 16

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from shape3d_amodal.baselines.visible_only import VisibleOnly
 from shape3d_amodal.benchmarking.methods import BuiltOptions
-from shape3d_amodal.benchmarking.provenance import file_hash
 from shape3d_amodal.config import configuration
+from shape3d_amodal.files.safe_io import sha256
 
 
 @configuration
@@ -28,7 +28,7 @@ class CountedOptions(BuiltOptions):
         return Counted(self.log, self.die_at, self.seconds, parameters)
 
     def inputs(self) -> tuple[str, ...]:
-        return () if self.weights is None else (file_hash(self.weights),)
+        return () if self.weights is None else (sha256(self.weights),)
 
 
 class Counted(VisibleOnly):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from pytorch3d.renderer import MeshRasterizer, RasterizationSettings
 from pytorch3d.structures import Meshes
+from pytorch3d_cameras import to_pytorch3d
 from tiny import tiny_config
 from torch import nn
 
-from shape3d_amodal.geometry.cameras import to_pytorch3d
 from shape3d_amodal.priors.learned.network import ShapePrior
 from shape3d_amodal.structures import InstanceCrops, Viewpoint
 

@@ -1,11 +1,10 @@
-"""Errors of azimuths that are known up to a category's frame and its symmetry.
+"""Errors of azimuths that are known only up to the frame of their category and its symmetry.
 
-A prior that is learned without camera labels chooses the frame of each category itself, so that its azimuths differ
-from the annotated ones by an unknown angle, the same for all objects of the category. ``best_offset`` finds that one
-angle: on the scored instances themselves, as is usual, or on other scenes, which is harder and has nothing to gain
-from chance. A turn is all there is to find: the object frame is right-handed, and a mirrored azimuth would need
-mirrored pictures. It cannot mend meshes of one category that were modelled in different frames; such categories show
-low accuracy whatever the method does.
+A prior that is learned without camera labels chooses the frame of each category itself, so its azimuths differ from the
+annotated ones by an unknown angle, which is the same for all objects of the category. ``best_offset`` finds this angle,
+either on the scored instances themselves, as is usual, or on other scenes, which is the stricter test. Only a turn has
+to be found: the object frame is right-handed, and mirrored azimuths would need mirrored images. A turn cannot correct
+meshes of one category that were modelled in different frames; such categories have a low accuracy with any method.
 """
 
 from __future__ import annotations
@@ -16,22 +15,15 @@ from numpy.typing import NDArray
 WITHIN_DEG = 30.0
 """Azimuths with at most this error are right."""
 
-SYMMETRY = {
-    "bench": 2,
-    "dresser": 2,
-    "speaker": 2,
-    "table": 2,
-    "phone": 2,
-    "lamp": 0,
-}
-"""Turns about the upright axis that a typical member of the category looks the same under, by its silhouette; 0: any.
+SYMMETRY = {"bench": 2, "dresser": 2, "speaker": 2, "table": 2, "phone": 2, "lamp": 0}
+"""In how many azimuths a typical object of the category has the same silhouette; 0 means in all of them.
 
-Categories that are not named have 1: every azimuth is another. Mirror symmetry does not make azimuths ambiguous.
+Other categories have 1, no symmetry. Mirror symmetry does not make azimuths ambiguous.
 """
 
 
 def period(category: str) -> float:
-    """Degrees after which the azimuths of a category repeat; 0 where every azimuth is right and none is scored."""
+    """Degrees after which the azimuths of a category repeat; 0 if all azimuths are right, so that none is scored."""
     turns = SYMMETRY.get(category, 1)
     return 360.0 / turns if turns else 0.0
 
@@ -39,13 +31,23 @@ def period(category: str) -> float:
 def azimuth_error(
     predicted: NDArray[np.float64], true: NDArray[np.float64], offset: float, period_deg: float
 ) -> NDArray[np.float64]:
-    """Degrees [N] between ``predicted`` + ``offset`` and ``true`` [N], modulo the period: 0 to half a period."""
+    """The errors [N] of ``predicted`` + ``offset`` against ``true`` modulo ``period_deg``, from 0 to half a period.
+
+    Args:
+        predicted, true: [N] float64, azimuths in degrees.
+        offset, period_deg: in degrees.
+    """
     apart = (predicted + offset - true) % period_deg
     return np.minimum(apart, period_deg - apart)
 
 
 def best_offset(predicted: NDArray[np.float64], true: NDArray[np.float64], period_deg: float) -> float:
-    """The whole number of degrees that makes most azimuths right, and among equals the mean error least."""
+    """The offset in whole degrees with which most azimuths are right; among equals the one with the least mean error.
+
+    Args:
+        predicted, true: [N] float64, azimuths in degrees, N > 0.
+        period_deg: in degrees.
+    """
     offsets = np.arange(int(period_deg))
     errors = np.stack([azimuth_error(predicted, true, float(offset), period_deg) for offset in offsets])
     right = (errors <= WITHIN_DEG).sum(axis=1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.given_masks.azimuth import SYMMETRY, WITHIN_DEG, azimuth_error, best_offset, period
-from shape3d_amodal.evaluation.given_masks.pairing import MatchedEvaluator, is_scored
+from shape3d_amodal.evaluation.given_masks.evaluator import GivenMasksEvaluator
 from shape3d_amodal.evaluation.interface import scored_names
 from shape3d_amodal.evaluation.means import MeanTable
-from shape3d_amodal.evaluation.metrics import Metric
+from shape3d_amodal.evaluation.metrics import Metric, by_name
 from shape3d_amodal.meshes.mesh import Mesh, MeshFile, MeshSource, read_mesh
 from shape3d_amodal.meshes.voxels import (
     RESOLUTION,
@@ -40,151 +40,77 @@ _MODULO = (
     + ", others 360°)"
 )
 _ALIGNED = f"{_MODULO}, after one turn a category, the whole degree that makes most of these instances right"
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric(
-            "azimuth_accuracy",
-            f"azimuth within {WITHIN_DEG:g}°",
-            f"{_MEANS}[azimuth error <= {WITHIN_DEG:g}°]; the error is {_ALIGNED}; "
-            "an instance without viewpoint is wrong",
-            SHAPE,
-            "accuracy at π/6 of Tulsiani and Malik (CVPR 2015), of the azimuth alone; symmetry is ours, the alignment "
-            "that of Insafutdinov and Dosovitskiy (NeurIPS 2018), of the azimuth alone",
-        ),
-        Metric(
-            "held_out_azimuth_accuracy",
-            f"azimuth within {WITHIN_DEG:g}°, aligned elsewhere",
-            f"as azimuth_accuracy, {_MODULO}, after one turn a category that was found on other scenes",
-            SHAPE,
-            "our definition",
-        ),
-        Metric(
-            "azimuth_median",
-            "median azimuth error, °",
-            "mean over categories of the median over instances of the azimuth error in degrees, "
-            f"{_ALIGNED}; instances without viewpoint are left out",
-            SHAPE,
-            "median error of Tulsiani and Malik (CVPR 2015), of the azimuth alone",
-            unit="degree",
-            higher_is_better=False,
-        ),
-        Metric(
-            "azimuth_error",
-            "azimuth error, °",
-            f"{_MEANS}the azimuth error in degrees, {_ALIGNED}; instances without viewpoint are left out",
-            SHAPE,
-            "our definition",
-            unit="degree",
-            higher_is_better=False,
-        ),
-        Metric(
-            "voxel_iou",
-            f"voxel IoU, {RESOLUTION}³",
-            f"{_MEANS}IoU of solid voxels ({RESOLUTION}³: winding number, surface and shut-off cavities), {_TURNED}; "
-            "0 without a mesh",
-            SHAPE,
-            "3D IoU of 3D-R2N2 and NMR; theirs is in the object frame, which equals ours where cameras are known",
-        ),
-        Metric(
-            "chamfer",
-            "Chamfer × 100",
-            f"100 × {_MEANS}(mean_p min_q |p - q| + mean_q min_p |p - q|) / 2, p and q over {SURFACE_POINTS} points on "
-            f"each surface, {_TURNED}; instances without a mesh are left out",
-            SHAPE,
-            "our choice among the usual ones: unsquared, in units of the box's longest side",
-            unit="1/100 of the longest side",
-            higher_is_better=False,
-        ),
-    )
-}
-"""Every metric of the shape track by its name."""
+METRICS = by_name(
+    Metric(
+        "azimuth_accuracy",
+        f"azimuth within {WITHIN_DEG:g}°",
+        f"{_MEANS}[azimuth error <= {WITHIN_DEG:g}°]; the error is {_ALIGNED}; an instance without viewpoint is wrong",
+        SHAPE,
+        "accuracy at π/6 of Tulsiani and Malik (CVPR 2015), of the azimuth alone; symmetry is ours, the alignment "
+        "that of Insafutdinov and Dosovitskiy (NeurIPS 2018), of the azimuth alone",
+    ),
+    Metric(
+        "held_out_azimuth_accuracy",
+        f"azimuth within {WITHIN_DEG:g}°, aligned elsewhere",
+        f"as azimuth_accuracy, {_MODULO}, after one turn a category that was found on other scenes",
+        SHAPE,
+        "our definition",
+    ),
+    Metric(
+        "azimuth_median",
+        "median azimuth error, °",
+        "mean over categories of the median over instances of the azimuth error in degrees, "
+        f"{_ALIGNED}; instances without viewpoint are left out",
+        SHAPE,
+        "median error of Tulsiani and Malik (CVPR 2015), of the azimuth alone",
+        unit="degree",
+        higher_is_better=False,
+    ),
+    Metric(
+        "azimuth_error",
+        "azimuth error, °",
+        f"{_MEANS}the azimuth error in degrees, {_ALIGNED}; instances without viewpoint are left out",
+        SHAPE,
+        "our definition",
+        unit="degree",
+        higher_is_better=False,
+    ),
+    Metric(
+        "voxel_iou",
+        f"voxel IoU, {RESOLUTION}³",
+        f"{_MEANS}IoU of solid voxels ({RESOLUTION}³: winding number, surface and shut-off cavities), {_TURNED}; "
+        "0 without a mesh",
+        SHAPE,
+        "3D IoU of 3D-R2N2 and NMR; theirs is in the object frame, which equals ours where cameras are known",
+    ),
+    Metric(
+        "chamfer",
+        "Chamfer × 100",
+        f"100 × {_MEANS}(mean_p min_q |p - q| + mean_q min_p |p - q|) / 2, p and q over {SURFACE_POINTS} points on "
+        f"each surface, {_TURNED}; instances without a mesh are left out",
+        SHAPE,
+        "our choice among the usual ones: unsquared, in units of the box's longest side",
+        unit="1/100 of the longest side",
+        higher_is_better=False,
+    ),
+)
+"""The metrics of the shape track by their names."""
 
 COLUMNS = ("annotation_id", "category_id", "predicted", "azimuth", "true_azimuth", "voxel_iou", "chamfer")
-"""An instance's row; azimuths in degrees, NaN where there is none, as are the last two without a mesh to compare."""
-
-
-class ShapeEvaluator(MatchedEvaluator):
-    """Azimuth, voxel IoU and Chamfer distance.
-
-    Scored are the instances with a known viewpoint.
-
-    Args:
-        dataset: the ground truth.
-        meshes: where its meshes are from; None leaves meshes unscored.
-        folder: what the mesh names of the results are relative to.
-        turns: degrees by which azimuths are turned, by category, as ``ShapeTable.offsets`` of other scenes has them.
-    """
-
-    def __init__(
-        self,
-        dataset: AmodalDataset,
-        *,
-        meshes: MeshSource | None = None,
-        folder: Path | None = None,
-        turns: Mapping[str, float] | None = None,
-    ) -> None:
-        self._meshes, self._folder, self._turns = meshes, folder, turns
-        super().__init__(dataset)
-
-    def reset(self) -> None:
-        super().reset()
-        self._rows: dict[int, list[float]] = {}
-
-    def records(self) -> NDArray[np.float64]:
-        """Rows [M,len(COLUMNS)] float64 of the results so far, by annotation id."""
-        rows = {**self._merged, **self._rows}
-        return _array([rows[key] for key in sorted(rows)])
-
-    def evaluate(self) -> ShapeTable:
-        scored = [one for one in self._scored() if _true_azimuth(one) is not None]
-        if not scored:
-            raise DataError(
-                "no shape can be scored: expected viewpoints with azimuth_deg in the annotations, as those of `scenes` "
-                "have"
-            )
-        rows = {**self._merged, **self._rows}
-        missing = [0.0, np.nan, np.nan, 0.0 if self._meshes is not None else np.nan, np.nan]
-        table = [rows.get(one.id, [float(one.id), float(one.category_id), *missing]) for one in scored]
-        return ShapeTable(self._dataset.category_names, _array(table), self._turns)
-
-    def _take(self, instance: AmodalInstance, result: AmodalResult) -> None:
-        azimuth, true = _azimuth(result), _true_azimuth(instance)
-        if not is_scored(instance) or true is None:
-            return
-        quality = [np.nan, np.nan] if self._meshes is None else self._compare(instance, result, azimuth, true)
-        self._rows[instance.id] = [float(instance.id), float(instance.category_id), 1.0, azimuth, true, *quality]
-
-    def _compare(self, instance: AmodalInstance, result: AmodalResult, azimuth: float, true: float) -> list[float]:
-        """Voxel IoU and Chamfer distance of the result's mesh."""
-        if result.mesh is None:
-            return [0.0, np.nan]
-        if np.isnan(azimuth):
-            raise DataError("expected the viewpoint that the mesh is seen from, got none", field="viewpoint")
-        assert self._meshes is not None
-        if instance.mesh is None or instance.mesh not in self._meshes.names:
-            raise DataError(
-                f"annotation {instance.id} is of mesh {instance.mesh}, which is not among the meshes; give those that "
-                "its scenes were made from",
-                field="mesh",
-            )
-        found = _read(result.mesh, self._folder or Path())
-        pair = [_turned(mesh, angle) for mesh, angle in ((found, azimuth), (self._meshes.load(instance.mesh), true))]
-        grids = [voxels(verts, faces) for verts, faces in pair]
-        points = [surface_points(verts, faces) for verts, faces in pair]
-        return [voxel_iou(*grids), 100 * chamfer_distance(*points)]
+"""The row of an instance. Azimuths are in degrees; the predicted one is NaN without a viewpoint, and the last two are
+NaN where there is no mesh to compare."""
 
 
 class ShapeTable(MeanTable):
-    """The scores of one method; ``rows`` [N,len(COLUMNS)] float64.
+    """The scores of one method.
 
     Args:
-        names: category names by id.
-        rows: [N,len(COLUMNS)] float64.
-        turns: degrees by category, found on other scenes; None has no numbers that are aligned elsewhere.
+        names: category names by id; those without an instance are left out.
+        rows: [N,len(COLUMNS)] float64, a row for each instance.
+        turns: degrees by category name that were found on other scenes; without them no held-out metric is given.
 
     Attributes:
-        offsets: degrees by which the azimuths of each category, by name, were turned.
+        offsets: degrees, by category name, by which the predicted azimuths were turned.
     """
 
     def __init__(
@@ -195,16 +121,16 @@ class ShapeTable(MeanTable):
         self.offsets: dict[str, float] = {}
         errors, accuracy, held_out = np.full((3, len(rows)), np.nan)
         for key, name in scored_names(names, categories.tolist()).items():
-            own, repeat = categories == key, period(name)
-            if repeat == 0:
+            own, period_deg = categories == key, period(name)
+            if period_deg == 0:
                 continue
             known = own & ~np.isnan(rows[:, 3])
             if known.any():
-                self.offsets[name] = best_offset(rows[known, 3], rows[known, 4], repeat)
-                errors[known] = azimuth_error(rows[known, 3], rows[known, 4], self.offsets[name], repeat)
+                self.offsets[name] = best_offset(rows[known, 3], rows[known, 4], period_deg)
+                errors[known] = azimuth_error(rows[known, 3], rows[known, 4], self.offsets[name], period_deg)
             accuracy[own] = errors[own] <= WITHIN_DEG
             if turns is not None and name in turns:
-                held_out[own] = azimuth_error(rows[own, 3], rows[own, 4], turns[name], repeat) <= WITHIN_DEG
+                held_out[own] = azimuth_error(rows[own, 3], rows[own, 4], turns[name], period_deg) <= WITHIN_DEG
         values = {
             "azimuth_accuracy": accuracy,
             **({} if turns is None else {"held_out_azimuth_accuracy": held_out}),
@@ -227,11 +153,79 @@ class ShapeTable(MeanTable):
         return ShapeTable(self.names, self.rows[rows], self.turns)
 
 
-def _true_azimuth(instance: AmodalInstance) -> float | None:
-    return None if instance.viewpoint is None else instance.viewpoint.get("azimuth_deg")
+class ShapeEvaluator(GivenMasksEvaluator):
+    """Azimuth, voxel IoU and Chamfer distance of the instances whose true azimuth is known.
+
+    Args:
+        dataset: the ground truth.
+        meshes: source of the meshes of its instances; None scores no meshes.
+        folder: folder that the mesh names of the results are relative to.
+        turns: degrees by which azimuths are turned, by category name, as ``ShapeTable.offsets`` of other scenes.
+    """
+
+    row_length: ClassVar[int] = len(COLUMNS)
+    dtype: ClassVar[type] = np.float64
+    scorable: ClassVar[str] = (
+        "viewpoints with azimuth_deg in the annotations, as those of `scenes` have, and amodal masks (`segmentation`), "
+        "of objects that are not marked `ignore`"
+    )
+
+    def __init__(
+        self,
+        dataset: AmodalDataset,
+        *,
+        meshes: MeshSource | None = None,
+        folder: Path | None = None,
+        turns: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(dataset)
+        self._meshes, self._folder, self._turns = meshes, folder, turns
+
+    def evaluate(self) -> ShapeTable:
+        return ShapeTable(self._dataset.category_names, self._stack(self._scored()), self._turns)
+
+    def _is_scored(self, instance: AmodalInstance) -> bool:
+        return super()._is_scored(instance) and instance.viewpoint is not None and "azimuth_deg" in instance.viewpoint
+
+    def _add(self, result: AmodalResult) -> None:
+        super()._add(result)
+        number = result.annotation_id
+        if number is not None and number in self._results:  # scored at once, so that an error names the result
+            self._rows[number] = self._score(number, self._results.pop(number))
+
+    def _score(self, number: int, results: Sequence[AmodalResult]) -> NDArray[np.float64]:
+        _, instance = self._annotations[number]
+        azimuth = _predicted_azimuth(results[0]) if results else np.nan
+        quality = [np.nan if self._meshes is None else 0.0, np.nan]
+        if self._meshes is not None and results and results[0].mesh is not None:
+            quality = self._compare(self._meshes, instance, results[0].mesh, azimuth)
+        row = [number, instance.category_id, len(results), azimuth, _true_azimuth(instance), *quality]
+        return np.array([row], np.float64)
+
+    def _compare(self, meshes: MeshSource, instance: AmodalInstance, name: str, azimuth: float) -> list[float]:
+        """Voxel IoU and Chamfer distance of the predicted mesh ``name`` in its predicted ``azimuth``."""
+        if np.isnan(azimuth):
+            raise DataError("expected the viewpoint that the mesh is seen from, got none", field="viewpoint")
+        if instance.mesh is None or instance.mesh not in meshes.names:
+            raise DataError(
+                f"annotation {instance.id} is of mesh {instance.mesh}, which is not among the meshes; give those that "
+                "its scenes were made from",
+                field="mesh",
+            )
+        found = _turned(_read(name, self._folder or Path()), azimuth)
+        pair = found, _turned(meshes.load(instance.mesh), _true_azimuth(instance))
+        grids = [voxels(verts, faces) for verts, faces in pair]
+        points = [surface_points(verts, faces) for verts, faces in pair]
+        return [voxel_iou(*grids), 100 * chamfer_distance(*points)]
 
 
-def _azimuth(result: AmodalResult) -> float:
+def _true_azimuth(instance: AmodalInstance) -> float:
+    assert instance.viewpoint is not None, "only instances with a known azimuth are scored"
+    return instance.viewpoint["azimuth_deg"]
+
+
+def _predicted_azimuth(result: AmodalResult) -> float:
+    """Degrees; NaN without a viewpoint."""
     if result.viewpoint is None:
         return float("nan")
     azimuth = result.viewpoint.get("azimuth_deg")
@@ -241,6 +235,7 @@ def _azimuth(result: AmodalResult) -> float:
 
 
 def _read(name: str, folder: Path) -> Mesh:
+    """The mesh of the file ``name`` in ``folder``; the field of a ``DataError`` is the result's."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"expected the name of a file in {folder}, got {name}", field="mesh")
@@ -256,12 +251,8 @@ def _read(name: str, folder: Path) -> Mesh:
 
 
 def _turned(mesh: Mesh, azimuth_deg: float) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """The mesh turned about its upright axis, so that the camera is in front of it, in the unit cube."""
+    """The mesh in the unit cube, turned about its upright axis so that the camera stands in front of it."""
     sine, cosine = np.sin(np.radians(azimuth_deg)), np.cos(np.radians(azimuth_deg))
     # At azimuth 90 degrees the camera stands on +x: that axis comes to the front, +z.
     turn = np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]])
     return to_unit_cube(mesh.verts @ turn.T), mesh.faces
-
-
-def _array(rows: list[list[float]]) -> NDArray[np.float64]:
-    return np.array(rows, np.float64).reshape(-1, len(COLUMNS))

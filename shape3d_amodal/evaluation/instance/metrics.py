@@ -1,4 +1,4 @@
-"""The numbers of the instance track: names, formulas, and the subsets of instances that they are over."""
+"""The metrics of the instance track: names, formulas, and the subsets of instances that they are computed over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from shape3d_amodal.evaluation.metrics import Metric
+from shape3d_amodal.evaluation.metrics import Metric, by_name
 
 INSTANCE = (
     "instance: from the image alone, matched by overlap within image and category as COCO does, "
@@ -15,7 +15,7 @@ INSTANCE = (
 """The protocol tag of the instance track."""
 
 KINDS = ("amodal", "visible", "occluded")
-"""Which masks are compared: the whole one A, the visible one V, the hidden part A \\ V."""
+"""The kinds of masks that are compared: the amodal mask A, the visible mask V and the hidden part A \\ V."""
 
 OCCLUDED_LABEL = 0.05
 """An instance is called occluded if more than this share of it is hidden (ASN, CVPR 2019)."""
@@ -23,7 +23,7 @@ OCCLUDED_LABEL = 0.05
 
 @dataclass(frozen=True)
 class Subset:
-    """Instances between two limits of one measure; COCO's sizes include both limits, shares only the upper one.
+    """Instances between two limits of one measure. Areas include both limits (as in COCO), shares only the upper one.
 
     Attributes:
         measure: "area" in pixels of the compared mask, or "hidden", |A \\ V| / |A|.
@@ -68,7 +68,7 @@ _MASKS = {
     "visible": "the predicted visible mask against V, instances with V not empty",
     "occluded": "the predicted occluded mask against A \\ V, instances with A \\ V not empty",
 }
-OVER15_AP = Metric(
+_OVER15_AP = Metric(
     "amodal_ap_over15",
     "amodal AP, > 15 % hidden",
     f"AP over instances with |A \\ V| / |A| > 0.15, P against A; {_IGNORED}; a detection's share is that of its own "
@@ -76,7 +76,7 @@ OVER15_AP = Metric(
     INSTANCE,
     "'Occluded AP' of ARCNN (Table 1); VRSP's evaluator writes this share into COCO's area field, which here stays",
 )
-OCCLUSION_ACCURACY = Metric(
+_OCCLUSION_ACCURACY = Metric(
     "occlusion_accuracy",
     "occlusion accuracy",
     "share of the instances matched at IoU 0.50 (P against A) whose predicted label equals the true one; the labels "
@@ -86,19 +86,16 @@ OCCLUSION_ACCURACY = Metric(
     "'Occlusion accuracy' of ASN (CVPR 2019, Table 6), which does not say over what; there Mask R-CNN has one without "
     "an occlusion classifier, so here the labels are read from the masks",
 )
-METRICS = {
-    metric.name: metric
-    for metric in (
-        *(
-            Metric(f"{kind}_{key}", f"{kind} {title}", f"{formula}; {_MASKS[kind]}", INSTANCE, _COCO)
-            for kind in KINDS
-            for key, (title, formula) in _FORMULAS.items()
-        ),
-        OVER15_AP,
-        OCCLUSION_ACCURACY,
-    )
-}
-"""Every metric of the instance track by its name."""
+METRICS = by_name(
+    *(
+        Metric(f"{kind}_{key}", f"{kind} {title}", f"{formula}; {_MASKS[kind]}", INSTANCE, _COCO)
+        for kind in KINDS
+        for key, (title, formula) in _FORMULAS.items()
+    ),
+    _OVER15_AP,
+    _OCCLUSION_ACCURACY,
+)
+"""The metrics of the instance track by their names."""
 
 LEVEL_METRICS = ("amodal_ap", "amodal_ap50", "amodal_ap75", "amodal_ar100")
-"""The metrics that are given by occlusion level (AP and AR 'none', 'partial', 'heavy' of layered embeddings)."""
+"""The metrics by occlusion level (AP and AR for 'none', 'partial' and 'heavy' in the paper on layered embeddings)."""

@@ -15,8 +15,9 @@ from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.evaluation.instance.table import InstanceTable
-from shape3d_amodal.evaluation.instance.track import evaluate_instances
+from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
+from shape3d_amodal.evaluation.interface import ScoreTable
+from shape3d_amodal.evaluation.workers import score
 from shape3d_amodal.files.atomic import make_folder, write_atomic
 from shape3d_amodal.papers.layered.shapes2d import (
     CLASSES,
@@ -77,7 +78,7 @@ def write_shapes_set(config: Shapes2dSetConfig, folder: Path) -> AmodalDataset:
     return dataset
 
 
-def layer_bounds(config: Shapes2dSetConfig, layers: Sequence[int]) -> dict[int, InstanceTable]:
+def layer_bounds(config: Shapes2dSetConfig, layers: Sequence[int]) -> dict[int, ScoreTable]:
     """The best scores that masks of only the first layers of depth can reach: Table 2 of Layered Embeddings.
 
     Each instance gets those of its pixels that lie in the first layers. Every instance has one such mask, ranked by its
@@ -112,7 +113,7 @@ def layer_bounds(config: Shapes2dSetConfig, layers: Sequence[int]) -> dict[int, 
                     )
                 )
     dataset = AmodalDataset(images=tuple(images), categories=CATEGORIES)
-    return {count: evaluate_instances(dataset, own, class_agnostic=True) for count, own in results.items()}
+    return {count: score(InstanceEvaluator(dataset, class_agnostic=True), own) for count, own in results.items()}
 
 
 def rgb(scene: ShapeScene) -> NDArray[np.uint8]:

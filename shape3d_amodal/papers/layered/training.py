@@ -15,7 +15,8 @@ from torch import Tensor
 
 from shape3d_amodal.config import Count, configuration, dump_config
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.evaluation.instance.track import evaluate_instances
+from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
+from shape3d_amodal.evaluation.workers import score
 from shape3d_amodal.papers.layered.drawing import draw_layers
 from shape3d_amodal.papers.layered.losses import LayeredLossConfig, LayeredTarget, layered_losses
 from shape3d_amodal.papers.layered.method import LayeredEmbeddings
@@ -110,7 +111,7 @@ class LayeredTask(Task):
             images.append(image)
             results += method.find(rgb(scene), image)
         dataset = AmodalDataset(images=tuple(images), categories=CATEGORIES)
-        table = evaluate_instances(dataset, results, class_agnostic=True)
+        table = score(InstanceEvaluator(dataset, class_agnostic=True), results)
         wanted = ("amodal_ap", "amodal_ap50", "amodal_ar100", "occluded_ap")
         return {name: 100 * table.score[name] for name in wanted if not math.isnan(table.score[name])}
 

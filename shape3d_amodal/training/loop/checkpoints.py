@@ -1,7 +1,8 @@
-"""Checkpoints that survive: whole or absent after any kill, sealed by SHA-256, the last intact one is found on resume.
+"""Checkpoints that survive kills: each is whole or absent, sealed by SHA-256; a resume takes the last intact one.
 
 A checkpoint is a folder ``step-00001234`` with ``model.safetensors``, ``ema.safetensors``, ``optimizer.safetensors``,
-``state.json`` and the manifest ``sha256``. Random states are not kept: every step draws from (seed, step) alone.
+``state.json`` and the manifest ``sha256``. Random states are not saved: every step draws from
+(seed, step) alone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PARTS = ("model", "ema", "optimizer")
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """All that a training needs to go on as if it had never stopped.
+    """All that a training needs to continue as if it had never stopped.
 
     Attributes:
         step: number of optimiser steps done.
@@ -36,7 +37,7 @@ class Checkpoint:
         optimizer: ``<parameter name>/<state name>`` -> tensor.
         settings: dotted option name -> value; what the training was configured with.
         seconds: time spent in training so far.
-        versions: library name -> version, for people.
+        versions: library name -> version, for information only.
     """
 
     step: int
@@ -64,10 +65,10 @@ class CheckpointFolder:
         return self.folder / f"step-{step:08d}"
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write ``checkpoint``, then remove those that are too old.
+        """Write ``checkpoint``, then remove the oldest ones beyond ``keep``.
 
         Raises:
-            TrainingError: the disk is full or not writable. The checkpoints of before stay, no temporary file does.
+            TrainingError: the disk is full or not writable. Earlier checkpoints stay, temporary files do not.
         """
         files = {f"{part}.safetensors": pack_tensors(getattr(checkpoint, part)) for part in PARTS}
         state = {name: getattr(checkpoint, name) for name in ("step", "seconds", "settings", "versions")}
@@ -81,7 +82,7 @@ class CheckpointFolder:
         self._prune(checkpoint.step)
 
     def load_latest(self) -> Checkpoint | None:
-        """The newest intact checkpoint, or None where there is none. Damaged ones are passed over with a warning.
+        """The newest intact checkpoint, or None where there is none. Damaged ones are skipped with a warning.
 
         Raises:
             TrainingError: there are checkpoints and all are damaged.

@@ -1,4 +1,4 @@
-"""Training on several processes, started by torchrun: gloo on CPUs, nccl on GPUs. Alone, nothing here does anything."""
+"""Training on several processes started by torchrun: gloo on CPUs, nccl on GPUs; a single process needs none of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 from shape3d_amodal.errors import MissingBackendError
 
 PATIENCE = timedelta(hours=1)
-"""How long a rank waits for another one: longer than rank 0's validation."""
+"""How long a rank waits for another one; rank 0's validation must take less."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Ranks:
         return (self._reduce(values, dist.ReduceOp.SUM) / self.count).tolist() if self.count > 1 else values
 
     def maximum(self, value: float) -> float:
-        """The largest of the ranks' values, so that all take the same decision."""
+        """The largest of the ranks' values, so that all ranks take the same decision."""
         return self._reduce([value], dist.ReduceOp.MAX).item() if self.count > 1 else value
 
     def wait(self) -> None:
-        """Return when all ranks are here."""
+        """Wait until all ranks have come here."""
         if self.count > 1:
             dist.barrier()
 
@@ -54,7 +54,7 @@ class Ranks:
 
 @contextmanager
 def join(device: str) -> Iterator[Ranks]:
-    """Join the process group that torchrun's environment variables describe; alone where there are none.
+    """Join the process group that torchrun's environment variables describe; without them this is the only rank.
 
     Args:
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -85,7 +85,7 @@ def join(device: str) -> Iterator[Ranks]:
 
 
 def _of_this_start(store: Store) -> Store:
-    """``store`` without what was written before torchrun restarted its workers.
+    """A view of ``store`` without what was written before torchrun restarted its workers.
 
     torchrun may keep one store over restarts, and new workers then connect to addresses of dead ones. The count of
     restarts tells them apart, but only on one machine, for each machine counts its own; on several ones the variable

@@ -1,4 +1,4 @@
-"""A running mean of the weights, which validates better than the weights themselves (Polyak & Juditsky 1992)."""
+"""A running mean of the weights, which scores better than the last weights (Polyak & Juditsky 1992)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 class WeightAverage:
     """Exponential moving average of a module's trained parameters; everything else in its state is copied.
+
+    torch's ``AveragedModel`` gives the same bits only with an update of our own and a counter that starts at 1, for its
+    first update replaces the mean. It also evaluates a copy of the module, where tasks evaluate their own, so that most
+    of this class would stay.
 
     Args:
         module: where the weights come from; its state dict names the averages.
@@ -26,7 +30,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after the 0-based ``step``. Early means forget faster: min(decay, (1 + t) / (10 + t))."""
+        """Average in the weights after the 0-based ``step`` t, with the decay min(decay, (1 + t) / (10 + t))."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = self.module.state_dict()
         for name, mean in self.state.items():
@@ -37,7 +41,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The module with the averaged weights, for validation; afterwards it has its own again."""
+        """Within the block the module has the averaged weights, for validation; afterwards its own again."""
         if not self.state:
             yield
             return

@@ -1,4 +1,4 @@
-"""What a training says of itself: ``log.jsonl`` always, TensorBoard beside it, a progress bar or plain lines."""
+"""The log of a training: ``log.jsonl``, TensorBoard events, and a progress bar or plain lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAMPLES = "samples"
 class TrainingLog:
     """Writes ``log.jsonl`` (one JSON object a line), pictures and TensorBoard events; nothing where ``folder`` is None.
 
-    Records after ``step`` are dropped first: they are of a run that was lost, and will be written again.
+    Records after ``step`` are dropped first: they belong to steps after the last checkpoint, which are taken again.
     """
 
     def __init__(self, folder: Path | None, step: int) -> None:
@@ -73,7 +73,7 @@ class TrainingLog:
                 self._stream.close()
                 self._board.close()
         except TrainingError:
-            # On a full disk the first error is the one to hear of.
+            # On a full disk only the first error is raised.
             if kind is None:
                 raise
 
@@ -92,7 +92,7 @@ class Meter:
         self._begin(step)
 
     def add(self, values: Mapping[str, float]) -> None:
-        """Take in what ``Trainer.step`` returned: losses by name, and ``gradient_norm``."""
+        """Add what ``Trainer.step`` returned: losses by name, and ``gradient_norm``."""
         for name, value in values.items():
             total, count = self.sums.get(name, (0.0, 0))
             self.sums[name] = (total + value, count + 1)
@@ -147,7 +147,7 @@ class ProgressLine:
         self.bar.update(self.row, completed=step)
 
     def report(self, step: int, loss: float, rate: float) -> None:
-        """Say the loss, the rate (steps/s) and the time left after ``step`` steps."""
+        """Show the loss, the rate (steps/s) and the time left after ``step`` steps."""
         left = (self.steps - step) / rate if rate > 0 else 0.0
         text = f"loss {loss:.4g}, {rate:.3g} steps/s, {clock(left)} left"
         if self.console.is_terminal:

@@ -1,4 +1,7 @@
-"""Learning rate schedules: a function of the step alone, so that nothing of them needs saving."""
+"""Learning rate schedules: a function of the step alone, so that nothing of them needs saving.
+
+torch's schedulers multiply in another order, which changes the last digit of some rates, and have a state to restore.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ FREE = frozenset(
         "max_minutes", "threads", "device",
     )
 )  # fmt: skip
-"""Options that may change on resume: they say how long, how often and where, not what is learned."""
+"""Options that may change on resume: they decide how long, how often and where, not what is learned."""
 
 
 def describe(stage: str, loop: LoopConfig, experiment: Any) -> dict[str, object]:
@@ -41,7 +41,7 @@ def describe(stage: str, loop: LoopConfig, experiment: Any) -> dict[str, object]
 
 
 def check_settings(saved: Mapping[str, object], current: Mapping[str, object], place: Path) -> None:
-    """Refuse to resume the checkpoint at ``place`` with other settings than its own; say which free ones changed.
+    """Refuse to resume the checkpoint at ``place`` with settings other than its own; log which ``FREE`` ones changed.
 
     Raises:
         UsageError: a setting differs that is not ``FREE``.

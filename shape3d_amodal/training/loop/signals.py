@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish to stop after the step."""
+"""SIGTERM and SIGINT ask a training to stop after the current step."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 class StopSignals:
     """While entered, SIGTERM and SIGINT only set ``signal`` to their number (SIGQUIT still ends the process at once).
 
-    A second signal changes nothing, for torchrun passes on one that the process got already. Signal handlers belong to
-    the main thread; in another one this does nothing.
+    A second signal changes nothing: torchrun forwards one that the process has received already. Only the main thread
+    may set signal handlers; in another thread this does nothing.
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,6 @@ test time for an unknown object.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from rich.progress import track
 
 from shape3d_amodal.config import Count, Share, configuration, dump_config
 from shape3d_amodal.crops.config import CropsConfig
-from shape3d_amodal.crops.pool import pool_name, read_arrays, write_arrays
+from shape3d_amodal.crops.pool import kept_arrays, pool_name
 from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.files.processes import spread
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
@@ -102,13 +101,13 @@ def open_bank(
     origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config, categories)} {BANK_VERSION}"
     name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
     folder = cache / f"bank-{name}"
-    with (cache / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
-            rows = asked_rows(pool.hidden, config)
-            log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
-            write_arrays(_ask(config, categories, pool, rows, workers), dump_config(config), folder)
-    return read_arrays(folder, BankArrays)
+
+    def ask() -> BankArrays:
+        rows = asked_rows(pool.hidden, config)
+        log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
+        return _ask(config, categories, pool, rows, workers)
+
+    return kept_arrays(folder, BankArrays, dump_config(config), ask)
 
 
 def asked_rows(hidden: NDArray[np.float32], config: BankCropsConfig) -> NDArray[np.int64]:
@@ -132,7 +131,7 @@ def _ask(
 ) -> BankArrays:
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     tasks = (_rows_of(pool, chunk) for chunk in chunks)
-    with spread(_asker, (config, categories), max(workers, 1)) as run:
+    with spread(_asker, (config, categories), workers) as run:
         parts = list(track(run(tasks), description="bank", total=len(chunks), console=Console(stderr=True)))
     silhouettes, fits = zip(*parts, strict=True)
     return BankArrays(rows, np.concatenate(silhouettes), np.concatenate(fits))
@@ -145,7 +144,7 @@ def _rows_of(pool: CropArrays, rows: NDArray[np.int64]) -> CropArrays:
 def _asker(
     config: BankCropsConfig, categories: tuple[str, ...]
 ) -> Callable[[CropArrays], tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # as in worker processes, so that their number does not show in the last digits
     source = mesh_source(config.meshes)
     prior = BankPrior(ShapeBank(source, config.bank), categories, config.prior)
 

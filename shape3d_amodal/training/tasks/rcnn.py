@@ -17,7 +17,8 @@ from shape3d_amodal import masks
 from shape3d_amodal.config import configuration, dump_config, parse_config
 from shape3d_amodal.drawing.crop_grids import found_grid
 from shape3d_amodal.errors import UsageError, WeightsError
-from shape3d_amodal.evaluation.instance.track import evaluate_instances
+from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
+from shape3d_amodal.evaluation.workers import score
 from shape3d_amodal.files.pretrained import weights_folder
 from shape3d_amodal.files.weights import CONFIG_FILE, load_weights
 from shape3d_amodal.methods.rcnn import check_shared
@@ -156,8 +157,8 @@ class RcnnTask(Task):
             for found in detector.detect(self.validation.image(image))
             if found.category in ids
         ]
-        score = evaluate_instances(dataset, results).score
-        values = {name: 100 * score[name] for name in ("amodal_ap", "amodal_ap50", "visible_ap", "visible_ap50")}
+        numbers = score(InstanceEvaluator(dataset), results).score
+        values = {name: 100 * numbers[name] for name in ("amodal_ap", "amodal_ap50", "visible_ap", "visible_ap50")}
         return {name: value for name, value in values.items() if not math.isnan(value)}
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from rcnn_small import CATEGORIES, SHAPE, SIZE, drawn_sample, random_rois, random_targets, small_rcnn
+from scoring import evaluate_multimodal
 
 from shape3d_amodal import masks
 from shape3d_amodal.baselines.rcnn.imle import ImleConfig, ImleHead, nearest
-from shape3d_amodal.evaluation.given_masks.multimodal import evaluate_multimodal
 from shape3d_amodal.methods.rcnn import RcnnMethod
 from shape3d_amodal.segmentation.detector import Detector
 from shape3d_amodal.segmentation.layers import HeadShape
