@@ -28,5 +28,6 @@ else
     step ruff format --check
     step mypy
     step lint-imports
-    step pytest
+    # A process a core, with a thread each: tests are many and small.
+    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 step pytest -n "$threads"
 fi

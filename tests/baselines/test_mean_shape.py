@@ -44,6 +44,7 @@ class Boxes(BoxMeshes):
             self._meshes[name] = box_mesh([((0, 0, 0), (1, height, 0.5))], name, "box")
 
 
+@pytest.mark.slow
 def test_the_mesh_is_the_surface_of_the_mean():
     shapes = MeanShapes(Boxes())
     assert shapes.names == ("box", "chair")

@@ -103,6 +103,7 @@ print("train", cli.main(["train", "configs/open13/unet2d.yaml"]))
 """
 
 
+@pytest.mark.slow
 def test_a_plain_installation_lacks_nothing_but_what_it_names(tmp_path):
     """The networks load and the modules of the demo import; predict and train say what they need."""
     done = subprocess.run(

@@ -39,7 +39,9 @@ def case(images: int = 9):
     return AmodalDataset(images=tuple(records), categories=CATEGORIES), [results[i] for i in order]
 
 
-@pytest.mark.parametrize("track", TRACKS)
+@pytest.mark.parametrize(
+    "track", [track if track == "completion" else pytest.param(track, marks=pytest.mark.slow) for track in TRACKS]
+)
 def test_one_two_and_three_processes_give_the_identical_table(track):
     data, results = case()
     options = TrackOptions(boundary=True)

@@ -25,7 +25,8 @@ def kernels():
                 yield module.__name__, name
 
 
-@pytest.mark.parametrize("capability", [pytest.param("80", marks=pytest.mark.slow), "90"])
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", ["80", "90"])
 def test_every_kernel_compiles(capability):
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     command = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "compile_kernels.py"), capability]

@@ -91,6 +91,7 @@ def test_rows_that_were_not_asked_about_have_nothing(bank: BankArrays) -> None:
     assert fit.tolist() == [0, pytest.approx(float(bank.fit[2])), 0]
 
 
+@pytest.mark.slow
 def test_it_is_asked_once_and_says_the_same_with_any_number_of_workers(
     bank: BankArrays, config: BankCropsConfig, pool_config: CropsConfig, pool: CropArrays, cache: Path, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def killed(tmp_path: Path, kills: int) -> dict[str, int]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_kills_during_saving_lose_only_what_is_being_written(tmp_path):
     assert killed(tmp_path, 20)["during_a_save"] >= 5
 

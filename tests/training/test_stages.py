@@ -320,6 +320,7 @@ def test_parts_of_another_model_are_refused(tmp_path: Path) -> None:
         load_part(AmodalModel(wider), "refinement", tmp_path / "tiny")
 
 
+@pytest.mark.slow
 def test_the_pool_is_made_once_and_is_the_same_from_any_number_of_workers(
     pool: CropArrays, cache: Path, tmp_path: Path
 ) -> None:
