@@ -26,11 +26,7 @@ Completed = tuple[AmodalImage, Objects]
 
 
 def complete_dataset(
-    pipeline: ShapePriorPipeline,
-    dataset: AmodalDataset,
-    images: Path,
-    *,
-    annotations: Path,
+    pipeline: ShapePriorPipeline, dataset: AmodalDataset, images: Path, *, annotations: Path
 ) -> Iterator[Completed]:
     """Complete every instance of every image, image by image, in the data set's order.
 

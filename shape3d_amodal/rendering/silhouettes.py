@@ -86,7 +86,10 @@ def render_silhouettes(
         verts_ndc = verts_ndc.float()
     if backend == "auto":
         backend = automatic_backend(verts_ndc.device, verts_ndc.dtype)
-    silhouettes = _module(backend)
+    try:
+        silhouettes = importlib.import_module(f"shape3d_amodal.rendering.{backend}")
+    except ImportError as error:
+        raise MissingBackendError(f"backend {backend!r} lacks a library: {error}; see shape3d-amodal doctor") from error
     _check_backend(silhouettes, backend, verts_ndc, mode)
     render = silhouettes.product_silhouettes if mode == "product" else silhouettes.edge_silhouettes
     return render(verts_ndc, faces, image_size, float(sigma))
@@ -110,13 +113,6 @@ def triton_version() -> str | None:
         return None
     major, minor = (int(part) for part in version.split(".")[:2])
     return version if (major, minor) >= (3, 3) else None
-
-
-def _module(backend: Backend) -> ModuleType:
-    try:
-        return importlib.import_module(f"shape3d_amodal.rendering.{backend}")
-    except ImportError as error:
-        raise MissingBackendError(f"backend {backend!r} lacks a library: {error}; see shape3d-amodal doctor") from error
 
 
 def _check_backend(silhouettes: ModuleType, backend: Backend, verts: Tensor, mode: Mode) -> None:

@@ -120,11 +120,7 @@ def _regions(crop: InstanceCrops, size: int) -> tuple[NDArray[np.float32], NDArr
 
 
 def _viewpoints(
-    shapes: BankShapes,
-    chosen: NDArray[np.int64],
-    shape: NDArray[np.float32],
-    places: NDArray[np.float32],
-    size: int,
+    shapes: BankShapes, chosen: NDArray[np.int64], shape: NDArray[np.float32], places: NDArray[np.float32], size: int
 ) -> Viewpoint:
     """The cameras that draw silhouettes of ``shapes`` at ``places`` in a crop of ``size`` pixels."""
     low, high = shapes.low[chosen], shapes.high[chosen]

@@ -126,10 +126,7 @@ class ShapeBank:
 
 
 def silhouette_frames(
-    verts: NDArray[np.float32],
-    faces: NDArray[np.int32],
-    azimuth: NDArray[np.float64],
-    elevation: NDArray[np.float64],
+    verts: NDArray[np.float32], faces: NDArray[np.int32], azimuth: NDArray[np.float64], elevation: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
     """Hard silhouettes of one mesh, each stretched so that its bounding box fills the frame.
 

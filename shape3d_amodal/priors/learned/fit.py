@@ -62,11 +62,7 @@ def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: Fi
     viewpoint = output.hypotheses.viewpoint._map(lambda tensor: tensor[rows, order].flatten(0, 1).detach())
     subject = _CodeAndViewpoint(prior, output.mesh.code.repeat_interleave(starts, dim=0), viewpoint, repeated, config)
     score = optimize(
-        subject,
-        repeated,
-        steps=config.steps,
-        start_blur_px=config.start_blur_px,
-        final_blur_px=prior.config.blur_px,
+        subject, repeated, steps=config.steps, start_blur_px=config.start_blur_px, final_blur_px=prior.config.blur_px
     )
     winner = rows[:, 0] * starts + score.view(count, starts).argmax(dim=1)
     with torch.no_grad():

@@ -1,9 +1,9 @@
 """Triton kernels of the product mode: tile by tile forward, face by face backward.
 
 As on the CPU (``rendering.cpu.product``), a pixel has coordinates s across an edge and t along it. Forward, a program
-draws one tile in registers, and stops when nothing shines through it any more. Backward, a program sums in registers what
-the pixels near a few faces give to their corners, and stores it once: no two programs add to one number, so the result
-is the same in every run.
+draws one tile in registers, and stops when nothing shines through it any more. Backward, a program sums in registers
+what the pixels near a few faces give to their corners, and stores it once: no two programs add to one number, so the
+result is the same in every run.
 """
 
 from __future__ import annotations
