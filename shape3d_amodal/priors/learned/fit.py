@@ -1,11 +1,13 @@
-"""Fit at test time: a few gradient steps on shape code and viewpoint against the certain pixels of the very image.
+"""The networks of stages 2 and 3 as a prior, with or without their fit at test time.
 
-This is the camera multiplex of U-CMR (Goel et al., ECCV 2020) at test time: every instance starts from its likeliest
-hypotheses, all of them are optimised side by side, and the best one is kept.
+The fit takes a few gradient steps on shape code and viewpoint against the certain pixels of the very image. This is the
+camera multiplex of U-CMR (Goel et al., ECCV 2020) at test time: every instance starts from its likeliest hypotheses,
+all of them are optimised side by side, and the best one is kept.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -16,7 +18,7 @@ from shape3d_amodal.config import Count, Weight, configuration
 from shape3d_amodal.priors.learned.network import PriorOutput, ShapePrior
 from shape3d_amodal.priors.losses import laplacian_energy
 from shape3d_amodal.priors.optimization import FreeViewpoint, optimize
-from shape3d_amodal.structures import InstanceCrops, Viewpoint
+from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
 
 
 @configuration
@@ -39,6 +41,35 @@ class FitConfig:
     """Weight of the offsets' Laplacian energy, the sum of squares over the mesh."""
     start_blur_px: float = 1.0
     """Blur of the silhouettes at the first step, in crop pixels; it falls geometrically to the prior's own."""
+
+
+class LearnedPrior:
+    """The selection head's choice, or the fit from the likeliest hypotheses (``interface.Prior``).
+
+    Args:
+        network: stages 2 and 3, in evaluation mode.
+        categories: names of the categories that it counts.
+        fit: the fit; by default none.
+    """
+
+    def __init__(self, network: ShapePrior, categories: tuple[str, ...], fit: FitConfig | None = None) -> None:
+        self.network = network
+        self.categories = self.known = categories
+        self.fit = fit or FitConfig(steps=0)
+        self.parameters = sum(parameter.numel() for parameter in network.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def estimate(self, crops: InstanceCrops) -> Estimate:
+        if self.fit.steps == 0:
+            return self.network.estimate(crops)
+        verts, viewpoint = fit(self.network, self.network(crops), crops, self.fit)
+        return self.network.seen_from(verts, viewpoint, crops)
+
+    def with_fit_steps(self, steps: int) -> LearnedPrior:
+        return LearnedPrior(self.network, self.categories, replace(self.fit, steps=steps))
 
 
 def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: FitConfig) -> tuple[Tensor, Viewpoint]:
