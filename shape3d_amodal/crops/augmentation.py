@@ -33,7 +33,6 @@ def augment(
 
     Args:
         batch: N crops; all that is drawn over them (masks, silhouettes) moves with them.
-        generator: what is random.
         config: how strongly; None does not warp.
     """
     matrix = np.tile(np.eye(2, dtype=np.float32), (len(batch.amodal), 1, 1))

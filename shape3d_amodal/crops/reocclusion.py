@@ -30,11 +30,7 @@ _LEAST = 0.01
 
 
 def reocclude(crops: InstanceCrops, generator: np.random.Generator) -> SupervisedCrops:
-    """Cover crops once more, and cut them out again as at test time.
-
-    Args:
-        crops: N instances of which the visible masks are known, and nothing else.
-        generator: what is random.
+    """Cover N crops, of which only the visible masks are known, once more, and cut them out again as at test time.
 
     Returns:
         N crops with less that is visible; ``amodal`` is what was visible, ``known`` is where nothing else was hidden.

@@ -53,11 +53,10 @@ def complete_dataset(
 def complete_image(
     pipeline: ShapePriorPipeline, image: NDArray[np.uint8], record: AmodalImage, names: Mapping[int, str]
 ) -> Objects:
-    """The instances of one image whose category is not ``occluder``, each with its completion.
+    """The instances of an image [H,W,3] uint8, RGB, whose category is not ``occluder``, each with its completion.
 
     Args:
-        image: [H,W,3] uint8, RGB.
-        record: its instances; no ground truth is used.
+        record: the image's annotation; no ground truth is used.
         names: category names by id.
     """
     given = shown(record, "masks")

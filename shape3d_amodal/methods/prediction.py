@@ -98,13 +98,8 @@ class ImagePredictor:
         """The first ``count`` of the objects ``given`` in an image, completed; the others only hide them."""
         wanted, known = given[:count], set(self.pipeline.categories)
         names = [one.category if one.category in known else OCCLUDER for one, _ in wanted]
-        completed = iter(
-            self.pipeline.complete(
-                image,
-                [visible for _, visible in given],
-                [*names, *[OCCLUDER] * (len(given) - count)],
-            )
-        )
+        names += [OCCLUDER] * (len(given) - count)
+        completed = iter(self.pipeline.complete(image, [visible for _, visible in given], names))
         objects = []
         for one, visible in wanted:
             whole = next(completed) if one.category in known else None

@@ -73,13 +73,7 @@ class LearnedPrior:
 
 
 def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: FitConfig) -> tuple[Tensor, Viewpoint]:
-    """Optimise meshes and viewpoints of N crops.
-
-    Args:
-        prior: the learned prior, in evaluation mode.
-        output: its outputs for the crops; where the fit starts.
-        crops: the instances.
-        config: the fit.
+    """Optimise meshes and viewpoints of N crops, from the ``output`` that a prior in evaluation mode has for them.
 
     Returns:
         Vertices [N,V,3] and viewpoints [N]. Judged by its own score, the certain-pixel IoU at the prior's blur, no
