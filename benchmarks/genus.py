@@ -27,8 +27,7 @@ from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import ShapeBank
-from shape3d_amodal.priors.learned.fit import FitConfig
-from shape3d_amodal.priors.learned.prior import LearnedPrior
+from shape3d_amodal.priors.learned.fit import FitConfig, LearnedPrior
 from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.structures import InstanceCrops
 from shape3d_amodal.training.tasks.scores import mask_iou

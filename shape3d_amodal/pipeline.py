@@ -118,19 +118,9 @@ class ShapePriorPipeline:
         config, device = model.config, next(model.parameters()).device
         if fit_steps is None and fit is not None:
             fit_steps = fit.steps
-        own: dict[PriorName, Prior] = {
-            name: open_prior(
-                name,
-                categories=config.categories,
-                device=device,
-                network=model.prior,
-                fit=fit,
-                meshes=config.meshes,
-                fit_steps=_steps(fit_steps, config, name),
-            )
-            for name in priors or config.refinement.priors or ("learned",)
-        }
-        return cls(own, model, refine=refine, gap_px=gap_px)
+        names = priors or config.refinement.priors or ("learned",)
+        opened = _open_priors(names, model, config.meshes, device=device, fit=fit, fit_steps=fit_steps)
+        return cls(opened, model, refine=refine, gap_px=gap_px)
 
     @classmethod
     def from_meshes(
@@ -163,26 +153,15 @@ class ShapePriorPipeline:
             raise UsageError(f"weights: {refine} of a bank needs none; leave them out, or take refine full")
         torch_device(device)  # before anything is read
         model = None if weights is None else _load_model(weights, device)
-        config = None if model is None else model.config
-        known: tuple[PriorName, ...] = () if config is None else config.refinement.priors
+        known: tuple[PriorName, ...] = () if model is None else model.config.refinement.priors
         if model is not None and refine == "full" and "bank" not in known:
             raise UsageError(
                 f"weights: the refinement of {weights} has not learned to use a bank; take others, or refine "
                 "visible-union"
             )
         names: tuple[PriorName, ...] = ("learned", "bank") if refine == "full" and "learned" in known else ("bank",)
-        priors: dict[PriorName, Prior] = {
-            name: open_prior(
-                name,
-                categories=None if config is None else config.categories,
-                device=device,
-                network=None if model is None else model.prior,
-                meshes=str(meshes),
-                fit_steps=_steps(fit_steps, config, name),
-            )
-            for name in names
-        }
-        return cls(priors, model, refine=refine, gap_px=gap_px)
+        opened = _open_priors(names, model, str(meshes), device=device, fit_steps=fit_steps)
+        return cls(opened, model, refine=refine, gap_px=gap_px)
 
     def with_fit_steps(self, steps: int) -> ShapePriorPipeline:
         """The same pipeline with another number of fit steps for every prior; nothing is loaded again.
@@ -237,7 +216,7 @@ class ShapePriorPipeline:
         hiding = [objects.occluders[i] for i in rows]
         names = [objects.names[i] for i in rows]
         if self.gap_px > 0:
-            hiding = [_closed(mask, other, self.gap_px) for mask, other in zip(visible, hiding, strict=True)]
+            hiding = [close_gaps(mask, other, self.gap_px) for mask, other in zip(visible, hiding, strict=True)]
         size = _CROP if self.model is None else self.model.config.crop_size
         indices = [self._prior.categories.index(name) for name in names]
         return instance_crops(image, visible, hiding, indices, size), VisibleObjects(visible, names, hiding)
@@ -293,23 +272,35 @@ class ShapePriorPipeline:
         return completed_objects(self.predict(crops), crops, objects, bare=self.refine == "none")
 
 
-def _steps(chosen: int | None, config: AmodalModelConfig | None, name: PriorName) -> int:
-    """Fit steps of the prior ``name``: those that were chosen, or its default."""
-    if chosen is not None:
-        return chosen
-    return config.fit_steps if config is not None and name == "bank" else 0
+def _open_priors(
+    names: Sequence[PriorName],
+    model: AmodalModel | None,
+    meshes: str | None,
+    *,
+    device: torch.device | str,
+    fit: FitConfig | None = None,
+    fit_steps: int | None,
+) -> dict[PriorName, Prior]:
+    """Priors by name, for the categories of ``model``; without ``fit_steps`` each has its default number of them."""
+    priors = {}
+    for name in names:
+        default = model.config.fit_steps if model is not None and name == "bank" else 0
+        priors[name] = open_prior(
+            name,
+            categories=None if model is None else model.config.categories,
+            device=device,
+            network=None if model is None else model.prior,
+            fit=fit,
+            meshes=meshes,
+            fit_steps=default if fit_steps is None else fit_steps,
+        )
+    return priors
 
 
 def _load_model(name_or_folder: str | Path, device: str) -> AmodalModel:
     """The networks of weights, on ``device``; arguments and errors as for ``ShapePriorPipeline.from_pretrained``."""
     model, _ = load_network(name_or_folder, AmodalModelConfig, AmodalModel)
     return model.to(torch_device(device))
-
-
-def _closed(visible: Mask, hiding: Mask, gap_px: int) -> Mask:
-    own, others = (torch.from_numpy(mask)[None].float() for mask in (visible, hiding))
-    result: Mask = close_gaps(own, others, gap_px)[0].numpy() > 0.5
-    return result
 
 
 def _check(

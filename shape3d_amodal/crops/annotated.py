@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,13 @@ from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.cutting import instance_crops, mask_crops
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.masks.occlusion import occluders
-from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance, InstanceCrops, SupervisedCrops
+from shape3d_amodal.structures import OCCLUDER, InstanceCrops, SupervisedCrops
 
 _KEPT_IMAGES = 64
 
 
 class AnnotatedCrops:
-    """The instances of annotated images that have an amodal mask (``sources.CropSource``).
+    """The instances of annotated images that have an amodal mask (``sources.CropSource``), N of them.
 
     Args:
         config: annotations, images, and what is cut of them.
@@ -34,12 +34,16 @@ class AnnotatedCrops:
     Raises:
         DataError: the annotations cannot be read, or no instance has what is needed. Images are read when crops of them
             are asked for.
+
+    Attributes:
+        category: [N] int64, index into ``categories``.
+        hidden: [N] float32, hidden share of the amodal area in 0..1.
     """
 
     def __init__(self, config: CropsConfig, categories: Sequence[str] | None = None) -> None:
         if config.annotations is None or config.images is None:
             raise UsageError("images: crops of annotations need the folder of their images; give it")
-        self._annotations, self._images, self._size = config.annotations, Path(config.images), config.size
+        self._size = config.size
         dataset = read_dataset(config.annotations)
         names = {key: name for key, name in dataset.category_names.items() if name != OCCLUDER}
         index = {
@@ -48,7 +52,7 @@ class AnnotatedCrops:
             if categories is None or name in categories
         }
         self._rows = [
-            (image, place)
+            (image, place, one.amodal)
             for image in dataset.images
             for place, one in enumerate(image.instances)
             if one.amodal is not None
@@ -59,14 +63,15 @@ class AnnotatedCrops:
         if not self._rows:
             problem = f"expected instances with an amodal mask and {config.min_visible_px} visible pixels, found none"
             raise DataError(problem, file=config.annotations)
-        self._image = lru_cache(_KEPT_IMAGES)(self._load)
-        own = [image.instances[place] for image, place in self._rows]
-        self.category: NDArray[np.int64] = np.array([index[one.category_id] for one in own], np.int64)
-        self.hidden: NDArray[np.float32] = np.array([_hidden(one) for one in own], np.float32)
+        self._image = lru_cache(_KEPT_IMAGES)(partial(load_image, Path(config.images), file=config.annotations))
+        category = [index[image.instances[place].category_id] for image, place, _ in self._rows]
+        hidden = [masks.occlude_rate(image.instances[place].visible, amodal) for image, place, amodal in self._rows]
+        self.category: NDArray[np.int64] = np.array(category, np.int64)
+        self.hidden: NDArray[np.float32] = np.array(hidden, np.float32)
 
     def ids(self, rows: NDArray[np.int64]) -> list[str]:
         """What to call some rows in messages."""
-        return [f"annotation {image.instances[place].id}" for image, place in (self._rows[row] for row in rows)]
+        return [f"annotation {image.instances[place].id}" for image, place, _ in (self._rows[row] for row in rows)]
 
     def supervised(self, rows: NDArray[np.int64]) -> SupervisedCrops:
         """Some rows as tensors.
@@ -79,18 +84,8 @@ class AnnotatedCrops:
 
     def _cut(self, row: int) -> tuple[InstanceCrops, Tensor]:
         """The crop [1] of an instance and its amodal mask [1,S,S]."""
-        image, place = self._rows[row]
+        image, place, amodal = self._rows[row]
         visible = [masks.decode(one.visible) for one in image.instances]
         hiding = occluders(visible)[place]
-        mask, amodal = visible[place], image.instances[place].amodal
-        assert amodal is not None
-        crops = instance_crops(self._image(image), [mask], [hiding], [int(self.category[row])], self._size)
+        crops = instance_crops(self._image(image), [visible[place]], [hiding], [int(self.category[row])], self._size)
         return crops, mask_crops([masks.decode(amodal)], crops.window, self._size)
-
-    def _load(self, image: AmodalImage) -> NDArray[np.uint8]:
-        return load_image(self._images, image, file=self._annotations)
-
-
-def _hidden(one: AmodalInstance) -> float:
-    assert one.amodal is not None
-    return masks.occlude_rate(one.visible, one.amodal)

@@ -33,19 +33,13 @@ def augment(
 
     Args:
         batch: N crops; all that is drawn over them (masks, silhouettes) moves with them.
-        generator: what is random.
         config: how strongly; None does not warp.
     """
-    matrix = _mirrors(generator, len(batch.amodal))
+    matrix = np.tile(np.eye(2, dtype=np.float32), (len(batch.amodal), 1, 1))
+    matrix[:, 0, 0] = np.where(generator.random(len(matrix)) < 0.5, -1, 1)
     if config is not None:
         matrix = _warps(generator, len(matrix), config) @ matrix
     return _colours(_moved(batch, matrix), generator)
-
-
-def _mirrors(generator: np.random.Generator, count: int) -> NDArray[np.float32]:
-    matrix = np.tile(np.eye(2, dtype=np.float32), (count, 1, 1))
-    matrix[:, 0, 0] = np.where(generator.random(count) < 0.5, -1, 1)
-    return matrix
 
 
 def _warps(generator: np.random.Generator, count: int, config: AugmentationConfig) -> NDArray[np.float32]:

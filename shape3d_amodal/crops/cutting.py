@@ -43,10 +43,11 @@ def instance_crops(
         windows = instance_windows(visible, occluder)
     window = torch.from_numpy(np.asarray(windows, np.float32))
     rgb = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-    cut = [
-        geometry.cut(torch.cat([rgb, _masks(v, o)]), window[i : i + 1], size)
-        for i, (v, o) in enumerate(zip(visible, occluder, strict=True))
-    ]
+    inside = np.ones(image.shape[:2], bool)  # by which a crop tells what lies beyond the image
+    cut = []
+    for i, (v, o) in enumerate(zip(visible, occluder, strict=True)):
+        masks = torch.from_numpy(np.stack([v, o, inside])).float()
+        cut.append(geometry.cut(torch.cat([rgb, masks]), window[i : i + 1], size))
     crops = torch.cat([rgb.new_zeros(0, 6, size, size), *cut])
     beyond = 1 - crops[:, 5]
     return InstanceCrops(
@@ -65,8 +66,3 @@ def mask_crops(masks: Sequence[Mask], windows: Tensor, size: int) -> Tensor:
         for i, mask in enumerate(masks)
     ]
     return torch.cat([torch.zeros(0, size, size), *cut]).clamp(0, 1)
-
-
-def _masks(visible: Mask, occluder: Mask) -> Tensor:
-    """Visible, occluder and a plane of ones, by which a crop tells what lies beyond the image: [3,H,W] float32."""
-    return torch.from_numpy(np.stack([visible, occluder, np.ones_like(visible)])).float()

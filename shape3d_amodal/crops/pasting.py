@@ -60,9 +60,7 @@ def completed_objects(
     for i, (visible, hiding) in enumerate(zip(given.masks, given.occluders, strict=True)):
         window = crops.window[i]
         silhouette = paste(estimate.silhouette[i], window, *visible.shape).numpy() > 0.5
-        amodal = silhouette
-        if not bare:
-            amodal = _composed(prediction.probability[i], crops[i : i + 1], visible, hiding)
+        amodal = silhouette if bare else _composed(prediction.probability[i], crops[i : i + 1], visible, hiding)
         verts, faces = _unpadded(estimate.verts[i], estimate.faces[i])
         result.append(
             CompletedObject(
@@ -83,9 +81,8 @@ def completed_objects(
 def _unpadded(verts: Tensor, faces: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """A mesh without the rows that fill it up to the largest mesh of its batch."""
     kept = faces[faces[:, 0] != faces[:, 1]]
-    if not len(kept):
-        return verts[:0].numpy(), kept.numpy()
-    return verts[: int(kept.max()) + 1].numpy(), kept.numpy()
+    count = int(kept.max()) + 1 if len(kept) else 0
+    return verts[:count].numpy(), kept.numpy()
 
 
 def _composed(probability: Tensor, crop: InstanceCrops, visible: Mask, hiding: Mask) -> Mask:

@@ -55,8 +55,8 @@ def open_pool(config: CropsConfig, cache: Path, *, categories: Sequence[str] = C
     def cut() -> CropArrays:
         log.info("cutting %d scenes of %s in %s", config.count, config.origin, folder)
         chunks = [range(i, min(i + _CHUNK, config.count)) for i in range(0, config.count, _CHUNK)]
-        with spread(_Cutter, (config, categories), workers) as run:
-            return _join(list(track(run(chunks), "scenes", len(chunks), console=Console(stderr=True))))
+        with spread(SceneCrops, (config, categories), workers) as run:
+            return CropArrays.join(list(track(run(chunks), "scenes", len(chunks), console=Console(stderr=True))))
 
     return kept_arrays(folder, CropArrays, dump_config(config), cut)
 
@@ -118,18 +118,3 @@ def kept_arrays(folder: Path, kind: type[Arrays], config_yaml: str, make: Callab
 
     made_once(folder, write)
     return kind(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
-
-
-class _Cutter:
-    """Cuts the crops of some scenes."""
-
-    def __init__(self, config: CropsConfig, categories: Sequence[str]) -> None:
-        self._scenes = SceneCrops(config, categories)
-
-    def __call__(self, indices: range) -> CropArrays:
-        return _join([self._scenes[index] for index in indices])
-
-
-def _join(parts: list[CropArrays]) -> CropArrays:
-    joined = {field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(CropArrays)}
-    return CropArrays(**joined)

@@ -30,11 +30,7 @@ _LEAST = 0.01
 
 
 def reocclude(crops: InstanceCrops, generator: np.random.Generator) -> SupervisedCrops:
-    """Cover crops once more, and cut them out again as at test time.
-
-    Args:
-        crops: N instances of which the visible masks are known, and nothing else.
-        generator: what is random.
+    """Cover N crops, of which only the visible masks are known, once more, and cut them out again as at test time.
 
     Returns:
         N crops with less that is visible; ``amodal`` is what was visible, ``known`` is where nothing else was hidden.
@@ -49,8 +45,7 @@ def reocclude(crops: InstanceCrops, generator: np.random.Generator) -> Supervise
     visible = crops.visible * (1 - eraser)
     occluder = crops.occluder.maximum(behind).maximum(eraser)
     covered = replace(crops, rgb=rgb, visible=visible, occluder=occluder.minimum(1 - visible))
-    batch = SupervisedCrops(covered, crops.visible, 1 - crops.occluder)
-    return _cut_anew(batch)
+    return _cut_anew(SupervisedCrops(covered, crops.visible, 1 - crops.occluder))
 
 
 def _erasers(crops: InstanceCrops, drawn: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -82,22 +77,18 @@ def _behind(crops: InstanceCrops, drawn: Tensor, generator: np.random.Generator)
 
 
 def _another_placed(crops: InstanceCrops, drawn: Tensor, rows: Tensor, generator: np.random.Generator) -> Tensor:
-    """For each of ``rows`` [M] another row of ``drawn`` [N,4,S,S], mask and colours, placed over it: [M,4,S,S]."""
+    """For each of ``rows`` [M] another row of ``drawn`` [N,4,S,S], mask and colours, sized at random and moved so that
+    its middle lies near a visible pixel of the row: [M,4,S,S]."""
     count = len(crops)
     others = (rows + torch.from_numpy(generator.integers(1, max(count, 2), len(rows)))) % count
-    return _placed(drawn[others], crops.visible[rows], generator)
-
-
-def _placed(drawn: Tensor, visible: Tensor, generator: np.random.Generator) -> Tensor:
-    """``drawn`` [M,4,S,S], sized at random and moved so that its middle lies near a pixel of ``visible`` [M,S,S]."""
-    count, size = len(drawn), drawn.shape[-1]
-    zoom = np.exp(generator.uniform(-0.5, 0.5, count))
-    aim = np.array([_some_pixel(mask, generator) for mask in visible]) * (2 / size) - 1
+    zoom = np.exp(generator.uniform(-0.5, 0.5, len(rows)))
+    aim = np.array([_some_pixel(mask, generator) for mask in crops.visible[rows]]) * (2 / crops.size) - 1
     aim += generator.normal(0, 0.25, aim.shape)
-    theta = torch.zeros(count, 2, 3)
+    theta = torch.zeros(len(rows), 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = torch.from_numpy(1 / zoom).float()
     theta[:, :, 2] = torch.from_numpy(-aim / zoom[:, None]).float()
-    return grid_sample(drawn, affine_grid(theta, list(drawn.shape), align_corners=False), align_corners=False)
+    source = drawn[others]
+    return grid_sample(source, affine_grid(theta, list(source.shape), align_corners=False), align_corners=False)
 
 
 def _some_pixel(mask: Tensor, generator: np.random.Generator) -> tuple[float, float]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.cutting import instance_crops, instance_windows, mask_crops
@@ -65,8 +65,13 @@ class CropArrays:
         )
         return SupervisedCrops(crops, unit(self.amodal))
 
+    @classmethod
+    def join(cls, parts: Sequence[CropArrays]) -> CropArrays:
+        """The crops of all parts (at least one) one after another."""
+        return cls(**{one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)})
 
-class SceneCrops(Dataset[CropArrays]):
+
+class SceneCrops:
     """Item k: the instances of scene k. It depends on (configuration, k) alone, and on the shards.
 
     Args:
@@ -79,8 +84,25 @@ class SceneCrops(Dataset[CropArrays]):
 
     def __init__(self, config: CropsConfig, categories: Sequence[str] = CATEGORIES) -> None:
         self.config, self.categories = config, categories
-        made = config.shards is None
-        self._scene = _MadeScenes(config, categories) if made else _StoredScenes(config, categories)
+        self._scene: Callable[[int], Scene]
+        if config.shards is None:
+            meshes = mesh_source(config.meshes)
+            found = {meshes.category(name) for name in meshes.names}
+            self._scene = partial(make_scene, meshes, config.scenes, config.seed)
+        else:
+            shards = SceneShards(config.shards, count=config.count)
+            images = shards.dataset.images
+            if len(images) < config.count:
+                problem = f"expected {config.count} scenes, the shards hold {len(images)}; ask for no more"
+                raise DataError(problem, file=config.shards)
+            found = set(shards.dataset.category_names.values()) - {OCCLUDER}
+            self._scene = lambda index: shards.scene(images[index])
+        if unknown := found - set(categories):
+            raise DataError(
+                f"expected categories among {', '.join(categories)}, got {', '.join(sorted(unknown))}; rename them, "
+                "add them to the model's categories, or take ShapeNet as shapenet13:FOLDER",
+                file=config.shards or config.meshes,
+            )
 
     def __len__(self) -> int:
         return self.config.count
@@ -115,38 +137,9 @@ class SceneCrops(Dataset[CropArrays]):
             mesh=np.array([one.mesh for one in instances], np.str_),
         )
 
-
-class _MadeScenes:
-    def __init__(self, config: CropsConfig, categories: Sequence[str]) -> None:
-        self._config = config
-        self._meshes = mesh_source(config.meshes)
-        _check_categories({self._meshes.category(name) for name in self._meshes.names}, categories, config.meshes)
-
-    def __call__(self, index: int) -> Scene:
-        return make_scene(self._meshes, self._config.scenes, self._config.seed, index)
-
-
-class _StoredScenes:
-    def __init__(self, config: CropsConfig, categories: Sequence[str]) -> None:
-        assert config.shards is not None
-        folder, count = config.shards, config.count
-        self._shards = SceneShards(folder, count=count)
-        found = len(self._shards.dataset.images)
-        if found < count:
-            raise DataError(f"expected {count} scenes, the shards hold {found}; ask for no more", file=folder)
-        _check_categories(set(self._shards.dataset.category_names.values()) - {OCCLUDER}, categories, folder)
-
-    def __call__(self, index: int) -> Scene:
-        return self._shards.scene(self._shards.dataset.images[index])
-
-
-def _check_categories(names: set[str], known: Sequence[str], source: str) -> None:
-    if unknown := names - set(known):
-        raise DataError(
-            f"expected categories among {', '.join(known)}, got {', '.join(sorted(unknown))}; rename them, add them to "
-            "the model's categories, or take ShapeNet as shapenet13:FOLDER",
-            file=source,
-        )
+    def __call__(self, indices: range) -> CropArrays:
+        """The instances of some scenes, one after another."""
+        return CropArrays.join([self[index] for index in indices])
 
 
 def _bytes(tensor: torch.Tensor) -> NDArray[np.uint8]:

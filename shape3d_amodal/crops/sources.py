@@ -4,34 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from shape3d_amodal.crops.annotated import AnnotatedCrops
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.pool import open_pool
+from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.meshes.sources import CATEGORIES
-from shape3d_amodal.structures import SupervisedCrops
 
-
-class CropSource(Protocol):
-    """N crops with amodal masks, by their row."""
-
-    @property
-    def hidden(self) -> NDArray[np.float32]:
-        """[N] hidden share of each amodal area, in 0..1."""
-
-    @property
-    def category(self) -> NDArray[np.int64]:
-        """[N] index into the names that the source was opened with."""
-
-    def ids(self, rows: NDArray[np.int64]) -> list[str]:
-        """What to call some rows in messages."""
-
-    def supervised(self, rows: NDArray[np.int64]) -> SupervisedCrops:
-        """Some rows as tensors."""
+CropSource = AnnotatedCrops | CropArrays
+"""N crops with amodal masks, by their row: ``category``, ``hidden``, ``ids(rows)`` and ``supervised(rows)``."""
 
 
 def open_crops(

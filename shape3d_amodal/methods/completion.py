@@ -26,11 +26,7 @@ Completed = tuple[AmodalImage, Objects]
 
 
 def complete_dataset(
-    pipeline: ShapePriorPipeline,
-    dataset: AmodalDataset,
-    images: Path,
-    *,
-    annotations: Path,
+    pipeline: ShapePriorPipeline, dataset: AmodalDataset, images: Path, *, annotations: Path
 ) -> Iterator[Completed]:
     """Complete every instance of every image, image by image, in the data set's order.
 
@@ -44,20 +40,23 @@ def complete_dataset(
     Raises:
         DataError: a category that the weights do not know (before anything is done), or an image that cannot be read.
     """
-    check_categories(pipeline, dataset, annotations)
+    names, known = dataset.category_names, {*pipeline.categories, OCCLUDER}
+    for instance in (instance for record in dataset.images for instance in record.instances):
+        if names[instance.category_id] not in known:
+            problem = f"unknown category {names[instance.category_id]!r}; known are {', '.join(pipeline.categories)}"
+            raise DataError(problem, file=annotations, field=f"annotations[id={instance.id}].category_id")
     for record in dataset.images:
         image = load_image(images, record, file=annotations)
-        yield record, complete_image(pipeline, image, record, dataset.category_names)
+        yield record, complete_image(pipeline, image, record, names)
 
 
 def complete_image(
     pipeline: ShapePriorPipeline, image: NDArray[np.uint8], record: AmodalImage, names: Mapping[int, str]
 ) -> Objects:
-    """The instances of one image whose category is not ``occluder``, each with its completion.
+    """The instances of an image [H,W,3] uint8, RGB, whose category is not ``occluder``, each with its completion.
 
     Args:
-        image: [H,W,3] uint8, RGB.
-        record: its instances; no ground truth is used.
+        record: the image's annotation; no ground truth is used.
         names: category names by id.
     """
     given = shown(record, "masks")
@@ -103,30 +102,14 @@ class PipelineMethod:
         return [completed_result(record, instance, one, self._save(record, instance, one)) for instance, one in objects]
 
     def _save(self, record: AmodalImage, instance: AmodalInstance, one: CompletedObject) -> str | None:
-        """Write the object's mesh; its name, or None where none is asked for or there is none."""
+        """Write the object's mesh as Wavefront OBJ; its name, or None where none is asked for or there is none."""
         if self.meshes is None or not len(one.faces):
             return None
         name = f"{record.id}_{instance.id}.obj"
-        write_atomic(self.meshes / name, obj_text(one.verts, one.faces).encode())
+        lines = [f"v {x:.6g} {y:.6g} {z:.6g}" for x, y, z in one.verts.tolist()]
+        lines += [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in one.faces.tolist()]
+        write_atomic(self.meshes / name, ("\n".join(lines) + "\n").encode())
         return f"{self.meshes.name}/{name}"
-
-
-def obj_text(verts: NDArray[np.float32], faces: NDArray[np.int64]) -> str:
-    """A mesh (vertices [V,3], triangles [F,3]) as Wavefront OBJ."""
-    lines = [f"v {x:.6g} {y:.6g} {z:.6g}" for x, y, z in verts.tolist()]
-    lines += [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in faces.tolist()]
-    return "\n".join(lines) + "\n"
-
-
-def check_categories(pipeline: ShapePriorPipeline, dataset: AmodalDataset, annotations: Path) -> None:
-    """Refuse instances of categories that the weights do not know."""
-    names, known = dataset.category_names, set(pipeline.categories) | {OCCLUDER}
-    for image in dataset.images:
-        for instance in image.instances:
-            name = names[instance.category_id]
-            if name not in known:
-                problem = f"unknown category {name!r}; known are {', '.join(pipeline.categories)}"
-                raise DataError(problem, file=annotations, field=f"annotations[id={instance.id}].category_id")
 
 
 def without_depth_order(dataset: AmodalDataset) -> AmodalDataset:

@@ -48,14 +48,8 @@ class FindsObjects(Protocol):
     """A method of the instance track: it finds objects in an image by itself."""
 
     name: str
-    """Name in tables."""
     parameters: int
-    """Numbers that were learned; 0 where nothing is."""
 
     def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> Sequence[AmodalResult]:
-        """Whatever it finds, with scores.
-
-        Args:
-            image: [H,W,3] uint8, RGB.
-            record: the image's id and size; it has no instances.
-        """
+        """Whatever it finds in ``image`` [H,W,3] uint8, RGB, with scores; ``record``, its id and size, is without
+        instances."""

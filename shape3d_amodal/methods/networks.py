@@ -14,16 +14,15 @@ from shape3d_amodal.files.pretrained import load_network
 
 
 class NetworkMethod:
-    """A method that applies one network, on the device where the network lies.
+    """A method that applies one trained network, on the device where the network lies.
 
-    Args:
-        network: the trained network.
+    Attributes:
+        config_class: class of the configuration beside the weights.
+        network_class: class of the network, which is built from that configuration.
     """
 
     config_class: ClassVar[type]
-    """Class of the configuration beside the weights."""
     network_class: ClassVar[type[nn.Module]]
-    """Class of the network, which is built from that configuration."""
 
     def __init__(self, network: nn.Module) -> None:
         self.parameters = sum(parameter.numel() for parameter in network.parameters())

@@ -87,7 +87,8 @@ class ImagePredictor:
             chosen = {id(one) for one, _ in kept}
             for one in found:
                 if id(one) not in chosen and one.visible is not None and one.visible.any():
-                    given = [(one, one.visible), *_beside(kept, one.visible)]
+                    beside = [(other, mask & ~one.visible) for other, mask in kept]
+                    given = [(one, one.visible), *((other, mask) for other, mask in beside if mask.any())]
                     objects += [replace(self._completed(image, given, 1)[0], alternative=True)]
         return sorted(objects, key=lambda one: -one.score)
 
@@ -97,13 +98,8 @@ class ImagePredictor:
         """The first ``count`` of the objects ``given`` in an image, completed; the others only hide them."""
         wanted, known = given[:count], set(self.pipeline.categories)
         names = [one.category if one.category in known else OCCLUDER for one, _ in wanted]
-        completed = iter(
-            self.pipeline.complete(
-                image,
-                [visible for _, visible in given],
-                [*names, *[OCCLUDER] * (len(given) - count)],
-            )
-        )
+        names += [OCCLUDER] * (len(given) - count)
+        completed = iter(self.pipeline.complete(image, [visible for _, visible in given], names))
         objects = []
         for one, visible in wanted:
             whole = next(completed) if one.category in known else None
@@ -127,12 +123,6 @@ def apart(found: list[DetectedObject]) -> list[tuple[DetectedObject, Mask]]:
             kept.append((one, own))
             taken = taken | own
     return kept
-
-
-def _beside(kept: list[tuple[DetectedObject, Mask]], mask: Mask) -> list[tuple[DetectedObject, Mask]]:
-    """What is left of objects beside another one with a visible mask [H,W] bool."""
-    remaining = ((one, visible & ~mask) for one, visible in kept)
-    return [(one, visible) for one, visible in remaining if visible.any()]
 
 
 def predicted_result(image_id: int, category_id: int, one: PredictedObject, mesh: str | None = None) -> AmodalResult:

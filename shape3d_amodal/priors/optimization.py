@@ -99,12 +99,7 @@ class ViewpointBounds:
 
 
 class FreeViewpoint:
-    """A viewpoint of shape [M] as numbers that an optimiser may move; at the start it is exactly the given one.
-
-    Args:
-        viewpoint: where they start.
-        bounds: where ``clamp`` keeps them.
-    """
+    """A viewpoint of shape [M] as numbers that an optimiser may move; at the start it is exactly the given one."""
 
     def __init__(self, viewpoint: Viewpoint, bounds: ViewpointBounds | None = None) -> None:
         self._start, self._bounds = viewpoint, bounds or ViewpointBounds()
@@ -118,8 +113,7 @@ class FreeViewpoint:
     @torch.no_grad()
     def clamp(self) -> None:
         """Put what lies out of bounds onto the nearest bound."""
-        bounds = self._bounds
-        _, elevation, roll, log_scale, offset = self.leaves
+        bounds, (_, elevation, roll, log_scale, offset) = self._bounds, self.leaves
         for leaf, (low, high) in ((elevation, bounds.elevation), (roll, bounds.roll), (offset, bounds.offset)):
             leaf.clamp_(low, high)
         smallest, largest = ((bound / self._start.scale).log() for bound in bounds.scale)

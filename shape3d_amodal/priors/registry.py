@@ -9,9 +9,8 @@ from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import ShapeBank
 from shape3d_amodal.priors.interface import Prior, PriorName
-from shape3d_amodal.priors.learned.fit import FitConfig
+from shape3d_amodal.priors.learned.fit import FitConfig, LearnedPrior
 from shape3d_amodal.priors.learned.network import ShapePrior
-from shape3d_amodal.priors.learned.prior import LearnedPrior
 
 
 def open_prior(

@@ -102,15 +102,12 @@ class RefinementNetwork(nn.Module):
             logits = logits + gate[:, None, None] * silhouette.float().clamp(_SURE, 1 - _SURE).logit()
         return logits
 
-    def _patches(self, x: Tensor) -> tuple[int, ...]:
-        rows, channels, *sides = x.shape
-        return (rows, channels * self.patch**2, *(side // self.patch for side in sides))
-
     def _unet(self, crops: InstanceCrops, silhouettes: Sequence[Tensor], condition: Tensor) -> Tensor:
+        if not len(crops):  # torch's pixel_unshuffle fails with no rows
+            return torch.zeros_like(crops.visible)
         rgb = crops.rgb - 0.5 if self.use_rgb else torch.zeros_like(crops.rgb)
         masks = torch.stack([crops.visible, crops.occluder, *silhouettes], dim=1)
-        x = torch.cat([rgb, masks], dim=1)
-        x = pixel_unshuffle(x, self.patch) if len(x) else x.new_zeros(self._patches(x))  # torch's fails with no rows
+        x = pixel_unshuffle(torch.cat([rgb, masks], dim=1), self.patch)
         x = x.contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for block in self.down:

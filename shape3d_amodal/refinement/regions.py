@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from kornia.morphology import dilation, erosion
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 
@@ -27,13 +30,11 @@ def edge_band(mask: Tensor, width: int) -> Tensor:
     return (dilation(image, kernel) - erosion(image, kernel))[:, 0]
 
 
-def close_gaps(visible: Tensor, occluder: Tensor, width: int) -> Tensor:
-    """The occluder mask grown by ``width`` pixels towards the visible mask: predicted masks leave gaps between them.
+def close_gaps(visible: NDArray[np.bool_], occluder: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """The occluder mask [H,W] grown by ``width`` pixels towards the visible mask, as predicted masks leave gaps.
 
     Only background pixels that lie near both masks are added; with exact masks ``width`` is 0 and nothing changes.
     """
-    if width == 0:
-        return occluder
-    kernel = torch.ones(2 * width + 1, 2 * width + 1, device=visible.device, dtype=visible.dtype)
-    near_both = dilation(visible[:, None], kernel)[:, 0].minimum(dilation(occluder[:, None], kernel)[:, 0])
-    return occluder.maximum(near_both.minimum(1 - visible))
+    square = np.ones((2 * width + 1, 2 * width + 1), bool)
+    closed: NDArray[np.bool_] = occluder | (binary_dilation(visible, square) & binary_dilation(occluder, square))
+    return np.where(visible, occluder, closed)

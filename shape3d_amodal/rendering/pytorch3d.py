@@ -18,12 +18,7 @@ FACES_PER_PIXEL = 100  # nearest faces that count at a pixel; PyTorch3D's CUDA k
 
 
 def product_silhouettes(
-    verts: Tensor,
-    faces: Tensor,
-    image_size: int,
-    sigma: float,
-    faces_per_pixel: int = FACES_PER_PIXEL,
-    bin_size: int | None = 0,
+    verts: Tensor, faces: Tensor, image_size: int, sigma: float, bin_size: int | None = 0
 ) -> Tensor:
     """``verts`` [B,V,3] NDC, ``faces`` [F,3] or [B,F,3] -> [B,H,W]; see ``render_silhouettes``.
 
@@ -40,7 +35,7 @@ def product_silhouettes(
         meshes,
         image_size=image_size,
         blur_radius=blur_radius(sigma),
-        faces_per_pixel=min(faces_per_pixel, faces.shape[-2]),
+        faces_per_pixel=min(FACES_PER_PIXEL, faces.shape[-2]),
         bin_size=bin_size,
         clip_barycentric_coords=True,  # else a face's plane, extended behind the camera, removes its rim
     )

@@ -38,8 +38,9 @@ def product_silhouettes(verts: Tensor, faces: Tensor, image_size: int, sigma: fl
     face, pixel = face_pixel_pairs(triangles, image, image_size, math.sqrt(blur_radius(sigma)))
     p = pixel_centres(pixel, image_size, verts.dtype)  # [P,2]
     corners = triangles.index_select(0, face)  # [P,3,2]
-    squared = boundary_distance(p, corners)
-    inside = is_inside(p, corners.detach())
+    squared = segment_distance(p[:, None], corners, corners.roll(-1, dims=1)).min(dim=1).values
+    area = cross(corners.detach(), p[:, None])
+    inside = (area > 0).all(dim=1) | (area < 0).all(dim=1)  # of faces of either orientation
     x = torch.where(inside, squared, -squared) / sigma
     weight = torch.where(inside | (squared < blur_radius(sigma)), torch.nn.functional.softplus(x), 0.0)
     optical_depth = verts.new_zeros(len(verts) * image_size**2).index_add(0, pixel, weight)
@@ -193,14 +194,3 @@ def segment_distance(p: Tensor, u: Tensor, w: Tensor) -> Tensor:
     t = ((p - u) * edge).sum(-1) / (edge * edge).sum(-1).clamp(min=torch.finfo(p.dtype).tiny)
     r = p - u - t.clamp(0, 1).unsqueeze(-1) * edge
     return (r * r).sum(-1)
-
-
-def boundary_distance(p: Tensor, corners: Tensor) -> Tensor:
-    """Squared distance [P] of points p [P,2] to the boundaries of triangles [P,3,2]."""
-    return segment_distance(p[:, None], corners, corners.roll(-1, dims=1)).min(dim=1).values
-
-
-def is_inside(p: Tensor, corners: Tensor) -> Tensor:
-    """Which points p [P,2] lie strictly inside triangles [P,3,2] of either orientation."""
-    area = cross(corners, p[:, None])
-    return (area > 0).all(dim=1) | (area < 0).all(dim=1)

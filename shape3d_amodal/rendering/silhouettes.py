@@ -86,7 +86,10 @@ def render_silhouettes(
         verts_ndc = verts_ndc.float()
     if backend == "auto":
         backend = automatic_backend(verts_ndc.device, verts_ndc.dtype)
-    silhouettes = _module(backend)
+    try:
+        silhouettes = importlib.import_module(f"shape3d_amodal.rendering.{backend}")
+    except ImportError as error:
+        raise MissingBackendError(f"backend {backend!r} lacks a library: {error}; see shape3d-amodal doctor") from error
     _check_backend(silhouettes, backend, verts_ndc, mode)
     render = silhouettes.product_silhouettes if mode == "product" else silhouettes.edge_silhouettes
     return render(verts_ndc, faces, image_size, float(sigma))
@@ -112,13 +115,6 @@ def triton_version() -> str | None:
     return version if (major, minor) >= (3, 3) else None
 
 
-def _module(backend: Backend) -> ModuleType:
-    try:
-        return importlib.import_module(f"shape3d_amodal.rendering.{backend}")
-    except ImportError as error:
-        raise MissingBackendError(f"backend {backend!r} lacks a library: {error}; see shape3d-amodal doctor") from error
-
-
 def _check_backend(silhouettes: ModuleType, backend: Backend, verts: Tensor, mode: Mode) -> None:
     if backend in ("cpu", "gpu") and (verts.dtype != torch.float32 or verts.device.type != silhouettes.DEVICE):
         raise ValueError(
@@ -138,20 +134,6 @@ def _check(verts: Tensor, faces: Tensor, image_size: int, sigma: float, mode: st
         raise ValueError(f"mode: expected one of {', '.join(get_args(Mode))}, got {mode!r}")
     if backend not in get_args(Backend):
         raise ValueError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
-    _check_tensors(verts, faces)
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
-        raise ValueError(f"image_size: expected a positive number of pixels (int), got {image_size!r}")
-    if isinstance(sigma, bool) or not isinstance(sigma, Real) or not LEAST_SIGMA <= sigma <= MOST_SIGMA:
-        raise ValueError(
-            f"sigma: expected a number from 1e-30 to 1e30, the blur in NDC squared, got {sigma!r}; see blur_sigma"
-        )
-    if faces.device.type == "cpu":
-        check_indices(faces, verts.shape[1])
-    else:  # looking at the indices waits for the device, so it is done once for each tensor of faces
-        _check_indices_once(faces, verts.shape[1])
-
-
-def _check_tensors(verts: Tensor, faces: Tensor) -> None:
     for name, tensor in (("verts_ndc", verts), ("faces", faces)):
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{name}: expected a tensor, got {type(tensor).__name__}")
@@ -167,6 +149,16 @@ def _check_tensors(verts: Tensor, faces: Tensor) -> None:
         raise ValueError(f"faces: expected one set of faces for each of {len(verts)} meshes, got {len(faces)}")
     if faces.device != verts.device:
         raise ValueError(f"faces: expected the vertices' device {verts.device}, got {faces.device}")
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
+        raise ValueError(f"image_size: expected a positive number of pixels (int), got {image_size!r}")
+    if isinstance(sigma, bool) or not isinstance(sigma, Real) or not LEAST_SIGMA <= sigma <= MOST_SIGMA:
+        raise ValueError(
+            f"sigma: expected a number from 1e-30 to 1e30, the blur in NDC squared, got {sigma!r}; see blur_sigma"
+        )
+    if faces.device.type == "cpu":
+        check_indices(faces, verts.shape[1])
+    else:  # looking at the indices waits for the device, so it is done once for each tensor of faces
+        _check_indices_once(faces, verts.shape[1])
 
 
 _check_indices_once = remembered(check_indices)

@@ -54,18 +54,7 @@ def remembered(find: Callable[Concatenate[Tensor, P], T]) -> Callable[Concatenat
 @remembered
 def topology_of(faces: Tensor) -> Topology:
     """The topology of ``faces`` ([F,3] or [B,F,3] int64), remembered as long as the tensor lives unchanged."""
-    return _find(faces if faces.ndim == 3 else faces[None])
-
-
-def check_indices(faces: Tensor, vertices: int) -> None:
-    """Raise a ValueError if ``faces`` name a vertex that is not one of ``vertices``; waits for the device."""
-    if faces.numel():
-        low, high = (int(bound) for bound in torch.aminmax(faces))
-        if low < 0 or high >= vertices:
-            raise ValueError(f"faces: expected vertex indices in 0..{vertices - 1}, got {low}..{high}")
-
-
-def _find(faces: Tensor) -> Topology:
+    faces = faces if faces.ndim == 3 else faces[None]
     B, F, _ = faces.shape
     device = faces.device
     vertices = int(faces.max()) + 1 if faces.numel() else 1
@@ -86,3 +75,11 @@ def _find(faces: Tensor) -> Topology:
         along=torch.where(start < end, 1, -1)[order],
         edge=edge[order],
     )
+
+
+def check_indices(faces: Tensor, vertices: int) -> None:
+    """Raise a ValueError if ``faces`` name a vertex that is not one of ``vertices``; waits for the device."""
+    if faces.numel():
+        low, high = (int(bound) for bound in torch.aminmax(faces))
+        if low < 0 or high >= vertices:
+            raise ValueError(f"faces: expected vertex indices in 0..{vertices - 1}, got {low}..{high}")

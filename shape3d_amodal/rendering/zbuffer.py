@@ -39,23 +39,6 @@ def rasterize(
         return np.float32(1) / inverse_depth, face_id
 
 
-def barycentrics(
-    verts: NDArray[np.float32], faces: NDArray[np.int32], face_id: NDArray[np.int32]
-) -> NDArray[np.float32]:
-    """Screen-space barycentric coordinates [H,W,3] float32 of the pixel centres in their faces; 0 where none is."""
-    rows, columns = np.nonzero(face_id >= 0)
-    a, b, c = np.moveaxis(verts[faces[face_id[rows, columns]]][..., :2].astype(np.float64), 1, 0)
-    point = np.stack([columns + 0.5, rows + 0.5], axis=-1)
-
-    def cross(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
-        return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
-
-    weights = np.stack([cross(c - b, point - b), cross(a - c, point - c), cross(b - a, point - a)], axis=-1)
-    result = np.zeros((*face_id.shape, 3), np.float32)
-    result[rows, columns] = weights / weights.sum(axis=-1, keepdims=True)
-    return result
-
-
 @numba.njit(cache=True, nogil=True, fastmath=False)
 def draw(verts: NDArray, faces: NDArray, inverse_depth: NDArray, face_id: NDArray) -> None:
     """Draw into ``inverse_depth`` [H,W] (0 = empty) and ``face_id`` [H,W] in place; see ``rasterize``."""

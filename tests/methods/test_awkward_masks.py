@@ -14,7 +14,7 @@ from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.priors.bank.prior import BankPrior
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
-from shape3d_amodal.priors.learned.prior import LearnedPrior
+from shape3d_amodal.priors.learned.fit import LearnedPrior
 from shape3d_amodal.structures import OCCLUDER
 
 HEIGHT, WIDTH = 60, 80

@@ -16,8 +16,7 @@ from shape3d_amodal.priors.bank.matching import MatchConfig
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
 from shape3d_amodal.priors.interface import Prior
-from shape3d_amodal.priors.learned.fit import FitConfig
-from shape3d_amodal.priors.learned.prior import LearnedPrior
+from shape3d_amodal.priors.learned.fit import FitConfig, LearnedPrior
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.priors.optimization import FreeViewpoint
 from shape3d_amodal.rendering import blur_sigma, render_silhouettes

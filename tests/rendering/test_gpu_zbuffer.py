@@ -32,15 +32,6 @@ def test_random_triangles(seed):
     assert face_id.dtype == np.int32
 
 
-def test_barycentrics_equal_those_of_the_cpu():
-    verts, faces = soup(6, 1)
-    _, face_id = zbuffer.rasterize(verts, faces, HEIGHT, WIDTH)
-    weights = gpu_zbuffer.barycentrics(*(torch.from_numpy(part) for part in (verts, faces, face_id)))
-    np.testing.assert_allclose(weights, zbuffer.barycentrics(verts, faces, face_id), atol=1e-6)
-    nothing = torch.full((4, 5), -1, dtype=torch.int32)
-    assert not gpu_zbuffer.barycentrics(torch.zeros(3, 3), torch.zeros(0, 3, dtype=torch.int32), nothing).any()
-
-
 @pytest.mark.parametrize(
     "bad", [(5, 5, -1), (5, 5, 0), (5, 5, zbuffer.NEAR / 2), (5, 5, np.nan), (5, 5, np.inf), (np.nan, 5, 1), (9, 9, 1)]
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shape3d_amodal.rendering.zbuffer import NEAR, barycentrics, rasterize
+from shape3d_amodal.rendering.zbuffer import NEAR, rasterize
 
 HEIGHT, WIDTH = 24, 30
 EDGE = 1e-3
@@ -153,24 +153,3 @@ def test_no_holes_where_edges_pass_through_pixel_centres(seed: int) -> None:
     faces = np.array([[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]], np.int32)
     _, face_id = rasterize(verts, faces, 24, 24)
     assert (face_id[2:22, 2:22] >= 0).all()
-
-
-def test_barycentrics_give_the_pixel_centres_back() -> None:
-    verts, faces = soup(6, 1)
-    _, face_id = rasterize(verts, faces, HEIGHT, WIDTH)
-    weights = barycentrics(verts, faces, face_id)
-    hit = face_id >= 0
-    assert weights.shape == (HEIGHT, WIDTH, 3)
-    assert weights.dtype == np.float32
-    assert not weights[~hit].any()
-    np.testing.assert_allclose(weights[hit].sum(axis=-1), 1, rtol=1e-5)
-    assert weights.min() > -1e-5
-    found = np.einsum("nc,ncd->nd", weights[hit], verts[faces[face_id[hit]]][..., :2])
-    rows, columns = np.nonzero(hit)
-    np.testing.assert_allclose(found, np.stack([columns + 0.5, rows + 0.5], axis=1), atol=1e-3)
-
-
-def test_barycentrics_of_an_empty_picture() -> None:
-    assert not barycentrics(
-        np.zeros((3, 3), np.float32), np.zeros((1, 3), np.int32), np.full((4, 5), -1, np.int32)
-    ).any()

@@ -80,20 +80,13 @@ def match(
         return _filling(shapes, shape)
 
     zoom = config.fine_px / config.coarse_px
-    factors = config.ratio ** np.linspace(-0.5, 0.5, 5)
+    factors = (config.ratio ** np.linspace(-0.5, 0.5, 5)).astype(np.float32)
     visible, possible = _regions(crop, config.fine_px)
     starts = coarse[order] * np.array([1, zoom, zoom, zoom], np.float32)
     fine = place_near(
-        shapes.integral[order],
-        shape[order],
-        visible,
-        possible,
-        starts,
-        factors.astype(np.float32),
-        reach=int(np.ceil(zoom)),
+        shapes.integral[order], shape[order], visible, possible, starts, factors, reach=int(np.ceil(zoom))
     )
-    best = np.argsort(-fine[:, 0], kind="stable")
-    found = best[:count]
+    found = np.argsort(-fine[:, 0], kind="stable")[:count]
     chosen = order[found]
     return Matches(
         mesh=torch.from_numpy(shapes.mesh[chosen]),
@@ -120,11 +113,7 @@ def _regions(crop: InstanceCrops, size: int) -> tuple[NDArray[np.float32], NDArr
 
 
 def _viewpoints(
-    shapes: BankShapes,
-    chosen: NDArray[np.int64],
-    shape: NDArray[np.float32],
-    places: NDArray[np.float32],
-    size: int,
+    shapes: BankShapes, chosen: NDArray[np.int64], shape: NDArray[np.float32], places: NDArray[np.float32], size: int
 ) -> Viewpoint:
     """The cameras that draw silhouettes of ``shapes`` at ``places`` in a crop of ``size`` pixels."""
     low, high = shapes.low[chosen], shapes.high[chosen]

@@ -9,6 +9,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from shape3d_amodal.config import configuration
 from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
@@ -101,23 +102,16 @@ class BankPrior:
 
     def _subject(self, names: list[str], found: list[Matches], crops: InstanceCrops) -> DeformedMeshes:
         """The M matches of all crops in a row, as they were found."""
-        verts, faces = (part.to(self.device) for part in self._meshes(names, found))
-        viewpoint = Viewpoint.join([matches.viewpoint for matches in found]).to(self.device)
-        return DeformedMeshes(verts, faces, viewpoint, crops.size, self.config.deformation)
-
-    def _meshes(self, names: list[str], found: list[Matches]) -> tuple[Tensor, Tensor]:
-        """Vertices [M,V,3] and faces [M,F,3] of all matches, padded with zeros to the largest of them."""
         meshes = [
             self.bank.shapes(name).meshes[index]
             for name, matches in zip(names, found, strict=True)
             for index in matches.mesh.tolist()
         ]
-        verts = torch.zeros(len(meshes), max(len(verts) for verts, _ in meshes), 3)
-        faces = torch.zeros(len(meshes), max(len(faces) for _, faces in meshes), 3, dtype=torch.int64)
-        for row, (own_verts, own_faces) in enumerate(meshes):
-            verts[row, : len(own_verts)] = torch.from_numpy(own_verts)
-            faces[row, : len(own_faces)] = torch.from_numpy(own_faces)
-        return verts, faces
+        # Padded with zeros to the largest of them.
+        verts = pad_sequence([torch.from_numpy(verts) for verts, _ in meshes], batch_first=True).to(self.device)
+        faces = pad_sequence([torch.from_numpy(faces) for _, faces in meshes], batch_first=True).to(self.device)
+        viewpoint = Viewpoint.join([matches.viewpoint for matches in found]).to(self.device)
+        return DeformedMeshes(verts, faces, viewpoint, crops.size, self.config.deformation)
 
     @torch.no_grad()
     def _weigh(self, subject: DeformedMeshes, found: list[Matches], crops: InstanceCrops) -> Estimate:

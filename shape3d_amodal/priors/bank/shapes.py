@@ -69,12 +69,7 @@ class BankShapes:
 
 
 class ShapeBank:
-    """Known shapes by category; a category's silhouettes are drawn when it is first asked for.
-
-    Args:
-        source: the meshes.
-        config: which silhouettes to hold.
-    """
+    """Known shapes by category; a category's silhouettes are drawn when it is first asked for."""
 
     def __init__(self, source: MeshSource, config: BankConfig | None = None) -> None:
         self.config = config or BankConfig()
@@ -97,9 +92,10 @@ class ShapeBank:
         if category not in self._shapes:
             if category not in self._names:
                 raise DataError(f"no mesh of category {category!r}; the bank knows {', '.join(self.categories)}")
-            names = _even(self._names[category], self.config.meshes)
-            if len(names) < len(self._names[category]):
-                log.warning("%s: the bank takes %d of %d meshes", category, len(names), len(self._names[category]))
+            names, most = self._names[category], self.config.meshes
+            if len(names) > most:
+                log.warning("%s: the bank takes %d of %d meshes", category, most, len(names))
+                names = [names[i * len(names) // most] for i in range(most)]
             self._shapes[category] = self._draw(names)
         return self._shapes[category]
 
@@ -126,10 +122,7 @@ class ShapeBank:
 
 
 def silhouette_frames(
-    verts: NDArray[np.float32],
-    faces: NDArray[np.int32],
-    azimuth: NDArray[np.float64],
-    elevation: NDArray[np.float64],
+    verts: NDArray[np.float32], faces: NDArray[np.int32], azimuth: NDArray[np.float64], elevation: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
     """Hard silhouettes of one mesh, each stretched so that its bounding box fills the frame.
 
@@ -158,10 +151,3 @@ def silhouette_frames(
     screen[..., :2] = (high[:, None] - projected[..., :2]) / np.maximum(high - low, 1e-6)[:, None] * FRAME
     masks = [rasterize(points, faces, FRAME, FRAME)[1] >= 0 for points in screen]
     return np.stack(masks), low, high
-
-
-def _even(names: list[str], count: int) -> list[str]:
-    """``count`` of ``names`` at even distances, or all where there are no more."""
-    if len(names) <= count:
-        return names
-    return [names[i * len(names) // count] for i in range(count)]

@@ -107,7 +107,8 @@ class PriorCriterion:
             target, shape: as in ``PriorBatch``; without ``shape`` there is no loss of pairs.
         """
         config = self.config
-        target = self._certain(crops) if target is None else target
+        if target is None:
+            target = crops if config.certain else replace(crops, occluder=torch.zeros_like(crops.occluder))
         output = prior(crops, self.gate(progress))
         blur_px = self.blur_px(progress)
         best = self.hypothesis_scores(prior, output, target, blur_px).argmax(dim=1)
@@ -143,9 +144,6 @@ class PriorCriterion:
         )
         views = output.hypotheses.viewpoint.detach()
         return hypothesis_ious(prior, output.mesh.verts.detach(), views, coarse, max(blur_px / shrink, 0.25))
-
-    def _certain(self, crops: InstanceCrops) -> InstanceCrops:
-        return crops if self.config.certain else replace(crops, occluder=torch.zeros_like(crops.occluder))
 
     def _assigned(self, output: PriorOutput, best: Tensor, progress: float) -> tuple[Viewpoint, Tensor]:
         """The J viewpoints [N,J] of each crop that learn, and their weights [N,J], which sum to 1."""

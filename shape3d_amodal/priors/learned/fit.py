@@ -1,11 +1,13 @@
-"""Fit at test time: a few gradient steps on shape code and viewpoint against the certain pixels of the very image.
+"""The networks of stages 2 and 3 as a prior, with or without their fit at test time.
 
-This is the camera multiplex of U-CMR (Goel et al., ECCV 2020) at test time: every instance starts from its likeliest
-hypotheses, all of them are optimised side by side, and the best one is kept.
+The fit takes a few gradient steps on shape code and viewpoint against the certain pixels of the very image. This is the
+camera multiplex of U-CMR (Goel et al., ECCV 2020) at test time: every instance starts from its likeliest hypotheses,
+all of them are optimised side by side, and the best one is kept.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -16,7 +18,7 @@ from shape3d_amodal.config import Count, Weight, configuration
 from shape3d_amodal.priors.learned.network import PriorOutput, ShapePrior
 from shape3d_amodal.priors.losses import laplacian_energy
 from shape3d_amodal.priors.optimization import FreeViewpoint, optimize
-from shape3d_amodal.structures import InstanceCrops, Viewpoint
+from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
 
 
 @configuration
@@ -41,14 +43,37 @@ class FitConfig:
     """Blur of the silhouettes at the first step, in crop pixels; it falls geometrically to the prior's own."""
 
 
-def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: FitConfig) -> tuple[Tensor, Viewpoint]:
-    """Optimise meshes and viewpoints of N crops.
+class LearnedPrior:
+    """The selection head's choice, or the fit from the likeliest hypotheses (``interface.Prior``).
 
     Args:
-        prior: the learned prior, in evaluation mode.
-        output: its outputs for the crops; where the fit starts.
-        crops: the instances.
-        config: the fit.
+        network: stages 2 and 3, in evaluation mode.
+        categories: names of the categories that it counts.
+        fit: the fit; by default none.
+    """
+
+    def __init__(self, network: ShapePrior, categories: tuple[str, ...], fit: FitConfig | None = None) -> None:
+        self.network = network
+        self.categories = self.known = categories
+        self.fit = fit or FitConfig(steps=0)
+        self.parameters = sum(parameter.numel() for parameter in network.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def estimate(self, crops: InstanceCrops) -> Estimate:
+        if self.fit.steps == 0:
+            return self.network.estimate(crops)
+        verts, viewpoint = fit(self.network, self.network(crops), crops, self.fit)
+        return self.network.seen_from(verts, viewpoint, crops)
+
+    def with_fit_steps(self, steps: int) -> LearnedPrior:
+        return LearnedPrior(self.network, self.categories, replace(self.fit, steps=steps))
+
+
+def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: FitConfig) -> tuple[Tensor, Viewpoint]:
+    """Optimise meshes and viewpoints of N crops, from the ``output`` that a prior in evaluation mode has for them.
 
     Returns:
         Vertices [N,V,3] and viewpoints [N]. Judged by its own score, the certain-pixel IoU at the prior's blur, no
@@ -62,11 +87,7 @@ def fit(prior: ShapePrior, output: PriorOutput, crops: InstanceCrops, config: Fi
     viewpoint = output.hypotheses.viewpoint._map(lambda tensor: tensor[rows, order].flatten(0, 1).detach())
     subject = _CodeAndViewpoint(prior, output.mesh.code.repeat_interleave(starts, dim=0), viewpoint, repeated, config)
     score = optimize(
-        subject,
-        repeated,
-        steps=config.steps,
-        start_blur_px=config.start_blur_px,
-        final_blur_px=prior.config.blur_px,
+        subject, repeated, steps=config.steps, start_blur_px=config.start_blur_px, final_blur_px=prior.config.blur_px
     )
     winner = rows[:, 0] * starts + score.view(count, starts).argmax(dim=1)
     with torch.no_grad():

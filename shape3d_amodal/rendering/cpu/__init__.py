@@ -6,6 +6,8 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,49 +21,14 @@ from shape3d_amodal.rendering.topology import topology_of
 DEVICE = "cpu"
 
 
-def product_silhouettes(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:
-    """``verts`` [B,V,3] float32 NDC, ``faces`` [F,3] or [B,F,3] -> [B,H,W]; see ``render_silhouettes``."""
-    return _Silhouettes.apply(verts, faces, image_size, sigma, _Product)
-
-
-def edge_silhouettes(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:
-    """``verts`` [B,V,3] float32 NDC, ``faces`` [F,3] or [B,F,3] -> [B,H,W]; see ``render_silhouettes``."""
-    return _Silhouettes.apply(verts, faces, image_size, sigma, _Edge)
-
-
-class _Product:
-    forward, backward = product.forward, product.backward
-
-    @staticmethod
-    def mesh(faces: Tensor) -> tuple[NDArray[Any], ...]:
-        return (_batched(faces),)
-
-
-class _Edge:
-    forward, backward = edge.forward, edge.backward
-
-    @staticmethod
-    def mesh(faces: Tensor) -> tuple[NDArray[Any], ...]:
-        topology = topology_of(faces)
-        parts = (topology.edges, topology.first_edge, topology.first_side, topology.face, topology.along)
-        return (_batched(faces), *(part.numpy() for part in parts))
-
-
-def _batched(faces: Tensor) -> NDArray[Any]:
-    """[B,F,3], or [1,F,3] where the images share their faces."""
-    return (faces if faces.ndim == 3 else faces[None]).contiguous().numpy()
-
-
 class _Silhouettes(torch.autograd.Function):
     """All that is kept for the gradient is the image itself; what is near each pixel is found again."""
 
     @staticmethod
-    def forward(
-        ctx: Any, verts: Tensor, faces: Tensor, image_size: int, sigma: float, mode: type[_Product | _Edge]
-    ) -> Tensor:
+    def forward(ctx: Any, mode: ModuleType, verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:
         verts = verts.contiguous()
         alpha = verts.new_zeros(len(verts), image_size, image_size)
-        points, mesh, image = verts.detach().numpy(), mode.mesh(faces), alpha.numpy()
+        points, mesh, image = verts.detach().numpy(), _mesh(mode, faces), alpha.numpy()
         _over_images(len(verts), lambda first, last: mode.forward(points, *mesh, sigma, image, first, last))
         ctx.save_for_backward(verts, faces, alpha)
         ctx.sigma, ctx.mode = sigma, mode
@@ -69,16 +36,32 @@ class _Silhouettes(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
         verts, faces, alpha = ctx.saved_tensors
         grad_verts = torch.zeros_like(verts)
-        points, mesh, mode, sigma = verts.detach().numpy(), ctx.mode.mesh(faces), ctx.mode, ctx.sigma
+        mode, sigma = ctx.mode, ctx.sigma
+        points, mesh = verts.detach().numpy(), _mesh(mode, faces)
         image, grad_image, out = alpha.numpy(), grad.contiguous().numpy(), grad_verts.numpy()
         _over_images(
-            len(verts),
-            lambda first, last: mode.backward(points, *mesh, sigma, image, grad_image, out, first, last),
+            len(verts), lambda first, last: mode.backward(points, *mesh, sigma, image, grad_image, out, first, last)
         )
-        return grad_verts, None, None, None, None
+        return None, grad_verts, None, None, None
+
+
+product_silhouettes = partial(_Silhouettes.apply, product)
+edge_silhouettes = partial(_Silhouettes.apply, edge)
+"""``verts`` [B,V,3] float32 NDC, ``faces`` [F,3] or [B,F,3], image size and sigma -> [B,H,W]; see
+``render_silhouettes``."""
+
+
+def _mesh(mode: ModuleType, faces: Tensor) -> tuple[NDArray[Any], ...]:
+    """What the kernels take of the meshes: the faces, [B,F,3] or [1,F,3] if shared, and in edge mode the edges."""
+    batched = (faces if faces.ndim == 3 else faces[None]).contiguous().numpy()
+    if mode is product:
+        return (batched,)
+    topology = topology_of(faces)
+    parts = (topology.edges, topology.first_edge, topology.first_side, topology.face, topology.along)
+    return (batched, *(part.numpy() for part in parts))
 
 
 MOST_THREADS = 64  # of the pool; they are started as they are needed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -15,21 +16,11 @@ from shape3d_amodal.rendering.gpu import geometry, product
 DEVICE = geometry.DEVICE
 
 
-def product_silhouettes(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:
-    """``verts`` [B,V,3] float32 NDC, ``faces`` [F,3] or [B,F,3] -> [B,H,W]; see ``render_silhouettes``."""
-    return _Silhouettes.apply(verts, faces, image_size, sigma, product)
-
-
-def edge_silhouettes(verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:
-    """``verts`` [B,V,3] float32 NDC, ``faces`` [F,3] or [B,F,3] -> [B,H,W]; see ``render_silhouettes``."""
-    return _Silhouettes.apply(verts, faces, image_size, sigma, gpu_edge)
-
-
 class _Silhouettes(torch.autograd.Function):
     """For the gradient the image is kept, and in edge mode which edge is nearest to each pixel."""
 
     @staticmethod
-    def forward(ctx: Any, verts: Tensor, faces: Tensor, image_size: int, sigma: float, mode: ModuleType) -> Tensor:
+    def forward(ctx: Any, mode: ModuleType, verts: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:
         verts = verts.contiguous()
         if len(verts) and faces.numel():
             with torch.cuda.device_of(verts):
@@ -42,10 +33,16 @@ class _Silhouettes(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
         verts, faces, alpha, *kept = ctx.saved_tensors
         if not (len(verts) and faces.numel()):
-            return torch.zeros_like(verts), None, None, None, None
+            return None, torch.zeros_like(verts), None, None, None
         with torch.cuda.device_of(verts):
             grad_verts = ctx.mode.backward(verts, faces, alpha, grad.contiguous(), ctx.sigma, *kept)
-        return grad_verts, None, None, None, None
+        return None, grad_verts, None, None, None
+
+
+product_silhouettes = partial(_Silhouettes.apply, product)
+edge_silhouettes = partial(_Silhouettes.apply, gpu_edge)
+"""``verts`` [B,V,3] float32 NDC, ``faces`` [F,3] or [B,F,3], image size and sigma -> [B,H,W]; see
+``render_silhouettes``."""

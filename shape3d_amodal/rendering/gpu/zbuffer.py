@@ -1,4 +1,4 @@
-"""The hard z-buffer of ``zbuffer`` on a CUDA device: the same functions, on tensors. Not differentiable."""
+"""The hard z-buffer of ``zbuffer`` on a CUDA device: the same function, on tensors. Not differentiable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from shape3d_amodal.rendering import reference, zbuffer
+from shape3d_amodal.rendering import zbuffer
 from shape3d_amodal.rendering.gpu.binning import TILE, bin_by_tile, item_at, tile_items, tile_pixels
 from shape3d_amodal.rendering.gpu.geometry import (
     DEVICE,
@@ -26,17 +26,10 @@ FACES_TO_PLACE = 128
 
 
 def rasterize(verts: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Rasterize triangles; see ``zbuffer.rasterize``.
+    """Rasterize triangles; arguments and results as for ``zbuffer.rasterize``, but tensors on a CUDA device.
 
-    Args:
-        verts: [V,3] float32 on a CUDA device: x and y in pixels, x right and y down, and depth.
-        faces: [F,3] int32 or int64, vertex indices, which are not checked.
-        height, width: size of the image in pixels.
-
-    Returns:
-        depth: [H,W] float32, infinity where nothing was hit.
-        face_id: [H,W] int32, -1 where nothing was hit. Of faces equally near (to float32) the first wins, in every run;
-            a pixel centre on an edge belongs to the faces on both its sides.
+    Faces [F,3] are int32 or int64 and are not checked. Of faces equally near (to float32) the first wins, in every run;
+    a pixel centre on an edge belongs to the faces on both its sides.
 
     Raises:
         ValueError: the tensors are not on a CUDA device, or the vertices are not float32.
@@ -67,19 +60,6 @@ def _draw(verts: Tensor, faces: Tensor, depth: Tensor, face_id: Tensor) -> None:
         records, bins.listed, bins.ends, depth, face_id, F, height, width, bins.capacity, bins.across, bins.chunks,
         TILE=TILE, RECORD=RECORD, num_warps=1, enable_fp_fusion=False,
     )  # fmt: skip
-
-
-def barycentrics(verts: Tensor, faces: Tensor, face_id: Tensor) -> Tensor:
-    """Screen-space barycentric coordinates [H,W,3] float32 of the pixel centres in their faces; 0 where none is."""
-    height, width = face_id.shape
-    if not len(faces):
-        return verts.new_zeros(height, width, 3)
-    corners = verts[faces[face_id.long().clamp(min=0)].long()][..., :2].double()  # [H,W,3,2]
-    rows, columns = (torch.arange(n, device=verts.device) + 0.5 for n in (height, width))
-    point = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)[:, :, None]  # [H,W,1,2]
-    weights = reference.cross(corners, point).roll(-1, dims=-1)  # each corner's is the area beyond the opposite edge
-    shares = weights / weights.sum(dim=-1, keepdim=True)
-    return torch.where(face_id[..., None] >= 0, shares, 0.0).float()
 
 
 @triton.jit(do_not_specialize=["count", "blocks", "height", "width"])
