@@ -48,21 +48,9 @@ from shape3d_amodal.cli import (
 from shape3d_amodal.cli.papers import nmr, shapes2d
 from shape3d_amodal.errors import AmodalError, MissingBackendError
 
+_FILES = (doctor, demo, data, meshes, scenes, nmr, shapes2d, train, complete, predict, render, evaluate, samples)
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "doctor": doctor.doctor,
-    "demo": demo.demo,
-    "data": data.data,
-    "meshes": meshes.meshes,
-    "scenes": scenes.scenes,
-    "nmr": nmr.nmr,
-    "shapes2d": shapes2d.shapes2d,
-    "train": train.train,
-    "complete": complete.complete,
-    "predict": predict.predict,
-    "render": render.render,
-    "evaluate": evaluate.evaluate,
-    "samples": samples.samples,
-    "benchmark": benchmark.benchmark,
+    name: getattr(file, name) for file in (*_FILES, benchmark) for name in [file.__name__.rpartition(".")[2]]
 }
 DESCRIPTION = """Amodal instance segmentation with a 3D shape prior.
 

@@ -18,8 +18,7 @@ from pathlib import Path
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files import safe_io
-from shape3d_amodal.meshes.frames import SHAPENET_V1, SHAPENET_V2, Frame
-from shape3d_amodal.meshes.mesh import MeshFile
+from shape3d_amodal.meshes.mesh import SHAPENET_V1, SHAPENET_V2, Frame, MeshFile
 
 SPLITS = ("train", "val", "test")
 _LAYOUTS = (("models/model_normalized.obj", SHAPENET_V2), ("model.obj", SHAPENET_V1))

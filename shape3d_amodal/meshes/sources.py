@@ -10,8 +10,7 @@ from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.assets import ASSETS
 from shape3d_amodal.meshes import shapenet
-from shape3d_amodal.meshes.frames import OBJECT_FRAME, Frame
-from shape3d_amodal.meshes.mesh import FileMeshes, MeshFile
+from shape3d_amodal.meshes.mesh import OBJECT_FRAME, FileMeshes, Frame, MeshFile
 
 SYNSETS = {
     "airplane": "02691156",

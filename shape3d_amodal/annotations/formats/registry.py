@@ -13,9 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from shape3d_amodal.annotations.formats.coco_amodal import COCO_AMODAL
+from shape3d_amodal.annotations.formats.coco_amodal import COCO_AMODAL, D2SA
 from shape3d_amodal.annotations.formats.cocoa import COCOA
-from shape3d_amodal.annotations.formats.d2sa import D2SA
 from shape3d_amodal.annotations.formats.fields import Record, pack_masks
 from shape3d_amodal.annotations.formats.interface import Format, Listener, Reading
 from shape3d_amodal.annotations.formats.kins import KINS_2019, KINS_2020
