@@ -58,16 +58,9 @@ class DatasetStatistics:
         counts: list[int] = np.histogram(self.occluded, bins=LEVELS, range=(0, 1))[0].tolist()
         return counts
 
-    def shape_means(self) -> dict[str, dict[str, float | None]]:
-        """Mean convexity and simplicity by kind; None without objects."""
-        means: dict[str, dict[str, float | None]] = {}
-        for kind, values in self.shapes.items():
-            convexity, simplicity = np.mean(values, axis=0).tolist() if values else (None, None)
-            means[kind] = {"convexity": convexity, "simplicity": simplicity}
-        return means
-
     def to_dict(self) -> dict[str, Any]:
-        """All statistics for JSON; those of single objects as means and histograms."""
+        """All statistics for JSON; those of single objects as means (None without objects) and histograms."""
+        means = {kind: np.mean(rows, axis=0).tolist() if rows else (None, None) for kind, rows in self.shapes.items()}
         return {
             "images": self.images,
             "objects": self.objects,
@@ -78,7 +71,7 @@ class DatasetStatistics:
             "occluded_share": _ratio(len(self.occluded), len(self.occlusion)),
             "mean_occlusion_of_occluded": _ratio(sum(self.occluded), len(self.occluded)),
             "occlusion_level": {"bins": LEVELS, "objects": self.levels()},
-            "shapes": self.shape_means(),
+            "shapes": {kind: {"convexity": mean[0], "simplicity": mean[1]} for kind, mean in means.items()},
             "max_occlusion_order": _sorted(self.max_orders),
             "max_match_number": _sorted(self.matches),
         }

@@ -1,20 +1,10 @@
 """The command line, ``shape3d-amodal <command>``.
 
 How a command is written: ``shape3d_amodal/cli/<command>.py`` holds one function named ``<command>`` whose typed
-arguments are the options (tyro) and whose docstring is the help::
-
-    def complete(images: Path, annotations: Path, *, weights: str = "open13", out: Path = Path("results.json")) -> None:
-        \"\"\"Complete the visible masks of a COCO file.
-
-        Args:
-            images: folder that the annotation file's names are relative to.
-            ...
-        \"\"\"
-        from shape3d_amodal.pipeline import ShapePriorPipeline  # heavy imports stand inside the function
-
-Every argument becomes an option (``--images``, ``--fit-steps``); ``tyro.conf.Positional[Path]`` makes it positional.
-The types must be importable at the module's top, and cheap: ``--help`` imports every command file. A command prints
-what it has to say, returns None, and raises an ``AmodalError`` where it fails.
+arguments are the options (tyro) and whose docstring is the help. Every argument becomes an option (``--fit-steps``);
+``tyro.conf.Positional[Path]`` makes it positional. The types must be importable at the module's top, and cheap, since
+``--help`` imports every command file: heavy imports stand inside the function. A command prints what it has to say,
+returns None, and raises an ``AmodalError`` where it fails.
 
 Exit status: 0 done, 2 usage, otherwise the error's own (3 bad data, 4 a missing backend, 1 the rest), 130 interrupted,
 141 nobody reads the output any more.

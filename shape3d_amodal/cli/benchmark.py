@@ -29,7 +29,7 @@ def benchmark(
         out: folder for data, results and report; by default outputs/<folder of the config>/<name of the config>.
         overrides: options of the config to change, such as device=cuda data.test.set=[per_category=2].
         workers: processes that run the methods; the results do not depend on it, measured times may.
-        markdown: also a page of documentation, such as docs/results.md, with its pictures in the folder docs/results.
+        markdown: also a page of documentation, such as docs/results.md, with its images in the folder docs/results.
     """
     import logging
 

@@ -41,9 +41,7 @@ def complete(
     from shape3d_amodal.methods.completion import complete_dataset, completed_result, without_depth_order
 
     if (prior == "bank") != (pipeline.meshes is not None):
-        raise UsageError(
-            "--prior bank and --meshes go together: the bank is made of these meshes; give both or neither"
-        )
+        raise UsageError("--prior bank and --meshes go together: the bank is made of these; give both or neither")
     completer = pipeline.open()
     dataset = without_invisible(read_dataset(annotations))
     if not depth_order:

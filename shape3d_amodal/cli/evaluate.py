@@ -63,7 +63,11 @@ def evaluate(
     from shape3d_amodal.files.atomic import write_atomic
     from shape3d_amodal.meshes.sources import mesh_source
 
-    _check_files(results, out)
+    names = [path.stem for path in results]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"out: expected a folder, got the file {out}; name another")
     check_positive(workers=workers)
     special = {
         "boundary": (boundary, ["completion"]),
@@ -89,9 +93,8 @@ def evaluate(
             raise DataError(error.problem, file=error.file or annotations, field=error.field) from None
         if chosen.given_masks and not allow_missing:
             _refuse_missing(dataset, found, scores[path.stem], path)
-    text = "\n".join(
-        f"{table.title}\n\n{table.to_markdown()}" for table in _tables(scores, chosen, without, by_level, boundary)
-    )
+    tables = _tables(scores, chosen, without, by_level, boundary)
+    text = "\n".join(f"{table.title}\n\n{table.to_markdown()}" for table in tables)
     print(text)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -101,14 +104,6 @@ def evaluate(
                 content[name]["without"] = {"categories": list(without), **table.without(*without).to_dict()}
         write_atomic(out / f"{track}.json", json.dumps(content, indent=1, allow_nan=False).encode())
         write_atomic(out / f"{track}.md", text.encode())
-
-
-def _check_files(results: Sequence[Path], out: Path | None) -> None:
-    names = [path.stem for path in results]
-    if not names or len(set(names)) < len(names):
-        raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
-    if out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"out: expected a folder, got the file {out}; name another")
 
 
 def _refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], table: ScoreTable, file: Path) -> None:
@@ -138,9 +133,7 @@ def _tables(
     shown = tuple(name for name in shown if name in known)  # only benchmarks know turns from other scenes
     tables = [category_table(scores, name, title=title(name), without=without).transposed() for name in shown]
     tables = [table for table in tables if table.has_numbers]  # without --meshes, say, no mesh was compared
-    if by_level:
-        tables += [
-            level_table(scores, name, title=f"{title(name)}, by occlusion level (instances)") for name in track.by_level
-        ]
+    for name in track.by_level if by_level else ():
+        tables.append(level_table(scores, name, title=f"{title(name)}, by occlusion level (instances)"))
     summary = summary_table(scores, title="over everything; shares in %").transposed()
     return [*tables, replace(summary, corner="metric")]

@@ -38,9 +38,8 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
         print(file=sys.stderr)
     write_json_atomic(out, manifest)
     skipped = manifest["skipped"]
-    print(
-        f"{manifest['usable']} meshes in {len(manifest['categories'])} categories; {len(skipped)} cannot be used: {out}"
-    )
+    usable = f"{manifest['usable']} meshes in {len(manifest['categories'])} categories"
+    print(f"{usable}; {len(skipped)} cannot be used: {out}")
     if strict and skipped:
         name = min(skipped)
         raise DataError(f"{skipped[name]} ({len(skipped)} meshes cannot be used, see {out})", file=name)

@@ -105,5 +105,5 @@ def _shards(out: Path, config: Path | None, options: list[str], shard: str | Non
     done = make_shards(chosen, out, share=share, workers=workers, progress=progress)
     scenes = sum(one.count for one in done.made)
     rate = scenes / max(time.monotonic() - start, 1e-3)
-    print(f"share {share[0]}/{share[1]}: {len(done.made)} shards made ({scenes} scenes, {rate:.0f} a second), "
-          f"{len(done.kept)} kept, in {out}")  # fmt: skip
+    made = f"{len(done.made)} shards made ({scenes} scenes, {rate:.0f} a second)"
+    print(f"share {share[0]}/{share[1]}: {made}, {len(done.kept)} kept, in {out}")

@@ -59,10 +59,7 @@ OBJECT_FRAME = Frame()
 SHAPENET_V1 = Frame("+y", "+x")
 """README of ShapeNetCore v1: up +Y, front +X; the X-Y plane is the mirror plane of most categories."""
 SHAPENET_V2 = Frame("+y", "-z")
-"""README of ShapeNetCore v2: up +Y, front -Z; the Y-Z plane is the mirror plane of most categories.
-
-It says that v2 corrects mirrored models of v1; the models of v1 are read as they are.
-"""
+"""README of ShapeNetCore v2: up +Y, front -Z; it corrects mirrored models of v1, which are read here as they are."""
 
 
 class UnusableMeshError(DataError):
@@ -97,9 +94,7 @@ class MeshSource(Protocol):
 
     @property
     def names(self) -> Sequence[str]: ...
-
     def category(self, name: str) -> str: ...
-
     def load(self, name: str) -> Mesh: ...
 
 
@@ -170,8 +165,7 @@ class FileMeshes:
                 self._unusable[name] = UnusableMeshError(error.problem, file=error.file, field=error.field)
                 log.warning("mesh skipped: %s", error)
         if unusable := self._unusable.get(name):
-            problem = unusable.problem
-            self.passed_over[name] = f"{unusable.field}: {problem}" if unusable.field else problem
+            self.passed_over[name] = f"{unusable.field}: {unusable.problem}" if unusable.field else unusable.problem
             raise unusable
         return self._loaded[name]
 
@@ -183,9 +177,8 @@ class FileMeshes:
 
     def fingerprint(self) -> str:
         """A SHA-256 over names, sizes and times: it changes when a mesh is added, removed, renamed or rewritten."""
-        rows = [
-            f"{name} {file.path.stat().st_size} {file.path.stat().st_mtime_ns}" for name, file in self._entries.items()
-        ]
+        stats = {name: file.path.stat() for name, file in self._entries.items()}
+        rows = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats.items()]
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
     def listing_sha256(self) -> str:

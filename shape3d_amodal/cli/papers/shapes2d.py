@@ -53,10 +53,8 @@ def bounds(
         raise UsageError(f"--per-class: expected numbers 1 to 100, got {' '.join(map(str, per_class)) or 'none'}")
     chosen = load(config, Shapes2dSetConfig, flat(overrides))
     print(f"{chosen.count} scenes, seed {chosen.seed}, masks of every {chosen.stride}. pixel")
-    print(
-        f"{'N':>3} {'L':>3}"
-        + "".join(f"{name:>8}" for name in ("AP", "AP50", "AP75", "AR100", "none", "part.", "heavy"))
-    )
+    names = ("AP", "AP50", "AP75", "AR100", "none", "part.", "heavy")
+    print(f"{'N':>3} {'L':>3}" + "".join(f"{name:>8}" for name in names))
     for number in per_class:
         tables = layer_bounds(replace(chosen, shapes=replace(chosen.shapes, per_class=number)), layers)
         for count, table in tables.items():
