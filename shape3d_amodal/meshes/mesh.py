@@ -26,9 +26,8 @@ _KEPT_BYTES = 256 * 1024**2
 
 log = logging.getLogger(__name__)
 
-_AXES = {
-    sign + axis: factor * np.eye(3)[i] for sign, factor in (("+", 1.0), ("-", -1.0)) for i, axis in enumerate("xyz")
-}
+_SIGNS = {"+": 1.0, "-": -1.0}
+_AXES = {sign + axis: factor * np.eye(3)[i] for sign, factor in _SIGNS.items() for i, axis in enumerate("xyz")}
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,9 @@ class Frame:
 
 OBJECT_FRAME = Frame()
 SHAPENET_V1 = Frame("+y", "+x")
-"""README of ShapeNetCore v1: up +Y, front +X; the X-Y plane is the mirror plane of most categories."""
+"""README of ShapeNetCore v1: up +Y, front +X; the X-Y plane mirrors most categories. Its mirrored models stay so."""
 SHAPENET_V2 = Frame("+y", "-z")
-"""README of ShapeNetCore v2: up +Y, front -Z; it corrects mirrored models of v1, which are read here as they are."""
+"""README of ShapeNetCore v2: up +Y, front -Z; the Y-Z plane mirrors most categories. Models mirrored in v1 are not."""
 
 
 class UnusableMeshError(DataError):
