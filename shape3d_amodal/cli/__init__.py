@@ -42,6 +42,7 @@ _FILES = (doctor, demo, data, meshes, scenes, nmr, shapes2d, train, complete, pr
 COMMANDS: dict[str, Callable[..., Any]] = {
     name: getattr(file, name) for file in (*_FILES, benchmark) for name in [file.__name__.rpartition(".")[2]]
 }
+"""The command of each file, which has the file's name."""
 DESCRIPTION = """Amodal instance segmentation with a 3D shape prior.
 
 Global options, anywhere on the line: --debug shows the traceback of an error; --version prints the version."""
