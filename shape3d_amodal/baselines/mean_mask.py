@@ -113,5 +113,4 @@ def stretched(mask: Mask, corner: tuple[float, float], sides: tuple[float, float
     ]
     known = [(places >= 0) & (places < len(mask)) for places in inside]
     rows, columns = (places.clip(0, len(mask) - 1) for places in inside)
-    drawn: Mask = mask[rows[:, None], columns[None]] & known[0][:, None] & known[1][None]
-    return drawn
+    return mask[rows[:, None], columns[None]] & known[0][:, None] & known[1][None]

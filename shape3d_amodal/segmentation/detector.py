@@ -178,5 +178,4 @@ class Detector:
 
 def _paste(masks: Tensor, boxes: Tensor, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Masks [R,28,28] in 0..1, resampled into their boxes [R,4] of an image of ``shape`` and cut at 0.5: [R,H,W]."""
-    pasted: NDArray[np.bool_] = paste_masks_in_image(masks, Boxes(boxes), shape, threshold=0.5).cpu().numpy()
-    return pasted
+    return paste_masks_in_image(masks, Boxes(boxes), shape, threshold=0.5).cpu().numpy()

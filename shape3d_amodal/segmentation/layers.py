@@ -71,8 +71,7 @@ class MaskBranch(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """Upsampling and last convolution: [R,mask_channels,14,14] to [R,classes,28,28]."""
-        logits: Tensor = self.predictor(self.up(features))
-        return logits
+        return self.predictor(self.up(features))
 
 
 def predictor(inputs: int, classes: int) -> nn.Conv2d:

@@ -99,8 +99,7 @@ class Rcnn(nn.Module):
         rois = self._rois(levels, boxes, torch.cat([one.pred_classes for one in detections]))
         if self.mask_head.needs_box:
             rois = replace(rois, box=self._box_output(levels, boxes))
-        prediction: MaskPrediction = self.mask_head.predict(rois)
-        return prediction
+        return self.mask_head.predict(rois)
 
     def refine(self, levels: Levels, boxes: Tensor, category: Tensor, size: tuple[int, int]) -> Tensor:
         """Boxes [R,4] as the box head corrects them if their objects are of ``category`` [R], clipped to the image.
@@ -125,8 +124,7 @@ class Rcnn(nn.Module):
         return parts.normalized(images, self.config.detector.input, self.backbone.size_divisibility)
 
     def _box_output(self, levels: Levels, boxes: list[Boxes]) -> BoxOutput:
-        output: BoxOutput = self.box_head(self.box_pooler(_roi_levels(levels), boxes))
-        return output
+        return self.box_head(self.box_pooler(_roi_levels(levels), boxes))
 
     def _scores_and_deltas(self, box: BoxOutput) -> tuple[Tensor, Tensor]:
         scores, deltas = self.box_predictor(box.vector)

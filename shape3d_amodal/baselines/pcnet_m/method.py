@@ -139,8 +139,7 @@ class PcnetM(NetworkMethod):
 def _pasted(probability: NDArray[np.float32], window: Window, shape: tuple[int, ...]) -> NDArray[np.float32]:
     left, top, side = window
     square = torch.tensor([left, top, left + side, top + side])
-    pasted: NDArray[np.float32] = paste(torch.from_numpy(probability), square, shape[0], shape[1]).numpy()
-    return pasted
+    return paste(torch.from_numpy(probability), square, shape[0], shape[1]).numpy()
 
 
 def neighbours(visible: Sequence[Mask], gap: int = 0) -> list[tuple[int, int]]:

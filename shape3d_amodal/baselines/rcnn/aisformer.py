@@ -130,8 +130,7 @@ class EncoderLayer(nn.Module):
         """Tokens [R,P,C] and embeddings [P,C] of their positions to tokens [R,P,C]."""
         placed = tokens + places
         attended, _ = self.attend(placed, placed, tokens, need_weights=False)
-        changed: Tensor = self.feed(self.norm(tokens + self.dropout(attended)))
-        return changed
+        return self.feed(self.norm(tokens + self.dropout(attended)))
 
 
 class DecoderLayer(nn.Module):
@@ -152,8 +151,7 @@ class DecoderLayer(nn.Module):
         attended, _ = self.attend_own(asked, asked, found, need_weights=False)
         found = self.norm_own(found + self.dropout(attended))
         attended, _ = self.attend(found + queries, tokens + places, tokens, need_weights=False)
-        changed: Tensor = self.feed(self.norm(found + self.dropout(attended)))
-        return changed
+        return self.feed(self.norm(found + self.dropout(attended)))
 
 
 class FeedForward(nn.Module):
@@ -167,8 +165,7 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        changed: Tensor = self.norm(x + self.layers(x))
-        return changed
+        return self.norm(x + self.layers(x))
 
 
 def perceptron(*widths: int) -> nn.Sequential:

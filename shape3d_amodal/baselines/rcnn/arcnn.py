@@ -70,8 +70,7 @@ class ArcnnHead(JigsawHead):
             self.stitching.weight.copy_(torch.eye(shape.classes).repeat(1, 2)[:, :, None, None])
 
     def stitch(self, visible: Tensor, occluded: Tensor) -> Tensor:
-        amodal: Tensor = self.stitching(torch.cat([visible, occluded], dim=1))
-        return amodal
+        return self.stitching(torch.cat([visible, occluded], dim=1))
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """VW and OW of equation 1, [classes,classes] each; a row has the weights of one category's amodal mask."""

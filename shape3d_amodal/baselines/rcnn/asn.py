@@ -23,13 +23,7 @@ from shape3d_amodal.baselines.rcnn.panet import ConvTower, PanetConfig
 from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, conv, of_category, upsample
-from shape3d_amodal.segmentation.roi_heads import (
-    BoxHead,
-    BoxOutput,
-    MaskHead,
-    Rois,
-    SystemConfig,
-)
+from shape3d_amodal.segmentation.roi_heads import BoxHead, BoxOutput, MaskHead, Rois, SystemConfig
 
 Variant = Literal["paper", "code"]
 
@@ -142,8 +136,7 @@ class Coding(nn.Module):
 
     def forward(self, known: Tensor, features: Tensor) -> Tensor:
         """Box features ``known`` [R,2*channels,7,7] and mask ``features`` [R,local,14,14] to new mask features."""
-        combined: Tensor = self.combine(torch.cat([self.extract(known), features], dim=1))
-        return combined
+        return self.combine(torch.cat([self.extract(known), features], dim=1))
 
 
 class AsnHead(MaskHead):
@@ -164,8 +157,7 @@ class AsnHead(MaskHead):
         branch, coding = self.branches[name], self.codings[name]
         assert isinstance(branch, MaskBranch)
         features = coding(known, _through(branch.convs[: self.fuse], features))
-        masks: Tensor = branch.logits(_through(branch.convs[self.fuse :], features))
-        return masks
+        return branch.logits(_through(branch.convs[self.fuse :], features))
 
 
 def _through(layers: Iterable[Callable[[Tensor], Tensor]], features: Tensor) -> Tensor:

@@ -119,8 +119,7 @@ class NonLocal(nn.Module):
             return x
         query, key, value = (one(x).flatten(2).transpose(1, 2) for one in (self.query, self.key, self.value))
         attended = scaled_dot_product_attention(query, key, value)  # [R,hw,C]
-        related: Tensor = x + self.norm(self.output(attended.transpose(1, 2).unflatten(2, x.shape[2:])))
-        return related
+        return x + self.norm(self.output(attended.transpose(1, 2).unflatten(2, x.shape[2:])))
 
 
 def boundary(masks: Tensor) -> Tensor:

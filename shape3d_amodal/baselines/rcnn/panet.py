@@ -25,14 +25,7 @@ from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.config import LEVELS, ROI_LEVELS, STRIDES
 from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch
-from shape3d_amodal.segmentation.roi_heads import (
-    BOX_SIZE,
-    MASK_SIZE,
-    ROI_SIZE,
-    BoxHead,
-    BoxOutput,
-    MaskHead,
-)
+from shape3d_amodal.segmentation.roi_heads import BOX_SIZE, MASK_SIZE, ROI_SIZE, BoxHead, BoxOutput, MaskHead
 
 Fusion = Literal["max", "sum"]
 

@@ -139,8 +139,7 @@ class VrspHead(MaskHead):
 
     def fused(self, features: Tensor, priors: Tensor) -> Tensor:
         """Features [R,C,14,14] and shapes [R,K,14,14] to features [R,C,14,14]."""
-        joined: Tensor = self.fuse(torch.cat([features, priors], dim=1))
-        return joined
+        return self.fuse(torch.cat([features, priors], dim=1))
 
     @torch.no_grad()
     def priors(self, amodal: Tensor, category: Tensor) -> Tensor:
