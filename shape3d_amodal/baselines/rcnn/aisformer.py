@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from shape3d_amodal.config import Count, Weight, configuration
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.layers import HeadShape, conv, mask_loss, upsample
+from shape3d_amodal.segmentation.layers import HeadShape, convs, mask_loss, upsample
 from shape3d_amodal.segmentation.roi_heads import MASK_SIZE, MaskHead, Rois, RoiTargets, SystemConfig
 
 NAMES = ("visible", "occluder", "amodal", "hidden")
@@ -57,7 +57,7 @@ class AisformerHead(MaskHead):
         super().__init__()
         self.config = config
         width = shape.mask_channels
-        self.convs = nn.Sequential(*(conv(width if i else shape.channels, width) for i in range(config.convs)))
+        self.convs = convs(shape.channels, *[width] * config.convs)
         self.up = upsample(width, width)
         self.rows, self.columns = (nn.Parameter(torch.rand(MASK_SIZE, width // 2)) for _ in range(2))
         self.queries = nn.Parameter(torch.randn(len(NAMES), width))

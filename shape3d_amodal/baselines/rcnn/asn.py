@@ -9,12 +9,9 @@ refined boxes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
-from fvcore.nn.weight_init import c2_msra_fill
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -22,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from shape3d_amodal.baselines.rcnn.panet import ConvTower, PanetConfig
 from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, conv, of_category, upsample
+from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, conv, convs, of_category, upsample
 from shape3d_amodal.segmentation.roi_heads import BoxHead, BoxOutput, MaskHead, Rois, SystemConfig
 
 Variant = Literal["paper", "code"]
@@ -126,13 +123,14 @@ class Coding(nn.Module):
         super().__init__()
         both = channels + local
         if variant == "paper":
-            self.extract = nn.Sequential(_upsample3(2 * channels, channels), *_convs(channels, channels, channels))
-            self.combine = nn.Sequential(*_convs(both, both, both, local))
+            up = upsample(2 * channels, channels, size=3)
+            self.extract = nn.Sequential(up, *convs(channels, channels, channels))
+            self.combine = convs(both, both, both, local)
         else:
             self.extract = nn.Sequential(
                 conv(2 * channels, channels), upsample(channels, channels), conv(channels, channels)
             )
-            self.combine = nn.Sequential(*_convs(both, local, local))
+            self.combine = convs(both, local, local)
 
     def forward(self, known: Tensor, features: Tensor) -> Tensor:
         """Box features ``known`` [R,2*channels,7,7] and mask ``features`` [R,local,14,14] to new mask features."""
@@ -156,22 +154,5 @@ class AsnHead(MaskHead):
     def _masks(self, name: str, known: Tensor, features: Tensor) -> Tensor:
         branch, coding = self.branches[name], self.codings[name]
         assert isinstance(branch, MaskBranch)
-        features = coding(known, _through(branch.convs[: self.fuse], features))
-        return branch.logits(_through(branch.convs[self.fuse :], features))
-
-
-def _through(layers: Iterable[Callable[[Tensor], Tensor]], features: Tensor) -> Tensor:
-    for layer in layers:
-        features = layer(features)
-    return features
-
-
-def _convs(*channels: int) -> list[nn.Module]:
-    return [conv(inputs, outputs) for inputs, outputs in pairwise(channels)]
-
-
-def _upsample3(inputs: int, outputs: int) -> nn.Sequential:
-    """A transposed convolution of 3 x 3 that doubles the size, and ReLU."""
-    layer = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
-    c2_msra_fill(layer)
-    return nn.Sequential(layer, nn.ReLU())
+        features = coding(known, branch.convs[: self.fuse](features))
+        return branch.logits(branch.convs[self.fuse :](features))
