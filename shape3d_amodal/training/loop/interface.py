@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from shape3d_amodal.config import Count, configuration
+from shape3d_amodal.config import Count, configuration, dump_config
 
 if TYPE_CHECKING:
     from shape3d_amodal.training.loop.distributed import Ranks
@@ -120,6 +122,9 @@ class TrainingConfig(ABC):
     """What is trained: the key of the class in ``training.registry``."""
     loop: LoopConfig
     """The training loop."""
+    train: Any
+    validation: Any
+    model: Any
 
     @abstractmethod
     def task(self, cache: Path, *, workers: int) -> Task:
@@ -128,6 +133,11 @@ class TrainingConfig(ABC):
         Args:
             cache: folder for data that are made and kept.
             workers: processes that make data; what is made does not depend on it.
+
+        Raises:
+            UsageError: options do not fit each other or the data.
+            DataError: the data cannot be used.
+            WeightsError: the weights to start from cannot be used.
         """
 
     def check(self) -> None:  # noqa: B027  # most trainings need nothing that a dry run can do without
@@ -136,10 +146,11 @@ class TrainingConfig(ABC):
             UsageError: something is missing that only a dry run can do without.
         """
 
-    @abstractmethod
-    def smaller(self) -> TrainingConfig:
-        """The same training with little data, for a dry run."""
+    def smaller(self) -> Self:
+        """The same training with little data, for a dry run; by default with fewer of ``train`` and ``validation``."""
+        return replace(cast(Any, self), train=self.train.smaller(), validation=self.validation.smaller())
 
-    @abstractmethod
     def weights_config(self) -> str:
-        """The YAML text that is put beside the weights: from it alone the module is built again."""
+        """The YAML text that is put beside the weights: from it alone the module is built again. By default it is the
+        option ``model``."""
+        return dump_config(self.model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.baselines.pcnet_m.crops import ErasedMasks, ErasingConfig, Mask, erase
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
-from shape3d_amodal.config import Weight, configuration, dump_config
+from shape3d_amodal.config import Weight, configuration
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.pool import open_pool
 from shape3d_amodal.drawing.crop_grids import crop_grid
@@ -50,19 +50,9 @@ class PcnetMTraining(TrainingConfig):
     """The training loop."""
 
     def task(self, cache: Path, *, workers: int) -> PcnetMTask:
-        """
-        Raises:
-            DataError: the masks cannot be read, or there are fewer than two.
-        """
         torch.manual_seed(self.loop.seed)
         train = open_masks(self.train, cache, workers=workers)
         return PcnetMTask(self, train, open_masks(self.validation, cache, workers=workers))
-
-    def smaller(self) -> PcnetMTraining:
-        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
-
-    def weights_config(self) -> str:
-        return dump_config(self.model)
 
 
 @dataclass(frozen=True)
@@ -125,9 +115,7 @@ class PcnetMTask(Task):
 
     def __init__(self, config: PcnetMTraining, train: VisibleMasks, validation: VisibleMasks) -> None:
         self.name = config.stage
-        self.config = config
-        self.train = train
-        self.validation = validation
+        self.config, self.train, self.validation = config, train, validation
         self.network = CompletionNetwork(config.model)
 
     def modules(self) -> nn.Module:

@@ -79,13 +79,6 @@ class RcnnTraining(TrainingConfig):
     """The training loop."""
 
     def task(self, cache: Path, *, workers: int) -> RcnnTask:
-        """
-        Raises:
-            UsageError: an unknown system or option, images without the detector's categories, or a fixed detector
-                without weights to start from.
-            WeightsError: the weights to start from cannot be used.
-            DataError: the images cannot be used.
-        """
         if self.freeze == "detector" and self.init is None:
             raise UsageError("freeze: a detector that stays as it is needs trained weights; give them as init")
         if self.detector.backbone.norm == "GN" and self.detector.backbone.weights is not None:
@@ -118,7 +111,7 @@ class RcnnTraining(TrainingConfig):
         proposals = replace(self.detector.proposals, before_nms=(100, 100), after_nms=(50, 50))
         regions = replace(self.detector.regions, sampled=min(16, self.detector.regions.sampled))
         detector = replace(self.detector, proposals=proposals, regions=regions)
-        return replace(self, train=self.train.smaller(), validation=self.validation.smaller(), detector=detector)
+        return replace(super().smaller(), detector=detector)
 
     def weights_config(self) -> str:
         return dump_config(self.network())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -57,11 +56,6 @@ class VrspShapesTraining(TrainingConfig):
     """The training loop."""
 
     def task(self, cache: Path, *, workers: int) -> VrspShapesTask:
-        """
-        Raises:
-            UsageError: there is no mask of these categories.
-            DataError: the annotations cannot be used.
-        """
         torch.manual_seed(self.loop.seed)
         shapes, sources = self.shapes(), []
         for name in ("train", "validation"):
@@ -75,9 +69,6 @@ class VrspShapesTraining(TrainingConfig):
         """The configuration to save beside the weights."""
         categories = self.categories or annotated_categories(self.train.annotations)
         return ShapesConfig(categories=categories, memory=self.memory)
-
-    def smaller(self) -> VrspShapesTraining:
-        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
 
     def weights_config(self) -> str:
         return dump_config(self.shapes())
