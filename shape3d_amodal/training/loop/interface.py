@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from pydantic import Field
@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from shape3d_amodal.config import Count, configuration, dump_config
-
-if TYPE_CHECKING:
-    from shape3d_amodal.training.loop.distributed import Ranks
+from shape3d_amodal.training.loop.distributed import Ranks
 
 
 @configuration
@@ -73,19 +71,22 @@ class LoopConfig:
     """Device: auto, cpu, cuda or cuda:N; auto is cuda where there is a GPU."""
 
 
-class Task(Protocol):
-    """What one stage or baseline brings to the loop. Subclass it to inherit the defaults."""
+class Task(ABC):
+    """What one stage or baseline brings to the loop."""
 
     name: str
+    network: Any
+    """The module to train, where ``modules`` is not overridden."""
 
     def modules(self) -> nn.Module:
         """The module to train, always the same one; parameters that stay fixed have ``requires_grad`` False."""
-        ...
+        return self.network
 
     def begin(self, config: LoopConfig, ranks: Ranks) -> None:  # noqa: ARG002
         """Choose the weights to start from; called once on every rank, before the first step and not on resume."""
         return
 
+    @abstractmethod
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Any, list[str]]:
         """The ``size`` samples of the 0-based ``step`` and their ids, drawn from ``generator`` alone.
 
@@ -93,14 +94,13 @@ class Task(Protocol):
         tensor, a list, tuple or dict of batches, or an object with ``to(device)`` and ``[slice]``; all that it holds
         has ``size`` rows. It is made on the CPU.
         """
-        ...
 
+    @abstractmethod
     def losses(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
         """Named scalar losses, means over the batch's rows, already weighted: the training minimises their sum.
 
         The names may depend on ``step`` and ``progress`` (0..1, the share of steps done), but not on the batch.
         """
-        ...
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
         """Named metrics after ``step`` steps; called in evaluation mode, without gradients, on rank 0 alone."""

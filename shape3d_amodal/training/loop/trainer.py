@@ -78,13 +78,6 @@ class Trainer:
         self.average.update(step)
         return {**losses, "gradient_norm": norm}
 
-    def rehearse(self) -> TrainResult:
-        """One batch through everything that a training does, without a file."""
-        self.step(0)
-        metrics = self.validate(1)
-        self.sample_images(1)
-        return TrainResult(1, self.weights(), metrics)
-
     def validate(self, step: int) -> dict[str, float]:
         with self._evaluating():
             return self.task.validate(step)

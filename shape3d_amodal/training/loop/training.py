@@ -58,7 +58,11 @@ def train(
     with join(config.device) as ranks:
         use_threads(config.threads)
         if dry_run:
-            return Trainer(task, config, ranks).rehearse()
+            trainer = Trainer(task, config, ranks)
+            trainer.step(0)
+            metrics = trainer.validate(1)
+            trainer.sample_images(1)
+            return TrainResult(1, trainer.weights(), metrics)
         folder = CheckpointFolder(Path(output), config.keep_checkpoints)
         if not resume and folder.steps():
             raise UsageError(f"{output}: holds checkpoints of an earlier training; resume it or choose another folder")
@@ -94,7 +98,7 @@ def _run(
         while step < config.steps and not halt:
             meter.add(trainer.step(step))
             step += 1
-            line.advance(step)
+            line.update(line.row, completed=step)
             elapsed = time.monotonic() - begin
             timed_out = config.max_minutes > 0 and elapsed > 60 * config.max_minutes
             halt = int(ranks.maximum(stop.signal or (TIME_IS_UP if timed_out else 0)))

@@ -100,11 +100,9 @@ def open_bank(
     """
     origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config, categories)} {BANK_VERSION}"
     name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
-
-    def ask() -> BankArrays:
-        return _ask(config, categories, pool, workers)
-
-    return kept_arrays(cache / f"bank-{name}", BankArrays, dump_config(config), ask)
+    return kept_arrays(
+        cache / f"bank-{name}", BankArrays, dump_config(config), lambda: _ask(config, categories, pool, workers)
+    )
 
 
 def asked_rows(hidden: NDArray[np.float32], config: BankCropsConfig) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig, MaskCodebook
 from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig, load_resnet
@@ -78,9 +78,7 @@ class C2FSegTraining(TrainingConfig):
 
     def task(self, cache: Path, *, workers: int) -> C2FSegTask:
         torch.manual_seed(self.loop.seed)
-        codebook = MaskCodebook(CodebookConfig())
-        if self.codebook is not None:
-            codebook = load_network(self.codebook, CodebookConfig, MaskCodebook)[0]
+        codebook = self._codebook()
         size = codebook.config.size
         crops = [open_sized(one, size, cache, workers=workers) for one in (self.train, self.validation)]
         task = C2FSegTask(self, codebook, *crops)
@@ -94,10 +92,13 @@ class C2FSegTraining(TrainingConfig):
             raise UsageError(f"codebook: {problem}; train one and name it here")
 
     def weights_config(self) -> str:
-        book = CodebookConfig()
+        return dump_config(self.model(self._codebook().config))
+
+    def _codebook(self) -> MaskCodebook:
+        codebook = MaskCodebook(CodebookConfig())
         if self.codebook is not None:
-            book = load_network(self.codebook, CodebookConfig, MaskCodebook)[1]
-        return dump_config(self.model(book))
+            codebook, _ = load_network(self.codebook, CodebookConfig, MaskCodebook)
+        return codebook
 
     def model(self, codebook: CodebookConfig) -> C2FSegConfig:
         """The whole network's sizes."""
@@ -123,9 +124,6 @@ class CodebookTask(CompletionTask):
         self.name = config.stage
         self.train, self.validation = train, validation
         self.network = MaskCodebook(config.model)
-
-    def modules(self) -> nn.Module:
-        return self.network
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:  # noqa: ARG002
         """Masks [size,S,S]: amodal ones, and for a quarter of the rows visible ones."""
@@ -166,9 +164,6 @@ class C2FSegTask(CompletionTask):
         self.network = C2FSeg(config.model(codebook.config))
         self.network.codebook.load_state_dict(codebook.state_dict())
         self._partly_hidden = partly_hidden(train.hidden, "train")
-
-    def modules(self) -> nn.Module:
-        return self.network
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[SupervisedCrops, list[str]]:  # noqa: ARG002
         anything = generator.integers(len(self.train.hidden), size=size)

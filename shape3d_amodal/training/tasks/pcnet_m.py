@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
@@ -117,9 +117,6 @@ class PcnetMTask(Task):
         self.name = config.stage
         self.config, self.train, self.validation = config, train, validation
         self.network = CompletionNetwork(config.model)
-
-    def modules(self) -> nn.Module:
-        return self.network
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[ErasedMasks, list[str]]:  # noqa: ARG002
         return self._examples(self.train, generator, size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -21,7 +21,7 @@ _PARTLY = 0.02
 _CLEARLY = 0.1
 
 
-class CompletionTask(Task, ABC):
+class CompletionTask(Task):
     """A training that completes the masks of crops, with scores and images of validation crops."""
 
     train: CropSource
