@@ -22,12 +22,12 @@ from torchvision.ops import masks_to_boxes
 from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.masks.occlusion import Mask
 from shape3d_amodal.segmentation.mapper import resized, resized_shape
 from shape3d_amodal.segmentation.model import Levels, Rcnn
 from shape3d_amodal.segmentation.roi_heads import MaskPrediction
 from shape3d_amodal.segmentation.systems import RcnnConfig
 
-Mask = NDArray[np.bool_]
 _GUESSES = 2
 """How often the box head corrects the first guess of a whole object's box."""
 

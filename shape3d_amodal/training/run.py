@@ -11,7 +11,8 @@ from shape3d_amodal.errors import TrainingError
 from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.training.loop.distributed import is_first_rank
 from shape3d_amodal.training.loop.interface import TrainingConfig
-from shape3d_amodal.training.loop.training import TrainResult, train
+from shape3d_amodal.training.loop.trainer import TrainResult
+from shape3d_amodal.training.loop.training import train
 
 
 def run_training(

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from shape3d_amodal.config import Count, Share, configuration
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.masks.occlusion import Mask
 from shape3d_amodal.structures import TensorBatch
 
-Mask = NDArray[np.bool_]
 Window = tuple[float, float, float]
 """Left, top and side in image pixels."""
 

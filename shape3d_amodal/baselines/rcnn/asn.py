@@ -41,10 +41,6 @@ class AsnConfig(SystemConfig):
     """Weight of occluded regions in the loss of the occlusion branch; the others weigh 1."""
 
     def mask_head(self, shape: HeadShape) -> MaskHead:
-        """
-        Raises:
-            UsageError: the base has no features after ``extract`` or ``fuse`` convolutions.
-        """
         branches = {name: self._mask_branch(shape) for name in ("amodal", "visible")}
         first = 0 if self.base == "mask_rcnn" else 1  # PANet's first layer fuses the levels
         last = len(branches["amodal"].convs)

@@ -59,11 +59,7 @@ class PanetConfig(MaskRcnnConfig):
         return ConvTower(shape, self._first(shape.channels, shape.channels), group_norm=self.group_norm)
 
     def mask_branch(self, shape: HeadShape) -> PanetBranch:
-        """A mask branch on the cuts of regions.
-
-        Raises:
-            UsageError: a mask branch of a single convolution.
-        """
+        """A mask branch on the cuts of regions."""
         first = self._first(shape.channels, shape.mask_channels)
         return PanetBranch(shape, first, group_norm=self.group_norm, relu_on_full=self.relu_on_full)
 

@@ -43,8 +43,8 @@ class Trainer:
             raise UsageError(f"loop.batch_size: {problem}, got {config.batch_size}; change it or loop.accumulate")
         self.task, self.config, self.ranks = task, config, ranks
         self.module = task.modules().to(ranks.device)
-        named = {name: tensor for name, tensor in self.module.named_parameters() if tensor.requires_grad}
-        self.names, self.parameters = list(named), list(named.values())
+        self.named = {name: tensor for name, tensor in self.module.named_parameters() if tensor.requires_grad}
+        self.parameters = list(self.named.values())
         self.optimizer = _optimizer(self.parameters, config)
         self.average = WeightAverage(self.module, config.ema_decay)
         self.forward: nn.Module = _Losses(task)
@@ -93,7 +93,7 @@ class Trainer:
     def checkpoint(self, step: int, settings: dict[str, object], seconds: float) -> Checkpoint:
         optimizer = {
             f"{name}/{key}": value
-            for name, parameter in zip(self.names, self.parameters, strict=True)
+            for name, parameter in self.named.items()
             for key, value in self.optimizer.state.get(parameter, {}).items()
         }
         versions = {"shape3d_amodal": __version__, "torch": torch.__version__, "python": platform.python_version()}
@@ -114,13 +114,12 @@ class Trainer:
         self.module.load_state_dict(checkpoint.model)
         for name, mean in self.average.state.items():
             mean.copy_(checkpoint.ema[name])
-        parameters = dict(zip(self.names, self.parameters, strict=True))
-        names = {id(parameter): name for name, parameter in parameters.items()}
+        names = {id(parameter): name for name, parameter in self.named.items()}
         order = [names[id(p)] for group in self.optimizer.param_groups for p in group["params"]]
         states: dict[str, dict[str, Tensor]] = {}
         for key, tensor in checkpoint.optimizer.items():
             name, _, part = key.rpartition("/")
-            states.setdefault(name, {})[part] = _laid_out_as(parameters[name], tensor)
+            states.setdefault(name, {})[part] = _laid_out_as(self.named[name], tensor)
         state = {index: states[name] for index, name in enumerate(order) if name in states}
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 

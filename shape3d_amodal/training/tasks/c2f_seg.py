@@ -106,12 +106,7 @@ class C2FSegTraining(TrainingConfig):
 
 
 def open_sized(config: CropsConfig, size: int, cache: Path, *, workers: int) -> CropSource:
-    """The crops that ``config`` names, which must have the codebook's ``size``.
-
-    Raises:
-        DataError: they cannot be read.
-        UsageError: they are of another size.
-    """
+    """The crops that ``config`` names, which must have the codebook's ``size``."""
     if config.size != size:
         raise UsageError(f"size: expected {size}, the side of the codebook's crops, got {config.size}")
     return open_crops(config, cache, workers=workers)

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
-from shape3d_amodal.baselines.pcnet_m.crops import ErasedMasks, ErasingConfig, Mask, erase
+from shape3d_amodal.baselines.pcnet_m.crops import ErasedMasks, ErasingConfig, erase
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
 from shape3d_amodal.config import Weight, configuration
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.pool import open_pool
 from shape3d_amodal.drawing.crop_grids import crop_grid
 from shape3d_amodal.errors import DataError
+from shape3d_amodal.masks.occlusion import Mask
 from shape3d_amodal.structures import OCCLUDER, InstanceCrops, Rle
 from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
 
@@ -91,11 +92,7 @@ def annotated_masks(visible: Sequence[tuple[int, Rle]]) -> VisibleMasks:
 
 
 def open_masks(config: CropsConfig, cache: Path, *, workers: int) -> VisibleMasks:
-    """The visible masks that ``config`` names; nothing else of their annotations is kept.
-
-    Raises:
-        DataError: they cannot be read, or there are fewer than two.
-    """
+    """The visible masks that ``config`` names; nothing else of their annotations is kept."""
     if config.annotations is None:
         found = cropped_masks(open_pool(config, cache, workers=workers).visible)
     else:

@@ -94,7 +94,13 @@ class RcnnTraining(TrainingConfig):
         system_config(self.system, self.options).start(model.mask_head, network.detector.categories)
         train = open_images(self.train, cache, workers=workers)
         validation = open_images(self.validation, cache, workers=workers)
-        _check_train(train, network.detector.categories)
+        if not train.dataset.images:
+            raise UsageError("train: expected images, got none")
+        names = set(train.dataset.category_names.values())
+        absent = [category for category in network.detector.categories if category not in names]
+        if absent:
+            problem = f"the training images have no category {absent[0]!r}, they have {', '.join(sorted(names))}"
+            raise UsageError(f"detector.categories: {problem}; give names that the annotations have")
         check_shared(network.detector.categories, validation.dataset.category_names.values())
         return RcnnTask(self, model, train, validation)
 
@@ -209,13 +215,3 @@ def freeze_taken(model: Rcnn, taken: set[str]) -> None:
         if frozen.issuperset(before) and taken.issuperset(names):
             getattr(model, part).requires_grad_(False)
             frozen.add(part)
-
-
-def _check_train(images: AnnotatedImages, categories: tuple[str, ...]) -> None:
-    if not images.dataset.images:
-        raise UsageError("train: expected images, got none")
-    names = set(images.dataset.category_names.values())
-    absent = [category for category in categories if category not in names]
-    if absent:
-        problem = f"the training images have no category {absent[0]!r}, they have {', '.join(sorted(names))}"
-        raise UsageError(f"detector.categories: {problem}; give names that the annotations have")
