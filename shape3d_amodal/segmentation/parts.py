@@ -20,14 +20,7 @@ from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.modeling.roi_heads.roi_heads import ROIHeads
 from torch import Tensor
 
-from shape3d_amodal.segmentation.config import (
-    LEVELS,
-    ROI_LEVELS,
-    STRIDES,
-    BackboneConfig,
-    ProposalConfig,
-    RegionConfig,
-)
+from shape3d_amodal.segmentation.config import LEVELS, ROI_LEVELS, STRIDES, BackboneConfig, ProposalConfig, RegionConfig
 
 # Both come from detectron2's own calls, which a user cannot change.
 warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)

@@ -58,8 +58,8 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, intact or not, in increasing order."""
-        names = (path.name for path in self.folder.glob("step-*")) if self.folder.is_dir() else ()
-        return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"step-(\d+)", name)))
+        matches = (re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.glob("step-*"))
+        return sorted(int(match[1]) for match in matches if match)
 
     def path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"

@@ -137,8 +137,7 @@ class Trainer:
         seeds = generator(self.config.seed, "step", step, self.ranks.rank, part)
         torch.manual_seed(int(seeds.integers(2**63)))
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.bf16):
-            terms: dict[str, Tensor] = forward(batch, step, step / max(1, self.config.steps - 1))
-        return terms
+            return forward(batch, step, step / max(1, self.config.steps - 1))
 
     def _guard(self, values: dict[str, float], step: int, ids: list[str]) -> None:
         for name, value in values.items():
