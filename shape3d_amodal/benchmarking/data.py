@@ -34,7 +34,7 @@ class BenchmarkData:
         images: folder that file names are relative to.
         annotations: the annotation file.
         sha256: hash of the annotations and the images.
-        origin: where the data come from, in one line for readers.
+        origin: the source of the data, in one line for readers.
         meshes: name of the source of the scenes' meshes; None for data that were not made here.
     """
 

@@ -10,7 +10,7 @@ from shape3d_amodal import masks
 from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.benchmarking.methods import VisibleOnlyOptions
 from shape3d_amodal.benchmarking.runner import RunScores
-from shape3d_amodal.evaluation.given_masks.completion_table import CompletionTable
+from shape3d_amodal.evaluation.given_masks.completion import CompletionTable
 from shape3d_amodal.reports.cases import LEGEND, completion_case
 from shape3d_amodal.reports.html import CaseGroup, ReportCase
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
