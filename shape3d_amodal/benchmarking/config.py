@@ -152,11 +152,7 @@ class Benchmark:
 
 
 def load_benchmark(path: Path, *, overrides: Sequence[str] = ()) -> Benchmark:
-    """Read and check the YAML file ``path``; ``overrides`` such as ``threads=2`` replace single values.
-
-    Raises:
-        UsageError: as for ``load_config`` and ``resolve``.
-    """
+    """``resolve`` the YAML file ``path``; ``overrides`` such as ``threads=2`` replace single values."""
     return resolve(load_config(path, BenchmarkConfig, overrides=overrides), source=str(path))
 
 

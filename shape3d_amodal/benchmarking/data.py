@@ -18,10 +18,8 @@ from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
 from shape3d_amodal.structures import AmodalDataset
 
-_SEAL = "made-from"
-"""File beside made scenes that states what they were made from; it is written last."""
-_MAKERS = ("scenes", "meshes", "masks", "rendering", "geometry")
-"""Rooms whose code decides what scenes look like."""
+_SEAL = "made-from"  # file beside made scenes that states what they were made from; it is written last
+_MAKERS = ("scenes", "meshes", "masks", "rendering", "geometry")  # rooms whose code decides what scenes look like
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,6 @@ def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> lis
     options, weights, data or the code of the methods.
 
     Args:
-        benchmark: what to run.
         out: folder for the scenes, the results and the records of how they were made.
         processes: number of processes; the results do not depend on it.
 

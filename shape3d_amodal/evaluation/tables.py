@@ -92,8 +92,6 @@ def category_table(
 
     Args:
         methods: the scores of each method by its name, all of one data set.
-        metric: name of one of the track's metrics.
-        title: caption.
         without: adds a column with the mean over all categories but these (each must be present).
     """
     shown, means = _metrics(methods)[metric], means_of(methods, without)

@@ -44,7 +44,8 @@ class KnownCamerasModel(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
     def forward(self, images: Tensor, synset: Tensor, gate: float = 1.0) -> MeshEstimate:
-        """
+        """The meshes of the objects in images.
+
         Args:
             images: [N,4,S,S] float32 in 0..1, RGB and the share of each pixel that the object covers.
             synset: [N] int64, index into the configuration's synsets.

@@ -31,8 +31,7 @@ from shape3d_amodal.scenes.shading import normals
 from shape3d_amodal.scenes.shards import MAX_MANIFEST_BYTES
 
 FORMAT = "shape3d-amodal NMR renders 1"
-_SAMPLES = 4
-"""Samples along each side of a pixel."""
+_SAMPLES = 4  # along each side of a pixel
 _LIGHT = np.array([0.4, 0.6, -0.7]) / np.linalg.norm([0.4, 0.6, -0.7])
 """Where the light comes from in the view's frame (x left, y up, z forward)."""
 _AMBIENT, _DIRECT = 0.45, 0.55

@@ -17,10 +17,8 @@ from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 MOST_PANELS = 1000
 """Images of a report, which bound its size."""
-_LARGE = 6
-"""Methods up to which images are large."""
-_EDGE = 4
-"""Objects shown as best, and as worst, where all are shown."""
+_LARGE = 6  # methods up to which images are large
+_EDGE = 4  # objects shown as best, and as worst, where all are shown
 
 T = TypeVar("T")
 

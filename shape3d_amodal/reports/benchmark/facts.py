@@ -1,4 +1,4 @@
-"""What the numbers of a benchmark hang on: code, machine, data and methods."""
+"""The conditions of the numbers of a benchmark: code, machine, data and methods."""
 
 from __future__ import annotations
 
@@ -25,11 +25,9 @@ def protocol(one: RunScores) -> str:
 
 
 def facts_of(scores: Sequence[RunScores], command: str, *, notes: bool = True) -> Facts:
-    """What the numbers hang on: code, machine, data and methods, each of them once.
+    """The conditions of the numbers: ``command``, code, machine, data and methods, each of them once.
 
     Args:
-        scores: the runs.
-        command: the command line that makes the report again.
         notes: with the notes of the methods, for a report that does not show them elsewhere.
     """
     facts = [("command", command), ("commit", provenance.commit())]

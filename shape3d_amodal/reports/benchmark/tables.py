@@ -19,10 +19,8 @@ from shape3d_amodal.reports.charts import BarChart, Chart, LineChart, MeanChart,
 
 _FEW = 6
 """Methods that a chart by category, or a table with methods as columns, still shows legibly."""
-_BINS = np.linspace(0, 1, 11)
-"""Hidden shares between which curves average."""
-_LEAST = 5
-"""Objects that a point of a curve needs."""
+_BINS = np.linspace(0, 1, 11)  # hidden shares between which curves average
+_LEAST = 5  # objects that a point of a curve needs
 
 
 class RunTables:
