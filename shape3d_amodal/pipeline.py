@@ -139,10 +139,9 @@ class ShapePriorPipeline:
             meshes: a folder of meshes by category, or another mesh source (``meshes.sources.mesh_source``).
             weights: as for ``from_pretrained``; for ``refine`` full, which then uses these shapes' silhouettes in place
                 of those of its own bank, and 2d.
-            device: cpu, cuda or cuda:N.
             fit_steps: steps of the fit at test time; by default as many as the refinement has learned to use, 0 where
                 there is none.
-            refine, gap_px: as for the class.
+            device, refine, gap_px: as for ``from_pretrained``.
 
         Raises:
             DataError: there are no meshes.

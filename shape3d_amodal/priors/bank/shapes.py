@@ -101,7 +101,6 @@ class ShapeBank:
 
     def _draw(self, names: list[str]) -> BankShapes:
         config = self.config
-        views = config.azimuths * len(config.elevations_deg)
         azimuth = np.tile(np.arange(config.azimuths) * (2 * math.pi / config.azimuths), len(config.elevations_deg))
         elevation = np.radians(np.repeat(config.elevations_deg, config.azimuths))
         loaded = [self._source.load(name) for name in names]
@@ -112,7 +111,7 @@ class ShapeBank:
         return BankShapes(
             names=tuple(names),
             meshes=tuple(reduce_faces(mesh.verts, mesh.faces, config.faces) for mesh in loaded),
-            mesh=np.repeat(np.arange(len(names)), views),
+            mesh=np.repeat(np.arange(len(names)), len(azimuth)),
             azimuth=np.tile(azimuth, len(names)).astype(np.float32),
             elevation=np.tile(elevation, len(names)).astype(np.float32),
             low=np.concatenate([low for _, low, _ in frames]),

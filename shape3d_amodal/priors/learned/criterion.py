@@ -137,11 +137,9 @@ class PriorCriterion:
         """Certain-pixel IoU of each hypothesis, [N,K], at a resolution of ``choose_px`` or the crops' own."""
         size = min(self.config.choose_px, target.size)
         shrink = target.size / size
-        coarse = replace(
-            target,
-            visible=adaptive_avg_pool2d(target.visible[:, None], size)[:, 0],
-            occluder=adaptive_avg_pool2d(target.occluder[:, None], size)[:, 0],
-        )
+        masks = (target.visible, target.occluder)
+        visible, occluder = (adaptive_avg_pool2d(mask[:, None], size)[:, 0] for mask in masks)
+        coarse = replace(target, visible=visible, occluder=occluder)
         views = output.hypotheses.viewpoint.detach()
         return hypothesis_ious(prior, output.mesh.verts.detach(), views, coarse, max(blur_px / shrink, 0.25))
 
@@ -176,11 +174,8 @@ def hypothesis_ious(
     N, J = views.scale.shape
     flat: Viewpoint = views._map(lambda tensor: tensor.flatten(0, 1))
     silhouettes = prior.silhouettes(verts.repeat_interleave(J, dim=0), flat, target.size, blur_px)
-    repeated = replace(
-        target,
-        visible=target.visible.repeat_interleave(J, dim=0),
-        occluder=target.occluder.repeat_interleave(J, dim=0),
-    )
+    visible, occluder = (mask.repeat_interleave(J, dim=0) for mask in (target.visible, target.occluder))
+    repeated = replace(target, visible=visible, occluder=occluder)
     return certain_iou(silhouettes, repeated).view(N, J)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -48,8 +48,8 @@ class _Silhouettes(torch.autograd.Function):
         return None, grad_verts, None, None, None
 
 
-product_silhouettes = partial(_Silhouettes.apply, product)
-edge_silhouettes = partial(_Silhouettes.apply, edge)
+product_silhouettes = functools.partial(_Silhouettes.apply, product)
+edge_silhouettes = functools.partial(_Silhouettes.apply, edge)
 """``verts`` [B,V,3] float32 NDC, ``faces`` [F,3] or [B,F,3], image size and sigma -> [B,H,W]; see
 ``render_silhouettes``."""
 
@@ -64,18 +64,13 @@ def _mesh(mode: ModuleType, faces: Tensor) -> tuple[NDArray[Any], ...]:
     return (batched, *(part.numpy() for part in parts))
 
 
-MOST_THREADS = 64  # of the pool; they are started as they are needed
-_pool: ThreadPoolExecutor | None = None
-
-
-def _forget_pool() -> None:
-    """A forked child has none of its parent's threads."""
-    global _pool
-    _pool = None
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(64, thread_name_prefix="silhouettes")  # threads are started as they are needed
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked child has none of its parent's threads
 
 
 def _over_images(count: int, work: Callable[[int, int], None]) -> None:
@@ -83,13 +78,10 @@ def _over_images(count: int, work: Callable[[int, int], None]) -> None:
 
     An image is the work of one thread, so the result does not depend on their number.
     """
-    global _pool
     threads = min(torch.get_num_threads(), count)
     if threads <= 1:
         work(0, count)
         return
-    if _pool is None:
-        _pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="silhouettes")
     step = math.ceil(count / (4 * threads))  # a few portions each, for images differ
     portions = iter(range(0, count, step))
 
@@ -97,7 +89,7 @@ def _over_images(count: int, work: Callable[[int, int], None]) -> None:
         for first in portions:
             work(first, min(first + step, count))
 
-    helpers = [_pool.submit(work_on_portions) for _ in range(threads - 1)]
+    helpers = [_pool().submit(work_on_portions) for _ in range(threads - 1)]
     work_on_portions()
     for helper in helpers:
         helper.result()
