@@ -132,10 +132,9 @@ class CodebookTask(CompletionTask):
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
         """IoU of masks and their reconstructions, and the share of codes that are used, in percent."""
-        device = self.network.codes.device
         ious, used = [], []
         for rows in _batches(np.arange(len(self.validation.hidden))):
-            mask = self.validation.supervised(rows).amodal.to(device)
+            mask = self._validation_batch(rows).amodal
             tokens = self.network.tokens(mask)
             ious.append(mask_iou(self.network.mask(tokens) > 0.5, mask > 0.5))
             used.append(tokens.flatten())
