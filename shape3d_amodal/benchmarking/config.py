@@ -226,10 +226,10 @@ def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptio
             _known(name, chosen, f"{place}.margins")
         for name in one.metrics:
             _known(name, shares(run.track), f"{place}.margins.metrics")
-    homes = {"pictured: cases are": "completion", "align: is": "shape", "class_agnostic: is": "instance"}
-    for text, track in homes.items():
-        if getattr(run, text.partition(":")[0]) and run.track != track:
-            raise UsageError(f"{place}.{text} of the track {track}, got {run.track}; leave it out")
+    homes = (("pictured", "cases are", "completion"), ("align", "is", "shape"), ("class_agnostic", "is", "instance"))
+    for option, verb, track in homes:
+        if getattr(run, option) and run.track != track:
+            raise UsageError(f"{place}.{option}: {verb} of the track {track}, got {run.track}; leave it out")
     if run.pictured:
         _known(focus, run.pictured, f"{place}.focus, which pictured must name")
     if run.align:

@@ -50,7 +50,7 @@ _Reply = tuple[int, list[Answer]]  # the method's number of parameters and its a
 class Workers:
     """Where methods run: ``count`` processes with ``threads`` threads of torch each; of one process it is this one.
 
-    Both methods raise an ``AmodalError`` if a worker process died, and the errors of ``BuiltOptions.build``.
+    Both methods raise an ``AmodalError`` if a worker process died, and the errors of the method that runs.
     """
 
     count: int

@@ -86,9 +86,7 @@ TRACKS = {
     "shape": Track(
         protocol=shape.SHAPE,
         metrics=shape.METRICS,
-        make=lambda data, options: shape.ShapeEvaluator(
-            data, meshes=options.meshes, folder=options.folder, turns=options.turns
-        ),
+        make=lambda data, own: shape.ShapeEvaluator(data, meshes=own.meshes, folder=own.folder, turns=own.turns),
         by_category=("azimuth_accuracy", "held_out_azimuth_accuracy", "azimuth_median", "voxel_iou"),
     ),
 }

@@ -64,14 +64,7 @@ class _Closeup:
 
 
 def completion_case(
-    title: str,
-    image: Image,
-    *,
-    visible: Mask,
-    masks: Mapping[str, Mask],
-    focus: str,
-    truth: Mask,
-    side: int = _SIDE,
+    title: str, image: Image, *, visible: Mask, masks: Mapping[str, Mask], focus: str, truth: Mask, side: int = _SIDE
 ) -> ReportCase:
     """Panels cropped around the object, with IoUs in percent; the case's score is the IoU of the mask ``focus``.
 
@@ -86,10 +79,10 @@ def completion_case(
     """
     final = masks[focus]
     near = _Closeup(image, visible, [truth, final], side)
-    drawn = {"visible mask": visible, **masks}
+    drawn = [("visible mask", visible), *masks.items()]
     panels = (
         near.panel("image", near.image),
-        *(near.panel(name, near.drawn(one), _iou(one, truth)) for name, one in drawn.items()),
+        *(near.panel(name, near.drawn(one), _iou(one, truth)) for name, one in drawn),
         near.panel("ground truth", near.drawn(truth)),
     )
     hidden = (truth & ~visible).sum() / max(int(truth.sum()), 1)

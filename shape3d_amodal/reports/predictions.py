@@ -86,10 +86,8 @@ class PredictionFolder:
 
 def _image_group(title: str, image: Image, overlay: Image, objects: Sequence[PredictedObject]) -> CaseGroup:
     """An image with all of its objects, then each by itself."""
-    panels = (
-        Panel(label="image", image=bounded(image, _SIDE)),
-        Panel(label="objects", image=bounded(overlay, _SIDE)),
-    )
+    named = {"image": image, "objects": overlay}
+    panels = tuple(Panel(label=label, image=bounded(drawn, _SIDE)) for label, drawn in named.items())
     whole = ReportCase(title=title, caption=f"{len(objects)} objects", panels=panels)
     return CaseGroup(title=title, cases=(whole, *(_object_case(image, one, i + 1) for i, one in enumerate(objects))))
 
@@ -105,14 +103,11 @@ def _draw_objects(image: Image, objects: Sequence[PredictedObject]) -> Image:
 def _object_case(image: Image, one: PredictedObject, number: int) -> ReportCase:
     """The object's surroundings: as they are, with its masks, and with its mesh."""
     part = crop_around(one.amodal, 0.25)
-    panels = [
-        Panel(label="image", image=bounded(image[part], _SIDE)),
-        Panel(label="visible and hidden part", image=bounded(draw_amodal(image, one.visible, one.amodal)[part], _SIDE)),
-    ]
+    named = {"image": image, "visible and hidden part": draw_amodal(image, one.visible, one.amodal)}
     if one.completed is not None:
         whole = one.completed
-        mesh = mesh_over_image(image, whole.verts, whole.faces, whole.viewpoint, whole.window)
-        panels.append(Panel(label="mesh", image=bounded(mesh[part], _SIDE)))
+        named["mesh"] = mesh_over_image(image, whole.verts, whole.faces, whole.viewpoint, whole.window)
+    panels = tuple(Panel(label=label, image=bounded(drawn[part], _SIDE)) for label, drawn in named.items())
     hidden = 1 - one.visible.sum() / max(1, one.amodal.sum())
     caption = f"score {one.score:.2f}, {hidden:.0%} hidden"
-    return ReportCase(title=f"{number}: {one.category}", caption=caption, panels=tuple(panels), score=one.score)
+    return ReportCase(title=f"{number}: {one.category}", caption=caption, panels=panels, score=one.score)

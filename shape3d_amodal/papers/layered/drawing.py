@@ -13,8 +13,7 @@ from shape3d_amodal.papers.layered.method import LayeredInstance, find_instances
 from shape3d_amodal.papers.layered.network import LayeredNetwork
 
 _GAP = 4
-_GOLDEN = 0.618034
-"""Step between hues: the golden ratio, so that all are different."""
+_GOLDEN = 0.618034  # step between hues: the golden ratio, so that all are different
 
 
 def draw_layers(network: LayeredNetwork, image: Image, *, columns: int = 6) -> Image:
@@ -39,9 +38,12 @@ def draw_layers(network: LayeredNetwork, image: Image, *, columns: int = 6) -> I
     palette = np.array([(255, 255, 255), *(_hue(kind) for kind in range(len(network.config.classes)))], np.uint8)
     side = network.config.image_size
     image = resampled(image, side, side)
-    panels = [_stacked(layers, side) for layers in (colours, clusters, palette[kinds])]
-    largest = sorted(found, key=lambda one: -int(one.amodal.sum()))[: 2 * columns]
-    return _row([image, *panels, _masks(image, largest, found, columns)])
+    height = (side - _GAP * (len(kinds) - 1)) // len(kinds)
+    panels = [
+        image_grid([[resampled(layer, height, height)] for layer in layers], _GAP)
+        for layers in (colours, clusters, palette[kinds])
+    ]
+    return _row([image, *panels, _masks(image, found, columns)])
 
 
 def principal_colours(points: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Image:
@@ -62,12 +64,12 @@ def principal_colours(points: NDArray[np.float32], chosen: NDArray[np.bool_]) ->
     return colours
 
 
-def _masks(image: Image, chosen: Sequence[LayeredInstance], found: Sequence[LayeredInstance], columns: int) -> Image:
-    """Two rows of masks, drawn over the image."""
+def _masks(image: Image, found: Sequence[LayeredInstance], columns: int) -> Image:
+    """The largest masks in two rows, drawn over the image."""
     half = (len(image) - _GAP) // 2
     cells = []
-    for one in chosen:
-        colour = np.array(_hue([other is one for other in found].index(True)), np.float64)
+    for number, one in sorted(enumerate(found), key=lambda pair: -int(pair[1].amodal.sum()))[: 2 * columns]:
+        colour = np.array(_hue(number), np.float64)
         cell = resampled(image, half, half).astype(np.float64)
         for mask, share in ((one.amodal, 0.35), (one.visible, 0.4)):
             inside = resampled(mask, half, half)
@@ -77,19 +79,9 @@ def _masks(image: Image, chosen: Sequence[LayeredInstance], found: Sequence[Laye
     return image_grid([cells[:columns], cells[columns:]], _GAP)
 
 
-def _stacked(layers: Image, side: int) -> Image:
-    """Layers [L,h,w,3] below each other, with white gaps, together at most as high as the image."""
-    height = (side - _GAP * (len(layers) - 1)) // len(layers)
-    return image_grid([[resampled(layer, height, height)] for layer in layers], _GAP)
-
-
 def _row(panels: Sequence[Image]) -> Image:
-    height = max(len(panel) for panel in panels)
-    below = [height - len(panel) + _GAP for panel in panels]
-    padded = [
-        np.pad(panel, ((0, gap), (0, _GAP), (0, 0)), constant_values=255)
-        for panel, gap in zip(panels, below, strict=True)
-    ]
+    height = max(len(panel) for panel in panels) + _GAP
+    padded = [np.pad(panel, ((0, height - len(panel)), (0, _GAP), (0, 0)), constant_values=255) for panel in panels]
     return np.concatenate(padded, axis=1)
 
 
