@@ -239,13 +239,19 @@ def _explained(value: Any, plain: Any, indent: str = "", texts: bool = True) -> 
     mark = f"{indent}# "
     for number, (key, item, raw) in enumerate(_entries(value, plain)):
         if texts and _is_group(value):
-            text = " ".join((type(value).__pydantic_fields__[key].description or "").split())
+            text = " ".join(_text(type(value), key).split())
             yield from textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=mark, break_on_hyphens=False)
         if raw and (_is_group(item) or any(_is_group(one) for _, one, _ in _entries(item, raw))):
             yield indent + ("-" if key is None else _yaml({key: None}).removesuffix(" null"))
             yield from _explained(item, raw, indent + "  ", texts and (_is_group(value) or number == 0))
         else:
             yield textwrap.indent(_yaml([raw] if key is None else {key: raw}), indent)
+
+
+def _text(cls: type[Any], name: str) -> str:
+    """The text of an option, which stands in the class that declares it: pydantic does not hand it on to subclasses."""
+    owners = (vars(owner).get("__pydantic_fields__", {}).get(name) for owner in cls.__mro__)
+    return next((field.description for field in owners if field is not None and field.description), "")
 
 
 def _entries(value: Any, plain: Any) -> list[tuple[Any, Any, Any]]:

@@ -26,7 +26,7 @@ from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, ord
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
 from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate
 from shape3d_amodal.priors.learned.fit import FitConfig
-from shape3d_amodal.priors.registry import open_prior
+from shape3d_amodal.priors.registry import PriorParts, open_prior
 from shape3d_amodal.refinement.regions import close_gaps, compose
 from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops
 
@@ -278,22 +278,22 @@ def _open_priors(
     *,
     device: torch.device | str,
     fit: FitConfig | None = None,
-    fit_steps: int | None,
+    fit_steps: int | None = None,
 ) -> dict[PriorName, Prior]:
-    """Priors by name, for the categories of ``model``; without ``fit_steps`` each has its default number of them."""
-    priors = {}
-    for name in names:
-        default = model.config.fit_steps if model is not None and name == "bank" else 0
-        priors[name] = open_prior(
-            name,
-            categories=None if model is None else model.config.categories,
-            device=device,
-            network=None if model is None else model.prior,
-            fit=fit,
-            meshes=meshes,
-            fit_steps=default if fit_steps is None else fit_steps,
-        )
-    return priors
+    """The priors of those names; ``fit_steps`` is None for the default of each."""
+    config = None if model is None else model.config
+    parts = PriorParts(
+        categories=None if config is None else config.categories,
+        device=device,
+        network=None if model is None else model.prior,
+        fit=fit,
+        meshes=meshes,
+        bank_fit_steps=0 if config is None else config.fit_steps,
+    )
+    if fit_steps is not None and fit_steps < 0:
+        raise UsageError(f"fit_steps: expected a number of steps, 0 or more, got {fit_steps}")
+    opened = {name: open_prior(name, parts) for name in names}
+    return opened if fit_steps is None else {name: one.with_fit_steps(fit_steps) for name, one in opened.items()}
 
 
 def _load_model(name_or_folder: str | Path, device: str) -> AmodalModel:

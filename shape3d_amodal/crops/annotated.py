@@ -28,8 +28,8 @@ class AnnotatedCrops:
 
     Args:
         config: annotations, images, and what is cut of them.
-        categories: names that the crops' categories count; instances of other categories only hide them. None completes
-            instances of any category, and tells none (0).
+        categories: names that the crops' categories count; instances of other categories only hide them. None accepts
+            instances of any category and sets all categories to 0.
 
     Raises:
         DataError: the annotations cannot be read, or no instance has what is needed. Images are read when crops of them
@@ -63,7 +63,9 @@ class AnnotatedCrops:
         if not self._rows:
             problem = f"expected instances with an amodal mask and {config.min_visible_px} visible pixels, found none"
             raise DataError(problem, file=config.annotations)
-        self._image = lru_cache(_KEPT_IMAGES)(partial(load_image, Path(config.images), file=config.annotations))
+        self._records = {image.id: image for image in dataset.images}
+        self._load = partial(load_image, Path(config.images), file=config.annotations)
+        self._image = lru_cache(_KEPT_IMAGES)(lambda image_id: self._load(self._records[image_id]))
         category = [index[image.instances[place].category_id] for image, place, _ in self._rows]
         hidden = [masks.occlude_rate(image.instances[place].visible, amodal) for image, place, amodal in self._rows]
         self.category: NDArray[np.int64] = np.array(category, np.int64)
@@ -87,5 +89,5 @@ class AnnotatedCrops:
         image, place, amodal = self._rows[row]
         visible = [masks.decode(one.visible) for one in image.instances]
         hiding = occluders(visible)[place]
-        crops = instance_crops(self._image(image), [visible[place]], [hiding], [int(self.category[row])], self._size)
+        crops = instance_crops(self._image(image.id), [visible[place]], [hiding], [int(self.category[row])], self._size)
         return crops, mask_crops([masks.decode(amodal)], crops.window, self._size)

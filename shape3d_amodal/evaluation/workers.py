@@ -12,8 +12,6 @@ from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.evaluation.interface import Evaluator, ScoreTable
 from shape3d_amodal.files.processes import spread
 
-_Share = tuple[list[AmodalResult], list[int]]  # some of the results, and their places among all of them
-
 
 def score(
     evaluator: Evaluator, results: Sequence[AmodalResult], *, file: str | Path | None = None, workers: int = 1
@@ -32,22 +30,21 @@ def score(
         evaluator.process(results, file=file)
         return evaluator.evaluate()
     places = {image: i % workers for i, image in enumerate(dict.fromkeys(result.image_id for result in results))}
-    shares: list[_Share] = [([], []) for _ in range(workers)]
+    shares: list[list[int]] = [[] for _ in range(workers)]
     for number, result in enumerate(results):
-        share, numbers = shares[places[result.image_id]]
-        share.append(result)
-        numbers.append(number)
-    with spread(_scorer, (evaluator, file), workers) as run:
+        shares[places[result.image_id]].append(number)
+    with spread(_scorer, (evaluator, results, file), workers, fork=True) as run:
         for records in run(shares):
             evaluator.merge(records)
     return evaluator.evaluate()
 
 
-def _scorer(evaluator: Evaluator, file: str | Path | None) -> Callable[[_Share], NDArray[Any]]:
-    def records(share: _Share) -> NDArray[Any]:
-        results, numbers = share
+def _scorer(
+    evaluator: Evaluator, results: Sequence[AmodalResult], file: str | Path | None
+) -> Callable[[list[int]], NDArray[Any]]:
+    def records(numbers: list[int]) -> NDArray[Any]:
         evaluator.reset()
-        evaluator.process(results, file=file, numbers=numbers)
+        evaluator.process([results[number] for number in numbers], file=file, numbers=numbers)
         return evaluator.records()
 
     return records

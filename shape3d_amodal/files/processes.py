@@ -27,7 +27,12 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @contextmanager
 def spread(
-    make: Callable[..., Callable[[Task], Result]], arguments: tuple[Any, ...], workers: int, *, threads: int = 1
+    make: Callable[..., Callable[[Task], Result]],
+    arguments: tuple[Any, ...],
+    workers: int,
+    *,
+    threads: int = 1,
+    fork: bool = False,
 ) -> Iterator[Callable[[Iterable[Task]], Iterator[Result]]]:
     """A function from tasks to an iterator over their results, in the order of the tasks.
 
@@ -40,6 +45,8 @@ def spread(
             of them, and tasks and results, are pickled.
         workers: number of processes; 0 and 1 take this one.
         threads: threads of linear algebra in each worker process; more than there are cores would spin idly.
+        fork: start the workers as copies of this process: faster, and ``arguments`` are shared instead of pickled. Only
+            where this process has no threads of its own: a copy of a process with threads may hang.
 
     Raises:
         AmodalError: a worker process died.
@@ -49,12 +56,12 @@ def spread(
         work = make(*arguments)
         yield lambda tasks: map(work, tasks)
         return
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    context = multiprocessing.get_context("fork" if fork else "spawn")
     with _threads_each(threads), ProcessPoolExecutor(workers, context, _start, (make, arguments)) as pool:
         try:
             yield lambda tasks: _in_order(pool, tasks, _AHEAD * workers)
         except BrokenProcessPool:
-            problem = "a worker process died, perhaps for want of memory; run the same command with fewer workers"
+            problem = "a worker process died, perhaps for want of memory; run the same command again with fewer workers"
             raise AmodalError(problem) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,6 +1,9 @@
-"""Which priors there are. A new one is a class of ``interface.Prior``, entered here and into ``PriorName``."""
+"""Which priors there are. A new one is a class of ``interface.Prior``, entered into ``PRIORS`` and ``PriorName``."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -13,36 +16,50 @@ from shape3d_amodal.priors.learned.fit import FitConfig, LearnedPrior
 from shape3d_amodal.priors.learned.network import ShapePrior
 
 
-def open_prior(
-    name: PriorName,
-    *,
-    categories: tuple[str, ...] | None,
-    device: torch.device | str,
-    network: ShapePrior | None = None,
-    fit: FitConfig | None = None,
-    meshes: str | None = None,
-    fit_steps: int = 0,
-) -> Prior:
+@dataclass(frozen=True, kw_only=True)
+class PriorParts:
+    """What priors are made of; each takes what it needs.
+
+    Attributes:
+        categories: names that crops' categories count; None for those of the meshes.
+        device: where the priors run.
+        network: learned: stages 2 and 3.
+        fit: learned: its fit.
+        meshes: bank: where its shapes come from (``meshes.sources.mesh_source``).
+        bank_fit_steps: bank: steps of its fit.
+    """
+
+    categories: tuple[str, ...] | None
+    device: torch.device | str
+    network: ShapePrior | None = None
+    fit: FitConfig | None = None
+    meshes: str | None = None
+    bank_fit_steps: int = 0
+
+
+def _learned(parts: PriorParts) -> Prior:
+    if parts.network is None or parts.categories is None:
+        raise UsageError("priors: learned needs the networks of trained weights; give weights, or ask for the bank")
+    return LearnedPrior(parts.network, parts.categories, parts.fit)
+
+
+def _bank(parts: PriorParts) -> Prior:
+    if parts.meshes is None:
+        raise UsageError("priors: these weights know no bank; give the meshes of one, or ask for learned")
+    config = BankPriorConfig(fit_steps=parts.bank_fit_steps)
+    return BankPrior(ShapeBank(mesh_source(parts.meshes)), parts.categories, config, parts.device)
+
+
+PRIORS: dict[PriorName, Callable[[PriorParts], Prior]] = {"learned": _learned, "bank": _bank}
+
+
+def open_prior(name: PriorName, parts: PriorParts) -> Prior:
     """The prior of that name.
 
-    Args:
-        categories: names that crops' categories count; None for those of the meshes.
-        device: where it runs.
-        network: learned: stages 2 and 3.
-        fit: learned: its fit, but for the steps.
-        meshes: bank: where its shapes come from (``meshes.sources.mesh_source``).
-        fit_steps: steps of its fit.
-
     Raises:
-        UsageError: what that prior needs is missing, or the number of steps is negative.
+        UsageError: there is none of that name, or what it needs is missing.
         DataError: the meshes cannot be used.
     """
-    if fit_steps < 0:
-        raise UsageError(f"fit_steps: expected a number of steps, 0 or more, got {fit_steps}")
-    if name == "learned":
-        if network is None or categories is None:
-            raise UsageError("priors: learned needs the networks of trained weights; give weights, or ask for the bank")
-        return LearnedPrior(network, categories, fit).with_fit_steps(fit_steps)
-    if meshes is None:
-        raise UsageError("priors: these weights know no bank; give the meshes of one, or ask for learned")
-    return BankPrior(ShapeBank(mesh_source(meshes)), categories, BankPriorConfig(fit_steps=fit_steps), device)
+    if name not in PRIORS:
+        raise UsageError(f"priors: expected {', '.join(PRIORS)}, got {name!r}")
+    return PRIORS[name](parts)

@@ -20,6 +20,7 @@ from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
 from shape3d_amodal.evaluation.interface import ScoreTable
 from shape3d_amodal.evaluation.workers import score
 from shape3d_amodal.files.atomic import make_folder, write_atomic
+from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.papers.layered.shapes2d import (
     CLASSES,
     Shapes2dConfig,
@@ -96,14 +97,9 @@ def layer_bounds(config: Shapes2dSetConfig, layers: Sequence[int]) -> dict[int, 
         for count, own in results.items():
             for number, amodal in enumerate(whole, 1):
                 kept = np.any(depths[:count] == number, axis=0)
-                own.append(
-                    AmodalResult(
-                        image_id=image.id,
-                        category_id=CATEGORIES[0].id,  # any, for classes do not count
-                        score=float(kept.sum() / amodal.sum()),
-                        segmentation=masks.encode(enlarge(kept, config.stride)),
-                    )
-                )
+                share = float(kept.sum() / amodal.sum())
+                any_id = CATEGORIES[0].id  # classes do not count
+                own.append(to_result(image.id, any_id, enlarge(kept, config.stride), None, score=share))
     dataset = AmodalDataset(images=tuple(images), categories=CATEGORIES)
     return {count: score(InstanceEvaluator(dataset, class_agnostic=True), own) for count, own in results.items()}
 

@@ -53,7 +53,7 @@ class PriorLossConfig:
     knows no exploration."""
     pairs: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the cross-view loss: a crop's shape from the viewpoint of another crop of the same shape, against that
-    one's pixels. Scenes must not deform their meshes (pool.crops.scenes.deform 0): under the default every placing of a
+    one's pixels. Scenes must not deform their meshes (train.scenes.deform 0): under the default every placing of a
     mesh is a shape of its own."""
 
 

@@ -39,6 +39,10 @@ class PriorTask(CropTask):
     def __init__(self, config: StageOptions, model: AmodalModel, train: CropSource, validation: CropSource) -> None:
         super().__init__(config, model, train, validation)
         self.criterion = PriorCriterion(config.prior_loss, config.model.prior.reconstruction.level)
+        if config.labels == "amodal" and config.train.annotations is not None:
+            raise UsageError(
+                "supervision: the prior learns from amodal masks of scenes alone; leave it out, or visible"
+            )
         self.image_size = scenes_of(config.train).image_size if config.labels == "amodal" else 0
         self.pairs = None
         if config.prior_loss.pairs > 0:

@@ -12,6 +12,7 @@ from torch import Tensor
 from shape3d_amodal.crops.augmentation import augment
 from shape3d_amodal.crops.reocclusion import reocclude
 from shape3d_amodal.crops.sources import CropSource
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.priors.learned.criterion import PriorCriterion
@@ -41,6 +42,8 @@ class RefinementTask(CropTask):
     ) -> None:
         super().__init__(config, model, train, validation)
         self.with_prior = config.stage == "refinement" and "learned" in config.model.refinement.priors
+        if unknown := set(config.model.refinement.priors) - set(_SILHOUETTES):
+            raise UsageError(f"model.refinement.priors: no training has silhouettes of {', '.join(sorted(unknown))}")
         self.bank, self.validation_bank = bank, validation_bank
         model.prior.requires_grad_(False)
         if config.labels == "amodal":  # of visible masks it is not known what they hide
