@@ -42,8 +42,10 @@ def check_object(record: Record, one: AmodalInstance, format: Format, report: Re
     if one.amodal is None:
         return
     amodal = visible = shared = masks.area(one.amodal)
+    whole = part = masks.bbox(one.amodal)
     if one.visible != one.amodal:
         visible, shared = masks.area(one.visible), masks.overlap(one.amodal, one.visible)
+        part = masks.bbox(one.visible)
     if visible == 0:
         problem = "nothing of the object is visible; methods that start from visible masks leave it out"
         say("warning", "hidden", format.visible, problem)
@@ -60,9 +62,6 @@ def check_object(record: Record, one: AmodalInstance, format: Format, report: Re
     for area_key, area in ((format.amodal_area, amodal), (format.visible_area, visible)):
         if area_key and area_key in values:
             _check_area(area_key, values[area_key], area, say)
-    whole = part = masks.bbox(one.amodal)
-    if one.visible != one.amodal:
-        part = masks.bbox(one.visible)
     if format.amodal_box and format.amodal_box in values:
         _check_box(format.amodal_box, values[format.amodal_box], whole, part, "visible", say)
     if format.visible_box and format.visible_box in values:
@@ -73,15 +72,10 @@ def _check_form(key: str, value: Any, say: Report) -> None:
     """Masks in forms that are read here and break other tools."""
     if isinstance(value, dict):
         if not isinstance(value.get("counts"), str):
-            say(
-                "warning",
-                "uncompressed",
-                key,
-                "the runs are not compressed, which pycocotools refuses; convert the set",
-            )
+            problem = "the runs are not compressed, which pycocotools refuses; convert the set"
+            say("warning", "uncompressed", key, problem)
     elif isinstance(value, list) and value and isinstance(value[0], (list, np.ndarray)):
-        short = sum(len(polygon) < 6 for polygon in value)
-        if short:
+        if short := sum(len(polygon) < 6 for polygon in value):
             problem = f"{short} of {len(value)} polygons have fewer than 6 coordinates; they are left out"
             say("warning", "short-polygon", key, problem)
         elif len(value) > 1:

@@ -57,8 +57,7 @@ def map_classes(dataset: AmodalDataset, classes: ClassMap) -> tuple[AmodalDatase
     for image in dataset.images:
         instances = []
         for one in image.instances:
-            entry = target.get(_plain(names[one.category_id]))
-            if entry is not None:
+            if entry := target.get(_plain(names[one.category_id])):
                 instances.append(replace(one, category_id=entry.id))
                 continue
             without[names[one.category_id]] += 1
@@ -72,7 +71,6 @@ def map_classes(dataset: AmodalDataset, classes: ClassMap) -> tuple[AmodalDatase
 
 
 def _by_name(classes: ClassMap) -> dict[str, ClassEntry]:
-    """The class of each name."""
     found: dict[str, ClassEntry] = {}
     for entry in classes.classes:
         for name in {_plain(name) for name in (entry.name, *entry.names)}:

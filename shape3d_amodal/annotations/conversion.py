@@ -71,11 +71,9 @@ def convert(
         dataset, unclassed = map_classes(dataset, classes)
     write(target, dataset)
     unread = [f"{key} is not read" for key in reading.unread]
-    reasons = FORMATS[to].notes
-    losses = [
-        f"{loss}: {reasons.get(loss.split()[0], 'the format has no place for it')}"
-        for loss in differences(dataset, read_dataset(target))
-    ]
+    why = FORMATS[to].notes
+    lost = differences(dataset, read_dataset(target))
+    losses = [f"{loss}: {why.get(loss.split()[0], 'the format has no place for it')}" for loss in lost]
     return Conversion(dataset, reading.format.name, tuple(listener.errors), unclassed, (*unread, *losses))
 
 
@@ -85,11 +83,8 @@ def differences(before: AmodalDataset, after: AmodalDataset) -> list[str]:
     objects = [pair for a, b in images for pair in zip(a.instances, b.instances, strict=True)]
     old, new = before.category_names, after.category_names
     names = [(old[a.category_id], new[b.category_id]) for a, b in objects]
-    lines = [
-        *_counted("images", images, _IMAGE_FACTS),
-        *_counted("objects", objects, _OBJECT_FACTS),
-        *_counted("objects", names, {"category name": str}),
-    ]
+    lines = _counted("images", images, _IMAGE_FACTS) + _counted("objects", objects, _OBJECT_FACTS)
+    lines += _counted("objects", names, {"category name": str})
     if set(before.categories) != set(after.categories):
         lines.append("categories that no object has, ids or supercategories of categories")
     return lines

@@ -23,12 +23,8 @@ def load_image(dataset_root: str | Path, image: AmodalImage, *, file: str | Path
     field = f"images[id={image.id}]"
     path = safe_io.resolve_inside(dataset_root, image.file_name, file=file, field=f"{field}.file_name")
     pixels = safe_io.read_image(path)
-    height, width = pixels.shape[:2]
-    if (height, width) != (image.height, image.width):
-        raise DataError(
-            f"expected {image.width} x {image.height} pixels (width x height) as annotated, got {width} x {height} in "
-            f"{path}; use the images that were annotated",
-            file=file,
-            field=field,
-        )
+    if pixels.shape[:2] != (image.height, image.width):
+        problem = f"expected {image.width} x {image.height} pixels (width x height) as annotated"
+        got = f"{pixels.shape[1]} x {pixels.shape[0]} in {path}"
+        raise DataError(f"{problem}, got {got}; use the images that were annotated", file=file, field=field)
     return pixels

@@ -91,9 +91,8 @@ def from_json(value: Any, file: str | Path, field: str) -> AmodalResult:
         DataError: naming the file and the field.
     """
     record = Record(value, file, field)
-    segmentation = masks.from_rle(
-        record.get("segmentation", dict), file=record.file, field=record.place("segmentation")
-    )
+    mask = record.get("segmentation", dict)
+    segmentation = masks.from_rle(mask, file=file, field=record.place("segmentation"))
     viewpoint = record.optional("viewpoint", dict)
     if viewpoint is not None and not all(_is_measure(value) for value in viewpoint.values()):
         raise record.error("viewpoint", "expected an object of finite numbers, or of lists of them")

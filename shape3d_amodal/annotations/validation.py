@@ -97,7 +97,8 @@ def validate(
         return report, AmodalDataset(images=(), categories=())
     dataset = reading.dataset
     report.format = reading.format.name
-    report.counts = count(dataset)
+    objects = sum(len(image.instances) for image in dataset.images)
+    report.counts = {"images": len(dataset.images), "categories": len(dataset.categories), "objects": objects}
     for image in dataset.images:
         check_orders(image, report.add)
     _check_set(dataset, report)
@@ -106,11 +107,6 @@ def validate(
         for image in progress(dataset.images):
             _check_image(image, images, path, report)
     return report, dataset
-
-
-def count(dataset: AmodalDataset) -> dict[str, int]:
-    objects = sum(len(image.instances) for image in dataset.images)
-    return {"images": len(dataset.images), "categories": len(dataset.categories), "objects": objects}
 
 
 class _Collector(Listener):
@@ -137,15 +133,13 @@ def _check_set(dataset: AmodalDataset, report: ValidationReport) -> None:
     for name, number in Counter(image.file_name for image in dataset.images).items():
         if number > 1:
             report.add("warning", "same-file", "images", f"{number} images have the file {name!r}")
-    empty = sum(not image.instances for image in dataset.images)
-    if empty:
+    if empty := sum(not image.instances for image in dataset.images):
         report.add("warning", "empty-images", "images", f"{empty} of {len(dataset.images)} have no object")
 
 
 def _check_categories(dataset: AmodalDataset, report: ValidationReport) -> None:
     ids = sorted(category.id for category in dataset.categories)
-    missing = sorted(set(range(1, max(ids, default=0) + 1)) - set(ids))
-    if missing:
+    if missing := sorted(set(range(1, max(ids, default=0) + 1)) - set(ids)):
         told = ", ".join(map(str, missing[:10]))
         problem = f"{len(ids)} classes, ids {told} are absent; take class numbers from the list, not from the ids"
         report.add("warning", "category-ids", "categories", problem)
@@ -161,10 +155,8 @@ def _check_counts(report: ValidationReport, published: Collection[str]) -> None:
     for name in published:
         for what, expected in PUBLISHED[name].items():
             if report.counts[what] != expected:
-                problem = (
-                    f"expected {expected} as published for {name}, got {report.counts[what]}; see which part it is"
-                )
-                report.add("error", "published-count", what, problem)
+                problem = f"expected {expected} as published for {name}, got {report.counts[what]}"
+                report.add("error", "published-count", what, f"{problem}; see which part it is")
 
 
 def _check_image(image: AmodalImage, folder: str | Path, path: str | Path, report: ValidationReport) -> None:

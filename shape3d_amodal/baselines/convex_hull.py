@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.masks.occlusion import known_order, occluders
-from shape3d_amodal.methods.results import completion_result
+from shape3d_amodal.methods.results import Mask, completion_result
 from shape3d_amodal.structures import AmodalImage
-
-Mask = NDArray[np.bool_]
 
 
 class ConvexHull:

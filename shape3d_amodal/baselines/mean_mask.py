@@ -18,12 +18,10 @@ from shape3d_amodal.baselines.mean_shape import mean_shape
 from shape3d_amodal.crops.cutting import instance_crops
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.masks.occlusion import known_order, occluders
-from shape3d_amodal.methods.results import completion_result
+from shape3d_amodal.methods.results import Mask, completion_result
 from shape3d_amodal.priors.bank.placing import place_all
 from shape3d_amodal.priors.bank.shapes import FRAME, BankShapes, ShapeBank
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, InstanceCrops
-
-Mask = NDArray[np.bool_]
 
 _CROP = 48
 """Side in pixels of the crops in which masks are placed."""
@@ -113,5 +111,4 @@ def stretched(mask: Mask, corner: tuple[float, float], sides: tuple[float, float
     ]
     known = [(places >= 0) & (places < len(mask)) for places in inside]
     rows, columns = (places.clip(0, len(mask) - 1) for places in inside)
-    drawn: Mask = mask[rows[:, None], columns[None]] & known[0][:, None] & known[1][None]
-    return drawn
+    return mask[rows[:, None], columns[None]] & known[0][:, None] & known[1][None]

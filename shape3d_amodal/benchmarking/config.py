@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -152,11 +152,7 @@ class Benchmark:
 
 
 def load_benchmark(path: Path, *, overrides: Sequence[str] = ()) -> Benchmark:
-    """Read and check the YAML file ``path``; ``overrides`` such as ``threads=2`` replace single values.
-
-    Raises:
-        UsageError: as for ``load_config`` and ``resolve``.
-    """
+    """``resolve`` the YAML file ``path``; ``overrides`` such as ``threads=2`` replace single values."""
     return resolve(load_config(path, BenchmarkConfig, overrides=overrides), source=str(path))
 
 
@@ -175,18 +171,17 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
         if data.scenes is not None
     }
     methods = {name: method_options(raw, source=f"{source}: methods.{name}") for name, raw in config.methods.items()}
-    for names in (config.data, config.methods):
-        _check_file_names(list(names), source)
+    _check_file_names(config.data, source)
+    _check_file_names(config.methods, source)
     if not config.runs and config.known_cameras is None:
         raise UsageError(f"{source}: runs: expected one or more tables, got none")
     runs = tuple(_run(run, config, methods, f"{source}: runs[{i}]") for i, run in enumerate(config.runs))
     if len({(run.data, run.track) for run in runs}) < len(runs):
         raise UsageError(f"{source}: runs: two of them have the same data and track; put their methods into one")
-    by_title: dict[str, RunConfig] = {}
+    by_title = {run.title: run for run in runs}
     for run in runs:
-        if run.title in by_title:
+        if by_title[run.title] is not run:
             raise UsageError(f"{source}: runs: two of them have the title {run.title!r}; change one")
-        by_title[run.title] = run
     for i, aim in enumerate(config.aims):
         place = f"{source}: aims[{i}]"
         _known(aim.run, by_title, f"{place}.run")
@@ -218,27 +213,27 @@ def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptio
     chosen = run.methods or tuple(methods)
     for name in chosen:
         _known(name, methods, f"{place}.methods")
-        if given(run.track) not in methods[name].takes:
-            problem = (
-                f"{name!r} takes no part in the {run.track} track, for it takes {' or '.join(methods[name].takes)}"
-            )
+        takes = methods[name].takes
+        if given(run.track) not in takes:
+            problem = f"{name!r} takes no part in the {run.track} track, for it takes {' or '.join(takes)}"
             raise UsageError(f"{place}.methods: {problem}")
     focus = run.focus or chosen[-1]
     _known(focus, chosen, f"{place}.focus")
-    for name in [*run.pictured, *(name for one in run.margins for name in (one.of, *one.over))]:
-        _known(name, chosen, f"{place}.margins" if name not in run.pictured else f"{place}.pictured")
-    for name in [name for one in run.margins for name in one.metrics]:
-        _known(name, shares(run.track), f"{place}.margins.metrics")
+    for name in run.pictured:
+        _known(name, chosen, f"{place}.pictured")
+    for one in run.margins:
+        for name in (one.of, *one.over):
+            _known(name, chosen, f"{place}.margins")
+        for name in one.metrics:
+            _known(name, shares(run.track), f"{place}.margins.metrics")
+    homes = {"pictured: cases are": "completion", "align: is": "shape", "class_agnostic: is": "instance"}
+    for text, track in homes.items():
+        if getattr(run, text.partition(":")[0]) and run.track != track:
+            raise UsageError(f"{place}.{text} of the track {track}, got {run.track}; leave it out")
     if run.pictured:
-        if run.track != "completion":
-            raise UsageError(f"{place}.pictured: cases are of the track completion, got {run.track}; leave it out")
         _known(focus, run.pictured, f"{place}.focus, which pictured must name")
     if run.align:
         _known(run.align, config.data, f"{place}.align")
-        if run.track != "shape":
-            raise UsageError(f"{place}.align: is of the track shape, got {run.track}; leave it out")
-    if run.class_agnostic and run.track != "instance":
-        raise UsageError(f"{place}.class_agnostic: is of the track instance, got {run.track}; leave it out")
     title = run.title or (run.data if run.track == "completion" else f"{run.data}, {run.track}")
     return replace(run, methods=chosen, title=title, focus=focus)
 
@@ -248,7 +243,7 @@ def _known(name: str, names: Sequence[str] | Mapping[str, object], place: str) -
         raise UsageError(f"{place}: expected one of {', '.join(names)}, got {name!r}")
 
 
-def _check_file_names(names: list[str], source: str) -> None:
+def _check_file_names(names: Iterable[str], source: str) -> None:
     """Refuse names that would give the same file names, or empty ones."""
     stems: dict[str, str] = {}
     for name in names:

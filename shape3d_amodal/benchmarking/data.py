@@ -18,10 +18,8 @@ from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
 from shape3d_amodal.structures import AmodalDataset
 
-_SEAL = "made-from"
-"""File beside made scenes that states what they were made from; it is written last."""
-_MAKERS = ("scenes", "meshes", "masks", "rendering", "geometry")
-"""Rooms whose code decides what scenes look like."""
+_SEAL = "made-from"  # file beside made scenes that states what they were made from; it is written last
+_MAKERS = ("scenes", "meshes", "masks", "rendering", "geometry")  # rooms whose code decides what scenes look like
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class BenchmarkData:
         images: folder that file names are relative to.
         annotations: the annotation file.
         sha256: hash of the annotations and the images.
-        origin: where the data come from, in one line for readers.
+        origin: the source of the data, in one line for readers.
         meshes: name of the source of the scenes' meshes; None for data that were not made here.
     """
 

@@ -42,36 +42,29 @@ class Job:
     given: Given = "masks"
 
 
-_Question = tuple[Job, Sequence[AmodalImage]]
-"""A method, and images for it; without any it is only built."""
-_Reply = tuple[int, list[Answer]]
-"""The method's parameters and its answers."""
+_Question = tuple[Job, Sequence[AmodalImage]]  # a method, and images for it; without any it is only built
+_Reply = tuple[int, list[Answer]]  # the method's number of parameters and its answers
 
 
+@dataclass(frozen=True)
 class Workers:
-    """Where methods run: ``count`` processes with ``threads`` threads of torch each; of one process it is this one."""
+    """Where methods run: ``count`` processes with ``threads`` threads of torch each; of one process it is this one.
 
-    def __init__(self, count: int, threads: int, run: Callable[[Iterable[_Question]], Iterator[_Reply]]) -> None:
-        self.count = count
-        self.threads = threads
-        self._run = run
+    Both methods raise an ``AmodalError`` if a worker process died, and the errors of ``BuiltOptions.build``.
+    """
+
+    count: int
+    threads: int
+    run: Callable[[Iterable[_Question]], Iterator[_Reply]]
 
     def answers(self, job: Job, records: Sequence[AmodalImage]) -> Iterator[Answer]:
-        """The answers for ``records`` (as ``shown`` gives them), in their order.
-
-        Raises:
-            AmodalError: a worker process died.
-        """
-        for _, answers in self._run((job, [record]) for record in records):
+        """The answers for ``records`` (as ``shown`` gives them), in their order."""
+        for _, answers in self.run((job, [record]) for record in records):
             yield from answers
 
     def parameters(self, job: Job) -> int:
-        """Build the method where it runs, and count its learned parameters.
-
-        Raises:
-            AmodalError: a worker process died; and the errors of ``BuiltOptions.build``.
-        """
-        ((parameters, _),) = self._run([(job, ())])
+        """Build the method where it runs, and count its learned parameters."""
+        ((parameters, _),) = self.run([(job, ())])
         return parameters
 
 
@@ -112,12 +105,12 @@ def _build(job: Job) -> CompletionMethod | FindsObjects:
 
 
 def _answer(method: CompletionMethod | FindsObjects, job: Job, record: AmodalImage) -> Answer:
-    picture = load_image(job.images, record, file=job.annotations)
+    image = load_image(job.images, record, file=job.annotations)
     begin = time.perf_counter()
     if job.given == "image":
         assert isinstance(method, FindsObjects), "its kind says that it takes images"
-        results = tuple(method.find(picture, record))
+        results = tuple(method.find(image, record))
     else:
         assert isinstance(method, CompletionMethod), "its kind says that it takes masks"
-        results = tuple(method.complete(picture, record))
+        results = tuple(method.complete(image, record))
     return Answer(record.id, time.perf_counter() - begin, results)

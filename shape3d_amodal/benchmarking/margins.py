@@ -18,7 +18,7 @@ from shape3d_amodal.benchmarking.config import MarginConfig
 from shape3d_amodal.evaluation.bootstrap import interval, stratified_means
 from shape3d_amodal.evaluation.interface import Interval, ScoreTable
 from shape3d_amodal.evaluation.metrics import Metric
-from shape3d_amodal.evaluation.tables import Table
+from shape3d_amodal.evaluation.tables import Table, means_of
 
 _SAMPLES = 1000
 
@@ -73,6 +73,7 @@ def margins(
         meshes: the mesh of each instance by annotation id, to resample meshes; None resamples instances.
     """
     clusters = _clusters(tables[of], meshes or {})
+    sides = {name: tables[name] for name in (of, *over)}
     rows: list[Margin] = []
 
     def add(label: str, numbers: Mapping[str, float], categories: list[int], *, mean: bool = False) -> None:
@@ -85,14 +86,12 @@ def margins(
         found = _interval(tables[of], tables.get(best), metric.name, categories, clusters)
         rows.append(Margin(label, best, 100 * defined[of], 100 * others.get(best, 0.0), found, mean))
 
-    scores = {name: tables[name].by_category() for name in (of, *over)}
+    scores = {name: table.by_category() for name, table in sides.items()}
     for key, category in tables[of].names.items():
         add(category, {name: own[category][metric.name] for name, own in scores.items() if category in own}, [key])
-    means = {"mean": tables}
-    if without:
-        means[f"mean without {', '.join(without)}"] = {name: tables[name].without(*without) for name in (of, *over)}
-    for label, left in means.items():
-        add(label, {name: left[name].score[metric.name] for name in (of, *over)}, list(left[of].names), mean=True)
+    for label, left in means_of(sides, without).items():
+        numbers = {name: table.score[metric.name] for name, table in left.items()}
+        add(label, numbers, list(left[of].names), mean=True)
     return rows
 
 

@@ -1,22 +1,15 @@
 """The kinds of methods that a benchmark knows.
 
 In a benchmark a method has a name, a kind and the options of that kind. A new kind is a class of options with a method
-``build``, entered into ``KINDS``; nothing else refers to it::
-
-    @configuration
-    class UNetOptions(TrainedOptions):
-        \"\"\"A U-Net.\"\"\"
-
-        def build(self, names, device):
-            return UNet.from_pretrained(self.weights, device, names)
+``build``, entered into ``KINDS``; nothing else refers to it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -67,12 +60,7 @@ class BuiltOptions(MethodOptions, ABC):
 
     @abstractmethod
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod | FindsObjects:
-        """The method, ready to run on data with the category ``names`` (by id).
-
-        Args:
-            names: category names by id.
-            device: cpu or cuda.
-        """
+        """The method on the ``device`` (cpu or cuda), ready to run on data with the category ``names`` (by id)."""
 
     def inputs(self) -> tuple[str, ...]:
         """Hashes of the files that the results depend on: if one of them changes, the method is run again.
@@ -106,8 +94,8 @@ class MeshesOptions(BuiltOptions):
 
 
 @configuration
-class StagesOptions(BuiltOptions):
-    """A method with stages 2 to 5 of the pipeline."""
+class PipelineOptions(BuiltOptions):
+    """Stages 2 to 5."""
 
     weights: str = "open13"
     """Name of shipped weights of stages 2 to 5, or a folder of weights."""
@@ -124,6 +112,9 @@ class StagesOptions(BuiltOptions):
         return ShapePriorPipeline.from_pretrained(
             self.weights, device=device, priors=self.priors, fit=self.fit, refine=self.refine, gap_px=self.gap_px
         )
+
+    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod | FindsObjects:
+        return PipelineMethod(self.pipeline(device), names)
 
     def inputs(self) -> tuple[str, ...]:
         """The hash of the weights and, if they come with a bank, the hash of its meshes."""
@@ -167,14 +158,6 @@ class MeanShapeOptions(MeshesOptions):
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         prior = BankPrior(ShapeBank(MeanShapes(mesh_source(self.meshes))), device=device)
         return PipelineMethod(ShapePriorPipeline({"bank": prior}, refine="visible-union"), names)
-
-
-@configuration
-class PipelineOptions(StagesOptions):
-    """Stages 2 to 5."""
-
-    def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
-        return PipelineMethod(self.pipeline(device), names)
 
 
 @configuration
@@ -259,7 +242,7 @@ class C2FSegOptions(TrainedOptions):
 
 
 @configuration
-class PredictOptions(StagesOptions):
+class PredictOptions(PipelineOptions):
     """All stages, from the image alone."""
 
     takes: ClassVar[tuple[Given, ...]] = ("image",)
@@ -318,11 +301,7 @@ KINDS: dict[str, type[MethodOptions] | str] = {
 def options_class(kind: str) -> type[MethodOptions]:
     """The class of options of one of ``KINDS``."""
     known = KINDS[kind]
-    if not isinstance(known, str):
-        return known
-    module, name = known.split(":")
-    found: type[MethodOptions] = getattr(import_module(module), name)
-    return found
+    return resolve_name(known) if isinstance(known, str) else known
 
 
 def method_options(raw: Mapping[str, Any], *, source: str) -> MethodOptions:

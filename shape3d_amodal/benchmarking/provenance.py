@@ -41,14 +41,11 @@ def methods_hash() -> str:
 @cache
 def commit() -> str:
     """The commit of the package's checkout, with "-dirty" if files were changed; "unknown" without a checkout."""
+    words = ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            capture_output=True, text=True, timeout=20, check=True,
-        )  # fmt: skip
+        return subprocess.check_output(words, stderr=subprocess.DEVNULL, text=True, timeout=20).strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return done.stdout.strip()
 
 
 def versions() -> str:

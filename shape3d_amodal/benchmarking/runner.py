@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -90,13 +91,10 @@ class RunScores:
     @cached_property
     def mesh_counts(self) -> dict[str, int]:
         """The number of different meshes among the scored instances of each category; empty if they are not known."""
-        meshes: dict[str, set[str]] = {}
-        for image in self.data.dataset.images:
-            for one in image.instances:
-                if one.id in self.meshes:
-                    name = self.data.dataset.category_names[one.category_id]
-                    meshes.setdefault(name, set()).add(self.meshes[one.id])
-        return {name: len(own) for name, own in meshes.items()}
+        dataset = self.data.dataset
+        scored = [one for image in dataset.images for one in image.instances if one.id in self.meshes]
+        different = dict.fromkeys((one.category_id, one.mesh) for one in scored)
+        return Counter(dataset.category_names[category] for category, _ in different)
 
 
 def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> list[RunScores]:
@@ -106,7 +104,6 @@ def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> lis
     options, weights, data or the code of the methods.
 
     Args:
-        benchmark: what to run.
         out: folder for the scenes, the results and the records of how they were made.
         processes: number of processes; the results do not depend on it.
 
@@ -151,7 +148,11 @@ def _sources(benchmark: Benchmark, run: RunConfig, data: BenchmarkData, out: Pat
     for name in run.methods:
         options = benchmark.methods[name]
         if isinstance(options, ResultsOptions):
-            sources[name] = _foreign_file(options, name, run)
+            if run.data not in options.file:
+                raise UsageError(f"methods.{name}.file: expected a results file for the data {run.data!r}, got none")
+            sources[name] = options.file[run.data]
+            if not options.file[run.data].is_file():
+                raise DataError("no such results file; check the path", file=options.file[run.data])
         else:
             assert isinstance(options, BuiltOptions), "all other kinds are run here"
             stem = file_stem(name)
@@ -181,12 +182,10 @@ def _score_run(
 ) -> RunScores:
     methods = {}
     for name, source in sources.items():
-        record = None
         if isinstance(source, Path):
-            file = source
+            file, record = source, None
         else:
-            file = source.files.results
-            record = source.files.finished() or _make(source, run, data, pool, name)
+            file, record = source.files.results, source.files.finished() or _make(source, run, data, pool, name)
         results = read_results(file)
         options = benchmark.methods[name]
         if isinstance(options, ResultsOptions) and TRACKS[run.track].given_masks and not options.allow_missing:
@@ -201,10 +200,8 @@ def _turns(
     """The turns of azimuths in degrees, by method and category, that are best on the data ``run.align``."""
     if not run.align:
         return {}
-    options = benchmark.methods
-    known = [
-        name for name in run.methods if not isinstance(own := options[name], ResultsOptions) or run.align in own.file
-    ]
+    options = {name: benchmark.methods[name] for name in run.methods}
+    known = [name for name, own in options.items() if not isinstance(own, ResultsOptions) or run.align in own.file]
     other = replace(run, data=run.align, methods=tuple(known), align="")
     sources = _sources(benchmark, other, data[run.align], out)
     scores = _score_run(benchmark, other, replace(data[run.align], meshes=None), sources, pool, {})
@@ -233,16 +230,13 @@ def _make(source: _Computed, run: RunConfig, data: BenchmarkData, pool: Workers,
     job, files = source.job, source.files
     known = files.answers()
     missing = [image for image in data.dataset.images if image.id not in known]
-    logger.info(
-        "%s on %s: %d images, %d of them answered before", name, data.name, len(data.dataset.images), len(known)
-    )
+    count = len(data.dataset.images)
+    logger.info("%s on %s: %d images, %d of them answered before", name, data.name, count, len(known))
     records = [shown(image, given(run.track), depth_order=job.options.depth_order) for image in missing]
     console = Console(stderr=True)
     with files.recording(known.values()) as record_answer:
-        answers = pool.answers(job, records)
-        for answer in progress(
-            answers, name, len(records), transient=True, console=console, disable=not console.is_terminal
-        ):
+        answers, quiet = pool.answers(job, records), not console.is_terminal
+        for answer in progress(answers, name, len(records), console=console, transient=True, disable=quiet):
             record_answer(answer)
             known[answer.image_id] = answer
     ordered = [known[image.id] for image in data.dataset.images]
@@ -261,15 +255,6 @@ def _make(source: _Computed, run: RunConfig, data: BenchmarkData, pool: Workers,
     )
     files.finish(ordered, record)
     return record
-
-
-def _foreign_file(options: ResultsOptions, name: str, run: RunConfig) -> Path:
-    if run.data not in options.file:
-        raise UsageError(f"methods.{name}.file: expected a results file for the data {run.data!r}, got none")
-    file = options.file[run.data]
-    if not file.is_file():
-        raise DataError("no such results file; check the path", file=file)
-    return file
 
 
 def _score(

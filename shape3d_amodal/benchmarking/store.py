@@ -55,7 +55,7 @@ class ResultFiles:
     """The files of one method.
 
     Args:
-        folder: the folder of the files; it must exist.
+        folder: an existing folder.
         stem: the first part of the file names.
         fingerprint: everything that the results depend on, as JSON values.
     """

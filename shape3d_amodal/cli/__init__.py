@@ -1,20 +1,10 @@
 """The command line, ``shape3d-amodal <command>``.
 
 How a command is written: ``shape3d_amodal/cli/<command>.py`` holds one function named ``<command>`` whose typed
-arguments are the options (tyro) and whose docstring is the help::
-
-    def complete(images: Path, annotations: Path, *, weights: str = "open13", out: Path = Path("results.json")) -> None:
-        \"\"\"Complete the visible masks of a COCO file.
-
-        Args:
-            images: folder that the annotation file's names are relative to.
-            ...
-        \"\"\"
-        from shape3d_amodal.pipeline import ShapePriorPipeline  # heavy imports stand inside the function
-
-Every argument becomes an option (``--images``, ``--fit-steps``); ``tyro.conf.Positional[Path]`` makes it positional.
-The types must be importable at the module's top, and cheap: ``--help`` imports every command file. A command prints
-what it has to say, returns None, and raises an ``AmodalError`` where it fails.
+arguments are the options (tyro) and whose docstring is the help. Every argument becomes an option (``--fit-steps``);
+``tyro.conf.Positional[Path]`` makes it positional. The types must be importable at the module's top, and cheap, since
+``--help`` imports every command file: heavy imports stand inside the function. A command prints what it has to say,
+returns None, and raises an ``AmodalError`` where it fails.
 
 Exit status: 0 done, 2 usage, otherwise the error's own (3 bad data, 4 a missing backend, 1 the rest), 130 interrupted,
 141 nobody reads the output any more.
@@ -48,22 +38,11 @@ from shape3d_amodal.cli import (
 from shape3d_amodal.cli.papers import nmr, shapes2d
 from shape3d_amodal.errors import AmodalError, MissingBackendError
 
+_FILES = (doctor, demo, data, meshes, scenes, nmr, shapes2d, train, complete, predict, render, evaluate, samples)
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "doctor": doctor.doctor,
-    "demo": demo.demo,
-    "data": data.data,
-    "meshes": meshes.meshes,
-    "scenes": scenes.scenes,
-    "nmr": nmr.nmr,
-    "shapes2d": shapes2d.shapes2d,
-    "train": train.train,
-    "complete": complete.complete,
-    "predict": predict.predict,
-    "render": render.render,
-    "evaluate": evaluate.evaluate,
-    "samples": samples.samples,
-    "benchmark": benchmark.benchmark,
+    name: getattr(file, name) for file in (*_FILES, benchmark) for name in [file.__name__.rpartition(".")[2]]
 }
+"""The command of each file, which has the file's name."""
 DESCRIPTION = """Amodal instance segmentation with a 3D shape prior.
 
 Global options, anywhere on the line: --debug shows the traceback of an error; --version prints the version."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from shape3d_amodal.cli.overrides import Overrides, flat
+from shape3d_amodal.cli.options import Overrides, PrintConfig, check_positive, default_folder, flat
 
 
 def benchmark(
@@ -17,7 +17,7 @@ def benchmark(
     overrides: Overrides = (),
     workers: int = 1,
     markdown: Path | None = None,
-    print_config: bool = False,
+    print_config: PrintConfig = False,
 ) -> None:
     """Run the methods of a benchmark that have no results yet, score all, and write one report.
 
@@ -29,9 +29,7 @@ def benchmark(
         out: folder for data, results and report; by default outputs/<folder of the config>/<name of the config>.
         overrides: options of the config to change, such as device=cuda data.test.set=[per_category=2].
         workers: processes that run the methods; the results do not depend on it, measured times may.
-        markdown: also a page of documentation, such as docs/results.md, with its pictures in the folder docs/results.
-        print_config: print the whole configuration, with a comment above each option, and stop; the output can be used
-            as a configuration file.
+        markdown: also a page of documentation, such as docs/results.md, with its images in the folder docs/results.
     """
     import logging
 
@@ -39,20 +37,18 @@ def benchmark(
     from shape3d_amodal.benchmarking.provenance import command
     from shape3d_amodal.benchmarking.runner import run_benchmark
     from shape3d_amodal.config import explained_config
-    from shape3d_amodal.errors import UsageError
     from shape3d_amodal.files.assets import find_config
     from shape3d_amodal.papers.nmr.benchmark import score_known_cameras
     from shape3d_amodal.reports.benchmark.report import write_reports
     from shape3d_amodal.reports.benchmark.results_page import write_results_page
 
-    if workers < 1:
-        raise UsageError(f"--workers: expected at least 1, got {workers}")
+    check_positive(workers=workers)
     chosen = load_benchmark(find_config(config), overrides=flat(overrides))
     if print_config:
         print(explained_config(chosen.config), end="")
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    folder = out or Path("outputs") / config.resolve().parent.name / config.stem
+    folder = out or default_folder(config)
     # This comes first, for it is short, and what it lacks is heard of at once.
     cameras = chosen.config.known_cameras
     extra = [] if cameras is None else [score_known_cameras(cameras)]

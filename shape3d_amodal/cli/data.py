@@ -38,7 +38,7 @@ def validate(
 
     if out is not None:  # before minutes of work
         out.parent.mkdir(parents=True, exist_ok=True)
-    report, _ = validate(annotations, images=images, published=published, progress=_progress("images"))
+    report, _ = validate(annotations, images=images, published=published, progress=_progress)
     _print_report(report, examples)
     if out is not None:
         write_json_atomic(out, report.to_dict())
@@ -85,12 +85,7 @@ def convert(
     print(f"{len(done.dataset.images)} images with {objects} objects from {done.source} to {to} in {out}")
 
 
-def stats(
-    annotations: tyro.conf.Positional[Path],
-    /,
-    *,
-    out: Path | None = None,
-) -> None:
+def stats(annotations: tyro.conf.Positional[Path], /, *, out: Path | None = None) -> None:
     """Count and measure as the KINS paper does: classes, occlusion levels, shapes, occlusion orders.
 
     Args:
@@ -104,7 +99,7 @@ def stats(
 
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    found = statistics(read_dataset(annotations), progress=_progress("images"))
+    found = statistics(read_dataset(annotations), progress=_progress)
     text = to_markdown(found, title=annotations.name)
     print(text, end="")
     if out is not None:
@@ -125,13 +120,10 @@ def data(command: Command) -> None:
     """Check, convert or count annotation files: validate, convert, stats."""
 
 
-def _progress(description: str) -> Any:
+def _progress(images: Iterable[AmodalImage]) -> Iterable[AmodalImage]:
     from rich.progress import track
 
-    def show(images: Iterable[AmodalImage]) -> Iterable[AmodalImage]:
-        return track(images, description=description, transient=True)
-
-    return show
+    return track(images, description="images", transient=True)
 
 
 def _print_report(report: ValidationReport, examples: int) -> None:

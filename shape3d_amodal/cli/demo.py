@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from shape3d_amodal.cli.options import Device
+
 _SILHOUETTE, _OURS = "silhouette", "ours"
 
 
@@ -16,7 +18,7 @@ def demo(
     weights: str = "open13",
     fit_steps: int | None = None,
     depth_order: bool = False,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Make scenes of meshes that were not used in training, complete every target object, and write a report.
 
@@ -27,7 +29,6 @@ def demo(
         weights: name of shipped weights, or a folder of weights.
         fit_steps: gradient steps that fit shape and viewpoint to each object at test time; by default as in training.
         depth_order: give the methods the order in depth; by default every object may hide every other.
-        device: cpu or cuda.
     """
     import time
 

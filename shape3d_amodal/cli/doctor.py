@@ -176,9 +176,8 @@ def _meshes(folder: Path) -> Finding:
     path, digest = header.index("path"), header.index("sha256")
     bad = [row[path] for row in rows if _sha256(folder / row[path]) != row[digest]]
     if bad:
-        return Finding(
-            "damaged", "open13 meshes", f"{len(bad)} of {len(rows)} files, such as {bad[0]}", "get them again"
-        )
+        detail = f"{len(bad)} of {len(rows)} files, such as {bad[0]}"
+        return Finding("damaged", "open13 meshes", detail, "get them again")
     return Finding("ok", "open13 meshes", f"{len(rows)} meshes in {folder}")
 
 

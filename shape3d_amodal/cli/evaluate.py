@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
+
+from shape3d_amodal.cli.options import check_positive
+from shape3d_amodal.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from shape3d_amodal.annotations.results import AmodalResult
@@ -55,20 +58,27 @@ def evaluate(
 
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.results import read_results
-    from shape3d_amodal.errors import DataError
     from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
     from shape3d_amodal.evaluation.workers import score
     from shape3d_amodal.files.atomic import write_atomic
     from shape3d_amodal.meshes.sources import mesh_source
 
-    given = {
-        "boundary": boundary,
-        "class-agnostic": class_agnostic,
-        "meshes": meshes,
-        "mesh-folder": mesh_folder,
-        "by-level": by_level,
+    names = [path.stem for path in results]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"out: expected a folder, got the file {out}; name another")
+    check_positive(workers=workers)
+    special = {
+        "boundary": (boundary, ["completion"]),
+        "class-agnostic": (class_agnostic, ["instance"]),
+        "meshes": (meshes, ["shape"]),
+        "mesh-folder": (mesh_folder, ["shape"]),
+        "by-level": (by_level, [name for name, one in TRACKS.items() if one.by_level]),
     }
-    _check_options(results, track, workers, out, [name for name, value in given.items() if value])
+    for option, (given, homes) in special.items():
+        if given and track not in homes:
+            raise UsageError(f"--{option}: is of the track {' or '.join(homes)}, got {track}; leave it out")
     chosen, dataset = TRACKS[track], read_dataset(annotations)
     source = None if meshes is None else mesh_source(meshes)
     scores: dict[str, ScoreTable] = {}
@@ -83,38 +93,20 @@ def evaluate(
             raise DataError(error.problem, file=error.file or annotations, field=error.field) from None
         if chosen.given_masks and not allow_missing:
             _refuse_missing(dataset, found, scores[path.stem], path)
-    text = "\n".join(
-        f"{table.title}\n\n{table.to_markdown()}" for table in _tables(scores, chosen, without, by_level, boundary)
-    )
+    tables = _tables(scores, chosen, without, by_level, boundary)
+    text = "\n".join(f"{table.title}\n\n{table.to_markdown()}" for table in tables)
     print(text)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        content = {name: _content(table, without) for name, table in scores.items()}
+        content = {name: table.to_dict() for name, table in scores.items()}
+        if without:
+            for name, table in scores.items():
+                content[name]["without"] = {"categories": list(without), **table.without(*without).to_dict()}
         write_atomic(out / f"{track}.json", json.dumps(content, indent=1, allow_nan=False).encode())
         write_atomic(out / f"{track}.md", text.encode())
 
 
-def _check_options(results: Sequence[Path], track: str, workers: int, out: Path | None, special: Sequence[str]) -> None:
-    """Refuse wrong options before anything is read; ``special`` are those given that belong to single tracks."""
-    from shape3d_amodal.errors import UsageError
-    from shape3d_amodal.evaluation.tracks import TRACKS
-
-    names = [path.stem for path in results]
-    if not names or len(set(names)) < len(names):
-        raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
-    if workers < 1:
-        raise UsageError(f"workers: expected 1 or more, got {workers}")
-    if out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"out: expected a folder, got the file {out}; name another")
-    homes = {"boundary": ["completion"], "class-agnostic": ["instance"], "meshes": ["shape"], "mesh-folder": ["shape"]}
-    homes["by-level"] = [name for name, one in TRACKS.items() if one.by_level]
-    for option in special:
-        if track not in homes[option]:
-            raise UsageError(f"--{option}: is of the track {' or '.join(homes[option])}, got {track}; leave it out")
-
-
 def _refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], table: ScoreTable, file: Path) -> None:
-    from shape3d_amodal.errors import DataError
     from shape3d_amodal.evaluation.given_masks.evaluator import refuse_missing
     from shape3d_amodal.evaluation.given_masks.order import ORDER
 
@@ -141,16 +133,7 @@ def _tables(
     shown = tuple(name for name in shown if name in known)  # only benchmarks know turns from other scenes
     tables = [category_table(scores, name, title=title(name), without=without).transposed() for name in shown]
     tables = [table for table in tables if table.has_numbers]  # without --meshes, say, no mesh was compared
-    if by_level:
-        tables += [
-            level_table(scores, name, title=f"{title(name)}, by occlusion level (instances)") for name in track.by_level
-        ]
+    for name in track.by_level if by_level else ():
+        tables.append(level_table(scores, name, title=f"{title(name)}, by occlusion level (instances)"))
     summary = summary_table(scores, title="over everything; shares in %").transposed()
     return [*tables, replace(summary, corner="metric")]
-
-
-def _content(table: ScoreTable, without: tuple[str, ...]) -> dict[str, Any]:
-    content = table.to_dict()
-    if without:
-        content["without"] = {"categories": list(without), **table.without(*without).to_dict()}
-    return content

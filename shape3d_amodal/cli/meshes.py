@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shape3d_amodal.cli.options import check_positive
+from shape3d_amodal.errors import DataError, UsageError
+
 
 def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, strict: bool = False) -> None:
     """Read every mesh of a source once, and list what can be used and why the rest cannot.
@@ -18,12 +21,10 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
     """
     import sys
 
-    from shape3d_amodal.errors import DataError, UsageError
     from shape3d_amodal.files.atomic import make_folder, write_json_atomic
     from shape3d_amodal.meshes.check import check_meshes
 
-    if workers < 1:
-        raise UsageError(f"--workers: expected 1 or more, got {workers}")
+    check_positive(workers=workers)
     if out.suffix != ".json":
         raise UsageError(f"--out: expected a name that ends with .json, got {out.name!r}")
     make_folder(out.parent)
@@ -37,9 +38,8 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
         print(file=sys.stderr)
     write_json_atomic(out, manifest)
     skipped = manifest["skipped"]
-    print(
-        f"{manifest['usable']} meshes in {len(manifest['categories'])} categories; {len(skipped)} cannot be used: {out}"
-    )
+    usable = f"{manifest['usable']} meshes in {len(manifest['categories'])} categories"
+    print(f"{usable}; {len(skipped)} cannot be used: {out}")
     if strict and skipped:
         name = min(skipped)
         raise DataError(f"{skipped[name]} ({len(skipped)} meshes cannot be used, see {out})", file=name)

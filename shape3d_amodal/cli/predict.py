@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import tyro
 
-from shape3d_amodal.cli.complete import open_pipeline
+from shape3d_amodal.cli.options import Pipeline, PipelineOptions
+from shape3d_amodal.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from shape3d_amodal.structures import AmodalDataset
 
 _KINDS = (".png", ".jpg", ".jpeg")
+_PIPELINE = PipelineOptions(gap_px=1)
 
 
 def predict(
@@ -22,17 +24,14 @@ def predict(
     detector: str = "open13_detector",
     annotations: Path | None = None,
     out: Path = Path("outputs/predict"),
-    weights: str | None = None,
-    meshes: str | None = None,
-    fit_steps: int | None = None,
-    refine: Literal["full", "2d", "visible-union", "none"] | None = None,
-    gap_px: int = 1,
+    pipeline: Pipeline = _PIPELINE,
     min_score: float = 0.5,
     alternatives: bool = False,
     drawings: bool = True,
-    device: str = "cpu",
 ) -> None:
     """Find the objects in images and complete them: masks, meshes and viewpoints.
+
+    The detector's own amodal mask is joined with the completed one, whatever --refine says.
 
     Args:
         images: image files (PNG, JPEG), or folders of them.
@@ -41,19 +40,11 @@ def predict(
         annotations: annotation file that gives names, sizes and ids of images and categories, so that
             `evaluate --track instance` can score the results; its masks are not used. Give the folder of its images.
         out: folder for results.json (COCO results), images.json (what the ids mean), overlays, meshes and report.html.
-        weights: name of shipped weights of stages 2 to 5, or a folder of weights; the default is open13.
-        meshes: use these shapes as the prior in place of the learned one: a folder <category>/.../<mesh>.obj, or
-            open13:train.
-        fit_steps: gradient steps that fit shape and viewpoint to each object at test time; by default as in training.
-        refine: full, 2d (without the rendered silhouette), visible-union (silhouette joined with the visible mask) or
-            none (bare silhouette). The detector's own amodal mask is joined with each.
-        gap_px: close gaps of up to this many pixels between the predicted visible masks.
         min_score: lowest score of an object, from 0 to 1. Use 0.05 for evaluation, since average precision also counts
             objects with low scores.
         alternatives: also output lower-scoring overlapping detections, in the results only, not in the drawings; use
             this when computing average precision.
         drawings: write overlays, meshes and the report; --no-drawings writes the results only.
-        device: cpu or cuda.
     """
     import time
 
@@ -65,10 +56,9 @@ def predict(
     from shape3d_amodal.reports.predictions import PredictionFolder
     from shape3d_amodal.segmentation.detector import Detector
 
-    prior = "learned" if meshes is None else "bank"
-    pipeline = open_pipeline(prior, weights, meshes, device=device, refine=refine, gap_px=gap_px, fit_steps=fit_steps)
-    stage1 = Detector.from_pretrained(detector, device=device)
-    predictor = ImagePredictor(stage1, pipeline, min_score=min_score)
+    completer = pipeline.open()
+    stage1 = Detector.from_pretrained(detector, device=pipeline.device)
+    predictor = ImagePredictor(stage1, completer, min_score=min_score)
     dataset, roots = _named(images, annotations) if annotations else _numbered(images, stage1.categories)
     check_shared(stage1.categories, [one.name for one in dataset.categories])
     folder = PredictionFolder(out, dataset.categories, drawings=drawings)
@@ -79,7 +69,7 @@ def predict(
         objects = predictor.predict(image, alternatives=alternatives)
         seconds += time.perf_counter() - begin
         folder.add(record, image, objects)
-    folder.finish(detector=detector, prior=meshes or weights or "open13")
+    folder.finish(detector=detector, prior=pipeline.meshes or pipeline.weights or "open13")
     each = f"{seconds / len(roots):.2f} s an image"
     print(f"{folder.count} objects in {len(roots)} images, {each}; results in {out / 'results.json'}")
 
@@ -89,7 +79,6 @@ def _named(images: tuple[Path, ...], annotations: Path) -> tuple[AmodalDataset, 
     from dataclasses import replace
 
     from shape3d_amodal.annotations.formats.registry import read_dataset
-    from shape3d_amodal.errors import DataError, UsageError
     from shape3d_amodal.methods.ground_truth import shown
 
     if len(images) != 1 or not images[0].is_dir():
@@ -102,13 +91,7 @@ def _named(images: tuple[Path, ...], annotations: Path) -> tuple[AmodalDataset, 
 
 
 def _numbered(paths: tuple[Path, ...], names: tuple[str, ...]) -> tuple[AmodalDataset, list[Path]]:
-    """The named images and those in the named folders, numbered from 1, and the folder of each.
-
-    Raises:
-        UsageError: none is named.
-        DataError: a folder has none, or there is no such file.
-    """
-    from shape3d_amodal.errors import DataError, UsageError
+    """The named images and those in the named folders, numbered from 1, and the folder of each."""
     from shape3d_amodal.files.safe_io import read_image
     from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shape3d_amodal.cli.options import DepthOrder, ImageFolder, Pipeline, check_positive
+
 
 def render(
     *,
-    images: Path,
+    images: ImageFolder,
     annotations: Path,
     out: Path,
-    weights: str = "open13",
-    fit_steps: int | None = None,
+    pipeline: Pipeline,
     views: int = 8,
     limit: int = 0,
-    depth_order: bool = True,
-    device: str = "cpu",
+    depth_order: DepthOrder = True,
 ) -> None:
     """Write the reconstructed mesh of each object over its image, a turntable strip and a GLB file.
 
@@ -23,15 +23,10 @@ def render(
     masks of the image.
 
     Args:
-        images: folder that the file names in the annotations are relative to.
         annotations: annotation file as for complete.
         out: folder to write to.
-        weights: name of shipped weights, or a folder of weights.
-        fit_steps: gradient steps that fit shape and viewpoint to each object at test time; by default as in training.
         views: number of viewpoints in a turntable strip.
         limit: stop after this many images; 0 is all.
-        depth_order: use the annotations' depth_order where they have it.
-        device: cpu or cuda.
     """
     import tempfile
     from dataclasses import replace
@@ -40,16 +35,13 @@ def render(
     from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.drawing.overlays import draw_instances
     from shape3d_amodal.drawing.projections import mesh_over_image, turntable, write_glb
-    from shape3d_amodal.errors import UsageError
     from shape3d_amodal.files.atomic import move_all
     from shape3d_amodal.masks.occlusion import without_invisible
     from shape3d_amodal.methods.completion import complete_dataset, without_depth_order
-    from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.scenes.sets import png_bytes
 
-    if views < 1:
-        raise UsageError(f"--views: expected at least 1, got {views}")
-    pipeline = ShapePriorPipeline.from_pretrained(weights, device=device, fit_steps=fit_steps)
+    check_positive(views=views)
+    completer = pipeline.open()
     dataset = without_invisible(read_dataset(annotations))
     if limit > 0:
         dataset = replace(dataset, images=dataset.images[:limit])
@@ -59,7 +51,7 @@ def render(
     # Files are written elsewhere and moved at the end, so a failed run leaves nothing behind.
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for record, objects in complete_dataset(pipeline, dataset, images, annotations=annotations):
+        for record, objects in complete_dataset(completer, dataset, images, annotations=annotations):
             image = load_image(images, record, file=annotations)
             whole = draw_instances(image, [one.amodal for _, one in objects])
             (folder / f"{record.id}_amodal.png").write_bytes(png_bytes(whole))

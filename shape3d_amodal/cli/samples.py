@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from shape3d_amodal.cli.options import ImageFolder, check_positive
+from shape3d_amodal.errors import DataError
+
 if TYPE_CHECKING:
     from shape3d_amodal.reports.html import ReportCase
     from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Rle
@@ -17,7 +20,7 @@ def samples(
     results: tyro.conf.Positional[Path],
     /,
     *,
-    images: Path,
+    images: ImageFolder,
     annotations: Path,
     out: Path = Path("outputs/samples.png"),
     count: int = 8,
@@ -30,7 +33,6 @@ def samples(
 
     Args:
         results: results file with several masks for an annotation id, as `evaluate --track multimodal` scores it.
-        images: folder that the annotation file's names are relative to.
         annotations: annotation file with visible and amodal masks.
         out: the drawn image (PNG).
         count: number of rows.
@@ -38,13 +40,11 @@ def samples(
     """
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.results import read_results
-    from shape3d_amodal.errors import DataError, UsageError
     from shape3d_amodal.files.atomic import write_atomic
     from shape3d_amodal.reports.cases import gallery
     from shape3d_amodal.scenes.sets import png_bytes
 
-    if count < 1 or shown < 1:
-        raise UsageError(f"expected count and shown of 1 or more, got {count} and {shown}")
+    check_positive(count=count, shown=shown)
     dataset = read_dataset(annotations)
     found: dict[int, list[Rle]] = {}
     for result in read_results(results):

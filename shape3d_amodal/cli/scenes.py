@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from shape3d_amodal.cli.overrides import Overrides, flat
-
-T = TypeVar("T")
-Layout = Literal["folder", "shards", "kins"]
+from shape3d_amodal.cli.options import Overrides, check_positive, flat, load, refuse_existing
+from shape3d_amodal.errors import UsageError
 
 
 def scenes(
@@ -17,7 +15,7 @@ def scenes(
     meshes: str | None = None,
     count: int | None = None,
     seed: int | None = None,
-    layout: Layout | None = None,
+    layout: Literal["folder", "shards", "kins"] | None = None,
     shard: str | None = None,
     shard_size: int | None = None,
     workers: int = 1,
@@ -53,8 +51,6 @@ def scenes(
     """
     import json
 
-    from shape3d_amodal.errors import UsageError
-
     layout = layout or ("folder" if count is None else "shards")
     named = {"meshes": meshes, "count": count, "seed": seed, "shard_size": shard_size, "strict": strict or None}
     given = {name: json.dumps(value, ensure_ascii=False) for name, value in named.items() if value is not None}
@@ -71,27 +67,11 @@ def scenes(
         _folder(out, config, options)
 
 
-def _load(config: Path | None, kind: type[T], options: list[str]) -> T:
-    from shape3d_amodal.config import load_config, parse_config
-    from shape3d_amodal.files.assets import find_config
-
-    if config is None:
-        return parse_config("{}", kind, overrides=options)
-    return load_config(find_config(config), kind, overrides=options)
-
-
-def _must_not_exist(annotations: Path) -> None:
-    from shape3d_amodal.errors import UsageError
-
-    if annotations.exists():
-        raise UsageError(f"{annotations.parent}: holds scenes already; choose another folder or remove it")
-
-
 def _folder(out: Path, config: Path | None, options: list[str]) -> None:
     from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
 
-    chosen = _load(config, SceneSetConfig, options)
-    _must_not_exist(out / "annotations.json")
+    chosen = load(config, SceneSetConfig, options)
+    refuse_existing(out / "annotations.json")
     dataset = write_scene_set(chosen, out)
     scored = sum(not instance.ignore for image in dataset.images for instance in image.instances)
     print(f"{len(dataset.images)} scenes with {scored} scored objects in {out}")
@@ -100,8 +80,8 @@ def _folder(out: Path, config: Path | None, options: list[str]) -> None:
 def _kins(out: Path, config: Path | None, options: list[str]) -> None:
     from shape3d_amodal.scenes.kins_like import ANNOTATIONS, KinsScenesConfig, write_kins_scenes
 
-    chosen = _load(config, KinsScenesConfig, options)
-    _must_not_exist(out / ANNOTATIONS)
+    chosen = load(config, KinsScenesConfig, options)
+    refuse_existing(out / ANNOTATIONS)
     dataset = write_kins_scenes(chosen, out)
     objects = sum(len(image.instances) for image in dataset.images)
     print(f"{len(dataset.images)} frames with {objects} vehicles: {out / ANNOTATIONS}")
@@ -111,13 +91,11 @@ def _shards(out: Path, config: Path | None, options: list[str], shard: str | Non
     import os
     import time
 
-    from shape3d_amodal.errors import UsageError
     from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards, share_of
     from shape3d_amodal.scenes.shards import Shard
 
-    if workers < 1:
-        raise UsageError(f"--workers: expected 1 or more, got {workers}")
-    chosen = _load(config, ShardsConfig, options)
+    check_positive(workers=workers)
+    chosen = load(config, ShardsConfig, options)
     share = share_of(shard, os.environ)
     start = time.monotonic()
 
@@ -127,5 +105,5 @@ def _shards(out: Path, config: Path | None, options: list[str], shard: str | Non
     done = make_shards(chosen, out, share=share, workers=workers, progress=progress)
     scenes = sum(one.count for one in done.made)
     rate = scenes / max(time.monotonic() - start, 1e-3)
-    print(f"share {share[0]}/{share[1]}: {len(done.made)} shards made ({scenes} scenes, {rate:.0f} a second), "
-          f"{len(done.kept)} kept, in {out}")  # fmt: skip
+    made = f"{len(done.made)} shards made ({scenes} scenes, {rate:.0f} a second)"
+    print(f"share {share[0]}/{share[1]}: {made}, {len(done.kept)} kept, in {out}")

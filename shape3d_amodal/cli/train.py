@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from shape3d_amodal.cli.overrides import Overrides, flat
+from shape3d_amodal.cli.options import Overrides, PrintConfig, default_folder, flat
 
 
 def train(
@@ -18,7 +18,7 @@ def train(
     overrides: Overrides = (),
     resume: bool = True,
     dry_run: bool = False,
-    print_config: bool = False,
+    print_config: PrintConfig = False,
 ) -> None:
     """Train a stage or a baseline; a training that was stopped goes on where it stood.
 
@@ -33,8 +33,6 @@ def train(
         overrides: options of the config to change, such as loop.steps=100 loop.threads=1.
         resume: go on from the newest checkpoint in the output folder; --no-resume refuses a folder that has one.
         dry_run: one batch through everything; no weights, checkpoints or logs are written.
-        print_config: print the whole configuration, with a comment above each option, and stop; the output can be used
-            as a configuration file.
     """
     import logging
 
@@ -49,7 +47,7 @@ def train(
         print(explained_config(training), end="")
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    folder = out or Path("outputs") / config.resolve().parent.name / config.stem
+    folder = out or default_folder(config)
     result = run_training(training, folder, cache=cache, resume=resume, dry_run=dry_run)
     if not is_first_rank():
         return

@@ -52,9 +52,8 @@ def found_grid(rows: Sequence[tuple[Image, Masks, Masks]]) -> Image:
     Returns:
         [H,W,3] uint8, on white.
     """
-    return image_grid(
-        [[image, _with_masks(image, truth), _with_masks(image, found)] for image, truth, found in rows], _GAP
-    )
+    grid = [[image, _with_masks(image, truth), _with_masks(image, found)] for image, truth, found in rows]
+    return image_grid(grid, _GAP)
 
 
 def _with_masks(image: Image, masks: Masks) -> Image:

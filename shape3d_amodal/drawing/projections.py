@@ -17,8 +17,7 @@ from shape3d_amodal.geometry import cameras
 from shape3d_amodal.rendering.zbuffer import rasterize
 from shape3d_amodal.structures import Viewpoint
 
-_SAMPLES = 3
-"""Samples along each side of a pixel."""
+_SAMPLES = 3  # along each side of a pixel
 _LIGHT = np.array([0.45, 0.65, -0.61], np.float32)
 """Direction to the light in the view frame (x left, y up, z into the scene): over the viewer's left shoulder."""
 _AMBIENT = 0.35
@@ -140,16 +139,9 @@ def write_glb(path: str | Path, verts: NDArray[np.float32], faces: NDArray[np.in
 
 
 def _camera(viewpoint: Mapping[str, Any]) -> Viewpoint:
-    def radians(key: str) -> torch.Tensor:
-        return torch.tensor([viewpoint[key]], dtype=torch.float32).deg2rad()
-
-    return Viewpoint(
-        azimuth=radians("azimuth_deg"),
-        elevation=radians("elevation_deg"),
-        roll=radians("roll_deg"),
-        scale=torch.tensor([viewpoint["scale"]], dtype=torch.float32),
-        offset=torch.tensor([viewpoint["offset"]], dtype=torch.float32),
-    )
+    keys = ("azimuth_deg", "elevation_deg", "roll_deg", "scale", "offset")
+    azimuth, elevation, roll, scale, offset = (torch.tensor([viewpoint[key]], dtype=torch.float32) for key in keys)
+    return Viewpoint(azimuth.deg2rad(), elevation.deg2rad(), roll.deg2rad(), scale, offset)
 
 
 def _shades(verts: NDArray[np.float32], faces: NDArray[np.int64], viewpoint: Mapping[str, Any]) -> NDArray[np.float32]:

@@ -9,15 +9,11 @@ from numpy.typing import NDArray
 
 from shape3d_amodal.evaluation.interface import Interval
 
-_DRAWS = 1_000_000
-"""Values drawn at once, which bounds the memory."""
+_DRAWS = 1_000_000  # values drawn at once, which bounds the memory
 
 
 def resampled_means(
-    values: NDArray[np.float64],
-    samples: int,
-    rng: np.random.Generator,
-    clusters: NDArray[np.int64] | None = None,
+    values: NDArray[np.float64], samples: int, rng: np.random.Generator, clusters: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
     """Means [samples] of random resamples: as many draws with replacement as there are values, or clusters of values.
 
@@ -26,7 +22,6 @@ def resampled_means(
 
     Args:
         values: [N] float64; without any the means are NaN.
-        samples: number of resamples.
         clusters: [N] int64, equal for values that are drawn together; None draws each value by itself.
     """
     if len(values) == 0:
@@ -60,8 +55,6 @@ def stratified_means(
     Args:
         values: [N] float64.
         strata: [N] int64, the stratum of each value, such as its category id.
-        samples: number of resamples.
-        seed: the same seed gives the same means.
         clusters: [N] int64, as for ``resampled_means``; the values of a stratum with one cluster are drawn one by one.
     """
     defined = ~np.isnan(values)

@@ -106,13 +106,9 @@ class ScoreTable(ABC):
 
     @abstractmethod
     def intervals(self, *, samples: int = 1000, seed: int = 0) -> dict[str, dict[str, Interval]]:
-        """95 % bootstrap intervals of the main metrics: by metric, then by category name.
+        """95 % bootstrap intervals of the main metrics, from ``samples`` resamplings: by metric, then by category name.
 
         The name "mean" holds the interval of the number over the whole data set.
-
-        Args:
-            samples: number of resamplings.
-            seed: the same seed gives the same intervals.
         """
 
     def levels(self) -> dict[str, str]:
@@ -198,11 +194,7 @@ class Evaluator(ABC):
         self._rows: dict[int, NDArray[Any]] = {}
 
     def process(
-        self,
-        results: Iterable[AmodalResult],
-        *,
-        file: str | Path | None = None,
-        numbers: Sequence[int] | None = None,
+        self, results: Iterable[AmodalResult], *, file: str | Path | None = None, numbers: Sequence[int] | None = None
     ) -> None:
         """Take in ``results``, in any order.
 

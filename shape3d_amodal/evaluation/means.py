@@ -40,8 +40,8 @@ class MeanTable(ScoreTable):
     ) -> None:
         self.protocol, self.metrics = protocol, metrics
         self.names = scored_names(names, categories.tolist())
-        self.categories, self.values, self.missing, self.by_row = categories, values, missing, by_row
-        self.medians = medians
+        self.categories, self.values, self.missing = categories, values, missing
+        self.by_row, self.medians = by_row, medians
 
     @cached_property
     def score(self) -> Score:
@@ -53,7 +53,12 @@ class MeanTable(ScoreTable):
         return self._counted(np.ones(len(self.missing), bool), values)
 
     def by_category(self) -> dict[str, Score]:
-        return {name: self._category(self.categories == key) for key, name in self.names.items()}
+        result = {}
+        for key, name in self.names.items():
+            rows = self.categories == key
+            values = {one: (median if one in self.medians else mean)(own[rows]) for one, own in self.values.items()}
+            result[name] = self._counted(rows, values)
+        return result
 
     def intervals(self, *, samples: int = 1000, seed: int = 0) -> dict[str, dict[str, Interval]]:
         """As in ``ScoreTable``; rows are drawn with replacement within each category."""
@@ -77,11 +82,6 @@ class MeanTable(ScoreTable):
 
     def _without(self, categories: list[int]) -> MeanTable:
         return self._select(~np.isin(self.categories, categories))
-
-    def _category(self, rows: NDArray[np.bool_]) -> Score:
-        """The numbers of the category whose rows are the chosen ones of ``rows`` [N]."""
-        values = {name: (median if name in self.medians else mean)(own[rows]) for name, own in self.values.items()}
-        return self._counted(rows, values)
 
     def _counted(self, rows: NDArray[np.bool_], values: Mapping[str, float]) -> Score:
         counts = {"instances": int(rows.sum()), "missing": int(self.missing[rows].sum())}

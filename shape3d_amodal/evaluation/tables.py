@@ -46,12 +46,14 @@ class Table:
 
     def transposed(self) -> Table:
         """The same numbers with rows and columns exchanged; the same ones stay marked."""
-        names = tuple(name for name, _ in self.rows)
         rows = tuple((column, tuple(values[i] for _, values in self.rows)) for i, column in enumerate(self.columns))
-        swapped: dict[str, Literal["columns", "rows"]] = {"columns": "rows", "rows": "columns"}
-        compare = None if self.compare is None else swapped[self.compare]
-        corner = _AXES.get(self.corner, "")
-        return replace(self, corner=corner, columns=names, rows=rows, compare=compare)
+        return replace(
+            self,
+            corner={"method": "category", "category": "method"}.get(self.corner, ""),
+            columns=tuple(name for name, _ in self.rows),
+            rows=rows,
+            compare=self.compare and ("rows" if self.compare == "columns" else "columns"),
+        )
 
     def renamed(self, names: Mapping[str, str]) -> Table:
         """The same numbers, with those rows and columns that ``names`` has called by what it says."""
@@ -90,24 +92,26 @@ def category_table(
 
     Args:
         methods: the scores of each method by its name, all of one data set.
-        metric: name of one of the track's metrics.
-        title: caption.
         without: adds a column with the mean over all categories but these (each must be present).
     """
-    shown = _metrics(methods)[metric]
+    shown, means = _metrics(methods)[metric], means_of(methods, without)
     categories = tuple(dict.fromkeys(name for table in methods.values() for name in table.names.values()))
-    summary = ("mean", f"mean without {', '.join(without)}") if without else ("mean",)
-    columns = categories + summary
+    columns = (*categories, *means)
     rows = []
     for method, table in methods.items():
         own = table.by_category()
-        values = [metric_value(own.get(name), shown) for name in categories]
-        values.append(metric_value(table.score, shown))
-        if without:
-            values.append(metric_value(table.without(*without).score, shown))
-        rows.append((method, tuple(values)))
+        scores = [*(own.get(name) for name in categories), *(tables[method].score for tables in means.values())]
+        rows.append((method, tuple(metric_value(score, shown) for score in scores)))
     lower = () if shown.higher_is_better else columns
-    return Table(title=title, corner="method", columns=columns, rows=tuple(rows), summary=summary, lower=lower)
+    return Table(title=title, corner="method", columns=columns, rows=tuple(rows), summary=tuple(means), lower=lower)
+
+
+def means_of(methods: Mapping[str, ScoreTable], without: tuple[str, ...]) -> dict[str, Mapping[str, ScoreTable]]:
+    """The tables that the means are over, by the name of the mean: all categories, and all but those ``without``."""
+    if not without:
+        return {"mean": methods}
+    fewer = {name: table.without(*without) for name, table in methods.items()}
+    return {"mean": methods, f"mean without {', '.join(without)}": fewer}
 
 
 def summary_table(
@@ -155,9 +159,6 @@ def metric_value(score: Score | None, metric: Metric) -> float:
     """A number in percent, or in the metric's unit where it is no share; NaN where it is undefined."""
     value = float("nan") if score is None else score.values.get(metric.name, float("nan"))
     return 100 * value if metric.unit == "share" else value
-
-
-_AXES = {"method": "category", "category": "method"}
 
 
 def _metrics(methods: Mapping[str, ScoreTable]) -> dict[str, Metric]:

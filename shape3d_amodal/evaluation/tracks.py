@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shape3d_amodal.evaluation.given_masks import completion, completion_table, multimodal, order, shape
+from shape3d_amodal.evaluation.given_masks import completion, multimodal, order, shape
 from shape3d_amodal.evaluation.instance import evaluator as instance
 from shape3d_amodal.evaluation.instance import metrics as instance_metrics
 from shape3d_amodal.evaluation.interface import Evaluator
@@ -57,8 +57,8 @@ class Track:
 
 TRACKS = {
     "completion": Track(
-        protocol=completion_table.COMPLETION,
-        metrics=completion_table.METRICS,
+        protocol=completion.COMPLETION,
+        metrics=completion.METRICS,
         make=lambda data, options: completion.CompletionEvaluator(data, boundary=options.boundary),
         by_category=("miou", "occluded_miou"),
         by_level=("instance_miou", "instance_occluded_miou"),

@@ -12,8 +12,7 @@ from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.evaluation.interface import Evaluator, ScoreTable
 from shape3d_amodal.files.processes import spread
 
-_Share = tuple[list[AmodalResult], list[int]]
-"""Some of the results, and their places among all of them."""
+_Share = tuple[list[AmodalResult], list[int]]  # some of the results, and their places among all of them
 
 
 def score(

@@ -73,11 +73,8 @@ def npz_shape(path: str | Path, key: str, spec: ArraySpec) -> tuple[int, ...]:
     Raises:
         DataError: it cannot be read, or is not what ``spec`` says.
     """
-    with open_regular(path) as file:
-        try:
-            return _entry(file, key, spec)[1]
-        except DataError as error:
-            raise DataError(error.problem, file=path, field=error.field) from error
+    with _entry(path, key, spec) as (_, shape, _):
+        return shape
 
 
 def npz_blocks(path: str | Path, key: str, spec: ArraySpec, rows: int) -> Iterator[np.ndarray]:
@@ -89,11 +86,7 @@ def npz_blocks(path: str | Path, key: str, spec: ArraySpec, rows: int) -> Iterat
     Raises:
         DataError: it cannot be read, is damaged, or is not what ``spec`` says.
     """
-    with open_regular(path) as file:
-        try:
-            entry, shape, dtype = _entry(file, key, spec)
-        except DataError as error:
-            raise DataError(error.problem, file=path, field=error.field) from error
+    with _entry(path, key, spec) as (entry, shape, dtype):
         done = 0
         while done < shape[0]:
             block = (min(rows, shape[0] - done), *shape[1:])
@@ -177,19 +170,24 @@ def read_npy_header(stream: IO[bytes], spec: ArraySpec, field: str) -> tuple[tup
     return shape, dtype
 
 
-def _entry(file: BinaryIO, key: str, spec: ArraySpec) -> tuple[IO[bytes], tuple[int, ...], np.dtype]:
-    check_zip(file)
-    try:
-        archive = zipfile.ZipFile(file)
-        if f"{key}.npy" not in archive.namelist():
-            raise DataError(f"expected an array {key}, there is none; see the format of the data set")
-        if archive.getinfo(f"{key}.npy").compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise DataError("expected a stored or deflated array, got another compression; save it anew", field=key)
-        entry = archive.open(f"{key}.npy")
-        shape, dtype = read_npy_header(entry, spec, key)
-    except ZIP_ERRORS as error:
-        raise DataError(f"damaged .npz file ({reason(error)}); replace it") from error
-    return entry, shape, dtype
+@contextmanager
+def _entry(path: str | Path, key: str, spec: ArraySpec) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype]]:
+    """Array ``key``, open at its first value, its shape and its dtype."""
+    with open_regular(path) as file:
+        try:
+            check_zip(file)
+            archive = zipfile.ZipFile(file)
+            if f"{key}.npy" not in archive.namelist():
+                raise DataError(f"expected an array {key}, there is none; see the format of the data set")
+            if archive.getinfo(f"{key}.npy").compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DataError("expected a stored or deflated array, got another compression; save it anew", field=key)
+            entry = archive.open(f"{key}.npy")
+            shape, dtype = read_npy_header(entry, spec, key)
+        except DataError as error:
+            raise DataError(error.problem, file=path, field=error.field) from error
+        except ZIP_ERRORS as error:
+            raise DataError(f"damaged .npz file ({reason(error)}); replace it", file=path) from error
+        yield entry, shape, dtype
 
 
 def _read(entry: IO[bytes], count: int, path: str | Path, key: str, *, short: bool = False) -> bytes:

@@ -51,31 +51,18 @@ def remove_leftovers(path: str | Path) -> None:
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, whose folder must exist. A crash leaves the old file or none, never a part.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
+    """Write ``data`` to ``path`` as to an ``atomic_file``."""
     with atomic_file(path) as file:
         file.write(data)
 
 
 def write_json_atomic(path: str | Path, value: Any) -> None:
-    """Write ``value`` to ``path`` as JSON.
-
-    Raises:
-        DataError: the file cannot be written.
-        ValueError: a number is NaN or infinite, which JSON cannot hold.
-    """
+    """Write ``value`` to ``path`` as JSON, which knows no NaN and infinity: they are a ValueError."""
     write_atomic(path, (json.dumps(value, allow_nan=False) + "\n").encode("utf-8"))
 
 
 def make_folder(path: str | Path) -> None:
-    """Make the folder ``path`` and its parents where they are missing.
-
-    Raises:
-        DataError: it cannot be made.
-    """
+    """Make the folder ``path`` and its parents where they are missing, or raise a DataError."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -83,11 +70,7 @@ def make_folder(path: str | Path) -> None:
 
 
 def move_all(source: Path, target: Path) -> None:
-    """Move the files of folder ``source`` into folder ``target``, which is made if it is missing.
-
-    Raises:
-        DataError: it cannot be made.
-    """
+    """Move the files of folder ``source`` into folder ``target``, which is made where it is missing."""
     make_folder(target)
     for path in sorted(source.iterdir()):
         shutil.move(path, target / path.name)

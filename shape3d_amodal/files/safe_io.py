@@ -68,11 +68,7 @@ def read_bytes(path: str | Path, limit: int) -> bytes:
 
 
 def sha256(path: str | Path) -> str:
-    """The SHA-256 of the regular file ``path``, in hexadecimal digits.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """The SHA-256 of the regular file ``path``, in hexadecimal digits."""
     digest = hashlib.sha256()
     with open_regular(path) as file:
         while chunk := file.read(1024**2):

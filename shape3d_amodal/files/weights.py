@@ -49,17 +49,15 @@ def save_weights(
         OSError: the disk is full or not writable; no half-written folder is left.
         WeightsError: ``folder`` holds files other than these, or ``base`` cannot be used.
     """
-    folder = Path(folder)
-    if base is None:
-        write_sealed(folder, {CONFIG_FILE: config_yaml.encode(), TENSOR_FILE: pack_tensors(state)})
-        return
-    _, theirs = load_weights(base)
-    shared = [name for name, tensor in state.items() if name in theirs and _same(tensor, theirs[name])]
-    path = os.path.relpath(Path(base).resolve(), folder.resolve())
-    note = "".join(f"{line}\n" for line in (f"{_manifest_hash(Path(base))}  {path}", *shared))
-    own = {name: tensor for name, tensor in state.items() if name not in set(shared)}
-    files = {CONFIG_FILE: config_yaml.encode(), TENSOR_FILE: pack_tensors(own)}
-    write_sealed(folder, {**files, BASE_FILE: note.encode()})
+    folder, note = Path(folder), {}
+    if base is not None:
+        _, theirs = load_weights(base)
+        shared = [name for name, tensor in state.items() if name in theirs and _same(tensor, theirs[name])]
+        path = os.path.relpath(Path(base).resolve(), folder.resolve())
+        lines = (f"{_manifest_hash(Path(base))}  {path}", *shared)
+        note[BASE_FILE] = "".join(f"{line}\n" for line in lines).encode()
+        state = {name: tensor for name, tensor in state.items() if name not in set(shared)}
+    write_sealed(folder, {CONFIG_FILE: config_yaml.encode(), TENSOR_FILE: pack_tensors(state), **note})
 
 
 def load_weights(folder: str | Path) -> tuple[str, dict[str, Tensor]]:

@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from shape3d_amodal import masks
 from shape3d_amodal.structures import AmodalImage, Rle
@@ -33,20 +35,10 @@ def clusters(regions: Sequence[Rle]) -> list[int]:
 
 def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
     """The connected component of each of ``count`` nodes, numbered from 0 in the order of the nodes."""
-    parents = list(range(count))
-
-    def root_of(index: int) -> int:
-        while parents[index] != index:
-            parents[index] = parents[parents[index]]
-            index = parents[index]
-        return index
-
-    for i, j in pairs:
-        low, high = sorted((root_of(i), root_of(j)))
-        parents[high] = low
-    roots = [root_of(index) for index in range(count)]
-    numbers = {root: number for number, root in enumerate(dict.fromkeys(roots))}
-    return [numbers[root] for root in roots]
+    first, second = np.array(list(pairs), dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
+    labels: list[int] = connected_components(graph, directed=False)[1].tolist()
+    return labels
 
 
 def kins_orders(image: AmodalImage) -> list[tuple[int, int | None]]:

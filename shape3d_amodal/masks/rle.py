@@ -46,8 +46,7 @@ def encode(mask: np.ndarray) -> Rle:
     """
     if mask.ndim != 2 or mask.dtype not in (np.bool_, np.uint8) or mask.size == 0:
         raise ValueError(f"expected a mask [H,W] of bool or uint8, got shape {mask.shape} and dtype {mask.dtype}")
-    inside = np.asfortranarray(mask != 0).view(np.uint8)
-    return _rle(coco_mask.encode(inside))
+    return _rle(coco_mask.encode(np.asfortranarray(mask != 0).view(np.uint8)))
 
 
 def empty(height: int, width: int) -> Rle:
@@ -83,8 +82,7 @@ def union(rles: Sequence[Rle]) -> Rle:
     Raises:
         ValueError: no masks, or masks of different sizes.
     """
-    if len({(rle.height, rle.width) for rle in rles}) != 1:
-        raise ValueError(f"expected one or more masks of one size, got {[(rle.height, rle.width) for rle in rles]}")
+    _check_one_size(*rles)
     return rles[0] if len(rles) == 1 else _rle(coco_mask.merge([rle.to_coco() for rle in rles]))
 
 
@@ -94,10 +92,7 @@ def subtract(first: Rle, second: Rle) -> Rle:
     Raises:
         ValueError: masks of different sizes.
     """
-    if (first.height, first.width) != (second.height, second.width):
-        raise ValueError(
-            f"expected masks of one size, got {first.height} x {first.width} and {second.height} x {second.width}"
-        )
+    _check_one_size(first, second)
     runs = run_lengths.subtract(_letters(first.counts), _letters(second.counts), first.height * first.width)
     return _from_runs(runs.tolist(), first.height, first.width)
 
@@ -121,9 +116,8 @@ def crop(rle: Rle) -> tuple[np.ndarray, int, int]:
 
 def occlude_rate(visible: Rle, amodal: Rle) -> float:
     """Hidden area / amodal area, in 0..1, of two masks of one size; ``amodal`` must not be empty."""
-    return float(
-        run_lengths.hidden_share(_letters(amodal.counts), _letters(visible.counts), amodal.height * amodal.width)
-    )
+    pixels = amodal.height * amodal.width
+    return float(run_lengths.hidden_share(_letters(amodal.counts), _letters(visible.counts), pixels))
 
 
 class _Place(NamedTuple):
@@ -256,15 +250,17 @@ def _points(polygon: Any, where: _Place) -> np.ndarray:
 
 
 def _length(points: np.ndarray, reach: int, where: _Place) -> float:
-    """Length of the closed outline in steps from pixel to pixel.
-
-    Raises:
-        DataError: a coordinate is larger than ``reach`` or not finite.
-    """
+    """Length of the closed outline in steps from pixel to pixel; coordinates beyond ``reach`` are refused."""
     farthest, length = run_lengths.measure(points)
     if not farthest <= reach:  # also true for NaN
         raise where.error(f"expected finite coordinates from {-reach} to {reach} pixels; correct the polygon")
     return float(length)
+
+
+def _check_one_size(*rles: Rle) -> None:
+    sizes = [(rle.height, rle.width) for rle in rles]
+    if len(set(sizes)) != 1:
+        raise ValueError(f"expected one or more masks of one size, got {sizes}")
 
 
 def _is_pair(size: Any) -> TypeGuard[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from shape3d_amodal.files.processes import spread
@@ -31,26 +32,20 @@ def check_meshes(spec: str, *, workers: int = 1, progress: Callable[[int], None]
     chunks = [source.names[start : start + _CHUNK] for start in range(0, len(source.names), _CHUNK)]
     unusable: dict[str, str] = {}
     done = 0
-    with spread(_Reader, (spec,), workers) as read:
+    with spread(partial, (_passed_over, spec), workers) as read:
         for chunk, found in zip(chunks, read(chunks), strict=True):
             unusable |= found
             done += len(chunk)
             if progress is not None:
                 progress(done)
-    manifest = source.manifest()
     skipped = dict(sorted({**source.skipped, **unusable}.items()))
-    return {**manifest, "usable": len(source.names) - len(unusable), "skipped": skipped}
+    return {**source.manifest(), "usable": len(source.names) - len(unusable), "skipped": skipped}
 
 
-class _Reader:
-    """Reads meshes and says which could not be used."""
-
-    def __init__(self, spec: str) -> None:
-        self._spec = spec
-
-    def __call__(self, names: Sequence[str]) -> dict[str, str]:
-        meshes = mesh_source(self._spec)  # anew, so that no mesh stays in memory
-        for name in names:
-            with suppress(UnusableMeshError):
-                meshes.load(name)
-        return meshes.passed_over
+def _passed_over(spec: str, names: Sequence[str]) -> dict[str, str]:
+    """Which of the meshes ``names`` cannot be used, and why."""
+    meshes = mesh_source(spec)  # anew, so that no mesh stays in memory
+    for name in names:
+        with suppress(UnusableMeshError):
+            meshes.load(name)
+    return meshes.passed_over

@@ -1,4 +1,4 @@
-"""Meshes in the object frame, and sources of meshes in files.
+"""Meshes in the object frame (up +y, front +z, right-handed), the axes of files, and sources of meshes in files.
 
 A source lists its meshes when it is opened and reads a mesh when it is asked for. A mesh that cannot be used does not
 stop a source of thousands: ``load`` raises ``UnusableMeshError`` for it each time, and code that draws meshes at random
@@ -18,14 +18,47 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.errors import DataError
-from shape3d_amodal.meshes.frames import OBJECT_FRAME, Frame
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.meshes.parsers import read_mesh_file
 
 _KEPT_BYTES = 256 * 1024**2
 """Size of the meshes that a source keeps in memory; the oldest are dropped first."""
 
 log = logging.getLogger(__name__)
+
+_SIGNS = {"+": 1.0, "-": -1.0}
+_AXES = {sign + axis: factor * np.eye(3)[i] for sign, factor in _SIGNS.items() for i, axis in enumerate("xyz")}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The axes of a file, such as ``+y`` or ``-z``, that point up and to the front of the object."""
+
+    up: str = "+y"
+    front: str = "+z"
+
+    def __post_init__(self) -> None:
+        for name, axis in (("up", self.up), ("front", self.front)):
+            if axis not in _AXES:
+                raise UsageError(f"{name}: expected one of {', '.join(_AXES)}, got {axis[:20]!r}")
+        if self.up[1] == self.front[1]:
+            raise UsageError(f"expected up and front along different axes, got {self.up} and {self.front}")
+
+    @property
+    def rotation(self) -> NDArray[np.float64]:
+        """[3,3]; ``points @ rotation.T`` brings points [N,3] of the file into the object frame."""
+        up, front = _AXES[self.up], _AXES[self.front]
+        return np.stack([np.cross(up, front), up, front])
+
+    def __str__(self) -> str:
+        return f"up {self.up}, front {self.front}"
+
+
+OBJECT_FRAME = Frame()
+SHAPENET_V1 = Frame("+y", "+x")
+"""README of ShapeNetCore v1: up +Y, front +X; the X-Y plane mirrors most categories. Its mirrored models stay so."""
+SHAPENET_V2 = Frame("+y", "-z")
+"""README of ShapeNetCore v2: up +Y, front -Z; the Y-Z plane mirrors most categories. Models mirrored in v1 are not."""
 
 
 class UnusableMeshError(DataError):
@@ -60,9 +93,7 @@ class MeshSource(Protocol):
 
     @property
     def names(self) -> Sequence[str]: ...
-
     def category(self, name: str) -> str: ...
-
     def load(self, name: str) -> Mesh: ...
 
 
@@ -133,8 +164,7 @@ class FileMeshes:
                 self._unusable[name] = UnusableMeshError(error.problem, file=error.file, field=error.field)
                 log.warning("mesh skipped: %s", error)
         if unusable := self._unusable.get(name):
-            problem = unusable.problem
-            self.passed_over[name] = f"{unusable.field}: {problem}" if unusable.field else problem
+            self.passed_over[name] = f"{unusable.field}: {unusable.problem}" if unusable.field else unusable.problem
             raise unusable
         return self._loaded[name]
 
@@ -146,9 +176,8 @@ class FileMeshes:
 
     def fingerprint(self) -> str:
         """A SHA-256 over names, sizes and times: it changes when a mesh is added, removed, renamed or rewritten."""
-        rows = [
-            f"{name} {file.path.stat().st_size} {file.path.stat().st_mtime_ns}" for name, file in self._entries.items()
-        ]
+        stats = {name: file.path.stat() for name, file in self._entries.items()}
+        rows = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats.items()]
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
     def listing_sha256(self) -> str:

@@ -11,7 +11,7 @@ import io
 import re
 import zipfile
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -70,11 +70,10 @@ def read_mesh_file(path: str | Path) -> MeshData:
         DataError: it cannot be read, has another format, is too large or damaged, has no face, a coordinate that is not
             finite, or an index that is out of range.
     """
-    path = Path(path)
-    parse = PARSERS.get(path.suffix.lower())
+    suffix = Path(path).suffix
+    parse = PARSERS.get(suffix.lower())
     if parse is None:
-        known = ", ".join(PARSERS)
-        raise DataError(f"expected a mesh file ({known}), got {path.suffix[:20]!r}; convert it", file=path)
+        raise DataError(f"expected a mesh file ({', '.join(PARSERS)}), got {suffix[:20]!r}; convert it", file=path)
     data = read_bytes(path, MAX_MESH_BYTES)
     try:
         return checked(*parse(data))
@@ -83,11 +82,7 @@ def read_mesh_file(path: str | Path) -> MeshData:
 
 
 def checked(verts: np.ndarray, faces: np.ndarray, colors: np.ndarray | None) -> MeshData:
-    """The mesh, after its sizes, coordinates and indices are checked.
-
-    Raises:
-        DataError: naming the field.
-    """
+    """The mesh, after its sizes, coordinates and indices are checked."""
     _cap(len(verts), MAX_VERTICES, "vertices")
     _cap(len(faces), MAX_FACES, "faces")
     if len(faces) == 0:
@@ -99,9 +94,8 @@ def checked(verts: np.ndarray, faces: np.ndarray, colors: np.ndarray | None) -> 
     if not np.isfinite(verts).all():
         raise DataError("expected finite coordinates, got NaN or infinity; repair the mesh", field="vertices")
     if faces.min() < 0 or faces.max() >= len(verts):
-        low, high = faces.min(), faces.max()
-        problem = f"expected vertex indices from 0 to {len(verts) - 1}, got {low} to {high}; repair the mesh"
-        raise DataError(problem, field="faces")
+        problem = f"expected vertex indices from 0 to {len(verts) - 1}, got {faces.min()} to {faces.max()}"
+        raise DataError(f"{problem}; repair the mesh", field="faces")
     return MeshData(verts, faces, colors)
 
 
@@ -171,13 +165,8 @@ def parse_npz(data: bytes) -> Triangles:
     return arrays["v"] / OPEN13_SCALE, arrays["f"].astype(np.int64), colors
 
 
-PARSERS: dict[str, Callable[[bytes], Triangles]] = {
-    ".obj": parse_obj,
-    ".ply": parse_ply,
-    ".off": parse_off,
-    ".glb": parse_glb,
-    ".npz": parse_npz,
-}
+PARSERS = {".obj": parse_obj, ".ply": parse_ply, ".off": parse_off, ".glb": parse_glb, ".npz": parse_npz}
+"""Reader of the bytes of each kind of file."""
 
 
 def _obj_lines(data: bytes) -> Iterator[tuple[int, str]]:
@@ -234,9 +223,8 @@ def _ply_counts(data: bytes) -> dict[str, int]:
                 raise DataError(f"expected a name and a count, got {line[:40]!r}; export the mesh anew", field="header")
             counts[stated[1]] = _fitting(int(stated[2]), data, f"element {stated[1]}")
     if extra := {name for name, count in counts.items() if count} - {"vertex", "face"}:
-        raise DataError(
-            f"expected vertices and faces alone, got also {min(extra)}; export the faces only", field="header"
-        )
+        problem = f"expected vertices and faces alone, got also {min(extra)}; export the faces only"
+        raise DataError(problem, field="header")
     return counts
 
 
@@ -337,8 +325,8 @@ def _flatten(scene: trimesh.Scene) -> Triangles:
             colors.append(np.asarray(mesh.visual.face_colors, dtype=np.uint8)[:, :3])
     if not faces:
         return np.zeros((0, 3)), np.zeros((0, 3), np.int64), None
-    every = len(colors) == len(faces)
-    return np.concatenate(verts), np.concatenate(faces), np.concatenate(colors) if every else None
+    colored = np.concatenate(colors) if len(colors) == len(faces) else None
+    return np.concatenate(verts), np.concatenate(faces), colored
 
 
 def _cap(count: int, limit: int, field: str) -> None:

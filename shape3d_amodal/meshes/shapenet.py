@@ -18,13 +18,12 @@ from pathlib import Path
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files import safe_io
-from shape3d_amodal.meshes.frames import SHAPENET_V1, SHAPENET_V2, Frame
-from shape3d_amodal.meshes.mesh import MeshFile
+from shape3d_amodal.meshes.mesh import SHAPENET_V1, SHAPENET_V2, Frame, MeshFile
 
 SPLITS = ("train", "val", "test")
 _LAYOUTS = (("models/model_normalized.obj", SHAPENET_V2), ("model.obj", SHAPENET_V1))
-_MAX_CSV_BYTES = 64 * 1024**2
-_MAX_TAXONOMY_BYTES = 16 * 1024**2
+_MAX_BYTES = 64 * 1024**2
+"""Longest taxonomy.json or all.csv that is read."""
 
 
 def is_shapenet(root: Path) -> bool:
@@ -67,15 +66,11 @@ def find_models(
 
 
 def _synset_names(root: Path) -> dict[str, str]:
-    """The first lemma of each synset, such as ``airplane``, from taxonomy.json; nothing where there is no such file.
-
-    Raises:
-        DataError: the file cannot be used.
-    """
+    """The first lemma of each synset, such as ``airplane``, from taxonomy.json; nothing where there is no such file."""
     path = root / "taxonomy.json"
     if not path.exists():
         return {}
-    entries = safe_io.read_json(path, limit=_MAX_TAXONOMY_BYTES)
+    entries = safe_io.read_json(path, limit=_MAX_BYTES)
     if type(entries) is not list:
         raise DataError("expected a list of synsets, got something else; get it anew", file=path)
     names = {}
@@ -88,17 +83,12 @@ def _synset_names(root: Path) -> dict[str, str]:
 
 
 def _official_split(root: Path) -> dict[tuple[str, str], str]:
-    """(synset, model) -> train, val or test, from all.csv, whose synsets may have lost their leading zeros.
-
-    Raises:
-        DataError: the file is missing or damaged, or gives a model two splits.
-    """
+    """(synset, model) -> train, val or test, from all.csv, whose synsets may have lost their leading zeros."""
     path = root / "all.csv"
-    data = safe_io.read_bytes(path, _MAX_CSV_BYTES)
+    data = safe_io.read_bytes(path, _MAX_BYTES)
     try:
         rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        missing = {"synsetId", "modelId", "split"} - set(rows.fieldnames or ())
-        if missing:
+        if missing := {"synsetId", "modelId", "split"} - set(rows.fieldnames or ()):
             raise DataError(f"expected columns {', '.join(sorted(missing))}; get it anew", file=path, field="line 1")
         found: dict[tuple[str, str], str] = {}
         for row in rows:

@@ -50,12 +50,7 @@ def _keys(triples: NDArray[np.int64], base: int) -> NDArray[np.int64]:
 def reduce_faces(
     verts: NDArray[np.float32], faces: NDArray[np.int32], count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Cluster as finely as ``count`` faces allow: parts thinner than a cell would vanish.
-
-    Args:
-        verts: [V,3] float32.
-        faces: [F,3] integers, at least one.
-        count: number of faces wished for.
+    """Cluster vertices [V,3] and faces [F,3], one or more, as finely as ``count`` faces allow: thin parts would vanish.
 
     Returns:
         As ``cluster_vertices``; more than ``count`` faces only at the coarsest grid, or where the next coarser one

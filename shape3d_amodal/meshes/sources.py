@@ -10,8 +10,7 @@ from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.assets import ASSETS
 from shape3d_amodal.meshes import shapenet
-from shape3d_amodal.meshes.frames import OBJECT_FRAME, Frame
-from shape3d_amodal.meshes.mesh import FileMeshes, MeshFile
+from shape3d_amodal.meshes.mesh import OBJECT_FRAME, FileMeshes, Frame, MeshFile
 
 SYNSETS = {
     "airplane": "02691156",
@@ -44,9 +43,8 @@ def open13(split: str, folder: Path = OPEN13, *, strict: bool = False) -> FileMe
     """
     index = folder / "index.tsv"
     if not index.is_file():
-        raise DataError(
-            "no such file; the meshes come with the package: install it again, or clone the repository", file=index
-        )
+        problem = "no such file; the meshes come with the package: install it again, or clone the repository"
+        raise DataError(problem, file=index)
     wanted = _splits(split, index)
     with index.open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines, delimiter="\t") if row["split"] in wanted]

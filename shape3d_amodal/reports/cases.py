@@ -26,9 +26,7 @@ from shape3d_amodal.evaluation.tables import format_percent
 from shape3d_amodal.reports.html import Panel, ReportCase
 
 COLORS = "Blue is the visible part, orange the hidden part"
-"""What the colours of the panels say."""
 LEGEND = f"{COLORS}; numbers are IoUs with the true amodal mask, in percent."
-"""What the colours and numbers of the panels say."""
 
 _SIDE = 256
 """Enough pixels for thin contours."""
@@ -39,11 +37,7 @@ _MARGIN = 0.25
 class _Closeup:
     """An object and what is around it, enlarged by a whole factor to about ``side`` pixels.
 
-    Args:
-        image: [H,W,3] uint8.
-        visible: [H,W] bool, given visible mask.
-        others: [H,W] bool each, masks that must be in the crop, too.
-        side: of the crop in pixels; larger crops are made smaller in ``panel`` alone.
+    The crop contains the ``others``, masks [H,W] bool, too. Larger crops are made smaller in ``panel`` alone.
     """
 
     def __init__(self, image: Image, visible: Mask, others: Sequence[Mask], side: int) -> None:
@@ -92,12 +86,10 @@ def completion_case(
     """
     final = masks[focus]
     near = _Closeup(image, visible, [truth, final], side)
+    drawn = {"visible mask": visible, **masks}
     panels = (
         near.panel("image", near.image),
-        *(
-            near.panel(name, near.drawn(one), _iou(one, truth))
-            for name, one in [("visible mask", visible), *masks.items()]
-        ),
+        *(near.panel(name, near.drawn(one), _iou(one, truth)) for name, one in drawn.items()),
         near.panel("ground truth", near.drawn(truth)),
     )
     hidden = (truth & ~visible).sum() / max(int(truth.sum()), 1)
@@ -107,36 +99,22 @@ def completion_case(
 
 
 def sample_case(
-    title: str,
-    image: Image,
-    *,
-    visible: Mask,
-    samples: Sequence[Mask],
-    truth: Mask,
-    shown: int = 6,
-    side: int = _SIDE,
+    title: str, image: Image, *, visible: Mask, samples: Sequence[Mask], truth: Mask, shown: int = 6
 ) -> ReportCase:
     """Several plausible masks of an object, and how many of them cover each pixel, cropped around the object.
 
     Args:
-        title: e.g. the category.
-        image: [H,W,3] uint8.
-        visible: [H,W] bool, given visible mask.
+        title, image, visible, truth: as for ``completion_case``; the case's score is the best IoU with ``truth``.
         samples: one or more masks [H,W] bool.
-        truth: [H,W] bool, true amodal mask; numbers are IoUs with it, and the case's score is the best of them.
         shown: samples with a panel of their own.
-        side: of the panels, about; smaller crops are enlarged by a whole factor, larger ones made smaller.
     """
-    near = _Closeup(image, visible, [truth, *samples], side)
+    near = _Closeup(image, visible, [truth, *samples], _SIDE)
     ious = [iou(sample, truth) for sample in samples]
     share = np.mean([near.enlarged(sample) for sample in samples], axis=0)
     panels = (
         near.panel("image", near.image),
         near.panel("visible mask", near.drawn(visible)),
-        *(
-            near.panel(f"sample {i}", near.drawn(one), _iou(one, truth))
-            for i, one in enumerate(samples[:shown], start=1)
-        ),
+        *(near.panel(f"sample {i}", near.drawn(one), _iou(one, truth)) for i, one in enumerate(samples[:shown], 1)),
         near.panel("share of all", draw_share(near.image, near.visible, share)),
         near.panel("ground truth", near.drawn(truth)),
     )
@@ -172,12 +150,12 @@ def gallery(cases: Sequence[ReportCase], side: int = 144, gap: int = 4) -> Image
         side: of each panel in pixels; panels are scaled to fit and stand on white.
         gap: white pixels between panels.
     """
-    return image_grid([[_fitted(panel.image, side) for panel in case.panels] for case in cases], gap)
 
+    def fitted(image: Image) -> Image:
+        whole = PillowImage.fromarray(image)
+        return np.asarray(ImageOps.pad(whole, (side, side), PillowImage.Resampling.LANCZOS, color="white"))
 
-def _fitted(image: Image, side: int) -> Image:
-    whole = PillowImage.fromarray(image)
-    return np.asarray(ImageOps.pad(whole, (side, side), PillowImage.Resampling.LANCZOS, color="white"))
+    return image_grid([[fitted(panel.image) for panel in case.panels] for case in cases], gap)
 
 
 def _iou(mask: Mask, truth: Mask) -> str:

@@ -28,10 +28,8 @@ SERIES_COLORS = 8
 """Colours of series in the style sheet; further series begin again."""
 _PAINTS = ("accent", "ink", "soft", "line", *(f"s{number}" for number in range(SERIES_COLORS)))
 """Variables of the style sheet that charts use."""
-_LONGEST = 36
-"""Letters of a name that fit beside an axis."""
-_TELLS = "tells:"
-"""Begins the id of what tells a text when pointed at."""
+_LONGEST = 36  # letters of a name that fit beside an axis
+_TELLS = "tells:"  # begins the id of what tells a text when pointed at
 
 
 def _color(paint: str) -> str:
@@ -169,9 +167,8 @@ class BarChart(Chart):
             _tell(bars, self.names, one)
             places, low, high = one.whiskers()
             axes.vlines(places + shift, low, high, **_WHISKER)
-        axes.set_ylim(0, 100)
+        axes.set(ylim=(0, 100), xlabel=self.axis)
         _percent_axis(axes.yaxis)
-        axes.set_xlabel(self.axis)
         if max((len(name) for name in self.names), default=0) * 7 * len(self.names) > self.width:
             _name_places(axes, self.names, rotation=35, ha="right", rotation_mode="anchor")
             return 400
@@ -191,10 +188,9 @@ class LineChart(Chart):
             points = [axes.plot(*point, "o", markersize=8, **style)[0] for point in zip(places, values, strict=True)]
             _tell(points, self.names, one)
             axes.vlines(*one.whiskers(), **_WHISKER)
-        axes.set_ylim(0, 100)
+        axes.set(ylim=(0, 100), xlabel=self.axis)
         _percent_axis(axes.yaxis)
         _name_places(axes, self.names)
-        axes.set_xlabel(self.axis)
         return 368
 
 

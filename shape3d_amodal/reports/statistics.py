@@ -12,11 +12,9 @@ from shape3d_amodal.evaluation.tables import markdown_table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
 
 _COLORS = {"inmodal": "#7a8ea8", "amodal": "#c2571a"}
-_CLASSES = 20
-"""Classes drawn by name; free text gives thousands."""
+_CLASSES = 20  # drawn by name; free text gives thousands
 
 
 def to_markdown(found: DatasetStatistics, *, title: str) -> str:
@@ -56,40 +54,33 @@ def to_markdown(found: DatasetStatistics, *, title: str) -> str:
 def draw_statistics(found: DatasetStatistics, *, title: str) -> bytes:
     """Six charts as one PNG."""
     from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
     stream = BytesIO()
     with rc_context({"text.parse_math": False}):  # names of classes are no formulas
-        _figure(found, title).savefig(stream, format="png", dpi=110)
+        figure = Figure(figsize=(13, 7.5), layout="constrained")
+        figure.suptitle(f"{title}: {found.objects:,} objects in {found.images:,} images")
+        (classes, levels, orders), (convexity, simplicity, matches) = figure.subplots(2, 3)
+        _draw_classes(classes, found)
+        edges = [index / LEVELS for index in range(LEVELS)]
+        levels.bar(edges, found.levels(), width=0.9 / LEVELS, align="edge", color=_COLORS["amodal"])
+        _name(levels, "occlusion level", "hidden / amodal area", "occluded objects", levels.yaxis)
+        _draw_shape(convexity, found, 0, "convexity")
+        _draw_shape(simplicity, found, 1, "simplicity")
+        for axes, counts in ((orders, found.max_orders), (matches, found.matches)):
+            axes.bar(list(counts), list(counts.values()), color=_COLORS["amodal"])
+        _name(orders, "max occlusion order", "occluded objects in a cluster", "clusters", orders.xaxis, orders.yaxis)
+        _name(matches, "max match number", "overlapping objects", "objects", matches.xaxis, matches.yaxis)
+        figure.savefig(stream, format="png", dpi=110)
     return stream.getvalue()
-
-
-def _figure(found: DatasetStatistics, title: str) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 7.5), layout="constrained")
-    figure.suptitle(f"{title}: {found.objects:,} objects in {found.images:,} images")
-    (classes, levels, orders), (convexity, simplicity, matches) = figure.subplots(2, 3)
-    _draw_classes(classes, found)
-    edges = [index / LEVELS for index in range(LEVELS)]
-    levels.bar(edges, found.levels(), width=0.9 / LEVELS, align="edge", color=_COLORS["amodal"])
-    _count(levels.yaxis)
-    _name(levels, "occlusion level", "hidden / amodal area", "occluded objects")
-    _draw_shape(convexity, found, 0, "convexity")
-    _draw_shape(simplicity, found, 1, "simplicity")
-    _draw_counts(orders, found.max_orders)
-    _name(orders, "max occlusion order", "occluded objects in a cluster", "clusters")
-    _draw_counts(matches, found.matches)
-    _name(matches, "max match number", "overlapping objects", "objects")
-    return figure
 
 
 def _draw_classes(axes: Axes, found: DatasetStatistics) -> None:
     names = list(found.by_class)[:_CLASSES]
     axes.barh([name[:24] for name in names], [found.by_class[name] for name in names], color=_COLORS["amodal"])
     axes.invert_yaxis()
-    _count(axes.xaxis)
     more = len(found.by_class) - len(names)
-    _name(axes, "objects by class" + (f", {more} more classes" if more else ""), "objects", "")
+    _name(axes, "objects by class" + (f", {more} more classes" if more else ""), "objects", "", axes.xaxis)
 
 
 def _draw_shape(axes: Axes, found: DatasetStatistics, place: int, name: str) -> None:
@@ -102,23 +93,15 @@ def _draw_shape(axes: Axes, found: DatasetStatistics, place: int, name: str) -> 
     if axes.get_legend_handles_labels()[0]:
         axes.set_ylim(top=1.25 * axes.get_ylim()[1])
         axes.legend(loc="upper left", frameon=False)
-    _count(axes.yaxis)
-    _name(axes, name, name, "objects")
+    _name(axes, name, name, "objects", axes.yaxis)
 
 
-def _draw_counts(axes: Axes, counts: Counter[int]) -> None:
-    axes.bar(list(counts), list(counts.values()), color=_COLORS["amodal"])
-    _count(axes.xaxis)
-    _count(axes.yaxis)
-
-
-def _count(axis: Axis) -> None:
+def _name(axes: Axes, title: str, x: str, y: str, *counts: Axis) -> None:
+    """Name the chart and its axes, ``counts`` among them, which show whole numbers alone."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-
-
-def _name(axes: Axes, title: str, x: str, y: str) -> None:
+    for axis in counts:
+        axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
 

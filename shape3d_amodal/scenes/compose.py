@@ -79,10 +79,9 @@ class SceneInstance:
 
 @dataclass(frozen=True)
 class Scene:
-    """An image and its ground truth.
+    """An image [H,W,3] uint8 and its ground truth.
 
     Attributes:
-        image: [H,W,3] uint8.
         instances: the target first.
         camera: its parameters, for inspection; empty for scenes side by side.
         erased: [H,W] bool, the region that bars erased; None for composed scenes.
@@ -140,16 +139,12 @@ class _MeshPicker:
         return stand(mesh, verts, size=rng.uniform(0.75, 1.3), yaw=rng.uniform(0, 2 * np.pi))
 
     def _draw(self, category: str | None) -> Mesh:
-        """A random mesh, of ``category`` if given; meshes that cannot be used are passed over.
-
-        Raises:
-            DataError: none of many can be used.
-        """
+        """A random mesh, of ``category`` if given; meshes that cannot be used are passed over."""
         for _ in range(_DRAWS):
             drawn = category
             if drawn is None and self._config.balance:
                 drawn = str(self._rng.choice(list(self._by_category)))
-            names: Sequence[str] = self._meshes.names if drawn is None else self._by_category[drawn]
+            names = self._meshes.names if drawn is None else self._by_category[drawn]
             try:
                 return self._meshes.load(names[int(self._rng.integers(len(names)))])
             except UnusableMeshError as error:
@@ -180,9 +175,7 @@ def _draw(placed: PlacedObject, camera: Camera) -> _Drawn | None:
 
 def _inside(drawn: _Drawn) -> bool:
     """Whether the object is in the image as a whole: its mask is not empty and touches no border."""
-    mask = drawn.mask
-    border = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
-    return bool(mask.any() and not border)
+    return bool(drawn.mask.any() and drawn.mask.sum() == drawn.mask[1:-1, 1:-1].sum())
 
 
 def _hidden_share(target: _Drawn, others: Sequence[_Drawn]) -> float:

@@ -81,14 +81,8 @@ def _side_by_side(scenes: list[Scene]) -> Scene:
     for tile, scene in enumerate(scenes):
         room = ((0, 0), (tile * size, (len(scenes) - 1 - tile) * size))
         nearer = len(instances)
-        instances += [
-            replace(
-                one,
-                category=VEHICLES[one.category],
-                amodal=np.pad(one.amodal, room),
-                visible=np.pad(one.visible, room),
-                depth_order=one.depth_order + nearer,
-            )
-            for one in scene.instances
-        ]
+        for one in scene.instances:
+            amodal, visible = np.pad(one.amodal, room), np.pad(one.visible, room)
+            category, order = VEHICLES[one.category], one.depth_order + nearer
+            instances.append(replace(one, category=category, amodal=amodal, visible=visible, depth_order=order))
     return Scene(np.concatenate([scene.image for scene in scenes], axis=1), tuple(instances), camera={})

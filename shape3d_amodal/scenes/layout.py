@@ -47,14 +47,8 @@ class Camera:
         return np.stack([self.size / 2 + x * scale, self.size / 2 + y * scale, depth], axis=1)
 
     def to_dict(self) -> dict[str, float]:
-        x, y, z = self.position
-        return {
-            "position_x": float(x),
-            "position_y": float(y),
-            "position_z": float(z),
-            "elevation_deg": float(np.degrees(self.elevation)),
-            "focal_px": float(self.focal),
-        }
+        position = {f"position_{axis}": float(value) for axis, value in zip("xyz", self.position, strict=True)}
+        return {**position, "elevation_deg": float(np.degrees(self.elevation)), "focal_px": float(self.focal)}
 
 
 @dataclass(frozen=True)

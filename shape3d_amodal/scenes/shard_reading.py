@@ -123,6 +123,6 @@ class SceneShards:
             raise DataError(f"expected {manifest['count']} scenes, got {len(dataset.images)}; make it anew", file=tar)
         for image in dataset.images:
             if image.file_name not in pngs:
-                raise DataError(f"has no picture {image.file_name!r}; make it anew", file=tar)
+                raise DataError(f"has no image {image.file_name!r}; make it anew", file=tar)
             self._members[image.id] = tar, pngs[image.file_name]
         return dataset

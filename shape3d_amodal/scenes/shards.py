@@ -81,15 +81,8 @@ def write_shard(shard: Shard, samples: Iterable[Sample], manifest: dict[str, Any
             for name, content in ((f"{sample.key}.png", sample.png), (f"{sample.key}.json", sample.json)):
                 size += _write(file, digest, _member(name, content))
         size += _write(file, digest, bytes(2 * archives.BLOCK))
-    own = {
-        "format": FORMAT,
-        "tar": shard.tar.name,
-        "sha256": digest.hexdigest(),
-        "bytes": size,
-        "first": shard.first,
-        "count": shard.count,
-    }
-    write_json_atomic(shard.manifest, {**own, **manifest})
+    own = {"format": FORMAT, "tar": shard.tar.name, "sha256": digest.hexdigest(), "bytes": size}
+    write_json_atomic(shard.manifest, {**own, "first": shard.first, "count": shard.count, **manifest})
 
 
 def is_finished(shard: Shard, identity: str, config: dict[str, Any]) -> bool:
@@ -115,11 +108,7 @@ def is_finished(shard: Shard, identity: str, config: dict[str, Any]) -> bool:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A shard's manifest.
-
-    Raises:
-        DataError: it cannot be read, or is none.
-    """
+    """A shard's manifest; a ``DataError`` where it cannot be read, or is none."""
     manifest = safe_io.read_json(path, limit=MAX_MANIFEST_BYTES)
     if type(manifest) is not dict or manifest.get("format") != FORMAT:
         raise DataError(f"expected the manifest of a shard ({FORMAT!r}), got something else", file=path)
@@ -133,11 +122,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def manifests(folder: Path) -> list[Path]:
-    """The manifests of the finished shards in ``folder``, in order.
-
-    Raises:
-        DataError: there is none.
-    """
+    """The manifests of the finished shards in ``folder``, in order; a ``DataError`` where there is none."""
     found = sorted(folder.glob("scenes-*.json"))
     if not found:
         raise DataError("expected shards of scenes, found none; make them with `shape3d-amodal scenes`", file=folder)
@@ -145,11 +130,7 @@ def manifests(folder: Path) -> list[Path]:
 
 
 def fingerprint(folder: Path) -> str:
-    """A SHA-256 over the manifests in ``folder``: it changes when a shard is added, removed or made again.
-
-    Raises:
-        DataError: there are no finished shards.
-    """
+    """A SHA-256 over ``manifests(folder)``: it changes when a shard is added, removed or made again."""
     digests = [safe_io.sha256(path) for path in manifests(folder)]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 

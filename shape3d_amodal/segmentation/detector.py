@@ -22,12 +22,12 @@ from torchvision.ops import masks_to_boxes
 from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.masks.occlusion import Mask
 from shape3d_amodal.segmentation.mapper import resized, resized_shape
 from shape3d_amodal.segmentation.model import Levels, Rcnn
 from shape3d_amodal.segmentation.roi_heads import MaskPrediction
 from shape3d_amodal.segmentation.systems import RcnnConfig
 
-Mask = NDArray[np.bool_]
 _GUESSES = 2
 """How often the box head corrects the first guess of a whole object's box."""
 
@@ -178,5 +178,4 @@ class Detector:
 
 def _paste(masks: Tensor, boxes: Tensor, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Masks [R,28,28] in 0..1, resampled into their boxes [R,4] of an image of ``shape`` and cut at 0.5: [R,H,W]."""
-    pasted: NDArray[np.bool_] = paste_masks_in_image(masks, Boxes(boxes), shape, threshold=0.5).cpu().numpy()
-    return pasted
+    return paste_masks_in_image(masks, Boxes(boxes), shape, threshold=0.5).cpu().numpy()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from fvcore.nn.weight_init import c2_msra_fill
@@ -29,16 +31,22 @@ class HeadShape:
     box_width: int = 1024
 
 
-def conv(inputs: int, outputs: int, size: int = 3) -> nn.Sequential:
-    """A convolution that keeps the size, and ReLU."""
-    layer = nn.Conv2d(inputs, outputs, size, padding=size // 2)
+def conv(inputs: int, outputs: int, *, stride: int = 1, group_norm: bool = False) -> nn.Sequential:
+    """A 3 x 3 convolution, group norm where wanted, and ReLU."""
+    layer = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
     c2_msra_fill(layer)
-    return nn.Sequential(layer, nn.ReLU())
+    norm = [nn.GroupNorm(math.gcd(32, outputs), outputs)] if group_norm else []
+    return nn.Sequential(layer, *norm, nn.ReLU())
 
 
-def upsample(inputs: int, outputs: int) -> nn.Sequential:
-    """A transposed convolution that doubles the size, and ReLU."""
-    layer = nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
+def convs(*channels: int) -> nn.Sequential:
+    """Convolutions, as of ``conv``, from the first of these numbers of channels to the last."""
+    return nn.Sequential(*(conv(inputs, outputs) for inputs, outputs in pairwise(channels)))
+
+
+def upsample(inputs: int, outputs: int, *, size: Literal[2, 3] = 2) -> nn.Sequential:
+    """A transposed convolution of ``size`` x ``size`` that doubles the resolution, and ReLU."""
+    layer = nn.ConvTranspose2d(inputs, outputs, size, stride=2, padding=size - 2, output_padding=size - 2)
     c2_msra_fill(layer)
     return nn.Sequential(layer, nn.ReLU())
 
@@ -54,25 +62,17 @@ class MaskBranch(nn.Module):
     def __init__(self, shape: HeadShape, *, inputs: int | None = None, classes: int | None = None) -> None:
         super().__init__()
         width = shape.mask_channels
-        ends = [shape.channels if inputs is None else inputs] + [width] * shape.mask_convs
-        self.convs = nn.ModuleList(conv(a, b) for a, b in pairwise(ends))
+        self.convs = convs(shape.channels if inputs is None else inputs, *[width] * shape.mask_convs)
         self.up = upsample(width, width)
         self.predictor = predictor(width, shape.classes if classes is None else classes)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [R,C,14,14] to logits [R,classes,28,28]."""
-        return self.logits(self.features(features))
-
-    def features(self, features: Tensor) -> Tensor:
-        """The convolutions alone: [R,C,14,14] to [R,mask_channels,14,14]."""
-        for layer in self.convs:
-            features = layer(features)
-        return features
+        return self.logits(self.convs(features))
 
     def logits(self, features: Tensor) -> Tensor:
         """Upsampling and last convolution: [R,mask_channels,14,14] to [R,classes,28,28]."""
-        logits: Tensor = self.predictor(self.up(features))
-        return logits
+        return self.predictor(self.up(features))
 
 
 def predictor(inputs: int, classes: int) -> nn.Conv2d:
@@ -93,8 +93,11 @@ def of_category(logits: Tensor, category: Tensor) -> Tensor:
     return logits[torch.arange(len(category), device=category.device), category].float()
 
 
-def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean binary cross-entropy of logits and targets [R,28,28]; zero where R is 0."""
+def mask_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean binary cross-entropy of logits and targets [R,28,28], each region's times its ``weight`` [R] where given.
+
+    It is zero where R is 0.
+    """
     if not len(logits):
         return logits.sum() * 0
-    return binary_cross_entropy_with_logits(logits, target)
+    return binary_cross_entropy_with_logits(logits, target, None if weight is None else weight[:, None, None])

@@ -16,13 +16,11 @@ from torch import Tensor
 
 from shape3d_amodal import masks
 from shape3d_amodal.config import Share, configuration
-from shape3d_amodal.masks.occlusion import known_order, occluders
+from shape3d_amodal.masks.occlusion import Mask, known_order, occluders
 from shape3d_amodal.segmentation.config import InputConfig
 from shape3d_amodal.segmentation.images import AnnotatedImages
 from shape3d_amodal.segmentation.samples import ImageTargets, Samples
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
-
-Mask = NDArray[np.bool_]
 
 
 @configuration
@@ -91,11 +89,7 @@ class Mapper:
         return Drawn(self, tuple(rows.tolist()), tuple(flips.tolist()), tuple(scales.tolist()))
 
     def sample(self, row: int, flip: bool, scale: float) -> tuple[Tensor, ImageTargets]:
-        """Image ``row`` [3,H,W] uint8, RGB, and its objects.
-
-        Raises:
-            DataError: the image cannot be read.
-        """
+        """Image ``row`` [3,H,W] uint8, RGB, and its objects; a DataError if the image cannot be read."""
         record = self.images.dataset.images[row]
         height, width = resized_shape(record.height, record.width, self.size, scale)
         image = resized(self.images.image(record), height, width)

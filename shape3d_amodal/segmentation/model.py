@@ -89,9 +89,7 @@ class Rcnn(nn.Module):
         images = ImageList(levels["p2"], list(sizes))  # for proposals only the sizes of the images matter
         proposals, _ = self.rpn(images, levels, None)
         box = self._box_output(levels, [one.proposal_boxes for one in proposals])
-        detections: list[Instances]
-        detections, _ = self.box_predictor.inference(self._scores_and_deltas(box), proposals)
-        return detections
+        return self.box_predictor.inference(self._scores_and_deltas(box), proposals)[0]
 
     def masks(self, levels: Levels, detections: Sequence[Instances]) -> MaskPrediction:
         """The masks in the ``pred_boxes`` of all detections of ``pred_classes``, image after image."""
@@ -99,8 +97,7 @@ class Rcnn(nn.Module):
         rois = self._rois(levels, boxes, torch.cat([one.pred_classes for one in detections]))
         if self.mask_head.needs_box:
             rois = replace(rois, box=self._box_output(levels, boxes))
-        prediction: MaskPrediction = self.mask_head.predict(rois)
-        return prediction
+        return self.mask_head.predict(rois)
 
     def refine(self, levels: Levels, boxes: Tensor, category: Tensor, size: tuple[int, int]) -> Tensor:
         """Boxes [R,4] as the box head corrects them if their objects are of ``category`` [R], clipped to the image.
@@ -121,12 +118,16 @@ class Rcnn(nn.Module):
         return {name: level.float() for name, level in levels.items()}
 
     def normalized(self, images: Sequence[Tensor]) -> ImageList:
-        """Images [3,H,W] in 0..255, RGB, as one batch that the network takes."""
-        return parts.normalized(images, self.config.detector.input, self.backbone.size_divisibility)
+        """Images [3,H,W] in 0..255, RGB, as one batch [B,3,H,W] less the mean, over the deviation.
+
+        H and W become multiples of the largest stride; what is added has the mean colour.
+        """
+        colours = self.config.detector.input
+        mean, std = (torch.tensor(rgb, device=images[0].device).view(3, 1, 1) for rgb in (colours.mean, colours.std))
+        return ImageList.from_tensors([(one.float() - mean) / std for one in images], self.backbone.size_divisibility)
 
     def _box_output(self, levels: Levels, boxes: list[Boxes]) -> BoxOutput:
-        output: BoxOutput = self.box_head(self.box_pooler(_roi_levels(levels), boxes))
-        return output
+        return self.box_head(self.box_pooler(_roi_levels(levels), boxes))
 
     def _scores_and_deltas(self, box: BoxOutput) -> tuple[Tensor, Tensor]:
         scores, deltas = self.box_predictor(box.vector)

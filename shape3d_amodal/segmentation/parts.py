@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
 
-import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
@@ -20,18 +18,9 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator.rpn import RPN, StandardRPNHead
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.modeling.roi_heads.roi_heads import ROIHeads
-from detectron2.structures import ImageList
 from torch import Tensor
 
-from shape3d_amodal.segmentation.config import (
-    LEVELS,
-    ROI_LEVELS,
-    STRIDES,
-    BackboneConfig,
-    InputConfig,
-    ProposalConfig,
-    RegionConfig,
-)
+from shape3d_amodal.segmentation.config import LEVELS, ROI_LEVELS, STRIDES, BackboneConfig, ProposalConfig, RegionConfig
 
 # Both come from detectron2's own calls, which a user cannot change.
 warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
@@ -104,12 +93,3 @@ def build_pooler(size: int) -> ROIPooler:
     """RoIAlign of each region from one level of the pyramid, chosen by the region's size: [R,C,size,size]."""
     scales = [1 / STRIDES[name] for name in ROI_LEVELS]
     return ROIPooler(output_size=size, scales=scales, sampling_ratio=0, pooler_type="ROIAlignV2")
-
-
-def normalized(images: Sequence[Tensor], config: InputConfig, divisor: int) -> ImageList:
-    """Images [3,H,W] in 0..255, RGB, as one batch [B,3,H,W] less the mean, over the deviation.
-
-    H and W become multiples of ``divisor``; what is added has the mean colour.
-    """
-    mean, std = (torch.tensor(values, device=images[0].device).view(3, 1, 1) for values in (config.mean, config.std))
-    return ImageList.from_tensors([(image.float() - mean) / std for image in images], divisor)

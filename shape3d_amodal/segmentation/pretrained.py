@@ -63,7 +63,11 @@ def load_detector(model: nn.Module, file: Path, *, bgr: bool = False) -> None:
 
 def _start_backbone(backbone: nn.Module, content: dict[str, Tensor], file: Path, *, bgr: bool) -> None:
     """Load the ResNet, of which no tensor may be missing, and the pyramid, if it is there."""
-    tensors = {resnet_name(name): tensor for name, tensor in content.items()}
+    tensors = {}
+    for name, tensor in content.items():
+        for pattern, replacement in _RENAMES:
+            name = re.sub(pattern, replacement, name)
+        tensors[name] = tensor
     own = backbone.state_dict()
     wanted = {name: name.removeprefix("bottom_up.") for name in own}
     found = {name: tensors[key] for name, key in wanted.items() if key in tensors}
@@ -77,10 +81,3 @@ def _start_backbone(backbone: nn.Module, content: dict[str, Tensor], file: Path,
     if bgr:
         found["bottom_up.stem.conv1.weight"] = found["bottom_up.stem.conv1.weight"].flip(1)
     backbone.load_state_dict(found, strict=False)
-
-
-def resnet_name(name: str) -> str:
-    """The name in detectron2's ResNet of a tensor of torchvision's ResNet, or of a whole detector of detectron2."""
-    for pattern, replacement in _RENAMES:
-        name = re.sub(pattern, replacement, name)
-    return name

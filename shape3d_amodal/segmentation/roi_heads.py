@@ -198,7 +198,8 @@ class SystemConfig(ABC):
     """Options that name files which a training starts from; they are not saved beside the weights."""
 
     @abstractmethod
-    def mask_head(self, shape: HeadShape) -> MaskHead: ...
+    def mask_head(self, shape: HeadShape) -> MaskHead:
+        """From regions to masks. An option that does not fit ``shape`` is a UsageError."""
 
     def start(self, head: MaskHead, categories: Sequence[str]) -> None:  # noqa: B027
         """Load those parts of ``head`` that were trained beforehand; called once, when a training begins.

@@ -46,5 +46,4 @@ def training_class(stage: object) -> type[TrainingConfig]:
     if stage not in _TRAININGS:
         raise UsageError(f"stage: expected one of {', '.join(_TRAININGS)}, got {stage!r}")
     module, name = _TRAININGS[str(stage)]
-    found: type[TrainingConfig] = getattr(import_module(f"shape3d_amodal.{module}"), name)
-    return found
+    return getattr(import_module(f"shape3d_amodal.{module}"), name)

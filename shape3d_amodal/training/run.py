@@ -7,13 +7,12 @@ import os
 import tempfile
 from pathlib import Path
 
-from torch import Tensor
-
 from shape3d_amodal.errors import TrainingError
 from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.training.loop.distributed import is_first_rank
 from shape3d_amodal.training.loop.interface import TrainingConfig
-from shape3d_amodal.training.loop.training import TrainResult, train
+from shape3d_amodal.training.loop.trainer import TrainResult
+from shape3d_amodal.training.loop.training import train
 
 
 def run_training(
@@ -42,13 +41,10 @@ def run_training(
     task = config.task(cache, workers=os.cpu_count() or 1)
     result = train(task, config.loop, output, resume=resume, experiment=config)
     if is_first_rank():
-        _save(output / "weights", config, task.finish(result.weights))
+        folder, weights = output / "weights", task.finish(result.weights)
+        try:
+            save_weights(folder, config.weights_config(), weights)
+        except OSError as error:
+            problem = f"cannot save the weights: {error.strerror}; free some space and run the same command again"
+            raise TrainingError(f"{folder}: {problem} (the checkpoint is kept)") from error
     return result
-
-
-def _save(folder: Path, config: TrainingConfig, weights: dict[str, Tensor]) -> None:
-    try:
-        save_weights(folder, config.weights_config(), weights)
-    except OSError as error:
-        problem = f"{folder}: cannot save the weights: {error.strerror}; free some space and run the same command again"
-        raise TrainingError(f"{problem} (the checkpoint is kept)") from error

@@ -11,8 +11,7 @@ import pytest
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
-from shape3d_amodal.annotations.statistics import statistics
-from shape3d_amodal.masks.shape_statistics import shape_of
+from shape3d_amodal.annotations.statistics import shape_of, statistics
 from shape3d_amodal.structures import AmodalDataset
 
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from scoring import boundary, evaluate_completion
 
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.evaluation.given_masks.completion import CompletionEvaluator
-from shape3d_amodal.evaluation.given_masks.completion_table import COUNTS, CompletionTable
+from shape3d_amodal.evaluation.given_masks.completion import COUNTS, CompletionEvaluator, CompletionTable
 from shape3d_amodal.evaluation.metrics import iou, occluded_iou
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 

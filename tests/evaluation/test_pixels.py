@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from scoring import boundary
 
 from shape3d_amodal import masks
-from shape3d_amodal.evaluation.given_masks.completion_table import BOUNDARY_DILATION
+from shape3d_amodal.evaluation.given_masks.completion import BOUNDARY_DILATION
 from shape3d_amodal.evaluation.given_masks.pixels import band, common_window, tally
 
 grids = st.integers(1, 9).flatmap(lambda h: st.integers(1, 9).map(lambda w: (h, w)))

@@ -9,8 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from shape3d_amodal.annotations.results import AmodalResult
-from shape3d_amodal.evaluation.given_masks.completion import CompletionEvaluator
-from shape3d_amodal.evaluation.given_masks.completion_table import CompletionTable
+from shape3d_amodal.evaluation.given_masks.completion import CompletionEvaluator, CompletionTable
 from shape3d_amodal.evaluation.given_masks.multimodal import MultimodalEvaluator, MultimodalTable
 from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
 from shape3d_amodal.evaluation.instance.table import InstanceTable

@@ -8,8 +8,7 @@ from boxes import ARMCHAIR, PARTS, box_mesh, write_obj
 
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.meshes import mesh as mesh_module
-from shape3d_amodal.meshes.frames import Frame
-from shape3d_amodal.meshes.mesh import FileMeshes, MeshFile, UnusableMeshError, read_mesh
+from shape3d_amodal.meshes.mesh import FileMeshes, Frame, MeshFile, UnusableMeshError, read_mesh
 from shape3d_amodal.meshes.sources import CATEGORIES, SYNSETS, mesh_folder, mesh_source, open13
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
 

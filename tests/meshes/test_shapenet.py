@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.meshes.frames import SHAPENET_V1, SHAPENET_V2
+from shape3d_amodal.meshes.mesh import SHAPENET_V1, SHAPENET_V2
 from shape3d_amodal.meshes.sources import mesh_source
 
 ARROW = {1: "v -2 0 0\nv 2 0 1\nv 2 1 -1\nf 1 2 3\n", 2: "v 0 0 2\nv 1 0 -2\nv -1 1 -2\nf 1 2 3\n"}

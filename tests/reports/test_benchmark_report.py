@@ -20,7 +20,7 @@ from shape3d_amodal.annotations.results import read_results, write_results
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.methods import ConvexHullOptions, PipelineOptions, ResultsOptions
 from shape3d_amodal.benchmarking.runner import RunScores, run_benchmark
-from shape3d_amodal.evaluation.given_masks.completion_table import COUNTS, CompletionTable
+from shape3d_amodal.evaluation.given_masks.completion import COUNTS, CompletionTable
 from shape3d_amodal.evaluation.tables import Table
 from shape3d_amodal.priors.learned.fit import FitConfig
 from shape3d_amodal.reports.benchmark.completion_cases import case_groups

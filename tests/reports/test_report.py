@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgba
 from PIL import Image
 
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.evaluation.given_masks.completion_table import METRICS
+from shape3d_amodal.evaluation.given_masks.completion import METRICS
 from shape3d_amodal.evaluation.tables import Table
 from shape3d_amodal.reports.cases import completion_case, gallery
 from shape3d_amodal.reports.charts import _PAINTS, BarChart, LineChart, MeanChart, Series, _color

@@ -18,7 +18,7 @@ def square(x: int, width: int) -> np.ndarray:
 def test_a_panel_a_sample_with_its_iou_and_the_best_as_score() -> None:
     image = np.full((40, 60, 3), 200, np.uint8)
     samples = [square(10, 20), square(10, 40), square(10, 10)]
-    case = sample_case("chair", image, visible=square(10, 10), samples=samples, truth=square(10, 20), shown=2, side=80)
+    case = sample_case("chair", image, visible=square(10, 10), samples=samples, truth=square(10, 20), shown=2)
     labels = [panel.label for panel in case.panels]
     assert labels == ["image", "visible mask", "sample 1", "sample 2", "share of all", "ground truth"]
     assert [panel.value for panel in case.panels] == ["", "", "100.0", "50.0", "", ""]

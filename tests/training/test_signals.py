@@ -15,8 +15,7 @@ import torch
 from toy import ToyTask
 
 from shape3d_amodal.training.loop.checkpoints import CheckpointFolder
-from shape3d_amodal.training.loop.signals import StopSignals
-from shape3d_amodal.training.loop.training import train
+from shape3d_amodal.training.loop.training import StopSignals, train
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "toy.py"
 

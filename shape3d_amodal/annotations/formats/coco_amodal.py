@@ -8,19 +8,23 @@
 
 Masks are run-length codes of either kind or polygons; ``segmentation`` is the amodal mask, ``bbox`` (x, y, width,
 height) and ``area`` are its box and area. Fields that follow from the masks (``bbox``, ``area``, ``occlude_rate``,
-``invisible_mask``) are written, and computed anew on reading. COCOA-cls and D2SA are this format without
-``depth_constraint`` and the last six fields, and with ``segmentation`` everywhere.
+``invisible_mask``) are written, and computed anew on reading.
+
+COCOA-cls and D2SA are this format without ``depth_constraint``, ``camera`` and the last six fields, and with
+``segmentation`` everywhere. No key tells them apart, so that their files are recognised as ``coco_amodal``, which reads
+them just the same.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.interface import Format
+from shape3d_amodal.annotations.formats.interface import CROWDS, Format
 from shape3d_amodal.annotations.formats.reading import read_records
-from shape3d_amodal.annotations.formats.writing import document, header, image_entry
+from shape3d_amodal.annotations.formats.writing import document, header, image_entry, require_amodal
 from shape3d_amodal.files.atomic import write_json_atomic
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
@@ -32,6 +36,20 @@ def write_coco_amodal(path: str | Path, dataset: AmodalDataset) -> None:
         DataError: the file cannot be written.
     """
     write_json_atomic(path, coco_document(dataset))
+
+
+def write_d2sa(path: str | Path, dataset: AmodalDataset) -> None:
+    """Write ``dataset`` to ``path`` atomically in the format of D2SA and COCOA-cls; ignored objects become crowds.
+
+    Raises:
+        DataError: an object without amodal mask, or the file cannot be written.
+    """
+    annotations = []
+    for image in dataset.images:
+        for instance in image.instances:
+            require_amodal(instance, path)
+            annotations.append({**header(instance, image), **mask_fields(instance)})
+    write_json_atomic(path, document(dataset, annotations))
 
 
 def coco_document(dataset: AmodalDataset) -> dict[str, Any]:
@@ -89,4 +107,15 @@ COCO_AMODAL = Format(
     needs_amodal=False,
     more=("id", "image_id", "category_id", "iscrowd", "ignore", "isStuff", "mesh", "viewpoint"),
     image_more=("camera", "depth_constraint"),
+)
+D2SA = replace(
+    COCO_AMODAL,
+    name="d2sa",
+    write=write_d2sa,
+    notes=CROWDS,
+    published={
+        "cocoa-cls-train": {"images": 2476, "categories": 80},
+        "cocoa-cls-val": {"images": 1223, "categories": 80},
+        "d2sa": {"categories": 60},
+    },
 )

@@ -76,19 +76,14 @@ def write_cocoa(path: str | Path, dataset: AmodalDataset) -> None:
     Raises:
         DataError: an object without amodal mask, or the file cannot be written.
     """
-    names = dataset.category_names
-    images = [image_entry(image) for image in dataset.images]
-    annotations = [_annotation(image, names, path) for image in dataset.images]
-    write_json_atomic(path, {"images": images, "annotations": annotations})
+    annotations = [_annotation(image, dataset.category_names, path) for image in dataset.images]
+    write_json_atomic(path, {"images": list(map(image_entry, dataset.images)), "annotations": annotations})
 
 
 def _as_document(annotation: Record) -> Record:
     """A lone annotation, as amodalAPI hands out samples, as a document of one image.
 
     The image's size is that of the masks, and its name the end of ``url``.
-
-    Raises:
-        DataError: no region has a mask with a size.
     """
     regions = [value for value in annotation.get("regions", list) if isinstance(value, dict)]
     coded = [region.get("visible_mask") or region.get("invisible_mask") for region in regions]
@@ -134,8 +129,7 @@ def _pairs(annotation: Record, found: dict[int, Found]) -> tuple[tuple[int, int]
         pairs = [tuple(find(int(number)) for number in pair.split("-")) for pair in text.split(",") if pair]
         return tuple((front, behind) for front, behind in pairs if front is not None and behind is not None)
     except (ValueError, KeyError):
-        problem = "expected pairs of regions such as 1-2,1-5; correct or remove it"
-        raise annotation.error("depth_constraint", problem) from None
+        raise annotation.error("depth_constraint", "expected pairs such as 1-2,1-5; correct or remove it") from None
 
 
 def _numbers(orders: dict[int, int | None]) -> dict[int, int]:

@@ -64,15 +64,14 @@ def write_kins2019(path: str | Path, dataset: AmodalDataset) -> None:
     for image in dataset.images:
         for instance in image.instances:
             amodal = require_amodal(instance, path)
-            record = {
-                **header(instance, image),
+            masks_2019 = {
                 "segmentation": mask_value(amodal, "polygons", path),
                 "area": masks.area(amodal),
                 "bbox": list(masks.bbox(amodal)),
                 "inmodal_seg": instance.visible.to_coco(),
                 "inmodal_bbox": list(masks.bbox(instance.visible)),
             }
-            annotations.append(record)
+            annotations.append(header(instance, image) | masks_2019)
     write_json_atomic(path, document(dataset, annotations))
 
 
@@ -111,9 +110,5 @@ KINS_2020 = Format(
         "depth_order": "counted anew in each cluster, from 1 on, 0 for what overlaps no other",
         "cluster": "the overlaps of the amodal masks decide",
     },
-    published={
-        "kins-train": {"images": 7474},
-        "kins-test": {"images": 7517},
-        "kins2020": {"categories": 8},
-    },
+    published={"kins-train": {"images": 7474}, "kins-test": {"images": 7517}, "kins2020": {"categories": 8}},
 )

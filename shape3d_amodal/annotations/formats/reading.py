@@ -126,14 +126,10 @@ def image_of(record: Record, images: dict[int, AmodalImage]) -> AmodalImage:
 
 
 def find_object(record: Record, format: Format, image: AmodalImage, *, identity: int, category: int) -> Found:
-    """Read one object of ``image``.
-
-    Raises:
-        DataError: naming the field.
-    """
+    """Read one object of ``image``."""
     amodal = None
     if format.needs_amodal or record.values.get(format.amodal) is not None:
-        amodal = _not_empty(_mask(record, format.amodal, image), record, format.amodal)
+        amodal = _mask(record, format.amodal, image)
     visible = _visible(record, format, image, amodal)
     order = record.optional(format.order, int) if format.order else None
     if format.order and order is not None and order < format.first_order:
@@ -175,11 +171,7 @@ def settle(found: Sequence[Found], format: Format, listener: Listener) -> tuple[
 
 
 def unread_keys(root: Record, known: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
-    """The keys that the readers have no use for.
-
-    Args:
-        known: the keys that are read, by the list of records that has them, e.g. ``annotations[].regions``.
-    """
+    """The keys that the readers have no use for; ``known`` are those read by list, e.g. ``annotations[].regions``."""
     unread = [key for key in root.values if key not in known]
     for place, keys in known.items():
         records: list[Any] = [root.values]
@@ -200,8 +192,7 @@ def _visible(record: Record, format: Format, image: AmodalImage, amodal: Rle | N
     if values.get(format.visible) is not None:
         if amodal is not None and _same_polygons(values[format.visible], values[format.amodal]):
             return amodal  # so that equal polygons are drawn once
-        visible = _mask(record, format.visible, image, may_be_empty=True)
-        return _not_empty(visible, record, format.visible) if amodal is None else visible
+        return _mask(record, format.visible, image, may_be_empty=amodal is not None)
     if amodal is None:
         return None
     if invisible is not None:
@@ -224,11 +215,8 @@ def _mask(record: Record, key: str, image: AmodalImage, *, may_be_empty: bool = 
         raise record.error(key, "missing; expected a mask")
     if may_be_empty and isinstance(value, list) and not value:  # no polygons
         return masks.empty(image.height, image.width)
-    return masks.from_annotation(value, image.height, image.width, file=record.file, field=record.place(key))
-
-
-def _not_empty(mask: Rle, record: Record, key: str) -> Rle:
-    if masks.area(mask) == 0:
+    mask = masks.from_annotation(value, image.height, image.width, file=record.file, field=record.place(key))
+    if not may_be_empty and masks.area(mask) == 0:
         problem = "expected a mask with at least one pixel, got an empty one; drop or redo the annotation"
         raise record.error(key, problem)
     return mask

@@ -6,16 +6,13 @@ A new format is a file with its ``Format`` and one more name in ``FORMATS``.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from shape3d_amodal.annotations.formats.coco_amodal import COCO_AMODAL
+from shape3d_amodal.annotations.formats.coco_amodal import COCO_AMODAL, D2SA
 from shape3d_amodal.annotations.formats.cocoa import COCOA
-from shape3d_amodal.annotations.formats.d2sa import D2SA
 from shape3d_amodal.annotations.formats.fields import Record, pack_masks
 from shape3d_amodal.annotations.formats.interface import Format, Listener, Reading
 from shape3d_amodal.annotations.formats.kins import KINS_2019, KINS_2020
@@ -51,11 +48,16 @@ def read_annotations(path: str | Path, listener: Listener | None = None) -> Read
     Raises:
         DataError: the file cannot be read as JSON of an object, or has an error that ``listener`` does not let pass.
     """
-    with _collector_paused():
+    enabled = gc.isenabled()
+    gc.disable()  # it would walk again and again through millions of records, which have no cycles
+    try:
         pack = partial(pack_masks, keys=_MASK_KEYS)
         root = Record(safe_io.read_json(path, object_hook=pack, finite=False), path, "")
         found = _recognise(root)
         return found.read(root, found, listener or Listener())
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _recognise(root: Record) -> Format:
@@ -67,15 +69,3 @@ def _recognise(root: Record) -> Format:
         if not (keys | root.values.keys()).isdisjoint(one.signs):
             return one
     return COCO_AMODAL if "categories" in root.values or keys else COCOA
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Pause garbage collection: it would walk again and again through millions of records, which have no cycles."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

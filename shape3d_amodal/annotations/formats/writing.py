@@ -36,20 +36,12 @@ def document(
 
 def header(instance: AmodalInstance, image: AmodalImage) -> dict[str, Any]:
     """The fields that COCO's annotations share; ignored objects become crowds, which COCO's evaluators ignore."""
-    return {
-        "id": instance.id,
-        "image_id": image.id,
-        "category_id": instance.category_id,
-        "iscrowd": int(instance.ignore),
-    }
+    ids = {"id": instance.id, "image_id": image.id, "category_id": instance.category_id}
+    return {**ids, "iscrowd": int(instance.ignore)}
 
 
 def require_amodal(instance: AmodalInstance, path: str | Path) -> Rle:
-    """The amodal mask, which every format but our own needs.
-
-    Raises:
-        DataError: there is none.
-    """
+    """The amodal mask, which every format but our own needs; a ``DataError`` where there is none."""
     if instance.amodal is None:
         problem = f"cannot write instance {instance.id}: it has no amodal mask, which this format needs"
         raise DataError(f"{problem}; write coco_amodal instead", file=path)
@@ -65,11 +57,7 @@ def mask_value(rle: Rle, form: MaskForm, path: str | Path) -> Any:
 
 
 def polygon_of(rle: Rle, path: str | Path) -> list[int]:
-    """The mask as one flat polygon (``to_polygon``).
-
-    Raises:
-        DataError: it would be too long to be read again.
-    """
+    """The mask as one flat polygon (``to_polygon``); a ``DataError`` where it would be too long to be read again."""
     polygon = to_polygon(rle)
     corners = np.array(polygon).reshape(-1, 2)
     if np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum() > MAX_POLYGON_LENGTH:

@@ -58,8 +58,7 @@ class ResidualBlock(nn.Module):
         self.layers = nn.Sequential(*parts)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = x + self.layers(x)
-        return result
+        return x + self.layers(x)
 
 
 class Upsample(nn.Module):
@@ -70,8 +69,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.conv(interpolate(x, scale_factor=2.0, mode="nearest"))
-        return result
+        return self.conv(interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 class MaskCodebook(nn.Module):
@@ -119,13 +117,11 @@ class MaskCodebook(nn.Module):
     def _encoded(self, mask: Tensor) -> Tensor:
         """[N,G,G,D] float32."""
         x = mask[:, None].contiguous(memory_format=torch.channels_last)
-        encoded: Tensor = self.encoder(2 * x - 1).permute(0, 2, 3, 1).float()
-        return encoded
+        return self.encoder(2 * x - 1).permute(0, 2, 3, 1).float()
 
     def _decoded(self, codes: Tensor) -> Tensor:
         """Logits [N,S,S] float32 of codes [N,G,G,D]."""
-        logits: Tensor = self.decoder(codes.permute(0, 3, 1, 2))[:, 0].float()
-        return logits
+        return self.decoder(codes.permute(0, 3, 1, 2))[:, 0].float()
 
 
 def nearest(points: Tensor, codes: Tensor) -> Tensor:

@@ -78,8 +78,7 @@ class MaskedTransformer(nn.Module):
         """
         image = self.image(features).flatten(2).transpose(1, 2)
         x = torch.cat([image, self.visible(visible).to(image), self.amodal(amodal).to(image)], dim=2) + self.position
-        logits: Tensor = self.head(self.layers(x)).float()
-        return logits
+        return self.head(self.layers(x)).float()
 
 
 def unknown_after(round_: int, rounds: int, positions: int) -> int:

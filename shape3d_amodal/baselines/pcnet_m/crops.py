@@ -13,9 +13,9 @@ from torch import Tensor
 
 from shape3d_amodal.config import Count, Share, configuration
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.masks.occlusion import Mask
 from shape3d_amodal.structures import TensorBatch
 
-Mask = NDArray[np.bool_]
 Window = tuple[float, float, float]
 """Left, top and side in image pixels."""
 
@@ -147,5 +147,4 @@ def look(mask: Mask, window: Window, size: int) -> Mask:
     fine[np.ix_(*inside)] = mask[np.ix_(rows[inside[0]], columns[inside[1]])]
     if samples == 1:
         return fine
-    share: Mask = fine.reshape(size, samples, size, samples).mean(axis=(1, 3)) >= 0.5
-    return share
+    return fine.reshape(size, samples, size, samples).mean(axis=(1, 3)) >= 0.5

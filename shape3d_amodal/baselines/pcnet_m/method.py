@@ -12,11 +12,11 @@ from scipy import ndimage
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
-from shape3d_amodal.baselines.pcnet_m.crops import Mask, Window, look, object_window, tight_box
+from shape3d_amodal.baselines.pcnet_m.crops import look, object_window, tight_box
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.geometry.windows import paste
-from shape3d_amodal.masks.occlusion import Order, known_order, with_something_visible
+from shape3d_amodal.masks.occlusion import Mask, Order, known_order, with_something_visible
 from shape3d_amodal.methods.networks import NetworkMethod
 from shape3d_amodal.methods.results import completion_result
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance
@@ -107,7 +107,10 @@ class PcnetM(NetworkMethod):
         erasers = [look(region, window, self._size) for region, window in zip(regions, windows, strict=True)]
         predicted = self._predict(crops, erasers)
         for i, probability, window, region in zip(hidden, predicted, windows, regions, strict=True):
-            completed[i] = visible[i] | (_pasted(probability, window, region.shape) > AMODAL_THRESHOLD) & region
+            left, top, side = window
+            square = torch.tensor([left, top, left + side, top + side])
+            pasted = paste(torch.from_numpy(probability), square, *region.shape).numpy()
+            completed[i] = visible[i] | (pasted > AMODAL_THRESHOLD) & region
         return completed
 
     def _region(self, i: int, visible: Sequence[Mask], front: Relation) -> Mask:
@@ -134,13 +137,6 @@ class PcnetM(NetworkMethod):
                 probability = self._network(own & ~eraser, eraser).softmax(dim=1)[:, 1]
             result.extend(probability.cpu().numpy())
         return result
-
-
-def _pasted(probability: NDArray[np.float32], window: Window, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    left, top, side = window
-    square = torch.tensor([left, top, left + side, top + side])
-    pasted: NDArray[np.float32] = paste(torch.from_numpy(probability), square, shape[0], shape[1]).numpy()
-    return pasted
 
 
 def neighbours(visible: Sequence[Mask], gap: int = 0) -> list[tuple[int, int]]:

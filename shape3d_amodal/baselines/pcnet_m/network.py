@@ -51,8 +51,7 @@ class CompletionNetwork(nn.Module):
             skips.append(x)
         for block, skip in zip(self.up, skips[-2::-1], strict=True):
             x = block(torch.cat([skip, interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)], dim=1))
-        logits: Tensor = self.head(x).float()
-        return logits
+        return self.head(x).float()
 
 
 def completion_loss(logits: Tensor, target: Tensor, eraser: Tensor, eraser_weight: float) -> Tensor:

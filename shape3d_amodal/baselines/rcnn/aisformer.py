@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from shape3d_amodal.config import Count, Weight, configuration
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.layers import HeadShape, conv, mask_loss, upsample
+from shape3d_amodal.segmentation.layers import HeadShape, convs, mask_loss, upsample
 from shape3d_amodal.segmentation.roi_heads import MASK_SIZE, MaskHead, Rois, RoiTargets, SystemConfig
 
 NAMES = ("visible", "occluder", "amodal", "hidden")
@@ -57,7 +57,7 @@ class AisformerHead(MaskHead):
         super().__init__()
         self.config = config
         width = shape.mask_channels
-        self.convs = nn.Sequential(*(conv(width if i else shape.channels, width) for i in range(config.convs)))
+        self.convs = convs(shape.channels, *[width] * config.convs)
         self.up = upsample(width, width)
         self.rows, self.columns = (nn.Parameter(torch.rand(MASK_SIZE, width // 2)) for _ in range(2))
         self.queries = nn.Parameter(torch.randn(len(NAMES), width))
@@ -130,8 +130,7 @@ class EncoderLayer(nn.Module):
         """Tokens [R,P,C] and embeddings [P,C] of their positions to tokens [R,P,C]."""
         placed = tokens + places
         attended, _ = self.attend(placed, placed, tokens, need_weights=False)
-        changed: Tensor = self.feed(self.norm(tokens + self.dropout(attended)))
-        return changed
+        return self.feed(self.norm(tokens + self.dropout(attended)))
 
 
 class DecoderLayer(nn.Module):
@@ -152,8 +151,7 @@ class DecoderLayer(nn.Module):
         attended, _ = self.attend_own(asked, asked, found, need_weights=False)
         found = self.norm_own(found + self.dropout(attended))
         attended, _ = self.attend(found + queries, tokens + places, tokens, need_weights=False)
-        changed: Tensor = self.feed(self.norm(found + self.dropout(attended)))
-        return changed
+        return self.feed(self.norm(found + self.dropout(attended)))
 
 
 class FeedForward(nn.Module):
@@ -167,8 +165,7 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        changed: Tensor = self.norm(x + self.layers(x))
-        return changed
+        return self.norm(x + self.layers(x))
 
 
 def perceptron(*widths: int) -> nn.Sequential:

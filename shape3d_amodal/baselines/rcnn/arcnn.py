@@ -7,13 +7,12 @@ tell which categories hide which; ``scripts/plot_stitching.py`` draws them. ARCN
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 import torch
 from torch import Tensor, nn
 
+from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnHead
 from shape3d_amodal.config import configuration
-from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, of_category
+from shape3d_amodal.segmentation.layers import HeadShape, of_category
 from shape3d_amodal.segmentation.roi_heads import MaskHead, Rois, SystemConfig
 
 
@@ -33,31 +32,23 @@ class ArcnnAddConfig(SystemConfig):
         return ArcnnAddHead(shape)
 
 
-class JigsawHead(MaskHead):
-    """A visible and an occluded branch, whose masks the subclasses combine; all losses weigh 1 (equation 2)."""
+class ArcnnAddHead(MaskRcnnHead):
+    """A visible and an occluded branch, whose sum is the amodal mask; all losses weigh 1 (equation 2)."""
 
     def __init__(self, shape: HeadShape) -> None:
-        super().__init__()
-        self.branches = nn.ModuleDict({name: MaskBranch(shape) for name in ("visible", "occluded")})
+        super().__init__(shape, ("visible", "occluded"))
 
-    @abstractmethod
     def stitch(self, visible: Tensor, occluded: Tensor) -> Tensor:
         """Amodal logits from visible and occluded ones, all [R,classes,28,28]."""
+        return visible + occluded
 
     def forward(self, rois: Rois) -> dict[str, Tensor]:
         parts = {name: branch(rois.features) for name, branch in self.branches.items()}
-        masks = {"amodal": self.stitch(parts["visible"], parts["occluded"]), **parts}
+        masks = {"amodal": self.stitch(**parts), **parts}
         return {name: of_category(logits, rois.category) for name, logits in masks.items()}
 
 
-class ArcnnAddHead(JigsawHead):
-    """The plain sum."""
-
-    def stitch(self, visible: Tensor, occluded: Tensor) -> Tensor:
-        return visible + occluded
-
-
-class ArcnnHead(JigsawHead):
+class ArcnnHead(ArcnnAddHead):
     """A learned sum over all categories: a 1 x 1 convolution, without bias because equation 1 has no constant.
 
     The paper does not give its initial values; here it starts as the plain sum.
@@ -70,8 +61,7 @@ class ArcnnHead(JigsawHead):
             self.stitching.weight.copy_(torch.eye(shape.classes).repeat(1, 2)[:, :, None, None])
 
     def stitch(self, visible: Tensor, occluded: Tensor) -> Tensor:
-        amodal: Tensor = self.stitching(torch.cat([visible, occluded], dim=1))
-        return amodal
+        return self.stitching(torch.cat([visible, occluded], dim=1))
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """VW and OW of equation 1, [classes,classes] each; a row has the weights of one category's amodal mask."""

@@ -9,12 +9,9 @@ refined boxes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
-from fvcore.nn.weight_init import c2_msra_fill
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -22,14 +19,8 @@ from torch.nn.functional import cross_entropy
 from shape3d_amodal.baselines.rcnn.panet import ConvTower, PanetConfig
 from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, conv, of_category, upsample
-from shape3d_amodal.segmentation.roi_heads import (
-    BoxHead,
-    BoxOutput,
-    MaskHead,
-    Rois,
-    SystemConfig,
-)
+from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, conv, convs, of_category, upsample
+from shape3d_amodal.segmentation.roi_heads import BoxHead, BoxOutput, MaskHead, Rois, SystemConfig
 
 Variant = Literal["paper", "code"]
 
@@ -50,10 +41,6 @@ class AsnConfig(SystemConfig):
     """Weight of occluded regions in the loss of the occlusion branch; the others weigh 1."""
 
     def mask_head(self, shape: HeadShape) -> MaskHead:
-        """
-        Raises:
-            UsageError: the base has no features after ``extract`` or ``fuse`` convolutions.
-        """
         branches = {name: self._mask_branch(shape) for name in ("amodal", "visible")}
         first = 0 if self.base == "mask_rcnn" else 1  # PANet's first layer fuses the levels
         last = len(branches["amodal"].convs)
@@ -132,18 +119,18 @@ class Coding(nn.Module):
         super().__init__()
         both = channels + local
         if variant == "paper":
-            self.extract = nn.Sequential(_upsample3(2 * channels, channels), *_convs(channels, channels, channels))
-            self.combine = nn.Sequential(*_convs(both, both, both, local))
+            up = upsample(2 * channels, channels, size=3)
+            self.extract = nn.Sequential(up, *convs(channels, channels, channels))
+            self.combine = convs(both, both, both, local)
         else:
             self.extract = nn.Sequential(
                 conv(2 * channels, channels), upsample(channels, channels), conv(channels, channels)
             )
-            self.combine = nn.Sequential(*_convs(both, local, local))
+            self.combine = convs(both, local, local)
 
     def forward(self, known: Tensor, features: Tensor) -> Tensor:
         """Box features ``known`` [R,2*channels,7,7] and mask ``features`` [R,local,14,14] to new mask features."""
-        combined: Tensor = self.combine(torch.cat([self.extract(known), features], dim=1))
-        return combined
+        return self.combine(torch.cat([self.extract(known), features], dim=1))
 
 
 class AsnHead(MaskHead):
@@ -163,23 +150,5 @@ class AsnHead(MaskHead):
     def _masks(self, name: str, known: Tensor, features: Tensor) -> Tensor:
         branch, coding = self.branches[name], self.codings[name]
         assert isinstance(branch, MaskBranch)
-        features = coding(known, _through(branch.convs[: self.fuse], features))
-        masks: Tensor = branch.logits(_through(branch.convs[self.fuse :], features))
-        return masks
-
-
-def _through(layers: Iterable[Callable[[Tensor], Tensor]], features: Tensor) -> Tensor:
-    for layer in layers:
-        features = layer(features)
-    return features
-
-
-def _convs(*channels: int) -> list[nn.Module]:
-    return [conv(inputs, outputs) for inputs, outputs in pairwise(channels)]
-
-
-def _upsample3(inputs: int, outputs: int) -> nn.Sequential:
-    """A transposed convolution of 3 x 3 that doubles the size, and ReLU."""
-    layer = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
-    c2_msra_fill(layer)
-    return nn.Sequential(layer, nn.ReLU())
+        features = coding(known, branch.convs[: self.fuse](features))
+        return branch.logits(branch.convs[self.fuse :](features))

@@ -9,7 +9,6 @@ occluders are all other instances that reach into the box; here those known to b
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from shape3d_amodal.config import Weight, configuration
-from shape3d_amodal.segmentation.layers import HeadShape, conv, mask_loss, of_category, predictor, upsample
+from shape3d_amodal.segmentation.layers import HeadShape, convs, mask_loss, of_category, predictor, upsample
 from shape3d_amodal.segmentation.roi_heads import MaskHead, MaskPrediction, Rois, RoiTargets, SystemConfig
 
 
@@ -90,18 +89,14 @@ class Layer(nn.Module):
     def __init__(self, shape: HeadShape, classes: int) -> None:
         super().__init__()
         width = shape.mask_channels
-        self.convs = nn.ModuleList(conv(a, b) for a, b in pairwise([shape.channels] + [width] * shape.mask_convs))
+        self.convs = convs(shape.channels, *[width] * shape.mask_convs)
         self.relation = NonLocal(width)
         self.mask = nn.Sequential(upsample(width, width), predictor(width, classes))
         self.boundary = nn.Sequential(upsample(width, width), predictor(width, classes))
 
     def features(self, features: Tensor) -> Tensor:
         """[R,C,14,14] to [R,mask_channels,14,14]."""
-        for place, layer in enumerate(self.convs, start=1):
-            features = layer(features)
-            if place == min(2, len(self.convs)):
-                features = self.relation(features)
-        return features
+        return self.convs[2:](self.relation(self.convs[:2](features)))
 
 
 class NonLocal(nn.Module):
@@ -119,8 +114,7 @@ class NonLocal(nn.Module):
             return x
         query, key, value = (one(x).flatten(2).transpose(1, 2) for one in (self.query, self.key, self.value))
         attended = scaled_dot_product_attention(query, key, value)  # [R,hw,C]
-        related: Tensor = x + self.norm(self.output(attended.transpose(1, 2).unflatten(2, x.shape[2:])))
-        return related
+        return x + self.norm(self.output(attended.transpose(1, 2).unflatten(2, x.shape[2:])))
 
 
 def boundary(masks: Tensor) -> Tensor:

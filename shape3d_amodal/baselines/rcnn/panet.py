@@ -8,14 +8,13 @@ region, is added to the masks of all categories.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Literal
 
 import torch
 from detectron2.structures import Boxes
-from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
+from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 from torchvision.ops import roi_align
@@ -24,15 +23,8 @@ from shape3d_amodal.baselines.rcnn.mask_rcnn import MaskRcnnConfig, MaskRcnnHead
 from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.config import LEVELS, ROI_LEVELS, STRIDES
-from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch
-from shape3d_amodal.segmentation.roi_heads import (
-    BOX_SIZE,
-    MASK_SIZE,
-    ROI_SIZE,
-    BoxHead,
-    BoxOutput,
-    MaskHead,
-)
+from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, conv
+from shape3d_amodal.segmentation.roi_heads import BOX_SIZE, MASK_SIZE, ROI_SIZE, BoxHead, BoxOutput, MaskHead
 
 Fusion = Literal["max", "sum"]
 
@@ -67,24 +59,12 @@ class PanetConfig(MaskRcnnConfig):
         return ConvTower(shape, self._first(shape.channels, shape.channels), group_norm=self.group_norm)
 
     def mask_branch(self, shape: HeadShape) -> PanetBranch:
-        """A mask branch on the cuts of regions.
-
-        Raises:
-            UsageError: a mask branch of a single convolution.
-        """
+        """A mask branch on the cuts of regions."""
         first = self._first(shape.channels, shape.mask_channels)
         return PanetBranch(shape, first, group_norm=self.group_norm, relu_on_full=self.relu_on_full)
 
     def _first(self, inputs: int, outputs: int) -> LevelFusion:
-        return LevelFusion((block(inputs, outputs, group_norm=self.group_norm) for _ in ROI_LEVELS), self.fusion)
-
-
-def block(inputs: int, outputs: int, *, stride: int = 1, group_norm: bool = False) -> nn.Sequential:
-    """A 3 x 3 convolution, group norm where wanted, and ReLU."""
-    layer = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
-    c2_msra_fill(layer)
-    norm = [nn.GroupNorm(math.gcd(32, outputs), outputs)] if group_norm else []
-    return nn.Sequential(layer, *norm, nn.ReLU())
+        return LevelFusion((conv(inputs, outputs, group_norm=self.group_norm) for _ in ROI_LEVELS), self.fusion)
 
 
 class BottomUpPath(nn.Module):
@@ -93,8 +73,8 @@ class BottomUpPath(nn.Module):
     def __init__(self, channels: int, *, group_norm: bool) -> None:
         super().__init__()
         steps = range(len(ROI_LEVELS) - 1)
-        self.down = nn.ModuleList(block(channels, channels, stride=2, group_norm=group_norm) for _ in steps)
-        self.fuse = nn.ModuleList(block(channels, channels, group_norm=group_norm) for _ in steps)
+        self.down = nn.ModuleList(conv(channels, channels, stride=2, group_norm=group_norm) for _ in steps)
+        self.fuse = nn.ModuleList(conv(channels, channels, group_norm=group_norm) for _ in steps)
 
     def forward(self, levels: dict[str, Tensor]) -> dict[str, Tensor]:
         path = {ROI_LEVELS[0]: levels[ROI_LEVELS[0]]}
@@ -140,7 +120,7 @@ class ConvTower(nn.Module):
     def __init__(self, shape: HeadShape, first: nn.Module, *, group_norm: bool = False) -> None:
         super().__init__()
         width = shape.channels
-        self.convs = nn.ModuleList([first, *(block(width, width, group_norm=group_norm) for _ in range(3))])
+        self.convs = nn.ModuleList([first, *(conv(width, width, group_norm=group_norm) for _ in range(3))])
         self.fc = _linear(width * BOX_SIZE**2, shape.box_width)
 
     def forward(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -188,9 +168,9 @@ class PanetBranch(MaskBranch):
             raise UsageError(f"detector.regions.mask_convs: PANet needs at least 2, got {shape.mask_convs}")
         super().__init__(shape)
         width = shape.mask_channels
-        between = (block(width, width, group_norm=group_norm) for _ in range(shape.mask_convs - 2))
-        self.convs = nn.ModuleList([first, *between])
-        self.last = block(width, width, group_norm=group_norm)
+        between = (conv(width, width, group_norm=group_norm) for _ in range(shape.mask_convs - 2))
+        self.convs = nn.Sequential(first, *between)
+        self.last = conv(width, width, group_norm=group_norm)
         self.full = FullMask(width, group_norm=group_norm, relu=relu_on_full)
 
     def logits(self, features: Tensor) -> Tensor:
@@ -204,7 +184,7 @@ class FullMask(nn.Module):
         super().__init__()
         half = channels // 2
         self.convs = nn.Sequential(
-            block(channels, channels, group_norm=group_norm), block(channels, half, group_norm=group_norm)
+            conv(channels, channels, group_norm=group_norm), conv(channels, half, group_norm=group_norm)
         )
         self.fc = nn.Linear(half * ROI_SIZE**2, MASK_SIZE**2)
         nn.init.normal_(self.fc.weight, std=0.001)

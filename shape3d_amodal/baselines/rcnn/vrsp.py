@@ -20,7 +20,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, cosine_similarity, cross_entropy
+from torch.nn.functional import avg_pool2d, cosine_similarity, cross_entropy
 
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
 from shape3d_amodal.config import Weight, configuration, parse_config
@@ -139,8 +139,7 @@ class VrspHead(MaskHead):
 
     def fused(self, features: Tensor, priors: Tensor) -> Tensor:
         """Features [R,C,14,14] and shapes [R,K,14,14] to features [R,C,14,14]."""
-        joined: Tensor = self.fuse(torch.cat([features, priors], dim=1))
-        return joined
+        return self.fuse(torch.cat([features, priors], dim=1))
 
     @torch.no_grad()
     def priors(self, amodal: Tensor, category: Tensor) -> Tensor:
@@ -159,8 +158,8 @@ class VrspHead(MaskHead):
         return {
             "coarse_amodal": mask_loss(coarse.amodal, targets.amodal),
             "coarse_visible": mask_loss(coarse.visible, targets.visible),
-            "refined_amodal": weighted_mask_loss(refined.amodal, targets.amodal, trust[0]),
-            "refined_visible": weighted_mask_loss(refined.visible, targets.visible, trust[1]),
+            "refined_amodal": mask_loss(refined.amodal, targets.amodal, trust[0]),
+            "refined_visible": mask_loss(refined.visible, targets.visible, trust[1]),
             "taught_amodal": weight * mask_loss(taught.amodal, targets.amodal),
             "taught_visible": weight * mask_loss(taught.visible, targets.visible),
             "matching": matching_loss(coarse.features, taught.features, self.config.matching * 2),
@@ -205,7 +204,7 @@ class VrspHead(MaskHead):
         """Logits [R,28,28] of a branch, and its features after the convolutions and after the upsampling."""
         branch = self.branches[name]
         assert isinstance(branch, MaskBranch)
-        convolved = branch.features(features)
+        convolved = branch.convs(features)
         larger = branch.up(convolved)
         return of_category(branch.predictor(larger), category), (convolved, larger)
 
@@ -213,13 +212,6 @@ class VrspHead(MaskHead):
 def iou(found: Tensor, true: Tensor) -> Tensor:
     """IoU [R] of masks [R,28,28] bool; 0 where both are empty."""
     return (found & true).sum(dim=(1, 2)) / (found | true).sum(dim=(1, 2)).clamp(min=1)
-
-
-def weighted_mask_loss(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Mean of the regions' binary cross-entropies [R], each times its weight; zero where R is 0."""
-    if not len(logits):
-        return logits.sum() * 0
-    return binary_cross_entropy_with_logits(logits, target, weight=weights[:, None, None])
 
 
 def matching_loss(features: Sequence[Tensor], teacher: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

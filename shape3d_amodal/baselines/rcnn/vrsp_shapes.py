@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -91,14 +90,10 @@ class ShapeMemory(nn.Module):
     def remember(self, codes: Tensor, category: Tensor, seed: int) -> None:
         """Fill the codebook with the k-means centres of each category's codes [N,D], or with these if they are few."""
         for one, book in enumerate(self.codebook):
-            own = codes[category == one].cpu().numpy()
-            centres = own if len(own) <= len(book) else _centres(own, len(book), seed)
+            centres = codes[category == one].cpu().numpy()
+            if len(centres) > len(book):
+                generator = np.random.default_rng(seed)
+                centres, _ = kmeans2(centres, len(book), iter=_ITERATIONS, minit="++", seed=generator)
             self.known[one] = len(centres)
             book[:] = 0
             book[: len(centres)] = torch.from_numpy(centres)
-
-
-def _centres(vectors: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:
-    """``count`` centres of ``vectors`` [N,D] by k-means."""
-    centres, _ = kmeans2(vectors, count, iter=_ITERATIONS, minit="++", seed=np.random.default_rng(seed))
-    return np.asarray(centres, np.float32)

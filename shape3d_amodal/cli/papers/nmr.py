@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shape3d_amodal.cli.options import check_positive
+from shape3d_amodal.errors import UsageError
+
 
 def nmr(*, meshes: str, out: Path, split: str | None = None, workers: int = 1) -> None:
     """Render 24 views of 64 x 64 pixels and 32 x 32 x 32 voxels of every mesh, as NMR's and SoftRas' data set has them.
@@ -17,7 +20,6 @@ def nmr(*, meshes: str, out: Path, split: str | None = None, workers: int = 1) -
         split: train, val or test, for the names of the files; by default the source's.
         workers: processes that render; the result does not depend on it.
     """
-    from shape3d_amodal.errors import UsageError
     from shape3d_amodal.meshes.shapenet import SPLITS
     from shape3d_amodal.papers.nmr.rendering import write_nmr
 
@@ -25,8 +27,7 @@ def nmr(*, meshes: str, out: Path, split: str | None = None, workers: int = 1) -
     if chosen not in SPLITS:
         got = "none, and the source names none" if split is None else repr(split)
         raise UsageError(f"--split: expected one of {', '.join(SPLITS)}, got {got}")
-    if workers < 1:
-        raise UsageError(f"--workers: expected 1 or more, got {workers}")
+    check_positive(workers=workers)
 
     def progress(synset: str, objects: int) -> None:
         print(f"{synset}_{chosen}: {objects} objects", flush=True)

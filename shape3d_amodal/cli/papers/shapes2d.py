@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
-from shape3d_amodal.cli.overrides import Overrides, flat
-
-if TYPE_CHECKING:
-    from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig
+from shape3d_amodal.cli.options import Device, Overrides, check_positive, flat, load, refuse_existing
+from shape3d_amodal.errors import UsageError
 
 
 def make(*, out: Path, config: Path | None = None, overrides: Overrides = ()) -> None:
@@ -21,12 +19,10 @@ def make(*, out: Path, config: Path | None = None, overrides: Overrides = ()) ->
         config: YAML file such as configs/shapes2d/test.yaml; without it, the defaults.
         overrides: options to change: count=1000 seed=0 stride=4 shapes.per_class=6 "shapes.classes=[rectangle]" ...
     """
-    from shape3d_amodal.errors import UsageError
-    from shape3d_amodal.papers.layered.sets import write_shapes_set
+    from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig, write_shapes_set
 
-    chosen = _load(config, overrides)
-    if (out / "annotations.json").exists():
-        raise UsageError(f"{out}: holds scenes already; choose another folder or remove it")
+    chosen = load(config, Shapes2dSetConfig, flat(overrides))
+    refuse_existing(out / "annotations.json")
     dataset = write_shapes_set(chosen, out)
     print(f"{len(dataset.images)} scenes with {sum(len(one.instances) for one in dataset.images)} shapes in {out}")
 
@@ -49,19 +45,16 @@ def bounds(
     from dataclasses import replace
     from math import isnan
 
-    from shape3d_amodal.errors import UsageError
-    from shape3d_amodal.papers.layered.sets import layer_bounds
+    from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig, layer_bounds
 
     if not layers or min(layers) < 1:
         raise UsageError(f"--layers: expected numbers from 1 on, got {' '.join(map(str, layers)) or 'none'}")
     if not per_class or not 1 <= min(per_class) <= max(per_class) <= 100:
         raise UsageError(f"--per-class: expected numbers 1 to 100, got {' '.join(map(str, per_class)) or 'none'}")
-    chosen = _load(config, overrides)
+    chosen = load(config, Shapes2dSetConfig, flat(overrides))
     print(f"{chosen.count} scenes, seed {chosen.seed}, masks of every {chosen.stride}. pixel")
-    print(
-        f"{'N':>3} {'L':>3}"
-        + "".join(f"{name:>8}" for name in ("AP", "AP50", "AP75", "AR100", "none", "part.", "heavy"))
-    )
+    names = ("AP", "AP50", "AP75", "AR100", "none", "part.", "heavy")
+    print(f"{'N':>3} {'L':>3}" + "".join(f"{name:>8}" for name in names))
     for number in per_class:
         tables = layer_bounds(replace(chosen, shapes=replace(chosen.shapes, per_class=number)), layers)
         for count, table in tables.items():
@@ -78,7 +71,7 @@ def show(
     limit: int = 4,
     config: Path | None = None,
     overrides: Overrides = (),
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Draw what a network of layered embeddings makes of scenes: a row a scene.
 
@@ -90,24 +83,21 @@ def show(
         limit: number of scenes.
         config: YAML file of the set, such as configs/shapes2d/test.yaml; without it, the defaults.
         overrides: options to change, such as seed=3 shapes.per_class=3.
-        device: cpu or cuda.
     """
     from dataclasses import replace
 
     import numpy as np
 
     from shape3d_amodal.device import torch_device
-    from shape3d_amodal.errors import UsageError
     from shape3d_amodal.files.atomic import write_atomic
     from shape3d_amodal.files.pretrained import load_network
     from shape3d_amodal.papers.layered.drawing import draw_layers
     from shape3d_amodal.papers.layered.network import LayeredConfig, LayeredNetwork
-    from shape3d_amodal.papers.layered.sets import annotated_scenes, rgb
+    from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig, annotated_scenes, rgb
     from shape3d_amodal.scenes.sets import png_bytes
 
-    if limit < 1:
-        raise UsageError(f"--limit: expected at least 1, got {limit}")
-    chosen = replace(_load(config, overrides), count=limit)
+    check_positive(limit=limit)
+    chosen = replace(load(config, Shapes2dSetConfig, flat(overrides)), count=limit)
     network, _ = load_network(weights, LayeredConfig, LayeredNetwork)
     network.to(torch_device(device))
     rows = [draw_layers(network, rgb(scene)) for scene, _ in annotated_scenes(chosen)]
@@ -125,13 +115,3 @@ Command = (
 @tyro.conf.configure(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
 def shapes2d(command: Command) -> None:
     """Triangles, rectangles and circles that hide each other: make, bounds, show."""
-
-
-def _load(config: Path | None, overrides: Overrides) -> Shapes2dSetConfig:
-    from shape3d_amodal.config import load_config, parse_config
-    from shape3d_amodal.files.assets import find_config
-    from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig
-
-    if config is None:
-        return parse_config("{}", Shapes2dSetConfig, overrides=flat(overrides))
-    return load_config(find_config(config), Shapes2dSetConfig, overrides=flat(overrides))

@@ -31,25 +31,13 @@ def period(category: str) -> float:
 def azimuth_error(
     predicted: NDArray[np.float64], true: NDArray[np.float64], offset: float, period_deg: float
 ) -> NDArray[np.float64]:
-    """The errors [N] of ``predicted`` + ``offset`` against ``true`` modulo ``period_deg``, from 0 to half a period.
-
-    Args:
-        predicted, true: [N] float64, azimuths in degrees.
-        offset, period_deg: in degrees.
-    """
+    """The errors [N] of ``predicted`` [N] + ``offset`` against ``true`` [N] modulo ``period_deg``, all in degrees."""
     apart = (predicted + offset - true) % period_deg
     return np.minimum(apart, period_deg - apart)
 
 
 def best_offset(predicted: NDArray[np.float64], true: NDArray[np.float64], period_deg: float) -> float:
-    """The offset in whole degrees with which most azimuths are right; among equals the one with the least mean error.
-
-    Args:
-        predicted, true: [N] float64, azimuths in degrees, N > 0.
-        period_deg: in degrees.
-    """
-    offsets = np.arange(int(period_deg))
-    errors = np.stack([azimuth_error(predicted, true, float(offset), period_deg) for offset in offsets])
+    """The offset in whole degrees with which most azimuths [N] are right; among equals that of the least mean error."""
+    errors = np.stack([azimuth_error(predicted, true, offset, period_deg) for offset in range(int(period_deg))])
     right = (errors <= WITHIN_DEG).sum(axis=1)
-    order = np.lexsort((errors.mean(axis=1), -right))
-    return float(offsets[order[0]])
+    return float(np.lexsort((errors.mean(axis=1), -right))[0])

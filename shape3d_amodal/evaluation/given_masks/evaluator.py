@@ -50,10 +50,8 @@ class GivenMasksEvaluator(Evaluator):
                 field="annotation_id",
             )
         if result.annotation_id not in self._annotations:
-            raise DataError(
-                f"{result.annotation_id} is not in the annotations; give those that the results were made for",
-                field="annotation_id",
-            )
+            problem = f"{result.annotation_id} is not in the annotations; give those that the results were made for"
+            raise DataError(problem, field="annotation_id")
         image, instance = self._annotations[result.annotation_id]
         mask = result.segmentation
         for name, expected, got in (
@@ -62,10 +60,8 @@ class GivenMasksEvaluator(Evaluator):
             ("segmentation.size", f"{image.height} x {image.width}", f"{mask.height} x {mask.width}"),
         ):
             if expected != got:
-                raise DataError(
-                    f"expected {expected} as annotation {instance.id} has, got {got}; make the results anew",
-                    field=name,
-                )
+                problem = f"expected {expected} as annotation {instance.id} has, got {got}; make the results anew"
+                raise DataError(problem, field=name)
         return image, instance
 
     def _is_scored(self, instance: AmodalInstance) -> bool:

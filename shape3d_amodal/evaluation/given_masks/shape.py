@@ -16,17 +16,8 @@ from shape3d_amodal.evaluation.given_masks.evaluator import GivenMasksEvaluator
 from shape3d_amodal.evaluation.interface import scored_names
 from shape3d_amodal.evaluation.means import MeanTable
 from shape3d_amodal.evaluation.metrics import Metric, by_name
+from shape3d_amodal.meshes import voxels
 from shape3d_amodal.meshes.mesh import Mesh, MeshFile, MeshSource, read_mesh
-from shape3d_amodal.meshes.voxels import (
-    RESOLUTION,
-    SURFACE_POINTS,
-    chamfer_distance,
-    face_areas,
-    surface_points,
-    to_unit_cube,
-    voxel_iou,
-    voxels,
-)
 from shape3d_amodal.structures import AmodalDataset, AmodalInstance
 
 SHAPE = "shape: visible masks given, matched by annotation id, instances of scenes whose mesh and camera are known"
@@ -77,17 +68,17 @@ METRICS = by_name(
     ),
     Metric(
         "voxel_iou",
-        f"voxel IoU, {RESOLUTION}³",
-        f"{_MEANS}IoU of solid voxels ({RESOLUTION}³: winding number, surface and shut-off cavities), {_TURNED}; "
-        "0 without a mesh",
+        f"voxel IoU, {voxels.RESOLUTION}³",
+        f"{_MEANS}IoU of solid voxels ({voxels.RESOLUTION}³: winding number, surface and shut-off cavities), {_TURNED}"
+        "; 0 without a mesh",
         SHAPE,
         "3D IoU of 3D-R2N2 and NMR; theirs is in the object frame, which equals ours where cameras are known",
     ),
     Metric(
         "chamfer",
         "Chamfer × 100",
-        f"100 × {_MEANS}(mean_p min_q |p - q| + mean_q min_p |p - q|) / 2, p and q over {SURFACE_POINTS} points on "
-        f"each surface, {_TURNED}; instances without a mesh are left out",
+        f"100 × {_MEANS}(mean_p min_q |p - q| + mean_q min_p |p - q|) / 2, p and q over {voxels.SURFACE_POINTS} points "
+        f"on each surface, {_TURNED}; instances without a mesh are left out",
         SHAPE,
         "our choice among the usual ones: unsquared, in units of the box's longest side",
         unit="1/100 of the longest side",
@@ -214,9 +205,9 @@ class ShapeEvaluator(GivenMasksEvaluator):
             )
         found = _turned(_read(name, self._folder or Path()), azimuth)
         pair = found, _turned(meshes.load(instance.mesh), _true_azimuth(instance))
-        grids = [voxels(verts, faces) for verts, faces in pair]
-        points = [surface_points(verts, faces) for verts, faces in pair]
-        return [voxel_iou(*grids), 100 * chamfer_distance(*points)]
+        grids = [voxels.voxels(verts, faces) for verts, faces in pair]
+        points = [voxels.surface_points(verts, faces) for verts, faces in pair]
+        return [voxels.voxel_iou(*grids), 100 * voxels.chamfer_distance(*points)]
 
 
 def _true_azimuth(instance: AmodalInstance) -> float:
@@ -243,10 +234,9 @@ def _read(name: str, folder: Path) -> Mesh:
         mesh = read_mesh(MeshFile("", path), name=name)
     except DataError as error:
         raise DataError(f"{error.file}: {error.problem}", field="mesh") from None
-    if not face_areas(mesh.verts, mesh.faces).any():
-        raise DataError(
-            f"{path}: expected a mesh with a surface, its faces are lines or points; repair it", field="mesh"
-        )
+    if not voxels.face_areas(mesh.verts, mesh.faces).any():
+        problem = f"{path}: expected a mesh with a surface, its faces are lines or points; repair it"
+        raise DataError(problem, field="mesh")
     return mesh
 
 
@@ -255,4 +245,4 @@ def _turned(mesh: Mesh, azimuth_deg: float) -> tuple[NDArray[np.float64], NDArra
     sine, cosine = np.sin(np.radians(azimuth_deg)), np.cos(np.radians(azimuth_deg))
     # At azimuth 90 degrees the camera stands on +x: that axis comes to the front, +z.
     turn = np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]])
-    return to_unit_cube(mesh.verts @ turn.T), mesh.faces
+    return voxels.to_unit_cube(mesh.verts @ turn.T), mesh.faces

@@ -50,15 +50,12 @@ class InstanceEvaluator(Evaluator):
     def _add(self, result: AmodalResult) -> None:
         image = self._images.get(result.image_id)
         if image is None:
-            raise DataError(
-                f"{result.image_id} is not in the annotations; give those that the results were made for",
-                field="image_id",
-            )
+            problem = f"{result.image_id} is not in the annotations; give those that the results were made for"
+            raise DataError(problem, field="image_id")
         if result.category_id not in self._known:
             known = ", ".join(map(str, self._known))
-            raise DataError(
-                f"expected a category of the annotations ({known}), got {result.category_id}", field="category_id"
-            )
+            problem = f"expected a category of the annotations ({known}), got {result.category_id}"
+            raise DataError(problem, field="category_id")
         if image.id in self._rows:
             raise DataError("another worker has scored this image; give it all results of an image", field="image_id")
         for name, mask in (

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from shape3d_amodal.drawing.overlays import Image, image_grid
 from shape3d_amodal.papers.layered.method import LayeredInstance, find_instances, look_at, resampled
 from shape3d_amodal.papers.layered.network import LayeredNetwork
-
-Image = NDArray[np.uint8]
 
 _GAP = 4
 _GOLDEN = 0.618034
@@ -42,7 +41,7 @@ def draw_layers(network: LayeredNetwork, image: Image, *, columns: int = 6) -> I
     image = resampled(image, side, side)
     panels = [_stacked(layers, side) for layers in (colours, clusters, palette[kinds])]
     largest = sorted(found, key=lambda one: -int(one.amodal.sum()))[: 2 * columns]
-    return _row([image, *panels, *_masks(image, largest, found, columns)])
+    return _row([image, *panels, _masks(image, largest, found, columns)])
 
 
 def principal_colours(points: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Image:
@@ -63,12 +62,9 @@ def principal_colours(points: NDArray[np.float32], chosen: NDArray[np.bool_]) ->
     return colours
 
 
-def _masks(
-    image: Image, chosen: Sequence[LayeredInstance], found: Sequence[LayeredInstance], columns: int
-) -> list[Image]:
+def _masks(image: Image, chosen: Sequence[LayeredInstance], found: Sequence[LayeredInstance], columns: int) -> Image:
     """Two rows of masks, drawn over the image."""
-    side = len(image)
-    half = (side - _GAP) // 2
+    half = (len(image) - _GAP) // 2
     cells = []
     for one in chosen:
         colour = np.array(_hue([other is one for other in found].index(True)), np.float64)
@@ -78,23 +74,21 @@ def _masks(
             cell[inside] = (1 - share) * cell[inside] + share * colour
         cells.append(cell.astype(np.uint8))
     cells += [np.full((half, half, 3), 255, np.uint8)] * (2 * columns - len(cells))
-    between = np.full((_GAP, half, 3), 255, np.uint8)
-    return [np.concatenate([cells[i], between, cells[columns + i]]) for i in range(columns)]
+    return image_grid([cells[:columns], cells[columns:]], _GAP)
 
 
 def _stacked(layers: Image, side: int) -> Image:
-    """Layers [L,h,w,3] below each other, with white gaps, together as high as the image."""
+    """Layers [L,h,w,3] below each other, with white gaps, together at most as high as the image."""
     height = (side - _GAP * (len(layers) - 1)) // len(layers)
-    column = np.full((side, height, 3), 255, np.uint8)
-    for i, layer in enumerate(layers):
-        column[i * (height + _GAP) :][:height] = resampled(layer, height, height)
-    return column
+    return image_grid([[resampled(layer, height, height)] for layer in layers], _GAP)
 
 
 def _row(panels: Sequence[Image]) -> Image:
     height = max(len(panel) for panel in panels)
+    below = [height - len(panel) + _GAP for panel in panels]
     padded = [
-        np.pad(panel, ((0, height - len(panel) + _GAP), (0, _GAP), (0, 0)), constant_values=255) for panel in panels
+        np.pad(panel, ((0, gap), (0, _GAP), (0, 0)), constant_values=255)
+        for panel, gap in zip(panels, below, strict=True)
     ]
     return np.concatenate(padded, axis=1)
 

@@ -41,6 +41,7 @@ class LayeredInstance:
         kind: place in the network's classes.
         score: mean probability of the class over its pixels.
         layers: [L,H,W] bool, its pixels in each layer, the nearest layer first.
+        amodal, visible: [H,W] bool.
     """
 
     kind: int
@@ -49,23 +50,18 @@ class LayeredInstance:
 
     @property
     def amodal(self) -> NDArray[np.bool_]:
-        """[H,W] bool."""
         return np.asarray(self.layers.any(axis=0))
 
     @property
     def visible(self) -> NDArray[np.bool_]:
-        """[H,W] bool."""
         return np.asarray(self.layers[0])
 
 
-def find_instances(
-    output: LayeredOutput, *, radius: float = RADIUS, min_pixels: int = MIN_PIXELS
-) -> list[LayeredInstance]:
+def find_instances(output: LayeredOutput, *, min_pixels: int = MIN_PIXELS) -> list[LayeredInstance]:
     """The instances of an image: the pixels of each class, of all layers together, clustered by their embeddings.
 
     Args:
         output: that of one image, without the batch dimension.
-        radius: L1 radius of the mean shift.
         min_pixels: clusters with fewer pixels are left out.
     """
     probability = output.logits.softmax(dim=1).cpu().numpy()  # [L,1+K,H,W]
@@ -75,7 +71,7 @@ def find_instances(
     for kind in range(1, probability.shape[1]):
         chosen = kinds == kind
         labels = np.full(kinds.shape, -1)
-        labels[chosen] = mean_shift(points[chosen], radius)
+        labels[chosen] = mean_shift(points[chosen], RADIUS)
         for label in np.nonzero(np.bincount(labels[chosen]) >= min_pixels)[0]:
             layers = labels == label
             found.append(LayeredInstance(kind - 1, float(probability[:, kind][layers].mean()), layers))
@@ -106,17 +102,12 @@ class LayeredEmbeddings(NetworkMethod):
 
     def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.FindsObjects``."""
-        found = [one for one in find_instances(look_at(self._network, image)) if one.kind in self._ids]
-        return [
-            to_result(
-                record.id,
-                self._ids[one.kind],
-                resampled(one.amodal, record.height, record.width),
-                resampled(one.visible, record.height, record.width),
-                score=one.score,
-            )
-            for one in found
-        ]
+        results = []
+        for one in find_instances(look_at(self._network, image)):
+            if one.kind in self._ids:
+                amodal, visible = (resampled(mask, record.height, record.width) for mask in (one.amodal, one.visible))
+                results.append(to_result(record.id, self._ids[one.kind], amodal, visible, score=one.score))
+        return results
 
 
 @configuration

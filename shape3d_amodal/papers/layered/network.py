@@ -86,12 +86,9 @@ class LayeredNetwork(nn.Module):
         self.decoder = nn.Sequential(
             _conv(config.features + _LOW_LEVEL, config.features, 3), _conv(config.features, config.features, 3)
         )
-        self.class_heads = nn.ModuleList(
-            _head(config.features, config.heads, 1 + len(config.classes)) for _ in range(config.layers)
-        )
-        self.embedding_heads = nn.ModuleList(
-            _head(config.features, config.heads, config.embedding) for _ in range(config.layers)
-        )
+        head = partial(_head, config.features, config.heads)
+        self.class_heads = nn.ModuleList(head(1 + len(config.classes)) for _ in range(config.layers))
+        self.embedding_heads = nn.ModuleList(head(config.embedding) for _ in range(config.layers))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a sixth faster on a CPU
 
     def forward(self, images: Tensor) -> LayeredOutput:
@@ -115,12 +112,12 @@ class AtrousPyramid(nn.Module):
     torchvision's has batch norm built in.
     """
 
-    def __init__(self, channels: int, features: int, rates: tuple[int, ...] = (6, 12, 18)) -> None:
+    def __init__(self, channels: int, features: int) -> None:
         super().__init__()
-        dilated = [_conv(channels, features, 3, dilation=rate) for rate in rates]
+        dilated = [_conv(channels, features, 3, dilation=rate) for rate in (6, 12, 18)]
         self.branches = nn.ModuleList([_conv(channels, features, 1), *dilated])
         self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, features, 1), nn.ReLU())
-        self.project = _conv(features * (len(rates) + 2), features, 1)
+        self.project = _conv(features * (len(self.branches) + 1), features, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,channels,H,W] to [B,features,H,W]."""
@@ -150,7 +147,5 @@ def _out_channels(stage: nn.Sequential) -> int:
 
 def _places(images: Tensor) -> Tensor:
     """x and y of each pixel, [B,2,H,W] in -1..1."""
-    height, width = images.shape[-2:]
-    y = torch.linspace(-1, 1, height, device=images.device, dtype=images.dtype)
-    x = torch.linspace(-1, 1, width, device=images.device, dtype=images.dtype)
+    y, x = (torch.linspace(-1, 1, side, device=images.device, dtype=images.dtype) for side in images.shape[-2:])
     return torch.stack(torch.meshgrid(x, y, indexing="xy")).expand(len(images), -1, -1, -1)

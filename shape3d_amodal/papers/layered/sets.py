@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -54,12 +55,10 @@ class Shapes2dSetConfig:
 
 def annotated_scenes(config: Shapes2dSetConfig) -> Iterator[tuple[ShapeScene, AmodalImage]]:
     """The scenes one by one, each with its annotations."""
-    next_id = 1
+    ids = itertools.count(1)
     for index in range(config.count):
         scene = make_shapes(config.shapes, config.seed, index)
-        image = _annotated(scene, index, config.stride, next_id)
-        next_id += len(image.instances)
-        yield scene, image
+        yield scene, _annotated(scene, index, config.stride, ids)
 
 
 def write_shapes_set(config: Shapes2dSetConfig, folder: Path) -> AmodalDataset:
@@ -79,18 +78,11 @@ def write_shapes_set(config: Shapes2dSetConfig, folder: Path) -> AmodalDataset:
 
 
 def layer_bounds(config: Shapes2dSetConfig, layers: Sequence[int]) -> dict[int, ScoreTable]:
-    """The best scores that masks of only the first layers of depth can reach: Table 2 of Layered Embeddings.
+    """The best scores that masks of only so many ``layers`` of depth can reach: Table 2 of Layered Embeddings.
 
     Each instance gets those of its pixels that lie in the first layers. Every instance has one such mask, ranked by its
     true IoU: all of the paper's numbers are multiples of 1/101 (of 1/1010 for the mean over ten thresholds), which is
     only possible if no false positive is ranked above a true one. As in the authors' evaluation, classes do not count.
-
-    Args:
-        config: the scenes.
-        layers: numbers of layers.
-
-    Returns:
-        The table of scores for each number of layers.
 
     Raises:
         DataError: there are no shapes in the scenes.
@@ -127,11 +119,11 @@ def enlarge(mask: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
     return result
 
 
-def _annotated(scene: ShapeScene, index: int, stride: int, first_id: int) -> AmodalImage:
+def _annotated(scene: ShapeScene, index: int, stride: int, ids: Iterator[int]) -> AmodalImage:
     whole, classes = scene.on_grid(stride)
     instances = tuple(
         AmodalInstance(
-            id=first_id + rank,
+            id=next(ids),
             category_id=int(kind) + 1,
             visible=masks.encode(enlarge(visible, stride)),
             amodal=masks.encode(enlarge(amodal, stride)),

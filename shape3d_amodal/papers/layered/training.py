@@ -56,7 +56,12 @@ class LayeredTraining(TrainingConfig):
         Raises:
             UsageError: classes or sizes that do not fit each other.
         """
-        self._check()
+        known = self.model.classes
+        if not set(self.shapes.classes) <= set(known) <= set(CLASSES):
+            raise UsageError(f"model.classes: expected names of {', '.join(CLASSES)}, all of shapes.classes among them")
+        if self.model.image_size != self.shapes.size:
+            problem = f"expected shapes.size ({self.shapes.size}), got {self.model.image_size}"
+            raise UsageError(f"model.image_size: {problem}")
         torch.manual_seed(self.loop.seed)
         return LayeredTask(self, LayeredNetwork(self.model))
 
@@ -65,16 +70,6 @@ class LayeredTraining(TrainingConfig):
 
     def weights_config(self) -> str:
         return dump_config(self.model)
-
-    def _check(self) -> None:
-        missing = [name for name in self.shapes.classes if name not in self.model.classes]
-        unknown = [name for name in self.model.classes if name not in CLASSES]
-        if missing or unknown:
-            raise UsageError(f"model.classes: expected names of {', '.join(CLASSES)}, all of shapes.classes among them")
-        if self.model.image_size != self.shapes.size:
-            raise UsageError(
-                f"model.image_size: expected shapes.size ({self.shapes.size}), got {self.model.image_size}"
-            )
 
     def validation(self) -> Shapes2dSetConfig:
         """The validation's scenes."""
@@ -105,7 +100,8 @@ class LayeredTask(Task):
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
         """AP, AP50 and AR100 in percent, with all shapes as one category, as in the paper's tables."""
-        method = self._method()
+        known = self.config.model.classes
+        method = LayeredEmbeddings(self.network, {one.id: one.name for one in CATEGORIES if one.name in known})
         images, results = [], []
         for scene, image in annotated_scenes(self.config.validation()):
             images.append(image)
@@ -119,10 +115,6 @@ class LayeredTask(Task):
         config = replace(self.config.validation(), count=_SHOWN)
         rows = [draw_layers(self.network, rgb(scene)) for scene, _ in annotated_scenes(config)]
         return {"samples": np.concatenate(rows)}
-
-    def _method(self) -> LayeredEmbeddings:
-        names = {category.id: category.name for category in CATEGORIES if category.name in self.config.model.classes}
-        return LayeredEmbeddings(self.network, names)
 
 
 def collate(scenes: list[ShapeScene], model: LayeredConfig) -> Batch:

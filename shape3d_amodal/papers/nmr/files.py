@@ -35,7 +35,10 @@ VOXELS = ArraySpec(("b1", "u1", "i4", "f4"), (None, RESOLUTION, RESOLUTION, RESO
 
 @dataclass(frozen=True)
 class NmrObjects:
-    """The ``count`` objects of one synset and split, in two files that are read when they are asked for."""
+    """The ``count`` objects of one synset and split, in two files that are read when they are asked for.
+
+    All methods raise a ``DataError`` if a file is damaged.
+    """
 
     synset: str
     split: str
@@ -44,26 +47,18 @@ class NmrObjects:
     count: int
 
     def images(self, rows: int = 64) -> Iterator[NDArray[np.uint8]]:
-        """The views [B,24,4,64,64] uint8 of up to ``rows`` objects at a time, in order.
-
-        Raises:
-            DataError: the file is damaged.
-        """
+        """The views [B,24,4,64,64] uint8 of up to ``rows`` objects at a time, in order."""
         return npz_blocks(self.images_file, "arr_0", IMAGES, rows)
 
     def voxels(self, rows: int = 1024) -> Iterator[NDArray[np.bool_]]:
-        """The voxels [B,32,32,32] bool, by y, x, z, of up to ``rows`` objects at a time, in order.
-
-        Raises:
-            DataError: the file is damaged.
-        """
+        """The voxels [B,32,32,32] bool, by y, x, z, of up to ``rows`` objects at a time, in order."""
         return (block != 0 for block in npz_blocks(self.voxels_file, "arr_0", VOXELS, rows))
 
     def unpacked_images(self, cache: Path) -> NDArray[np.uint8]:
         """All views [N,24,4,64,64] uint8 as a memory map for random access; the first call unpacks them to ``cache``.
 
         Raises:
-            DataError: the file is damaged, or the cache cannot be written.
+            DataError: the cache cannot be written.
         """
         stamp = self.images_file.stat()
         path = cache / f"{self.synset}_{self.split}_{stamp.st_size}_{stamp.st_mtime_ns}.u8"
@@ -118,8 +113,7 @@ def nmr_voxels(verts: NDArray[np.floating], faces: NDArray[np.integer], size: in
     surface = np.zeros((size, size, size), np.bool_)
     for axis in range(3):
         turned = np.roll(points, -axis, axis=1)  # the lines run along the first axis
-        cut = _cut(turned[faces], size)
-        surface |= np.moveaxis(cut, (0, 1, 2), ((axis) % 3, (axis + 1) % 3, (axis + 2) % 3))
+        surface |= np.moveaxis(_cut(turned[faces], size), (0, 1, 2), (axis, (axis + 1) % 3, (axis + 2) % 3))
     cells = np.floor(points[np.unique(faces)]).astype(np.int64)
     cells = cells[((cells >= 0) & (cells < size)).all(axis=1)]
     surface[tuple(cells.T)] = True

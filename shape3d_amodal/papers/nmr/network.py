@@ -1,7 +1,7 @@
 """Stage 2 with known cameras, as NMR and SoftRas train it: an image of an object to a mesh in the object frame.
 
-The same encoder and decoder as those of the learned prior; the viewpoint is given, so that 3D IoU is computed in
-the object frame, as in the tables of NMR (Kato et al., CVPR 2018) and SoftRas (Liu et al., ICCV 2019).
+Encoder and decoder are those of the learned prior; the viewpoint is given, so that 3D IoU is computed in the object
+frame, as in the tables of NMR (Kato et al., CVPR 2018) and SoftRas (Liu et al., ICCV 2019).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from shape3d_amodal.errors import DataError
@@ -20,7 +21,7 @@ from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.archives import npz_writer
 from shape3d_amodal.files.atomic import make_folder, remove_leftovers, write_json_atomic
 from shape3d_amodal.files.processes import spread
-from shape3d_amodal.geometry.cameras import DISTANCE, FOCAL
+from shape3d_amodal.geometry.cameras import DISTANCE, FOCAL, rotation
 from shape3d_amodal.meshes.check import check_meshes
 from shape3d_amodal.meshes.mesh import FileMeshes, Mesh
 from shape3d_amodal.meshes.sources import SYNSETS, mesh_source
@@ -30,8 +31,7 @@ from shape3d_amodal.scenes.shading import normals
 from shape3d_amodal.scenes.shards import MAX_MANIFEST_BYTES
 
 FORMAT = "shape3d-amodal NMR renders 1"
-_SAMPLES = 4
-"""Samples along each side of a pixel."""
+_SAMPLES = 4  # along each side of a pixel
 _LIGHT = np.array([0.4, 0.6, -0.7]) / np.linalg.norm([0.4, 0.6, -0.7])
 """Where the light comes from in the view's frame (x left, y up, z forward)."""
 _AMBIENT, _DIRECT = 0.45, 0.55
@@ -40,8 +40,11 @@ _AMBIENT, _DIRECT = 0.45, 0.55
 def render_views(mesh: Mesh) -> NDArray[np.uint8]:
     """A mesh, scaled to a longest side of 1, from the 24 views: [24,4,64,64] uint8 RGBA."""
     verts = unit_side(mesh)
-    light = normals(verts.astype(np.float32), mesh.faces)
-    return np.stack([_render(verts, light, mesh, math.radians(azimuth)) for azimuth in AZIMUTHS_DEG])
+    normal = normals(verts.astype(np.float32), mesh.faces)
+    azimuth = torch.tensor(AZIMUTHS_DEG, dtype=torch.float64).deg2rad()
+    elevation = torch.full_like(azimuth, math.radians(ELEVATION_DEG))
+    turns = rotation(azimuth, elevation, torch.zeros_like(azimuth)).numpy()
+    return np.stack([_render(verts, normal, mesh, turn) for turn in turns])
 
 
 def unit_side(mesh: Mesh) -> NDArray[np.float64]:
@@ -50,16 +53,17 @@ def unit_side(mesh: Mesh) -> NDArray[np.float64]:
     return mesh.verts.astype(np.float64) / float(np.ptp(used, axis=0).max())
 
 
-def _render(verts: NDArray[np.float64], normal: NDArray[np.float32], mesh: Mesh, azimuth: float) -> NDArray[np.uint8]:
-    """One view [4,64,64] uint8."""
-    rotation = view_rotation(azimuth, math.radians(ELEVATION_DEG))
-    view = verts @ rotation.T
+def _render(
+    verts: NDArray[np.float64], normal: NDArray[np.float32], mesh: Mesh, turn: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """One view [4,64,64] uint8; ``turn`` [3,3] is from the world to the view."""
+    view = verts @ turn.T
     depth = view[:, 2] + DISTANCE
     side = SIZE * _SAMPLES
     flat = (1 - view[:, :2] * FOCAL / depth[:, None]) * side / 2
     hit_depth, face = rasterize(np.column_stack([flat, depth]).astype(np.float32), mesh.faces, side, side)
     covered = np.isfinite(hit_depth)
-    lit = _AMBIENT + _DIRECT * np.abs(normal @ (rotation.T @ _LIGHT))
+    lit = _AMBIENT + _DIRECT * np.abs(normal @ (turn.T @ _LIGHT))
     colors = np.zeros((side, side, 3))
     colors[covered] = (mesh.colors * lit[:, None])[face[covered]]
 
@@ -72,23 +76,14 @@ def _render(verts: NDArray[np.float64], normal: NDArray[np.float32], mesh: Mesh,
     return (np.clip(image, 0, 255) + 0.5).astype(np.uint8).transpose(2, 0, 1)
 
 
-def view_rotation(azimuth: float, elevation: float) -> NDArray[np.float64]:
-    """World to view [3,3], angles in radians: the numpy twin of ``geometry.cameras.rotation`` without roll."""
-    sin_a, cos_a, sin_e, cos_e = math.sin(azimuth), math.cos(azimuth), math.sin(elevation), math.cos(elevation)
-    return np.array(
-        [[-cos_a, 0, sin_a], [-sin_e * sin_a, cos_e, -sin_e * cos_a], [-cos_e * sin_a, -sin_e, -cos_e * cos_a]]
-    )
+def _renderer(spec: str) -> Callable[[str], tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    meshes = mesh_source(spec, strict=True)
 
-
-class _Renderer:
-    """Renders meshes of a source by name."""
-
-    def __init__(self, spec: str) -> None:
-        self._meshes = mesh_source(spec, strict=True)
-
-    def __call__(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        mesh = self._meshes.load(name)
+    def render(name: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        mesh = meshes.load(name)
         return render_views(mesh), nmr_voxels(unit_side(mesh), mesh.faces)
+
+    return render
 
 
 def write_nmr(
@@ -118,7 +113,7 @@ def write_nmr(
     left = [synset for synset, names in objects.items() if names is None]
     unusable = check_meshes(spec, workers=workers)["skipped"] if left else {}
     make_folder(folder)
-    with spread(_Renderer, (spec,), workers if left else 1) as render:
+    with spread(_renderer, (spec,), workers if left else 1) as render:
         for synset, path in sorted(manifests.items()):
             names = objects[synset]
             if names is None:
@@ -161,12 +156,9 @@ def _finished(path: Path, listing: str) -> list[str] | None:
     if not path.exists():
         return None
     manifest = safe_io.read_json(path, limit=MAX_MANIFEST_BYTES)
-    kinds = {"files": dict, "objects": list}
-    if (
-        type(manifest) is not dict
-        or manifest.get("format") != FORMAT
-        or any(type(manifest.get(key)) is not kind for key, kind in kinds.items())
-    ):
+    wanted = {"format": str, "files": dict, "objects": list}
+    kinds = {key: type(manifest.get(key)) for key in wanted} if type(manifest) is dict else {}
+    if kinds != wanted or manifest["format"] != FORMAT:
         raise DataError(f"expected the list of {FORMAT!r}, got something else; choose another folder", file=path)
     if manifest.get("meshes_listing_sha256") != listing:
         raise DataError("holds renders of other meshes; choose another folder or remove it", file=path)

@@ -136,11 +136,9 @@ class NmrTask(Task):
         synset = generator.integers(len(self.images), size=size)
         rows = [int(generator.integers(len(self.images[own]))) for own in synset]
         views = np.stack([generator.choice(VIEWS, 2, replace=False) for _ in rows])
-        images = np.stack([self.images[own][row][pair] for own, row, pair in zip(synset, rows, views, strict=True)])
-        ids = [
-            f"{self.train[own].synset} object {row} views {first} and {second}"
-            for own, row, (first, second) in zip(synset, rows, views, strict=True)
-        ]
+        drawn = list(zip(synset, rows, views, strict=True))
+        images = np.stack([self.images[own][row][pair] for own, row, pair in drawn])
+        ids = [f"{self.train[own].synset} object {row} views {pair[0]} and {pair[1]}" for own, row, pair in drawn]
         parts = (recolored(images, generator), views, synset)
         return ViewPairs(*(torch.from_numpy(part) for part in parts)), ids
 
@@ -164,8 +162,7 @@ class NmrTask(Task):
         """3D IoU in percent by synset, on some validation objects, and its mean over synsets."""
         scores = {}
         for group in self.val:
-            count = min(group.count, self.config.validation_objects)
-            ious = view_ious(self.model, group, views=(0, 6, 13, 19), most=count)
+            ious = view_ious(self.model, group, views=(0, 6, 13, 19), most=self.config.validation_objects)
             scores[f"voxel_iou_{group.synset}"] = 100 * float(ious.mean())
         return {"voxel_iou": float(np.mean(list(scores.values()))), **scores}
 

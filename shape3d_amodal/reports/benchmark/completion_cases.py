@@ -10,17 +10,15 @@ from shape3d_amodal import masks
 from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.benchmarking.methods import VisibleOnlyOptions
 from shape3d_amodal.benchmarking.runner import RunScores
-from shape3d_amodal.evaluation.given_masks.completion_table import CompletionTable
+from shape3d_amodal.evaluation.given_masks.completion import CompletionTable
 from shape3d_amodal.reports.cases import LEGEND, completion_case
 from shape3d_amodal.reports.html import CaseGroup, ReportCase
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 MOST_PANELS = 1000
 """Images of a report, which bound its size."""
-_LARGE = 6
-"""Methods up to which images are large."""
-_EDGE = 4
-"""Objects shown as best, and as worst, where all are shown."""
+_LARGE = 6  # methods up to which images are large
+_EDGE = 4  # objects shown as best, and as worst, where all are shown
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""What the numbers of a benchmark hang on: code, machine, data and methods."""
+"""The conditions of the numbers of a benchmark: code, machine, data and methods."""
 
 from __future__ import annotations
 
@@ -25,19 +25,13 @@ def protocol(one: RunScores) -> str:
 
 
 def facts_of(scores: Sequence[RunScores], command: str, *, notes: bool = True) -> Facts:
-    """What the numbers hang on: code, machine, data and methods, each of them once.
+    """The conditions of the numbers: ``command``, code, machine, data and methods, each of them once.
 
     Args:
-        scores: the runs.
-        command: the command line that makes the report again.
         notes: with the notes of the methods, for a report that does not show them elsewhere.
     """
-    facts = [
-        ("command", command),
-        ("commit", provenance.commit()),
-        ("versions", provenance.versions()),
-        ("machine", provenance.machine()),
-    ]
+    facts = [("command", command), ("commit", provenance.commit())]
+    facts += [("versions", provenance.versions()), ("machine", provenance.machine())]
     data = {one.data.name: one.data for one in scores}
     data.update({one.aligned.name: one.aligned for one in scores if one.aligned is not None})
     facts += [(f"data: {name}", f"{one.origin}; SHA-256 {one.sha256[:16]}") for name, one in data.items()]
@@ -53,11 +47,10 @@ def facts_of(scores: Sequence[RunScores], command: str, *, notes: bool = True) -
 
 def _told(options: MethodOptions) -> str:
     """What a method is and what it was told."""
-    parts = [next(kind for kind in KINDS if type(options) is options_class(kind))]
-    chosen = _chosen(options).items()
-    parts += [f"{key} {json.dumps(value)}" for key, value in chosen if key not in (*options.TOLD, "depth_order")]
-    parts.append("depth order given" if options.depth_order else "depth order not given")
-    return "; ".join(parts)
+    kind = next(kind for kind in KINDS if type(options) is options_class(kind))
+    chosen = {key: value for key, value in _chosen(options).items() if key not in (*options.TOLD, "depth_order")}
+    order = "depth order given" if options.depth_order else "depth order not given"
+    return "; ".join([kind, *(f"{key} {json.dumps(value)}" for key, value in chosen.items()), order])
 
 
 def _ran(scores: Sequence[RunScores]) -> str:
@@ -83,7 +76,6 @@ def _chosen(options: MethodOptions) -> dict[str, Any]:
     chosen = {}
     for field in fields(options):
         value = getattr(options, field.name)
-        if value == "" or (value == field.default and not isinstance(value, str)):
-            continue
-        chosen[field.name] = to_jsonable_python(value)
+        if value != "" and (value != field.default or isinstance(value, str)):
+            chosen[field.name] = to_jsonable_python(value)
     return chosen

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import faster_coco_eval.core.mask as coco_mask
 import numpy as np
-from numpy.typing import NDArray
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.images import load_image
@@ -50,14 +49,9 @@ def mean_best_iou(truth: Sequence[AmodalInstance], results: Sequence[AmodalResul
     for category in {one.category_id for one in truth}:
         whole = [one.amodal for one in truth if one.category_id == category and one.amodal is not None]
         predicted = [one.segmentation for one in results if one.category_id == category]
-        best += _ious(predicted, whole).max(axis=0).tolist() if predicted else [0.0] * len(whole)
+        codes = [[one.to_coco() for one in side] for side in (predicted, whole)]
+        best += coco_mask.iou(*codes, [0] * len(whole)).max(axis=0).tolist() if predicted else [0.0] * len(whole)
     return float(np.mean(best))
-
-
-def _ious(predicted: list[Rle], truth: list[Rle]) -> NDArray[np.float64]:
-    """[D,G] float64."""
-    codes = [[one.to_coco() for one in side] for side in (predicted, truth)]
-    return np.asarray(coco_mask.iou(*codes, [0] * len(truth)), np.float64).reshape(len(predicted), len(truth))
 
 
 def _truth(image: AmodalImage) -> list[AmodalInstance]:

@@ -53,13 +53,7 @@ class ExtraRun:
 
 
 def write_reports(
-    out: Path,
-    scores: Sequence[RunScores],
-    *,
-    title: str,
-    intro: str,
-    command: str,
-    extra: Sequence[ExtraRun] = (),
+    out: Path, scores: Sequence[RunScores], *, title: str, intro: str, command: str, extra: Sequence[ExtraRun] = ()
 ) -> None:
     """Write all forms of the report into the folder ``out``.
 

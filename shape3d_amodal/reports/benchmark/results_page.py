@@ -24,14 +24,12 @@ from shape3d_amodal.reports.benchmark.report import ExtraRun
 from shape3d_amodal.reports.benchmark.tables import RunTables, title_of
 from shape3d_amodal.reports.cases import COLORS, gallery
 
-_SIDE = 112
-"""Side of an image in pixels."""
+_SIDE = 112  # of an image, in pixels
 _AIMED = (
     "Percent, or points over others. Met or missed is said of the number itself; in parentheses its 95 % bootstrap "
     "interval, drawn as those of the margins below."
 )
-_COLORS = 128
-"""Colours of a file: a third of the bytes, and hardly visible."""
+_COLORS = 128  # of an image: a third of the bytes, and hardly visible
 
 
 def write_results_page(
@@ -47,8 +45,6 @@ def write_results_page(
     """Write the page ``path``, and its images into the folder beside it that bears its name.
 
     Args:
-        path: the Markdown file.
-        scores: the runs.
         title, intro: plain text.
         command: the command line that makes the page again.
         extra: tables beside the runs.

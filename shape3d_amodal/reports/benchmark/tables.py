@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.benchmarking.config import MarginConfig, shares
-from shape3d_amodal.benchmarking.margins import Compared, Margin, margin_table, margins
-from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
-from shape3d_amodal.evaluation.given_masks.completion_table import CompletionTable
+from shape3d_amodal.benchmarking.margins import Compared, margin_table, margins
+from shape3d_amodal.benchmarking.runner import RunScores
+from shape3d_amodal.evaluation.given_masks.completion import CompletionTable
 from shape3d_amodal.evaluation.metrics import Metric
 from shape3d_amodal.evaluation.tables import Table, category_table, level_table, metric_value, summary_table
 from shape3d_amodal.evaluation.tracks import TRACKS
 from shape3d_amodal.reports.charts import BarChart, Chart, LineChart, MeanChart, Series
 
-NAN = float("nan")
 _FEW = 6
 """Methods that a chart by category, or a table with methods as columns, still shows legibly."""
-_BINS = np.linspace(0, 1, 11)
-"""Hidden shares between which curves average."""
-_LEAST = 5
-"""Objects that a point of a curve needs."""
+_BINS = np.linspace(0, 1, 11)  # hidden shares between which curves average
+_LEAST = 5  # objects that a point of a curve needs
 
 
 class RunTables:
@@ -70,16 +68,13 @@ class RunTables:
 
     def compared(self) -> list[tuple[MarginConfig, Compared]]:
         """The run's margins with the rows of each metric; what is defined nowhere is left out."""
+        tables, without, meshes = self.of_methods, self.run.without, self.scores.meshes
         found = []
         for one in self.run.margins:
-            names = one.metrics or shares(self.run.track)
-            rows = [(metric, self._margins(one, metric)) for metric in self.main if metric.name in names]
-            found.append((one, [(metric, own) for metric, own in rows if own]))
+            chosen = [metric for metric in self.main if metric.name in (one.metrics or shares(self.run.track))]
+            rows = {key: margins(tables, one.of, one.over, key, without=without, meshes=meshes) for key in chosen}
+            found.append((one, [(metric, own) for metric, own in rows.items() if own]))
         return [(one, compared) for one, compared in found if compared]
-
-    def _margins(self, one: MarginConfig, metric: Metric) -> list[Margin]:
-        meshes = self.scores.meshes
-        return margins(self.of_methods, one.of, one.over, metric, without=self.run.without, meshes=meshes)
 
     def charts(self) -> list[Chart]:
         """Means with intervals, categories, and curves over occlusion, of the metrics that are shares."""
@@ -90,7 +85,7 @@ class RunTables:
         """The 95 % interval in percent, or in the metric's unit; NaN where there is none."""
         found = self._intervals[method].get(metric.name, {}).get(category)
         factor = 100 if metric.unit == "share" else 1
-        return (NAN, NAN) if found is None else (factor * found.low, factor * found.high)
+        return (nan, nan) if found is None else (factor * found.low, factor * found.high)
 
     def _means_with_intervals(self) -> Table:
         """Means between the ends of their intervals."""
@@ -106,9 +101,12 @@ class RunTables:
         return Table(title=title, corner="method", columns=columns, rows=tuple(rows), compare=None)
 
     def _costs(self) -> Table:
-        rows = tuple((name, _cost(method)) for name, method in self.scores.methods.items())
+        rows = []
+        for name, method in self.scores.methods.items():
+            milliseconds = nan if method.seconds is None else 1000 * method.seconds
+            rows.append((name, (milliseconds, nan if method.parameters is None else method.parameters / 1e6)))
         columns = ("ms an object", "parameters, million")
-        return Table(title="Speed and size", corner="method", columns=columns, rows=rows, compare=None)
+        return Table(title="Speed and size", corner="method", columns=columns, rows=tuple(rows), compare=None)
 
     def _series(self, method: str, values: list[float], intervals: list[tuple[float, float]] | None = None) -> Series:
         others = [name for name in self.of_methods if name != self.run.focus]
@@ -137,21 +135,16 @@ class RunTables:
         """Curves over the tenths of the hidden share where it is known, else over the track's own occlusion levels."""
         tables = {name: self.of_methods[name] for name in self._few()}
         completion = {name: table for name, table in tables.items() if isinstance(table, CompletionTable)}
+        charts: list[Chart] = []
         if not completion:
             levels = {name: table.by_level() for name, table in tables.items()}
             names = tuple(next(iter(levels.values())))
-            return [
-                self._curve(
-                    metric.title,
-                    {name: [metric_value(one, metric) for one in own.values()] for name, own in levels.items()},
-                    names,
-                    axis="occlusion level",
-                )
-                for metric in (self.track.metrics[name] for name in self.track.by_level)
-            ]
+            for metric in (self.track.metrics[name] for name in self.track.by_level):
+                shown = {name: [metric_value(one, metric) for one in own.values()] for name, own in levels.items()}
+                charts.append(self._curve(metric.title, shown, names, axis="occlusion level"))
+            return charts
         ticks = [f"{100 * low:.0f}–{100 * high:.0f}" for low, high in pairwise(_BINS)]
         note = f"Means over the objects of every tenth, where there are {_LEAST} or more."
-        charts = []
         for title, field in (("IoU", "iou"), ("Occluded IoU", "occluded_iou")):
             curves = {name: occlusion_curve(table, getattr(table, field)) for name, table in completion.items()}
             used = np.flatnonzero(~np.isnan(list(curves.values())).all(axis=0))
@@ -170,12 +163,9 @@ class RunTables:
 
     def _few(self) -> list[str]:
         """The focus and the best others, in the order of the table but the focus last."""
-
-        def rank(name: str) -> float:
-            return -float(np.nan_to_num(metric_value(self.of_methods[name].score, self.main[0])))
-
         others = [name for name in self.of_methods if name != self.run.focus]
-        best = sorted(others, key=rank)[: _FEW - 1]
+        means = {name: metric_value(self.of_methods[name].score, self.main[0]) for name in others}
+        best = sorted(others, key=lambda name: -np.nan_to_num(means[name]))[: _FEW - 1]
         return [*(name for name in others if name in best), self.run.focus]
 
     def _left_out(self) -> str:
@@ -192,15 +182,9 @@ def occlusion_curve(table: CompletionTable, values: NDArray[np.float64]) -> list
     """
     places = np.clip(np.ceil(table.hidden_share * 10).astype(int) - 1, 0, 9)
     tenths = [values[(places == place) & ~np.isnan(values)] for place in range(10)]
-    return [100 * float(own.mean()) if len(own) >= _LEAST else NAN for own in tenths]
+    return [100 * float(own.mean()) if len(own) >= _LEAST else nan for own in tenths]
 
 
 def title_of(metric: Metric) -> str:
     """The metric's heading with its unit."""
     return f"{metric.title}, %" if metric.unit == "share" else metric.title
-
-
-def _cost(method: MethodScore) -> tuple[float, float]:
-    """Milliseconds an object and millions of parameters."""
-    seconds, parameters = method.seconds, method.parameters
-    return (NAN if seconds is None else 1000 * seconds, NAN if parameters is None else parameters / 1e6)

@@ -58,8 +58,8 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, intact or not, in increasing order."""
-        names = (path.name for path in self.folder.glob("step-*")) if self.folder.is_dir() else ()
-        return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"step-(\d+)", name)))
+        matches = (re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.glob("step-*"))
+        return sorted(int(match[1]) for match in matches if match)
 
     def path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
@@ -79,7 +79,11 @@ class CheckpointFolder:
         except OSError as error:
             problem = f"{target}: cannot save the checkpoint: {error.strerror}; free some space and resume"
             raise TrainingError(f"{problem} (older checkpoints are kept)") from error
-        self._prune(checkpoint.step)
+        # Any later checkpoint was damaged, or it would have been resumed from.
+        steps = self.steps()
+        kept = [step for step in steps if step <= checkpoint.step][-self.keep :]
+        for step in set(steps) - set(kept):
+            discard(self.path(step))
 
     def load_latest(self) -> Checkpoint | None:
         """The newest intact checkpoint, or None where there is none. Damaged ones are skipped with a warning.
@@ -112,10 +116,3 @@ class CheckpointFolder:
         for part in PARTS:
             fields[part] = unpack_tensors(files[f"{part}.safetensors"], folder / part)
         return Checkpoint(**fields)
-
-    def _prune(self, newest: int) -> None:
-        """Keep ``newest`` and those before it; any later one was damaged, or it would have been resumed from."""
-        steps = self.steps()
-        kept = [step for step in steps if step <= newest][-self.keep :]
-        for step in set(steps) - set(kept):
-            discard(self.path(step))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from shape3d_amodal.config import Count, configuration
-
-if TYPE_CHECKING:
-    from shape3d_amodal.training.loop.distributed import Ranks
+from shape3d_amodal.config import Count, configuration, dump_config
+from shape3d_amodal.training.loop.distributed import Ranks
 
 
 @configuration
@@ -71,19 +71,22 @@ class LoopConfig:
     """Device: auto, cpu, cuda or cuda:N; auto is cuda where there is a GPU."""
 
 
-class Task(Protocol):
-    """What one stage or baseline brings to the loop. Subclass it to inherit the defaults."""
+class Task(ABC):
+    """What one stage or baseline brings to the loop."""
 
     name: str
+    network: Any
+    """The module to train, where ``modules`` is not overridden."""
 
     def modules(self) -> nn.Module:
         """The module to train, always the same one; parameters that stay fixed have ``requires_grad`` False."""
-        ...
+        return self.network
 
     def begin(self, config: LoopConfig, ranks: Ranks) -> None:  # noqa: ARG002
         """Choose the weights to start from; called once on every rank, before the first step and not on resume."""
         return
 
+    @abstractmethod
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Any, list[str]]:
         """The ``size`` samples of the 0-based ``step`` and their ids, drawn from ``generator`` alone.
 
@@ -91,14 +94,13 @@ class Task(Protocol):
         tensor, a list, tuple or dict of batches, or an object with ``to(device)`` and ``[slice]``; all that it holds
         has ``size`` rows. It is made on the CPU.
         """
-        ...
 
+    @abstractmethod
     def losses(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
         """Named scalar losses, means over the batch's rows, already weighted: the training minimises their sum.
 
         The names may depend on ``step`` and ``progress`` (0..1, the share of steps done), but not on the batch.
         """
-        ...
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
         """Named metrics after ``step`` steps; called in evaluation mode, without gradients, on rank 0 alone."""
@@ -120,6 +122,9 @@ class TrainingConfig(ABC):
     """What is trained: the key of the class in ``training.registry``."""
     loop: LoopConfig
     """The training loop."""
+    train: Any
+    validation: Any
+    model: Any
 
     @abstractmethod
     def task(self, cache: Path, *, workers: int) -> Task:
@@ -128,6 +133,11 @@ class TrainingConfig(ABC):
         Args:
             cache: folder for data that are made and kept.
             workers: processes that make data; what is made does not depend on it.
+
+        Raises:
+            UsageError: options do not fit each other or the data.
+            DataError: the data cannot be used.
+            WeightsError: the weights to start from cannot be used.
         """
 
     def check(self) -> None:  # noqa: B027  # most trainings need nothing that a dry run can do without
@@ -136,10 +146,11 @@ class TrainingConfig(ABC):
             UsageError: something is missing that only a dry run can do without.
         """
 
-    @abstractmethod
-    def smaller(self) -> TrainingConfig:
-        """The same training with little data, for a dry run."""
+    def smaller(self) -> Self:
+        """The same training with little data, for a dry run; by default with fewer of ``train`` and ``validation``."""
+        return replace(cast(Any, self), train=self.train.smaller(), validation=self.validation.smaller())
 
-    @abstractmethod
     def weights_config(self) -> str:
-        """The YAML text that is put beside the weights: from it alone the module is built again."""
+        """The YAML text that is put beside the weights: from it alone the module is built again. By default it is the
+        option ``model``."""
+        return dump_config(self.model)

@@ -25,7 +25,7 @@ SAMPLES = "samples"
 
 
 class TrainingLog:
-    """Writes ``log.jsonl`` (one JSON object a line), pictures and TensorBoard events; nothing where ``folder`` is None.
+    """Writes ``log.jsonl`` (one JSON object a line), images and TensorBoard events; nothing where ``folder`` is None.
 
     Records after ``step`` are dropped first: they belong to steps after the last checkpoint, which are taken again.
     """
@@ -52,15 +52,15 @@ class TrainingLog:
             for name, value in _flat(record):
                 self._board.add_scalar(name, value, step)
 
-    def show(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Put ``pictures`` ([H,W,3] uint8) into ``samples/<step>-<name>.png`` and into TensorBoard."""
+    def show(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Put ``images`` ([H,W,3] uint8) into ``samples/<step>-<name>.png`` and into TensorBoard."""
         if self.folder is None:
             return
         with self._failures():
-            for name, picture in pictures.items():
+            for name, image in images.items():
                 (self.folder / SAMPLES).mkdir(exist_ok=True)
-                Image.fromarray(picture).save(self.folder / SAMPLES / f"{step:08d}-{name}.png")
-                self._board.add_image(name, picture, step, dataformats="HWC")
+                Image.fromarray(image).save(self.folder / SAMPLES / f"{step:08d}-{name}.png")
+                self._board.add_image(name, image, step, dataformats="HWC")
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -120,38 +120,27 @@ class Meter:
         self.sums: dict[str, tuple[float, int]] = {}
 
 
-class ProgressLine:
+class ProgressLine(Progress):
     """A progress bar on a terminal, a plain line at each report elsewhere. Silent where ``shown`` is False."""
 
     def __init__(self, name: str, steps: int, start: int, *, shown: bool) -> None:
-        self.name, self.steps, self.start = name, steps, start
-        self.console = Console(stderr=True, quiet=not shown)
-        self.bar = Progress(
+        console = Console(stderr=True, quiet=not shown)
+        columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}"),
-            console=self.console,
-            disable=not (shown and self.console.is_terminal),
         )
-        self.row = self.bar.add_task(name, total=steps, completed=start, text="")
-
-    def __enter__(self) -> ProgressLine:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def advance(self, step: int) -> None:
-        self.bar.update(self.row, completed=step)
+        super().__init__(*columns, console=console, disable=not (shown and console.is_terminal))
+        self.name, self.steps = name, steps
+        self.row = self.add_task(name, total=steps, completed=start, text="")
 
     def report(self, step: int, loss: float, rate: float) -> None:
         """Show the loss, the rate (steps/s) and the time left after ``step`` steps."""
         left = (self.steps - step) / rate if rate > 0 else 0.0
         text = f"loss {loss:.4g}, {rate:.3g} steps/s, {clock(left)} left"
         if self.console.is_terminal:
-            self.bar.update(self.row, completed=step, text=text)
+            self.update(self.row, completed=step, text=text)
         else:
             self.console.print(
                 f"{self.name}: step {step}/{self.steps}, {text}", markup=False, highlight=False, soft_wrap=True

@@ -43,8 +43,8 @@ class Trainer:
             raise UsageError(f"loop.batch_size: {problem}, got {config.batch_size}; change it or loop.accumulate")
         self.task, self.config, self.ranks = task, config, ranks
         self.module = task.modules().to(ranks.device)
-        named = {name: tensor for name, tensor in self.module.named_parameters() if tensor.requires_grad}
-        self.names, self.parameters = list(named), list(named.values())
+        self.named = {name: tensor for name, tensor in self.module.named_parameters() if tensor.requires_grad}
+        self.parameters = list(self.named.values())
         self.optimizer = _optimizer(self.parameters, config)
         self.average = WeightAverage(self.module, config.ema_decay)
         self.forward: nn.Module = _Losses(task)
@@ -78,13 +78,6 @@ class Trainer:
         self.average.update(step)
         return {**losses, "gradient_norm": norm}
 
-    def rehearse(self) -> TrainResult:
-        """One batch through everything that a training does, without a file."""
-        self.step(0)
-        metrics = self.validate(1)
-        self.sample_images(1)
-        return TrainResult(1, self.weights(), metrics)
-
     def validate(self, step: int) -> dict[str, float]:
         with self._evaluating():
             return self.task.validate(step)
@@ -100,7 +93,7 @@ class Trainer:
     def checkpoint(self, step: int, settings: dict[str, object], seconds: float) -> Checkpoint:
         optimizer = {
             f"{name}/{key}": value
-            for name, parameter in zip(self.names, self.parameters, strict=True)
+            for name, parameter in self.named.items()
             for key, value in self.optimizer.state.get(parameter, {}).items()
         }
         versions = {"shape3d_amodal": __version__, "torch": torch.__version__, "python": platform.python_version()}
@@ -121,13 +114,12 @@ class Trainer:
         self.module.load_state_dict(checkpoint.model)
         for name, mean in self.average.state.items():
             mean.copy_(checkpoint.ema[name])
-        parameters = dict(zip(self.names, self.parameters, strict=True))
-        names = {id(parameter): name for name, parameter in parameters.items()}
+        names = {id(parameter): name for name, parameter in self.named.items()}
         order = [names[id(p)] for group in self.optimizer.param_groups for p in group["params"]]
         states: dict[str, dict[str, Tensor]] = {}
         for key, tensor in checkpoint.optimizer.items():
             name, _, part = key.rpartition("/")
-            states.setdefault(name, {})[part] = _laid_out_as(parameters[name], tensor)
+            states.setdefault(name, {})[part] = _laid_out_as(self.named[name], tensor)
         state = {index: states[name] for index, name in enumerate(order) if name in states}
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
@@ -145,8 +137,7 @@ class Trainer:
         seeds = generator(self.config.seed, "step", step, self.ranks.rank, part)
         torch.manual_seed(int(seeds.integers(2**63)))
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.bf16):
-            terms: dict[str, Tensor] = forward(batch, step, step / max(1, self.config.steps - 1))
-        return terms
+            return forward(batch, step, step / max(1, self.config.steps - 1))
 
     def _guard(self, values: dict[str, float], step: int, ids: list[str]) -> None:
         for name, value in values.items():

@@ -13,8 +13,11 @@ the rows of each rank and accumulated part alone.
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from shape3d_amodal.errors import UsageError
@@ -23,15 +26,12 @@ from shape3d_amodal.training.loop.distributed import join, use_threads
 from shape3d_amodal.training.loop.interface import LoopConfig, Task
 from shape3d_amodal.training.loop.logging import Meter, ProgressLine, TrainingLog
 from shape3d_amodal.training.loop.settings import check_settings, describe
-from shape3d_amodal.training.loop.signals import StopSignals
 from shape3d_amodal.training.loop.trainer import Trainer, TrainResult
 
 logger = logging.getLogger(__name__)
 
 TIME_IS_UP = 1
 """Why a training halts, beside the numbers of the signals SIGINT (2) and SIGTERM (15), which go before it."""
-
-__all__ = ["LoopConfig", "Task", "TrainResult", "train"]
 
 
 def train(
@@ -58,7 +58,11 @@ def train(
     with join(config.device) as ranks:
         use_threads(config.threads)
         if dry_run:
-            return Trainer(task, config, ranks).rehearse()
+            trainer = Trainer(task, config, ranks)
+            trainer.step(0)
+            metrics = trainer.validate(1)
+            trainer.sample_images(1)
+            return TrainResult(1, trainer.weights(), metrics)
         folder = CheckpointFolder(Path(output), config.keep_checkpoints)
         if not resume and folder.steps():
             raise UsageError(f"{output}: holds checkpoints of an earlier training; resume it or choose another folder")
@@ -94,7 +98,7 @@ def _run(
         while step < config.steps and not halt:
             meter.add(trainer.step(step))
             step += 1
-            line.advance(step)
+            line.update(line.row, completed=step)
             elapsed = time.monotonic() - begin
             timed_out = config.max_minutes > 0 and elapsed > 60 * config.max_minutes
             halt = int(ranks.maximum(stop.signal or (TIME_IS_UP if timed_out else 0)))
@@ -119,6 +123,30 @@ def _run(
     if step == start and ranks.first:
         metrics = trainer.validate(step)
     return TrainResult(step, trainer.weights(), metrics)
+
+
+class StopSignals:
+    """While entered, SIGTERM and SIGINT only set ``signal`` to their number (SIGQUIT still ends the process at once).
+
+    A second signal changes nothing: torchrun forwards one that the process has received already. Only the main thread
+    may set signal handlers; in another thread this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = number
 
 
 def _due(step: int, every: int) -> bool:

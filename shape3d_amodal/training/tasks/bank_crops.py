@@ -100,22 +100,15 @@ def open_bank(
     """
     origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config, categories)} {BANK_VERSION}"
     name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
-
-    def ask() -> BankArrays:
-        return _ask(config, categories, pool, workers)
-
-    return kept_arrays(cache / f"bank-{name}", BankArrays, dump_config(config), ask)
+    return kept_arrays(
+        cache / f"bank-{name}", BankArrays, dump_config(config), lambda: _ask(config, categories, pool, workers)
+    )
 
 
 def asked_rows(hidden: NDArray[np.float32], config: BankCropsConfig) -> NDArray[np.int64]:
     """The rows, rising, that the bank is asked about: the first with a hidden part, and the first of the others.
 
-    Args:
-        hidden: [M], shares of the crops' objects that are hidden, in 0..1.
-        config: how many of each.
-
-    Raises:
-        UsageError: no crop has a hidden part.
+    ``hidden`` [M] has the shares of the crops' objects that are hidden, in 0..1.
     """
     with_part = partly_hidden(hidden, "bank")
     others = np.setdiff1d(np.arange(len(hidden)), with_part)

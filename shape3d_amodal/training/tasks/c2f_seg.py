@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig, MaskCodebook
 from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig, load_resnet
@@ -19,13 +18,12 @@ from shape3d_amodal.config import Count, Share, configuration, dump_config
 from shape3d_amodal.crops.augmentation import augment
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.sources import CropSource, open_crops
-from shape3d_amodal.drawing.crop_grids import crop_grid, spread_rows
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.structures import SupervisedCrops
-from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
-from shape3d_amodal.training.tasks.scores import clearly_hidden, completion_scores, mask_iou, partly_hidden
+from shape3d_amodal.training.loop.interface import LoopConfig, TrainingConfig
+from shape3d_amodal.training.tasks.scores import CompletionTask, batches, clearly_hidden, mask_iou, partly_hidden
 
 _VALIDATED = 256
 _BATCH = 32
@@ -47,19 +45,9 @@ class CodebookTraining(TrainingConfig):
     """The training loop."""
 
     def task(self, cache: Path, *, workers: int) -> CodebookTask:
-        """
-        Raises:
-            DataError, UsageError: the crops cannot be used.
-        """
         torch.manual_seed(self.loop.seed)
         crops = [open_sized(one, self.model.size, cache, workers=workers) for one in (self.train, self.validation)]
         return CodebookTask(self, *crops)
-
-    def smaller(self) -> CodebookTraining:
-        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
-
-    def weights_config(self) -> str:
-        return dump_config(self.model)
 
 
 @configuration
@@ -89,15 +77,8 @@ class C2FSegTraining(TrainingConfig):
     """The training loop."""
 
     def task(self, cache: Path, *, workers: int) -> C2FSegTask:
-        """
-        Raises:
-            WeightsError: those of the codebook, or those to start from, cannot be used.
-            DataError, UsageError: the crops cannot be used.
-        """
         torch.manual_seed(self.loop.seed)
-        codebook = MaskCodebook(CodebookConfig())
-        if self.codebook is not None:
-            codebook = load_network(self.codebook, CodebookConfig, MaskCodebook)[0]
+        codebook = self._codebook()
         size = codebook.config.size
         crops = [open_sized(one, size, cache, workers=workers) for one in (self.train, self.validation)]
         task = C2FSegTask(self, codebook, *crops)
@@ -110,14 +91,14 @@ class C2FSegTraining(TrainingConfig):
             problem = "expected a folder of weights that c2f_codebook left, got null"
             raise UsageError(f"codebook: {problem}; train one and name it here")
 
-    def smaller(self) -> C2FSegTraining:
-        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
-
     def weights_config(self) -> str:
-        book = CodebookConfig()
+        return dump_config(self.model(self._codebook().config))
+
+    def _codebook(self) -> MaskCodebook:
+        codebook = MaskCodebook(CodebookConfig())
         if self.codebook is not None:
-            book = load_network(self.codebook, CodebookConfig, MaskCodebook)[1]
-        return dump_config(self.model(book))
+            codebook, _ = load_network(self.codebook, CodebookConfig, MaskCodebook)
+        return codebook
 
     def model(self, codebook: CodebookConfig) -> C2FSegConfig:
         """The whole network's sizes."""
@@ -125,27 +106,19 @@ class C2FSegTraining(TrainingConfig):
 
 
 def open_sized(config: CropsConfig, size: int, cache: Path, *, workers: int) -> CropSource:
-    """The crops that ``config`` names, which must have the codebook's ``size``.
-
-    Raises:
-        DataError: they cannot be read.
-        UsageError: they are of another size.
-    """
+    """The crops that ``config`` names, which must have the codebook's ``size``."""
     if config.size != size:
         raise UsageError(f"size: expected {size}, the side of the codebook's crops, got {config.size}")
     return open_crops(config, cache, workers=workers)
 
 
-class CodebookTask(Task):
+class CodebookTask(CompletionTask):
     """Reconstruct masks from their tokens."""
 
     def __init__(self, config: CodebookTraining, train: CropSource, validation: CropSource) -> None:
         self.name = config.stage
         self.train, self.validation = train, validation
         self.network = MaskCodebook(config.model)
-
-    def modules(self) -> nn.Module:
-        return self.network
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:  # noqa: ARG002
         """Masks [size,S,S]: amodal ones, and for a quarter of the rows visible ones."""
@@ -161,7 +134,7 @@ class CodebookTask(Task):
         """IoU of masks and their reconstructions, and the share of codes that are used, in percent."""
         device = self.network.codes.device
         ious, used = [], []
-        for rows in _batches(len(self.validation.hidden)):
+        for rows in _batches(np.arange(len(self.validation.hidden))):
             mask = self.validation.supervised(rows).amodal.to(device)
             tokens = self.network.tokens(mask)
             ious.append(mask_iou(self.network.mask(tokens) > 0.5, mask > 0.5))
@@ -169,17 +142,12 @@ class CodebookTask(Task):
         share = len(torch.cat(used).unique()) / len(self.network.codes)
         return {"reconstruction_iou": 100 * float(torch.cat(ious).mean()), "codes_used": 100 * share}
 
-    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
-        """Masks and their reconstructions."""
-        rows = spread_rows(self.validation.hidden)
-        if not len(rows):
-            return {}
-        batch = self.validation.supervised(rows).to(self.network.codes.device)
-        back = self.network.mask(self.network.tokens(batch.amodal))
-        return {"samples": crop_grid(batch.crops, {"truth": batch.amodal, "back": back})}
+    def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
+        """Amodal masks and, after them in the sample images, their reconstructions."""
+        return {"truth": batch.amodal, "back": self.network.mask(self.network.tokens(batch.amodal))}
 
 
-class C2FSegTask(Task):
+class C2FSegTask(CompletionTask):
     """Predict the tokens of amodal masks, and refine the decoded masks."""
 
     def __init__(
@@ -192,9 +160,6 @@ class C2FSegTask(Task):
         self.network.codebook.load_state_dict(codebook.state_dict())
         self._partly_hidden = partly_hidden(train.hidden, "train")
 
-    def modules(self) -> nn.Module:
-        return self.network
-
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[SupervisedCrops, list[str]]:  # noqa: ARG002
         anything = generator.integers(len(self.train.hidden), size=size)
         hidden = self._partly_hidden[generator.integers(len(self._partly_hidden), size=size)]
@@ -204,21 +169,11 @@ class C2FSegTask(Task):
     def losses(self, batch: SupervisedCrops, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         return self.network.losses(batch)
 
-    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        """IoU and occluded IoU in percent of the coarse and the refined mask, over crops that are over 10 % hidden."""
-        hidden, device = clearly_hidden(self.validation.hidden), self.network.codebook.codes.device
-        batches = (self.validation.supervised(hidden[places]).to(device) for places in _batches(len(hidden)))
-        return completion_scores((batch, self._masks(batch)) for batch in batches)
+    def _validated(self) -> list[NDArray[np.int64]]:
+        return _batches(clearly_hidden(self.validation.hidden))
 
-    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
-        """Crops with given masks, coarse and refined mask, true mask."""
-        rows = spread_rows(self.validation.hidden)
-        if not len(rows):
-            return {}
-        batch = self.validation.supervised(rows).to(self.network.codebook.codes.device)
-        return {"samples": crop_grid(batch.crops, {**self._masks(batch), "truth": batch.amodal})}
-
-    def _masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
+    def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
+        """The coarse and the refined mask, joined with the visible one."""
         crops = batch.crops
         generators = [seeded(self.config.loop.seed, row) for row in range(len(crops.rgb))]
         coarse, fine = self.network.complete(crops.rgb, crops.visible, generators)
@@ -226,7 +181,7 @@ class C2FSegTask(Task):
         return {name: compose(mask, crops.visible, crops.occluder) for name, mask in masks.items()}
 
 
-def _batches(count: int) -> list[NDArray[np.int64]]:
-    """Up to ``_VALIDATED`` of ``count`` rows, evenly spread, in batches."""
-    rows = np.unique(np.linspace(0, count - 1, min(count, _VALIDATED)).round().astype(np.int64))
-    return [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+def _batches(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Up to ``_VALIDATED`` of ``rows``, evenly spread, in batches."""
+    places = np.linspace(0, len(rows) - 1, min(len(rows), _VALIDATED)).round().astype(np.int64)
+    return batches(rows[places], _BATCH)

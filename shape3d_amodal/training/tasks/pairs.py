@@ -40,12 +40,9 @@ class ShapePairs:
         """
         count = round(share * len(rows)) // 2
         first = self._paired[generator.integers(len(self._paired), size=count)]
-        pairs = np.stack([first, self._other(first, generator)], axis=1).reshape(-1)
+        shape = self.shape[first]
+        start, members = self._first[shape], self._count[shape]
+        place = (self._place[first] - start + generator.integers(1, members)) % members
+        second = self._sorted[start + place]  # another crop, any, of the same mesh
+        pairs = np.stack([first, second], axis=1).reshape(-1)
         return np.concatenate([pairs, rows[2 * count :]])
-
-    def _other(self, rows: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
-        """For each row another one, any, of its mesh."""
-        shape = self.shape[rows]
-        start, count = self._first[shape], self._count[shape]
-        place = (self._place[rows] - start + generator.integers(1, count)) % count
-        return self._sorted[start + place]

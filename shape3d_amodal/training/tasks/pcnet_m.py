@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
-from shape3d_amodal.baselines.pcnet_m.crops import ErasedMasks, ErasingConfig, Mask, erase
+from shape3d_amodal.baselines.pcnet_m.crops import ErasedMasks, ErasingConfig, erase
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
-from shape3d_amodal.config import Weight, configuration, dump_config
+from shape3d_amodal.config import Weight, configuration
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.pool import open_pool
 from shape3d_amodal.drawing.crop_grids import crop_grid
 from shape3d_amodal.errors import DataError
+from shape3d_amodal.masks.occlusion import Mask
 from shape3d_amodal.structures import OCCLUDER, InstanceCrops, Rle
 from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
 
@@ -50,19 +51,9 @@ class PcnetMTraining(TrainingConfig):
     """The training loop."""
 
     def task(self, cache: Path, *, workers: int) -> PcnetMTask:
-        """
-        Raises:
-            DataError: the masks cannot be read, or there are fewer than two.
-        """
         torch.manual_seed(self.loop.seed)
         train = open_masks(self.train, cache, workers=workers)
         return PcnetMTask(self, train, open_masks(self.validation, cache, workers=workers))
-
-    def smaller(self) -> PcnetMTraining:
-        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
-
-    def weights_config(self) -> str:
-        return dump_config(self.model)
 
 
 @dataclass(frozen=True)
@@ -101,11 +92,7 @@ def annotated_masks(visible: Sequence[tuple[int, Rle]]) -> VisibleMasks:
 
 
 def open_masks(config: CropsConfig, cache: Path, *, workers: int) -> VisibleMasks:
-    """The visible masks that ``config`` names; nothing else of their annotations is kept.
-
-    Raises:
-        DataError: they cannot be read, or there are fewer than two.
-    """
+    """The visible masks that ``config`` names; nothing else of their annotations is kept."""
     if config.annotations is None:
         found = cropped_masks(open_pool(config, cache, workers=workers).visible)
     else:
@@ -125,13 +112,8 @@ class PcnetMTask(Task):
 
     def __init__(self, config: PcnetMTraining, train: VisibleMasks, validation: VisibleMasks) -> None:
         self.name = config.stage
-        self.config = config
-        self.train = train
-        self.validation = validation
+        self.config, self.train, self.validation = config, train, validation
         self.network = CompletionNetwork(config.model)
-
-    def modules(self) -> nn.Module:
-        return self.network
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[ErasedMasks, list[str]]:  # noqa: ARG002
         return self._examples(self.train, generator, size)

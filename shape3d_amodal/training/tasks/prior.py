@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,19 +23,22 @@ from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.structures import SupervisedCrops
 from shape3d_amodal.training.loop.distributed import Ranks
 from shape3d_amodal.training.loop.interface import LoopConfig
-from shape3d_amodal.training.tasks.crop_task import VALIDATION_BATCH, CropTask
+from shape3d_amodal.training.tasks.crop_task import CropTask
 from shape3d_amodal.training.tasks.pairs import ShapePairs
-from shape3d_amodal.training.tasks.restarts import Restartable, best_start
+from shape3d_amodal.training.tasks.restarts import best_start
+from shape3d_amodal.training.tasks.scores import VALIDATION_BATCH, batches
 from shape3d_amodal.training.tasks.stage_options import StageOptions
 
+_SCORED = 256
+"""Training crops, at most, that every seed of the restarts is scored on."""
 
-class PriorTask(CropTask, Restartable):
+
+class PriorTask(CropTask):
     """Stages 2 and 3, together or one at a time; from visible masks only, unless ``supervision`` is amodal."""
 
     def __init__(self, config: StageOptions, model: AmodalModel, train: CropSource, validation: CropSource) -> None:
         super().__init__(config, model, train, validation)
         self.criterion = PriorCriterion(config.prior_loss, config.model.prior.reconstruction.level)
-        self.pool_size = len(train.category)
         self.image_size = scenes_of(config.train).image_size if config.labels == "amodal" else 0
         self.pairs = None
         if config.prior_loss.pairs > 0:
@@ -50,7 +54,10 @@ class PriorTask(CropTask, Restartable):
 
     def begin(self, config: LoopConfig, ranks: Ranks) -> None:
         if self.config.restarts.seeds > 1:
-            best_start(self, self.config.restarts, config, ranks)
+            pool = len(self.train.category)
+            rows = np.linspace(0, pool - 1, min(_SCORED, pool)).astype(np.int64)
+            score = partial(self.training_score, rows)
+            best_start(self, self.restart, score, self.config.restarts, config, ranks)
 
     def restart(self, seed: int) -> None:
         """Stand where a training with this seed starts."""
@@ -61,8 +68,8 @@ class PriorTask(CropTask, Restartable):
         device = next(self.model.parameters()).device
         gate = self.criterion.gate(progress)
         ious = []
-        for start in range(0, len(rows), VALIDATION_BATCH):
-            crops = self.train.supervised(rows[start : start + VALIDATION_BATCH]).crops.to(device)
+        for part in batches(rows, VALIDATION_BATCH):
+            crops = self.train.supervised(part).crops.to(device)
             output = self.model.prior(crops, gate)
             silhouettes = self.model.prior.silhouettes(output.mesh.verts, output.hypotheses.best(), crops.size)
             ious.append(certain_iou(silhouettes, crops))

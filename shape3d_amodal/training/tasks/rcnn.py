@@ -79,13 +79,6 @@ class RcnnTraining(TrainingConfig):
     """The training loop."""
 
     def task(self, cache: Path, *, workers: int) -> RcnnTask:
-        """
-        Raises:
-            UsageError: an unknown system or option, images without the detector's categories, or a fixed detector
-                without weights to start from.
-            WeightsError: the weights to start from cannot be used.
-            DataError: the images cannot be used.
-        """
         if self.freeze == "detector" and self.init is None:
             raise UsageError("freeze: a detector that stays as it is needs trained weights; give them as init")
         if self.detector.backbone.norm == "GN" and self.detector.backbone.weights is not None:
@@ -101,7 +94,13 @@ class RcnnTraining(TrainingConfig):
         system_config(self.system, self.options).start(model.mask_head, network.detector.categories)
         train = open_images(self.train, cache, workers=workers)
         validation = open_images(self.validation, cache, workers=workers)
-        _check_train(train, network.detector.categories)
+        if not train.dataset.images:
+            raise UsageError("train: expected images, got none")
+        names = set(train.dataset.category_names.values())
+        absent = [category for category in network.detector.categories if category not in names]
+        if absent:
+            problem = f"the training images have no category {absent[0]!r}, they have {', '.join(sorted(names))}"
+            raise UsageError(f"detector.categories: {problem}; give names that the annotations have")
         check_shared(network.detector.categories, validation.dataset.category_names.values())
         return RcnnTask(self, model, train, validation)
 
@@ -118,7 +117,7 @@ class RcnnTraining(TrainingConfig):
         proposals = replace(self.detector.proposals, before_nms=(100, 100), after_nms=(50, 50))
         regions = replace(self.detector.regions, sampled=min(16, self.detector.regions.sampled))
         detector = replace(self.detector, proposals=proposals, regions=regions)
-        return replace(self, train=self.train.smaller(), validation=self.validation.smaller(), detector=detector)
+        return replace(super().smaller(), detector=detector)
 
     def weights_config(self) -> str:
         return dump_config(self.network())
@@ -216,13 +215,3 @@ def freeze_taken(model: Rcnn, taken: set[str]) -> None:
         if frozen.issuperset(before) and taken.issuperset(names):
             getattr(model, part).requires_grad_(False)
             frozen.add(part)
-
-
-def _check_train(images: AnnotatedImages, categories: tuple[str, ...]) -> None:
-    if not images.dataset.images:
-        raise UsageError("train: expected images, got none")
-    names = set(images.dataset.category_names.values())
-    absent = [category for category in categories if category not in names]
-    if absent:
-        problem = f"the training images have no category {absent[0]!r}, they have {', '.join(sorted(names))}"
-        raise UsageError(f"detector.categories: {problem}; give names that the annotations have")

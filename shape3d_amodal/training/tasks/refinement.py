@@ -61,15 +61,13 @@ class RefinementTask(CropTask):
                 anything = np.where(asked, _picked(generator, self.asked_whole, size), anything)
         return np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
 
-    def _draw(self, generator: np.random.Generator, rows: NDArray[np.int64]) -> tuple[SupervisedCrops, list[str]]:
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[SupervisedCrops, list[str]]:
+        rows = self._rows(generator, size)
         if self.config.labels == "visible":
             batch = reocclude(self.train.supervised(rows).crops, generator)
         else:
             batch = with_bank(self.train.supervised(rows), self.bank, rows)
         return augment(batch, generator, self.config.augmentation), self.train.ids(rows)
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[SupervisedCrops, list[str]]:
-        return self._draw(generator, self._rows(generator, size))
 
     def losses(self, batch: SupervisedCrops, step: int, progress: float) -> dict[str, Tensor]:
         self.model.prior.eval()

@@ -1,7 +1,8 @@
-"""Which crops have hidden parts, and how well those are found: for all trainings that complete masks."""
+"""What all trainings that complete masks of crops share: which crops have hidden parts, and how well they are found."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -9,11 +10,51 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from shape3d_amodal.crops.sources import CropSource
+from shape3d_amodal.drawing.crop_grids import crop_grid, spread_rows
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.structures import SupervisedCrops
+from shape3d_amodal.training.loop.interface import Task
 
+VALIDATION_BATCH = 64
 _PARTLY = 0.02
 _CLEARLY = 0.1
+
+
+class CompletionTask(Task):
+    """A training that completes the masks of crops, with scores and images of validation crops."""
+
+    train: CropSource
+    validation: CropSource
+
+    @abstractmethod
+    def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
+        """Predicted masks by name, [N,S,S] in 0..1 each."""
+
+    def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """IoU and occluded IoU of ``masks``: means in percent over the validation crops that are over 10 % hidden."""
+        parts = (self._validation_batch(rows) for rows in self._validated())
+        return completion_scores((batch, self.masks(batch)) for batch in parts)
+
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
+        """Validation crops: image, given masks, predicted masks (``masks``), and the true mask."""
+        rows = spread_rows(self.validation.hidden)
+        if not len(rows):
+            return {}
+        batch = self._validation_batch(rows)
+        return {"samples": crop_grid(batch.crops, {**self.masks(batch), "truth": batch.amodal})}
+
+    def _validated(self) -> list[NDArray[np.int64]]:
+        """The rows that are validated on, in batches."""
+        return batches(clearly_hidden(self.validation.hidden), VALIDATION_BATCH)
+
+    def _validation_batch(self, rows: NDArray[np.int64]) -> SupervisedCrops:
+        return self.validation.supervised(rows).to(next(self.modules().parameters()).device)
+
+
+def batches(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """``rows`` in batches of ``size`` or, at the end, fewer."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def partly_hidden(hidden: ArrayLike, where: str) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from typing_extensions import Self
 
-from shape3d_amodal.config import Share, configuration, dump_config, parse_config
+from shape3d_amodal.config import Share, configuration, parse_config
 from shape3d_amodal.crops.augmentation import AugmentationConfig
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.pool import scenes_of
@@ -131,11 +131,8 @@ class StageOptions(TrainingConfig):
                 )
 
     def smaller(self) -> Self:
-        few = replace(self, train=self.train.smaller(), validation=self.validation.smaller())
+        few = super().smaller()
         return few if few.bank is None else replace(few, bank=replace(few.bank, crops=min(few.bank.crops, 8)))
-
-    def weights_config(self) -> str:
-        return dump_config(self.model)
 
 
 def load_part(model: AmodalModel, part: str, name_or_folder: str | Path) -> None:

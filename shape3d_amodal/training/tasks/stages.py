@@ -21,11 +21,6 @@ class StageConfig(StageOptions):
     """The training of a stage, or of several together."""
 
     def task(self, cache: Path, *, workers: int) -> CropTask:
-        """
-        Raises:
-            UsageError: the model's categories are not those of the crops, or no crop has what the stage needs.
-            WeightsError: the weights to start from cannot be used.
-        """
         self.check_options()
         model = self.start(self.loop.seed)
         train, validation = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -57,11 +56,6 @@ class VrspShapesTraining(TrainingConfig):
     """The training loop."""
 
     def task(self, cache: Path, *, workers: int) -> VrspShapesTask:
-        """
-        Raises:
-            UsageError: there is no mask of these categories.
-            DataError: the annotations cannot be used.
-        """
         torch.manual_seed(self.loop.seed)
         shapes, sources = self.shapes(), []
         for name in ("train", "validation"):
@@ -75,9 +69,6 @@ class VrspShapesTraining(TrainingConfig):
         """The configuration to save beside the weights."""
         categories = self.categories or annotated_categories(self.train.annotations)
         return ShapesConfig(categories=categories, memory=self.memory)
-
-    def smaller(self) -> VrspShapesTraining:
-        return replace(self, train=self.train.smaller(), validation=self.validation.smaller())
 
     def weights_config(self) -> str:
         return dump_config(self.shapes())
@@ -132,21 +123,17 @@ class VrspShapesTask(Task):
         memory = ShapeMemory(self.classes, self.config.memory)
         memory.load_state_dict(weights)
         generator = np.random.default_rng(self.config.loop.seed)
-        rows = self._remembered(generator)
+        category = np.array([one.category for one in self.train])
+        chosen = [generator.permutation(np.flatnonzero(category == one)) for one in range(self.classes)]
+        rows = [int(row) for own in chosen for row in own[: self.config.remembered]]
         cut = torch.stack([cut_mask(self.train[row].mask) for row in rows])
         codes = torch.cat([memory.encode(part) for part in self._varied(cut, generator).split(1000)])
-        memory.remember(codes, torch.tensor([self.train[row].category for row in rows]), self.config.loop.seed)
-        true, category = self._validated()
-        nearest = memory.decode(memory.nearest(memory.encode(true.cpu()), category, 1)[:, 0])
+        memory.remember(codes, torch.from_numpy(category[rows]), self.config.loop.seed)
+        true, of = self._validated()
+        nearest = memory.decode(memory.nearest(memory.encode(true.cpu()), of, 1)[:, 0])
         count, score = memory.known.sum(), _iou(true.cpu(), nearest)
         logger.info("%d codes of %d masks; the nearest has %.1f %% IoU with validation masks", count, len(rows), score)
         return memory.state_dict()
-
-    def _remembered(self, generator: np.random.Generator) -> list[int]:
-        """Rows of the masks from which the codebook is computed: at most ``remembered`` of each category."""
-        category = np.array([one.category for one in self.train])
-        chosen = [generator.permutation(np.flatnonzero(category == one)) for one in range(self.classes)]
-        return [int(row) for rows in chosen for row in rows[: self.config.remembered]]
 
     def _varied(self, cut: Tensor, generator: np.random.Generator) -> Tensor:
         """Masks [N,28,28], each mirrored at random and, if ``turned``, turned at random."""

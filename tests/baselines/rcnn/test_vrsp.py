@@ -17,12 +17,12 @@ from shape3d_amodal.baselines.rcnn.vrsp import (
     iou,
     matching_loss,
     shape_factor,
-    weighted_mask_loss,
 )
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.files.weights import save_weights
+from shape3d_amodal.segmentation.layers import mask_loss
 
 MEMORY = ShapeMemoryConfig(channels=2, codes=6)
 LOSSES = {
@@ -59,7 +59,7 @@ def test_iou_of_empty_masks_is_zero() -> None:
 
 def test_a_region_counts_as_much_as_its_coarse_mask_was_right() -> None:
     logits, target = torch.full((2, 28, 28), math.log(3)), torch.stack([torch.ones(28, 28), torch.zeros(28, 28)])
-    loss = weighted_mask_loss(logits, target, torch.tensor([0.5, 0.25]))
+    loss = mask_loss(logits, target, torch.tensor([0.5, 0.25]))
     assert loss.item() == pytest.approx((0.5 * math.log(4 / 3) + 0.25 * math.log(4)) / 2)
 
 
