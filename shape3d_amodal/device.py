@@ -1,4 +1,4 @@
-"""The device that a name stands for."""
+"""From the name of a device to a ``torch.device``."""
 
 from __future__ import annotations
 

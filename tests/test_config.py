@@ -399,3 +399,11 @@ def test_every_shared_part_is_the_base_of_several_files() -> None:
     parts = [name for name in SHIPPED if name not in COMPLETE]
     assert parts
     assert [name for name in parts if bases.count((ROOT / "configs" / name).resolve()) < 2] == []
+
+
+def test_options_of_a_base_class_are_explained_too():
+    text = explained_config(load_training(Path(__file__).parents[1] / "configs" / "open13" / "shape_prior.yaml"))
+    lines = text.splitlines()
+    for key in ("stage:", "supervision:", "hidden_share:"):
+        (place,) = (number for number, line in enumerate(lines) if line.startswith(key))
+        assert lines[place - 1].startswith("# "), key

@@ -269,3 +269,8 @@ def test_bad_numbers(pipeline: ShapePriorPipeline) -> None:
         ShapePriorPipeline.from_model(pipeline.model, fit_steps=-1)
     with pytest.raises(UsageError, match="gap_px"):
         ShapePriorPipeline.from_model(pipeline.model, gap_px=-1)
+
+
+def test_a_prior_of_another_name_is_refused(pipeline: ShapePriorPipeline) -> None:
+    with pytest.raises(UsageError, match="priors: expected learned, bank, got 'lerned'"):
+        ShapePriorPipeline.from_model(pipeline.model, priors=["lerned"])

@@ -42,7 +42,7 @@ class MarginConfig:
     over: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of the others."""
     metrics: tuple[str, ...] = ()
-    """Names of metrics; none stands for all shares that the track shows by category."""
+    """Names of metrics; empty means all shares that the track shows by category."""
     by_category: bool = False
     """Also show all categories on the results page."""
 
@@ -64,7 +64,7 @@ class AimConfig:
     over: tuple[str, ...] = ()
     """Names of the others; none compares the method's own number."""
     categories: tuple[str, ...] = ()
-    """Only these categories; none stands for all."""
+    """Only these categories; empty means all."""
     least: bool = False
     """Whether each of the categories has to reach the number, instead of their mean."""
 
@@ -92,7 +92,7 @@ class RunConfig:
     track: str = "completion"
     """completion, order, multimodal or shape: visible masks are given; instance: the image alone is given."""
     methods: tuple[str, ...] = ()
-    """Names of the methods in the order of the table; none stands for all."""
+    """Names of the methods in the order of the table; empty means all."""
     title: str = ""
     """Heading; by default the name of the data, and the track where it is not completion."""
     focus: str = ""

@@ -11,7 +11,7 @@ from shape3d_amodal.errors import DataError, UsageError
 def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, strict: bool = False) -> None:
     """Read every mesh of a source once, and list what can be used and why the rest cannot.
 
-    The list is a mesh source itself: `--meshes meshes.json` is the source without what cannot be used.
+    The list is a mesh source itself: pass it as `--meshes meshes.json` to use only the valid meshes.
 
     Args:
         meshes: mesh source: shapenet:FOLDER, shapenet13:FOLDER:train, any FOLDER of meshes by category, open13:train.

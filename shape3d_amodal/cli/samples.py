@@ -26,7 +26,7 @@ def samples(
     count: int = 8,
     shown: int = 6,
 ) -> None:
-    """Draw the plausible masks of some objects, from slightly to almost wholly hidden ones, each in a row.
+    """Draw the plausible masks of some objects, one object per row, least hidden first.
 
     A row shows the image, the visible mask (blue), samples (hidden part orange), the share of the samples that contain
     each pixel, and the ground truth.

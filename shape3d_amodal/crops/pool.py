@@ -79,7 +79,7 @@ def scenes_of(config: CropsConfig) -> SceneConfig:
 
 
 def pool_name(config: CropsConfig, categories: Sequence[str] = CATEGORIES) -> str:
-    """What stands for all that the pool's crops depend on."""
+    """Key of the pool in the cache: a hash of all that its crops depend on."""
     if config.shards is None:
         origin = mesh_source(config.meshes).fingerprint()
     else:

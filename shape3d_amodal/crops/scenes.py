@@ -33,7 +33,7 @@ class CropArrays:
         window: [N,4] float32, in image pixels.
         hidden: [N] float32, hidden share of the amodal area.
         scene: [N] int64, index of the scene.
-        mesh: [N] str, name of the mesh in its source; never given to a model, but to a bank that shall not know it.
+        mesh: [N] str, name of the mesh in its source; never given to a model; used to leave the mesh out of a bank.
     """
 
     rgb: NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""What a training shows of itself: a few crops with what the model makes of them."""
+"""Image grids of validation crops with predicted masks."""
 
 from __future__ import annotations
 

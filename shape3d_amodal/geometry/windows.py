@@ -22,10 +22,10 @@ _APART = 2.6
 
 
 def instance_window(visible: NDArray[np.bool_], occluder: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The square that holds all that may belong to an instance.
+    """The square that holds all pixels that may belong to an instance.
 
-    An object cannot go on behind known background, and what lies beyond the image is not asked for. So its hidden
-    part lies in the occluders that are connected with the visible part; the window grows from the visible box only
+    An object cannot continue behind known background, and masks are predicted inside the image only. So its hidden
+    part lies in occluders that are connected with the visible part; the window grows from the visible box only
     there, and by at most ``REACH``.
 
     Args:

@@ -111,7 +111,10 @@ class ImagePredictor:
 
 
 def apart(found: list[DetectedObject]) -> list[tuple[DetectedObject, Mask]]:
-    """Found objects, the surest first, with visible masks that share no pixel; what little is left of is dropped."""
+    """The detected objects, highest score first, with visible masks that do not overlap.
+
+    Objects that lose most of their mask are dropped.
+    """
     kept: list[tuple[DetectedObject, Mask]] = []
     taken: Mask | None = None
     for one in found:

@@ -22,7 +22,7 @@ from shape3d_amodal.structures import InstanceCrops
 GIVEN_CHANNELS = 5
 """Colours, visible mask and occluder mask, before the silhouettes."""
 _SURE = 0.02
-"""Silhouettes are taken for no surer than this, so that their logits are finite."""
+"""Silhouettes are clamped to this and 1 minus this, so that their logits are finite."""
 
 
 @configuration
@@ -30,11 +30,11 @@ class RefinementConfig:
     """Sizes of the refinement network."""
 
     patch: int = 2
-    """Side in crop pixels of what the network takes for one: at the full resolution a third of the work buys most."""
+    """Side, in crop pixels, of the patch that the network treats as one pixel."""
     widths: tuple[int, ...] = (64, 128, 256)
-    """Channels at each resolution, from that of the patches downwards."""
+    """Channels at each resolution, from the highest resolution to the lowest."""
     embedding: int = 32
-    """Numbers that describe the category and the prior's fit to the channels' modulation."""
+    """Size of the vector that describes the category and the fits of the silhouettes, and modulates the channels."""
     use_rgb: bool = True
     """Whether the network sees colours, or masks alone."""
     priors: tuple[PriorName, ...] = ("learned",)

@@ -138,9 +138,9 @@ def test_crops_of_which_nothing_is_hidden(
 @pytest.mark.parametrize(
     ("with_bank", "changes", "problem"),
     [
-        (False, {}, r"bank: expected one exactly for the stage refinement"),
-        (True, {"stage": "completion2d"}, r"bank: expected one exactly for the stage refinement"),
-        (True, {"supervision": "visible"}, r"supervision: visible goes without a bank"),
+        (False, {}, r"bank: needed for the stage refinement"),
+        (True, {"stage": "completion2d"}, r"bank: needed for the stage refinement"),
+        (True, {"supervision": "visible"}, r"supervision: visible cannot be combined with a bank"),
         (True, {}, r"model\.meshes: expected those of the bank that is learned from, .*, got None"),
     ],
 )

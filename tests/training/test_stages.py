@@ -173,7 +173,10 @@ def test_a_pool_without_pairs_is_refused(pool: CropArrays) -> None:
             "stage: prior\nprior_loss: {pairs: 1}\nmodel: {prior: {reconstruction: {symmetric: false}}}",
             r"prior_loss\.pairs: needs .*symmetric",
         ),
-        ("stage: prior\nsupervision: amodal\nprior_loss: {certain: false}", r"prior_loss\.certain: false goes without"),
+        (
+            "stage: prior\nsupervision: amodal\nprior_loss: {certain: false}",
+            r"prior_loss\.certain: false cannot be combined",
+        ),
         ("stage: refinement\nrestarts: {seeds: 2}", r"restarts\.seeds: more than one goes with the stages prior"),
         ("stage: prior\ninit: {prior: there}\nrestarts: {seeds: 2}", r"restarts\.seeds: .*without init\.prior"),
     ],
@@ -372,12 +375,17 @@ def test_another_category_needs_no_code(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["prior", "completion2d", "end_to_end"])
 def test_a_stage_trains_from_annotated_images(name: str, tmp_path: Path) -> None:
-    dataset = drawn_dataset()
+    drawn = drawn_dataset()
+    told = [replace(image, camera={"focal": 1.0}) for image in drawn.images]  # as scenes tell of their camera
+    dataset = replace(drawn, images=tuple(told))
     annotations = write_drawn(tmp_path / "drawn", dataset)
     images = str(annotations.parent / "images")
     crops = CropsConfig(annotations=str(annotations), images=images, size=32, min_visible_px=10)
     names = tuple(category.name for category in dataset.categories)
     config = stage(name, model=replace(tiny_config(), categories=names), train=crops, validation=crops)
+    if name == "prior":
+        with pytest.raises(UsageError, match="amodal masks of scenes alone"):
+            run_training(replace(config, supervision="amodal"), tmp_path / "no", cache=tmp_path, dry_run=True)
     result = run_training(config, tmp_path / "out", cache=tmp_path)
     assert result.step == LOOP.steps and np.isfinite(list(result.metrics.values())).all()
 

@@ -34,7 +34,7 @@ def bounds(
     config: Path | None = None,
     overrides: Overrides = (),
 ) -> None:
-    """How well masks of few layers of depth can do at best (Table 2 of Layered Embeddings), in percent.
+    """Print the best possible scores with few layers of depth, in percent (Table 2 of Layered Embeddings).
 
     Args:
         per_class: numbers of instances a class (N), 1 to 100.
@@ -73,7 +73,7 @@ def show(
     overrides: Overrides = (),
     device: Device = "cpu",
 ) -> None:
-    """Draw what a network of layered embeddings makes of scenes: a row a scene.
+    """Draw the predictions of a network of layered embeddings, one scene per row.
 
     From left to right: the image; embeddings, clusters and classes of each layer below each other; the largest masks.
 

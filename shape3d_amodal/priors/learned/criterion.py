@@ -46,11 +46,11 @@ class PriorLossConfig:
     choose_px: int = 32
     """Resolution at which the hypotheses are compared."""
     certain: bool = True
-    """Whether silhouettes are judged by the certain pixels alone; false takes occluders, and what lies beyond the
-    image, for background."""
+    """Whether silhouettes are compared on the certain pixels only; false treats occluders, and pixels beyond the image,
+    as background."""
     assignment: Literal["min", "mean"] = "min"
-    """Which hypotheses learn: the best one of each crop (min), or all, weighted by their probabilities (mean); mean
-    knows no exploration."""
+    """Which hypotheses learn: the best one of each crop (min), or all, weighted by their probabilities (mean).
+    ``explore`` has no effect with mean."""
     pairs: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the cross-view loss: a crop's shape from the viewpoint of another crop of the same shape, against that
     one's pixels. Scenes must not deform their meshes (train.scenes.deform 0): under the default every placing of a

@@ -34,9 +34,10 @@ class FitConfig:
     code_rate: float = 0.1
     """Adam's step for the shape code."""
     code_weight: float = 2e-3
-    """Weight of the squared distance of the code from where it started."""
+    """Weight of the squared distance of the code from its start."""
     vertex_rate: Weight = 0.0
-    """Adam's step for an offset of each vertex (object frame), which no category has to know; 0 for no offsets."""
+    """Adam's step for an offset of each vertex (object frame), for shapes that the decoder cannot make; 0 for no
+    offsets."""
     vertex_weight: Weight = 1.0
     """Weight of the offsets' Laplacian energy, the sum of squares over the mesh."""
     start_blur_px: float = 1.0

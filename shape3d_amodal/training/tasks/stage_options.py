@@ -95,10 +95,10 @@ class StageOptions(TrainingConfig):
         self._check_prior()
         if (self.bank is None) == (self.stage == "refinement" and "bank" in self.model.refinement.priors):
             raise UsageError(
-                "bank: expected one exactly for the stage refinement with a bank among model.refinement.priors"
+                "bank: needed for the stage refinement if model.refinement.priors names the bank, refused otherwise"
             )
         if self.bank is not None and self.labels == "visible":
-            raise UsageError("supervision: visible goes without a bank, whose silhouettes would be of other masks")
+            raise UsageError("supervision: visible cannot be combined with a bank; remove one of them")
         if self.bank is not None and self.model.meshes != self.bank.meshes:
             raise UsageError(
                 f"model.meshes: expected those of the bank that is learned from, {self.bank.meshes}, got "
@@ -117,7 +117,7 @@ class StageOptions(TrainingConfig):
             raise UsageError(f"restarts.seeds: more than one goes with the stages {stages}, and without init.prior")
         if not loss.certain and self.stage in PRIOR_STAGES and self.labels == "amodal":
             raise UsageError(
-                "prior_loss.certain: false goes without supervision: amodal, which knows what occluders hide"
+                "prior_loss.certain: false cannot be combined with supervision: amodal; remove one of them"
             )
         if loss.pairs > 0:
             if self.stage not in PRIOR_STAGES:
