@@ -230,7 +230,7 @@ SHARDS: list[Attack] = [
     ("shard with runs too long", shard(annotated(visible_mask={"size": [4, 5], "counts": [5, 10**12]})), "add up"),
     ("shard with a mask of 10^18 pixels", shard(annotated(segmentation={"size": [10**9] * 2, "counts": [1]})), "size"),
     ("shard with two scenes in one", shard({**SAMPLE, "images": SAMPLE["images"] * 2}), "duplicate"),
-    ("shard without its picture", shard(name="1.png"), "has no picture '0.png'"),
+    ("shard without its picture", shard(name="1.png"), "has no image '0.png'"),
     ("shard with a pixel bomb", shard(png=HUGE_PIXELS), "pixels"),
     ("shard with a truncated picture", shard(png=PIXEL.getvalue()[:45]), "damaged image"),
     ("shard with text for a picture", shard(png=b"no picture"), "PNG or JPEG"),

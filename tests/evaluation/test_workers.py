@@ -70,7 +70,7 @@ class Killed(CompletionEvaluator):
 def test_a_killed_worker_is_one_line():
     data, results = case()
     with pytest.raises(
-        AmodalError, match=r"a worker process died, .*; run the same command with fewer workers"
+        AmodalError, match=r"a worker process died, .*; run the same command again with fewer workers"
     ) as caught:
         score(Killed(data), results, workers=2)
     assert "\n" not in str(caught.value)
