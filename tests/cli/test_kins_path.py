@@ -32,13 +32,13 @@ def test_train_resume_predict_evaluate(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(scenes) == 0
     annotations, images = str(kins / "update_train_2020.json"), str(kins / "images")
     given = {"annotations": annotations, "images": images}
-    places = [f"{part}.{key}={value}" for part in ("pictures", "validation") for key, value in given.items()]
+    places = [f"{part}.{key}={value}" for part in ("train", "validation") for key, value in given.items()]
     train = ["train", str(CONFIG), "--out", str(out), "--set", *SMALL, *places]
     assert main([*train, "loop.steps=30"]) == 0
-    assert main([*train, "loop.steps=60"]) == 0
-    assert "rcnn: 60 steps done" in capsys.readouterr().out
+    assert main([*train, "loop.steps=120"]) == 0
+    assert "rcnn: 120 steps done" in capsys.readouterr().out
     steps = [json.loads(line)["step"] for line in (out / "log.jsonl").open()]
-    assert steps == sorted(steps) and steps[-1] == 60
+    assert steps == sorted(steps) and steps[-1] == 120
 
     command = ["predict", images, "--annotations", annotations, "--detector", str(out / "weights"), "--no-drawings"]
     assert main([*command, "--min-score", "0.02", "--out", str(tmp_path / "found")]) == 0
@@ -55,7 +55,7 @@ def test_train_resume_predict_evaluate(tmp_path: Path, capsys: pytest.CaptureFix
     ]
     assert main(score) == 0
     overall = json.loads((tmp_path / "scores" / "instance.json").read_text())["results"]["overall"]
-    assert overall["amodal_ar100"] > 0, "something of what was shown sixty times is found again"
+    assert overall["amodal_ar100"] > 0, "something of what was shown forty times is found again"
 
     benchmark = {
         "data": {"kins": given},
