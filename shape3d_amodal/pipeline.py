@@ -168,8 +168,7 @@ class ShapePriorPipeline:
         Raises:
             UsageError: the number is negative.
         """
-        if steps < 0:
-            raise UsageError(f"fit_steps: expected a number of steps, 0 or more, got {steps}")
+        _check_fit_steps(steps)
         priors = {name: prior.with_fit_steps(steps) for name, prior in self.priors.items()}
         return ShapePriorPipeline(priors, self.model, refine=self.refine, gap_px=self.gap_px)
 
@@ -290,10 +289,16 @@ def _open_priors(
         meshes=meshes,
         bank_fit_steps=0 if config is None else config.fit_steps,
     )
-    if fit_steps is not None and fit_steps < 0:
-        raise UsageError(f"fit_steps: expected a number of steps, 0 or more, got {fit_steps}")
+    if fit_steps is not None:
+        _check_fit_steps(fit_steps)
     opened = {name: open_prior(name, parts) for name in names}
     return opened if fit_steps is None else {name: one.with_fit_steps(fit_steps) for name, one in opened.items()}
+
+
+def _check_fit_steps(steps: int) -> None:
+    """Raise UsageError for a negative number of steps, before anything is loaded."""
+    if steps < 0:
+        raise UsageError(f"fit_steps: expected a number of steps, 0 or more, got {steps}")
 
 
 def _load_model(name_or_folder: str | Path, device: str) -> AmodalModel:

@@ -64,7 +64,7 @@ def known_order(image: AmodalImage) -> Order:
         (i, j)
         for i, one in enumerate(instances)
         for j, other in enumerate(instances)
-        if is_in_front(one, other) or (one.id, other.id) in constraint
+        if is_in_front(one, other, constraint)
     }
 
 
@@ -104,8 +104,16 @@ def keeping(image: AmodalImage, instances: Iterable[AmodalInstance]) -> AmodalIm
     return replace(image, instances=kept, depth_constraint=pairs)
 
 
-def is_in_front(first: AmodalInstance, second: AmodalInstance) -> bool:
-    """Whether the orders say that ``first`` hides ``second`` where they overlap."""
+def is_in_front(first: AmodalInstance, second: AmodalInstance, constraint: Collection[tuple[int, int]] = ()) -> bool:
+    """Whether the annotations say that ``first`` hides ``second`` where they overlap.
+
+    Args:
+        first: an instance of an image.
+        second: another one of the same image.
+        constraint: pairs of ids (in front, behind) to count beside ``depth_order``, as ``depth_constraint`` has them.
+    """
+    if (first.id, second.id) in constraint:
+        return True
     if first.depth_order is None or second.depth_order is None or first.cluster != second.cluster:
         return False
     return first.depth_order < second.depth_order

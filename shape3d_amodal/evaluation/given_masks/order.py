@@ -98,7 +98,7 @@ def _true_order(image: AmodalImage, first: AmodalInstance, second: AmodalInstanc
     if not masks.overlap(first.visible, second.amodal) + masks.overlap(second.visible, first.amodal):
         return 0
     for one, other, sign in ((first, second, 1), (second, first, -1)):
-        if (one.id, other.id) in image.depth_constraint or is_in_front(one, other):
+        if is_in_front(one, other, image.depth_constraint):
             return sign
     return _order_of_masks((first.visible, second.visible), (first.amodal, second.amodal))
 
