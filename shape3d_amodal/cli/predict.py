@@ -51,9 +51,10 @@ def predict(
     from rich.progress import track
 
     from shape3d_amodal.annotations.images import load_image
+    from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.methods.prediction import ImagePredictor
     from shape3d_amodal.methods.rcnn import check_shared
-    from shape3d_amodal.reports.predictions import PredictionFolder
+    from shape3d_amodal.reports.predictions import PredictionFolder, advice
     from shape3d_amodal.segmentation.detector import Detector
 
     completer = pipeline.open()
@@ -69,9 +70,13 @@ def predict(
         objects = predictor.predict(image, alternatives=alternatives)
         seconds += time.perf_counter() - begin
         folder.add(record, image, objects)
-    folder.finish(detector=detector, prior=pipeline.meshes or pipeline.weights or "open13")
+    found, known = folder.count, stage1.categories
+    hint = advice(found, len(roots), min_score, empty=folder.empty, known=known)
+    folder.finish(hint=hint, detector=detector, prior=pipeline.meshes or pipeline.weights or "open13")
     each = f"{seconds / len(roots):.2f} s an image"
-    print(f"{folder.count} objects in {len(roots)} images, {each}; results in {out / 'results.json'}")
+    print(f"{counted(found, 'object')} in {counted(len(roots), 'image')}, {each}; results in {out / 'results.json'}")
+    if hint:
+        print(hint)
 
 
 def _named(images: tuple[Path, ...], annotations: Path) -> tuple[AmodalDataset, list[Path]]:

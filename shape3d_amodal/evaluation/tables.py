@@ -155,6 +155,11 @@ def format_percent(value: float) -> str:
     return MISSING if math.isnan(value) else f"{value:.1f}"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """How many there are, in words that fit: "1 object", "2 objects"; ``many`` is what several are called."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def metric_value(score: Score | None, metric: Metric) -> float:
     """A number in percent, or in the metric's unit where it is no share; NaN where it is undefined."""
     value = float("nan") if score is None else score.values.get(metric.name, float("nan"))

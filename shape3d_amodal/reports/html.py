@@ -73,11 +73,17 @@ Block = Table | Chart | CaseGroup
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the page: tables that follow each other stand side by side where they fit."""
+    """A part of the page: tables that follow each other stand side by side where they fit.
+
+    Attributes:
+        note: what a reader should know of the blocks.
+        hint: what a reader should do next, set off from the rest.
+    """
 
     title: str
     blocks: tuple[Block, ...]
     note: str = ""
+    hint: str = ""
 
 
 def write_report(

@@ -9,6 +9,7 @@ from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.annotations.results import AmodalResult, write_results
 from shape3d_amodal.drawing.overlays import PALETTE, Image, crop_around, draw_amodal, draw_mask, outline
 from shape3d_amodal.drawing.projections import mesh_over_image, write_glb
+from shape3d_amodal.evaluation.tables import counted
 from shape3d_amodal.files.atomic import make_folder, write_atomic
 from shape3d_amodal.methods.prediction import PredictedObject, predicted_result
 from shape3d_amodal.reports.cases import bounded
@@ -17,6 +18,37 @@ from shape3d_amodal.scenes.sets import png_bytes
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 
 _SIDE = 480
+_NAMED = 20  # categories that a line of advice still names
+
+
+def advice(found: int, images: int, min_score: float, *, empty: int = 0, known: Sequence[str] = ()) -> str | None:
+    """What to say where little was found: less than an object an image on average, or images without any.
+
+    Args:
+        found: objects in all images.
+        images: how many these are.
+        min_score: lowest score of an object, 0..1.
+        empty: images without any object.
+        known: categories that the detector knows.
+
+    Returns:
+        One line of plain text: how little it is, a likely reason, and what to do next. None where enough was found.
+    """
+    if not images or (found >= images and not empty):
+        return None
+    if not found:
+        told = f"No object was found in {counted(images, 'image')}."
+    elif found < images:
+        told = f"Only {counted(found, 'object')} found in {counted(images, 'image')}."
+    else:
+        told = f"No object was found in {empty:,} of {counted(images, 'image')}."
+    if known:
+        more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+        names = ", ".join(known[:_NAMED]) + more
+        told += f" The detector knows {counted(len(known), 'category', 'categories')} and no others: {names}."
+    steps = [f"lower --min-score (it is {min_score:g})"] if min_score > 0 else []
+    steps += ["name another --detector", "give masks of your own to 'shape3d-amodal complete'"]
+    return f"{told} To find more, {', '.join(steps[:-1])}, or {steps[-1]}."
 
 
 class PredictionFolder:
@@ -29,10 +61,11 @@ class PredictionFolder:
 
     Attributes:
         count: objects so far; alternatives, which stand in the results alone, are none.
+        empty: images so far without any object.
     """
 
     def __init__(self, folder: Path, categories: Sequence[Category], *, drawings: bool = True) -> None:
-        self.folder, self.drawings, self.count = folder, drawings, 0
+        self.folder, self.drawings, self.count, self.empty = folder, drawings, 0, 0
         self._categories = tuple(categories)
         self._ids = {category.name: category.id for category in categories}
         self._images: list[AmodalImage] = []
@@ -48,6 +81,7 @@ class PredictionFolder:
         objects = [one for one in objects if one.category in self._ids]
         known = [one for one in objects if not one.alternative]
         self.count += len(known)
+        self.empty += not known
         meshes: dict[int, str | None] = {}
         if self.drawings:
             meshes = {id(one): self._mesh(f"{stem}_{i}", one) for i, one in enumerate(known, start=1)}
@@ -58,8 +92,13 @@ class PredictionFolder:
             predicted_result(record.id, self._ids[one.category], one, meshes.get(id(one))) for one in objects
         ]
 
-    def finish(self, **facts: str) -> None:
-        """Write ``images.json``, ``report.html`` and, last, ``results.json``; ``facts`` stand in the report."""
+    def finish(self, *, hint: str | None = None, **facts: str) -> None:
+        """Write ``images.json``, ``report.html`` and, last, ``results.json``.
+
+        Args:
+            hint: stands above the images, e.g. what ``advice`` says.
+            facts: stand at the end of the report.
+        """
         dataset = AmodalDataset(images=tuple(self._images), categories=self._categories)
         write_coco_amodal(self.folder / "images.json", dataset)
         if self.drawings:
@@ -71,7 +110,7 @@ class PredictionFolder:
                     Figure(label="images", value=str(len(self._images))),
                     Figure(label="objects", value=str(self.count)),
                 ),
-                sections=(Section(title="Images", blocks=tuple(self._groups)),),
+                sections=(Section(title="Images", blocks=tuple(self._groups), hint=hint or ""),),
                 facts=tuple(facts.items()),
             )
         write_results(self.folder / "results.json", self._results)

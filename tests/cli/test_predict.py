@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,19 @@ def test_pictures_become_masks_meshes_overlays_and_a_report(root: Path, tmp_path
     assert report.count("<article") == len(results) + 2
 
 
+@pytest.mark.parametrize(("score", "little"), [("0.2", False), ("0.999", True)])
+def test_where_little_is_found_the_report_and_the_last_line_say_what_to_do(
+    root: Path, tmp_path: Path, capsys, score: str, little: bool
+) -> None:
+    command = ["predict", str(root / "pictures" / "a.png"), "--detector", str(root / "both"), "--out", str(tmp_path)]
+    assert main([*command, "--weights", str(root / "weights"), "--min-score", score]) == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    report = html.unescape((tmp_path / "report.html").read_text())
+    assert (f"lower --min-score (it is {score})" in last) == little == ("lower --min-score" in report)
+    assert ("knows 3 categories and no others: car, chair, stool. " in last) == little
+    assert (last in report) == little
+
+
 def test_results_bear_the_ids_of_annotations(root: Path, tmp_path: Path, capsys) -> None:
     square = np.zeros((60, 80), bool)
     square[10:40, 10:40] = True
@@ -123,7 +137,7 @@ def test_categories_without_a_common_name(root: Path, tmp_path: Path, capsys) ->
 def test_nothing_but_a_picture_is_needed(root: Path, tmp_path: Path, capsys) -> None:
     """The shipped weights of all stages, on noise, of which they may make what they like."""
     assert main(["predict", str(root / "pictures" / "a.png"), "--out", str(tmp_path / "out")]) == 0
-    assert "objects in 1 images" in capsys.readouterr().out
+    assert "0 objects in 1 image, " in capsys.readouterr().out
     read_results(tmp_path / "out" / "results.json")
 
 
