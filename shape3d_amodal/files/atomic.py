@@ -1,4 +1,8 @@
-"""Files that appear whole or not at all: written under a temporary name beside them, synced, then renamed."""
+"""Files that appear whole or not at all: written under a temporary name beside them, synced, then renamed.
+
+A link is written through, so that it stays a link. What is no regular file (a device, a pipe) is never replaced: the
+content goes into it. ``-`` and ``/dev/stdout`` are standard output.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import json
 import os
 import secrets
 import shutil
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
@@ -13,6 +19,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from shape3d_amodal.errors import DataError
+
+_STDOUT = frozenset(("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"))
+
+
+def is_stdout(path: str | Path) -> bool:
+    """Whether ``path`` means standard output."""
+    return str(path) in _STDOUT
 
 
 @contextmanager
@@ -23,29 +36,70 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     ``remove_leftovers``.
 
     Raises:
-        DataError: the file cannot be written.
+        DataError: the file cannot be written, or ``path`` is a folder.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    if is_stdout(path):
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    target = _target(Path(path))
+    try:
+        if _is_stream(target):
+            with target.open("wb") as stream:
+                yield stream
+        else:
+            with _renamed_at_the_end(target) as file:
+                yield file
+    except OSError as error:
+        remedy = "check folder and space"
+        if isinstance(error, _TakenAwayError):
+            remedy = "another process writes it, too; run one alone"
+        raise DataError(f"cannot write the file ({error.strerror}); {remedy}", file=path) from error
+
+
+class _TakenAwayError(OSError):
+    """Somebody has removed the temporary file."""
+
+
+@contextmanager
+def _renamed_at_the_end(target: Path) -> Iterator[BinaryIO]:
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:  # an interrupt must not leave the temporary file, either
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            remedy = "check folder and space"
-            if isinstance(error, FileNotFoundError) and path.parent.is_dir():  # somebody removed the temporary file
-                remedy = "another process writes it, too; run one alone"
-            raise DataError(f"cannot write the file ({error.strerror}); {remedy}", file=path) from error
-        raise
+        try:
+            temporary.replace(target)
+        except FileNotFoundError as error:
+            raise _TakenAwayError(error.errno, error.strerror) from error
+    finally:
+        temporary.unlink(missing_ok=True)  # an interrupt must not leave it, either
+
+
+def _target(path: Path) -> Path:
+    """The file that ``path`` leads to by links, which need not exist."""
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        raise DataError("cannot write the file (its links lead in a circle); name another", file=path) from error
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether there is a device or a pipe at ``path``."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise DataError("expected the name of a file to write, got a folder; name a file in it", file=path)
+    return not stat.S_ISREG(mode)
 
 
 def remove_leftovers(path: str | Path) -> None:
     """Remove the temporary files that killed writers of ``path`` have left."""
-    path = Path(path)
+    path = _target(Path(path))
     for leftover in path.parent.glob(f".{escape(path.name)}.*.tmp"):
         leftover.unlink(missing_ok=True)
 

@@ -28,11 +28,10 @@ def test_a_line_every_ten_seconds_with_count_rate_and_time_left(monkeypatch, cap
 
 
 def test_without_a_known_total(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(module, "time", Clock(0.01))
-    assert sum(1 for _ in progress(iter(range(2500)), "meshes", unit="meshes")) == 2500
-    (first, second) = capsys.readouterr().err.splitlines()
-    assert first.startswith(("meshes: 999 meshes, 100 a second", "meshes: 1000 meshes, 100 a second"))
-    assert "left" not in first + second
+    monkeypatch.setattr(module, "time", Clock(0.5))
+    assert sum(1 for _ in progress(iter(range(50)), "meshes", unit="meshes")) == 50
+    first, second = capsys.readouterr().err.splitlines()
+    assert (first, second) == ("meshes: 20 meshes, 2.0 a second", "meshes: 40 meshes, 2.0 a second")
 
 
 def test_short_work_says_nothing(capsys) -> None:

@@ -1,0 +1,105 @@
+"""Where a command may write, asked before its work: never over what it reads, and only where it can.
+
+Each function returns its path, checked, and makes the folder that is to hold the output.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.files.atomic import is_stdout, make_folder
+
+
+def output_file(path: Path, *, inputs: Iterable[str | Path | None] = (), option: str = "--out") -> Path:
+    """``path`` as a file to write.
+
+    Args:
+        inputs: files and folders that the command reads; None stands for one that is not given.
+        option: the option that named ``path``, for messages.
+
+    Raises:
+        UsageError: ``path`` is empty, a folder, or one of ``inputs``, by whatever name or link.
+        DataError: nothing can be written there.
+    """
+    if is_stdout(path):
+        return path
+    if path.is_dir():  # Path("") is the current folder
+        raise UsageError(f"{option}: expected the name of a file to write, got the folder {path}; name a file in it")
+    refuse_inputs([path], inputs, option=option)
+    target = path.resolve() if path.is_symlink() else path
+    if not target.exists() or target.is_file():  # not a device or a pipe
+        make_folder(target.parent)
+        _try(target.parent)
+    return path
+
+
+def output_folder(
+    path: Path, *, writes: Iterable[str] = (), inputs: Iterable[str | Path | None] = (), option: str = "--out"
+) -> Path:
+    """``path`` as a folder to write files to.
+
+    Args:
+        writes: what is written there: names of files and of folders.
+        inputs: files that the command reads; None stands for one that is not given.
+        option: the option that named ``path``, for messages.
+
+    Raises:
+        UsageError: ``path`` is empty or a file, or one of ``inputs`` would be overwritten.
+        DataError: nothing can be written there.
+    """
+    if is_stdout(path) or (path.exists() and not path.is_dir()):
+        raise UsageError(f"{option}: expected a folder to write to, got the file {path}; name another")
+    refuse_inputs([path / name for name in writes], inputs, option=option)
+    make_folder(path)
+    _try(path)
+    return path
+
+
+def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path | None], *, option: str = "--out") -> None:
+    """Refuse outputs that are inputs, by whatever name, hard or symbolic link, and folders in which an input lies.
+
+    Raises:
+        UsageError: naming the input.
+    """
+    read: dict[_Identity, Path] = {}
+    around: dict[_Identity, Path] = {}
+    for one in (Path(name).absolute() for name in inputs if name is not None):
+        _note(one, one, read)
+        for folder in one.parents:
+            _note(folder, one, around)
+    for output in outputs:
+        found = _identity(output)
+        spoilt = None if found is None else read.get(found) or around.get(found)
+        if spoilt is not None:
+            raise UsageError(f"{option}: {output} would overwrite the input {spoilt}; name another")
+
+
+_Identity = tuple[int, int]
+"""Device and number of a file, the same under all of its names."""
+
+
+def _note(path: Path, owner: Path, known: dict[_Identity, Path]) -> None:
+    found = _identity(path)
+    if found is not None:
+        known.setdefault(found, owner)
+
+
+def _identity(path: Path) -> _Identity | None:
+    """None where there is no file, or none that can be looked at."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _try(folder: Path) -> None:
+    """Write a file in ``folder`` and remove it: permissions alone do not tell, as for root or on a full disk."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(f"cannot write in the folder ({error.strerror}); choose another", file=folder) from error
