@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +27,7 @@ from shape3d_amodal.evaluation.given_masks.evaluator import is_scored, refuse_mi
 from shape3d_amodal.evaluation.given_masks.shape import ShapeTable
 from shape3d_amodal.evaluation.interface import ScoreTable
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
-from shape3d_amodal.files.atomic import make_folder
+from shape3d_amodal.files.cache import alone
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.methods.ground_truth import shown
 
@@ -114,7 +112,7 @@ def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> lis
         UsageError: another process works in ``out``, or a method does not know a category of the data.
         DataError: data or results cannot be used, or ``out`` cannot be made.
     """
-    with _alone(out), workers(processes, benchmark.config.threads) as pool:
+    with alone(out), workers(processes, benchmark.config.threads) as pool:
         names = [name for run in benchmark.runs for name in (run.data, run.align) if name]
         data = {name: open_data(benchmark, name, out / "data" / file_stem(name)) for name in dict.fromkeys(names)}
         # Build all methods first, so that a mistake in one is found before hours are spent on the others.
@@ -268,15 +266,3 @@ def _score(
         return evaluator.evaluate()
     except DataError as error:  # it concerns the annotations, whose file the evaluator does not know
         raise DataError(error.problem, file=data.annotations) from error
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold a lock on the folder ``out``, since two benchmarks in one folder would overwrite each other's files."""
-    make_folder(out)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{out}: another benchmark works in this folder; wait for it or choose another") from None
-        yield

@@ -1,16 +1,22 @@
-"""Folders that are made once and kept: of several processes that need one, one makes it and the others wait."""
+"""Folders in which one process works at a time: made once while the others wait, or refused to a second one."""
 
 from __future__ import annotations
 
 import fcntl
 import logging
+import os
+import shlex
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
+from typing import TextIO
 
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.atomic import make_folder
+from shape3d_amodal.files.processes import refuse_second_run
 
 PATIENCE = 5.0
 """Seconds of waiting for a lock after which a line says what is waited for."""
@@ -44,12 +50,61 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Let one process at a time work on ``path``: the lock is a file beside it, in a folder that must exist."""
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
-        tell = Timer(PATIENCE, logger.info, ("waiting for another process, which makes %s", path))
-        tell.start()
+    """Let one process at a time work on ``path``: the lock is a file beside it, in a folder that must exist.
+
+    A process that has waited for ``PATIENCE`` seconds warns for whom.
+    """
+    refuse_second_run()
+    with path.with_name(f"{path.name}.lock").open("a+", encoding="utf-8") as lock:
+
+        def tell() -> None:
+            logger.warning("waiting for %s, which works on %s; end it or let it finish", _holder(lock), path)
+
+        timer = Timer(PATIENCE, tell)
+        timer.daemon = True
+        timer.start()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
         finally:
-            tell.cancel()
+            timer.cancel()
+        with _held(lock):
+            yield
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Work in ``folder``, which is made where it is missing, as the only process; a second one is refused.
+
+    Raises:
+        UsageError: another process works there.
+        DataError: the folder cannot be made, or not be written to.
+    """
+    refuse_second_run()
+    make_folder(folder)
+    with (folder / ".lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = f"{_holder(lock)} works in this folder; wait for it or choose another"
+            raise UsageError(f"{folder}: {problem}") from None
+        with _held(lock):
+            yield
+
+
+@contextmanager
+def _held(lock: TextIO) -> Iterator[None]:
+    """While entered, the locked file says by whom it is locked."""
+    lock.truncate(0)
+    lock.write(f"{os.getpid()} {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200]}")
+    lock.flush()
+    try:
         yield
+    finally:
+        lock.truncate(0)
+
+
+def _holder(lock: TextIO) -> str:
+    """Who holds the lock, as it says itself; it may be about to say so."""
+    lock.seek(0)
+    number, _, command = lock.read().partition(" ")
+    return f"process {number} ({command})" if command else "another process"

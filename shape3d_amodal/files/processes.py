@@ -1,10 +1,16 @@
-"""The one process pool: work spread over processes of this machine, results in order and in bounded memory."""
+"""The one process pool: work spread over processes of this machine, results in order and in bounded memory.
+
+Python's own way to start a worker is to run the user's program again, up to the guard ``if __name__ == "__main__"``.
+A program without the guard would so start its work a second time. Our workers therefore leave the program alone,
+unless what they are sent stands in it.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +18,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain, islice
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.reduction import ForkingPickler
+from types import ModuleType
 from typing import Any, TypeVar
 
 from shape3d_amodal.errors import AmodalError
@@ -23,6 +33,7 @@ _AHEAD = 4
 """Tasks per worker that are begun before their results are asked for."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What the libraries of linear algebra, and torch, read when they are loaded."""
+_GUARD = 'put what your program runs below a line: if __name__ == "__main__":'
 
 
 @contextmanager
@@ -50,21 +61,76 @@ def spread(
 
     Raises:
         AmodalError: a worker process died.
+        SystemExit: this is a worker that runs the main program again, which must not start workers itself.
         Exception: whatever ``make`` or a task raises.
     """
     if workers <= 1:
         work = make(*arguments)
         yield lambda tasks: map(work, tasks)
         return
-    context = multiprocessing.get_context("fork" if fork else "spawn")
+    refuse_second_run()
+    context = multiprocessing.get_context("fork") if fork else _WorkerContext()
+    if isinstance(context, _WorkerContext):
+        context.note((make, arguments))
     with _threads_each(threads), ProcessPoolExecutor(workers, context, _start, (make, arguments)) as pool:
         try:
-            yield lambda tasks: _in_order(pool, tasks, _AHEAD * workers)
+            yield lambda tasks: _in_order(pool, _noted(tasks, context), _AHEAD * workers)
         except BrokenProcessPool:
             problem = "a worker process died, perhaps for want of memory; run the same command again with fewer workers"
+            if isinstance(context, _WorkerContext) and context.runs_main:
+                problem = f"a worker process died, which had to run the main program again; {_GUARD}"
             raise AmodalError(problem) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def refuse_second_run() -> None:
+    """End this process where it is a worker that runs the main program again, in place of working for its parent.
+
+    Raises:
+        SystemExit: it is one. The parent says the same, so that this worker need not be heard.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(f"error: a worker process runs the main program again; {_GUARD}")
+
+
+class _WorkerContext(SpawnContext):
+    """Starts processes that run the main program again only where they need functions or classes of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs_main = False
+
+    def note(self, sent: Any) -> None:
+        """Look whether ``sent`` belongs to the main program, which pickle then names."""
+        self.runs_main = self.runs_main or b"__main__" in bytes(ForkingPickler.dumps(sent))
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        kind = SpawnProcess if self.runs_main else _ProcessWithoutMain
+        return kind(*args, **kwargs)
+
+
+_starting = threading.Lock()
+
+
+class _ProcessWithoutMain(SpawnProcess):
+    def start(self) -> None:
+        with _starting:
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")  # it names no file, so that the worker has none to run
+            try:
+                super().start()
+            finally:
+                sys.modules["__main__"] = main
+
+
+def _noted(tasks: Iterable[Task], context: Any) -> Iterator[Task]:
+    """The tasks; ``context`` has seen the first of them, by which workers are started."""
+    waiting = iter(tasks)
+    first = list(islice(waiting, 1))
+    if isinstance(context, _WorkerContext):
+        context.note(first)
+    return chain(first, waiting)
 
 
 @contextmanager

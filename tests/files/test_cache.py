@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shape3d_amodal.errors import DataError
-from shape3d_amodal.files import cache
-from shape3d_amodal.files.cache import made_once
+from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.files.cache import alone, made_once
 
 
 def test_a_folder_is_made_once(tmp_path: Path) -> None:
@@ -63,22 +62,55 @@ made_once(Path(sys.argv[1]), make)
 """
 
 
-def test_others_wait_and_say_for_what(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that makes ``tmp_path / "set"`` and goes on when a line is written to it."""
     command = [sys.executable, "-c", MAKER, str(tmp_path / "set")]
-    monkeypatch.setattr(cache, "PATIENCE", 0.1)
-    monkeypatch.setattr(cache.logger, "info", lambda *message: (cache.logger.warning(*message), let_go()))
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdin is not None and other.stdout is not None
-        stdin = other.stdin
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "making\n"
+        yield process
+        process.kill()
 
-        def let_go() -> None:
-            stdin.write("\n")
-            stdin.flush()
 
-        assert other.stdout.readline() == "making\n"
-        with caplog.at_level(logging.INFO):
-            made_once(tmp_path / "set", lambda folder: (folder / "by").write_text("this one"))
+WAITER = """
+import sys
+from pathlib import Path
+from shape3d_amodal.files import cache
+
+cache.PATIENCE = 0.2
+cache.made_once(Path(sys.argv[1]), lambda folder: (folder / "by").write_text("this one"))
+"""
+
+
+def test_others_wait_and_say_for_whom(tmp_path: Path, other: subprocess.Popen[str]) -> None:
+    """On standard error, also of a program that has set up no logging."""
+    command = [sys.executable, "-c", WAITER, str(tmp_path / "set")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as waiter:
+        assert waiter.stderr is not None
+        line = waiter.stderr.readline()
+        other.communicate("\n")
+        assert waiter.wait(60) == 0
+    assert line.startswith(
+        f"waiting for process {other.pid} (-c {tmp_path / 'set'}), which works on {tmp_path / 'set'}"
+    )
     assert (tmp_path / "set" / "by").read_text() == "another process"
-    assert caplog.messages == [f"waiting for another process, which makes {tmp_path / 'set'}"]
+
+
+HOLDER = MAKER.replace("made_once", "alone").replace(
+    "alone(Path(sys.argv[1]), make)", "with alone(Path(sys.argv[1])):\n    make(Path(sys.argv[1]))"
+)
+
+
+def test_a_second_process_in_a_folder_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "set")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "making\n"
+        with pytest.raises(UsageError) as caught, alone(tmp_path / "set"):
+            pass
+        holder.communicate("\n")
+    named = f"{tmp_path / 'set'}: process {holder.pid} (-c {tmp_path / 'set'}) works in this folder"
+    assert str(caught.value) == f"{named}; wait for it or choose another"
+    with alone(tmp_path / "set"):  # it is free again
+        pass

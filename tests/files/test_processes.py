@@ -119,11 +119,102 @@ def test_workers_end_with_their_parent(number: signal.Signals, tmp_path: Path) -
         time.sleep(0.1)
 
 
-def test_a_script_without_a_guard_ends_with_a_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT.replace('if __name__ == "__main__"', "if True"))
+def run(program: str, folder: Path, *, seconds: int = 120) -> subprocess.CompletedProcess[str]:
+    """What becomes of a program in a file of its own."""
+    (folder / "program.py").write_text(program)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    command = [sys.executable, str(tmp_path / "script.py")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    command = [sys.executable, "program.py"]
+    return subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False
+    )
+
+
+def test_a_program_without_a_guard_is_not_run_again_by_its_workers(tmp_path: Path) -> None:
+    program = """
+print("runs")
+from operator import pow
+from functools import partial
+from shape3d_amodal.files.processes import spread
+
+with spread(partial, (pow, 2), 2) as work:
+    print(*work(range(5)))
+"""
+    done = run(program, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "runs\n1 2 4 8 16\n"), done.stderr
+
+
+def test_functions_of_a_guarded_program_are_found_by_its_workers(tmp_path: Path) -> None:
+    program = """
+from functools import partial
+from shape3d_amodal.files.processes import spread
+
+class Task:
+    pass
+
+def square(number):
+    return number**2
+
+def kind(task):
+    return type(task).__name__
+
+if __name__ == "__main__":
+    with spread(partial, (square,), 2) as work:
+        print(*work(range(5)))
+    with spread(partial, (str,), 2) as work:  # what workers do is Python's own, the tasks are not
+        print(len(list(work([Task(), Task()]))))
+"""
+    done = run(program, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "0 1 4 9 16\n2\n"), done.stderr
+
+
+@pytest.mark.parametrize("before", ["", "with locked(Path('lock')):\n    "])
+def test_an_unguarded_program_whose_own_functions_are_needed_ends_with_what_to_do(tmp_path: Path, before: str) -> None:
+    """Also where the workers would wait for a lock that their parent holds."""
+    program = f"""
+from functools import partial
+from pathlib import Path
+from shape3d_amodal.files.cache import locked
+from shape3d_amodal.files.processes import spread
+
+def square(number):
+    return number**2
+
+def work():
+    with spread(partial, (square,), 2) as work:
+        print(*work(range(5)))
+
+{before}work()
+"""
+    done = run(program, tmp_path)
     assert done.returncode == 1
-    assert "AmodalError: a worker process died" in done.stderr
-    assert "if __name__ == '__main__'" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "shape3d_amodal.errors.AmodalError: a worker process died, which had to run the main program"
+    )
+    assert last.endswith('put what your program runs below a line: if __name__ == "__main__":')
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'main(["scenes", "--out", "out", "--count", "4", "--shard-size", "2", "--workers", "2",'
+        ' "--set", "scenes.image_size=64"])',
+        "open_pool(CropsConfig(count=20, scenes=SceneConfig(image_size=64), size=16), Path('cache'), workers=2)",
+    ],
+)
+def test_programs_that_call_ours_need_no_guard(tmp_path: Path, call: str) -> None:
+    program = f"""
+from pathlib import Path
+from shape3d_amodal.cli import main
+from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.pool import open_pool
+from shape3d_amodal.scenes.compose import SceneConfig
+print("begun")
+done = {call}
+print("ended", done == 0 or len(done.category) >= 20)
+"""
+    done = run(program, tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines.count("begun") == 1
+    assert lines[-1] == "ended True"
