@@ -29,7 +29,8 @@ class RefinementLossConfig:
 def refinement_losses(logits: Tensor, batch: SupervisedCrops, config: RefinementLossConfig) -> dict[str, Tensor]:
     """Scalar losses of logits [N,S,S].
 
-    Only pixels that may hide the object are counted, as no others are free, and of them those that are known.
+    Only pixels that may hide the object are counted, as no others are free, and of them those that are known. An
+    instance has a hidden part if more than 4 crop pixels of it are hidden; fewer may come from resampling.
     """
     crops = batch.crops
     known = 1 if batch.known is None else batch.known

@@ -94,3 +94,17 @@ def test_what_is_put_behind_may_hide_something_and_hides_nothing(monkeypatch) ->
     monkeypatch.setattr(reocclusion, "_BEHIND", 0.0)
     same = reocclude(given, np.random.default_rng(5))
     assert torch.equal(same.crops.occluder, given.occluder) and torch.equal(same.crops.rgb, given.rgb)
+
+
+def test_behind_how_many_crops_something_is_put(monkeypatch) -> None:
+    """Six of ten: within four standard deviations of 2,400 draws."""
+    given = crops()
+    everywhere = torch.ones(N, 4, S, S)
+    monkeypatch.setattr(reocclusion, "_another_placed", lambda *_: everywhere)
+    found = [reocclusion._behind(given, everywhere, np.random.default_rng(seed))[0] for seed in range(100)]
+    background = 1 - given.visible - given.occluder
+    some = torch.cat(found).flatten(1).any(dim=1).float().mean().item()
+    assert abs(some - 0.6) < 4 * (0.6 * 0.4 / 2400) ** 0.5
+    for masks in found:
+        for mask, free in zip(masks, background, strict=True):
+            assert torch.equal(mask, free) or not mask.any(), "all background or none"

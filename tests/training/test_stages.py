@@ -234,6 +234,37 @@ def test_losses_are_means_over_rows(name: str, pool: CropArrays) -> None:
         torch.testing.assert_close((first[term] + second[term]) / 2, whole[term], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("share", "expected"), [(None, 0.1), (0.0, 0.0), (0.4, 0.4), (1.0, 1.0)])
+@pytest.mark.parametrize("name", ["refinement", "end_to_end"])
+def test_how_many_silhouettes_are_left_out(name: str, share: float | None, expected: float, pool: CropArrays) -> None:
+    """By default one in ten; mask and fit go together, the others stay as they are. 480 draws, four deviations."""
+    changes = {} if share is None else {"silhouette_dropout": share}
+    model = tiny_model().eval()
+    task = build_task(stage(name, **changes), model, pool, pool)
+    batch, _ = task.batch(0, np.random.default_rng(0), 48)
+    with torch.no_grad():
+        silhouette, fit = model.prior.estimate(batch.crops).evidence
+    assert (fit > 0).all()
+    shown = []
+
+    def refine(crops: InstanceCrops, given: dict) -> torch.Tensor:
+        shown.append(given["learned"])
+        return torch.zeros_like(crops.visible).requires_grad_()
+
+    model.refine = refine
+    torch.manual_seed(0)
+    for _ in range(10):
+        task.losses(batch, 0, 0.5)
+    left_out = 0
+    for mask, its_fit in shown:
+        gone = its_fit == 0
+        assert not mask[gone].any()
+        torch.testing.assert_close(mask[~gone], silhouette[~gone])
+        torch.testing.assert_close(its_fit[~gone], fit[~gone])
+        left_out += int(gone.sum())
+    assert abs(left_out / 480 - expected) <= 4 * (expected * (1 - expected) / 480) ** 0.5
+
+
 def test_a_run_leaves_weights_that_the_next_stage_takes(cache: Path, tmp_path: Path) -> None:
     result = run_training(stage("prior"), tmp_path / "prior", cache=cache)
     assert result.step == 2
