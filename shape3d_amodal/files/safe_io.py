@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 import stat
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import JpegImagePlugin, PngImagePlugin
 
 from shape3d_amodal.errors import DataError
+from shape3d_amodal.files.exif import Orientation, orientation_of, split_jpeg, upright
+from shape3d_amodal.files.json_numbers import BadNumberError, place_of, refuse_constant
+from shape3d_amodal.files.json_numbers import finite as finite_number
 
 MAX_IMAGE_BYTES = 256 * 1024**2
 MAX_IMAGE_PIXELS = 64_000_000
@@ -77,15 +79,21 @@ def sha256(path: str | Path) -> str:
 
 
 def resolve_inside(
-    root: str | Path, name: str | Path, *, file: str | Path | None = None, field: str | None = None
+    root: str | Path,
+    name: str | Path,
+    *,
+    links: str | Path | None = None,
+    file: str | Path | None = None,
+    field: str | None = None,
 ) -> Path:
     """The path ``root / name``, symbolic links resolved, which must lie inside ``root``. It need not exist.
 
     Args:
+        links: a second folder into which symbolic links may lead.
         file, field: where ``name`` was read, for the message.
 
     Raises:
-        DataError: ``name`` is absolute, has a ``..`` part, or leads out of ``root`` by a symbolic link.
+        DataError: ``name`` is absolute, has a ``..`` part, or leads out of the two folders by a symbolic link.
     """
     text = str(name)
     problem = None
@@ -97,11 +105,13 @@ def resolve_inside(
         try:
             base = Path(root).resolve()
             path = (base / text).resolve()
+            allowed = [base] if links is None else [base, Path(links).resolve()]
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
             raise DataError(f"cannot resolve {text[:80]!r}; check its links", file=file or root, field=field) from error
-        if path.is_relative_to(base):
+        if any(map(path.is_relative_to, allowed)):
             return path
-        problem = f"{text[:80]!r} leads out of the folder by a symbolic link; move the file into the folder"
+        problem = f"{text[:80]!r} leads by a symbolic link to {path.parent}"
+        problem += ", out of the folder; move the file into the folder, or allow links there (allow_links)"
     raise DataError(problem, file=file if file is not None else root, field=field)
 
 
@@ -137,37 +147,57 @@ def parse_json(
     try:
         text = data.decode("utf-8-sig")
         del data  # so that a large file is in memory only once
-        number = _finite if finite else None
-        return json.loads(text, object_hook=object_hook, parse_float=number, parse_constant=_refuse_constant)
+        number = finite_number if finite else None
+        return json.loads(text, object_hook=object_hook, parse_float=number, parse_constant=refuse_constant)
     except UnicodeDecodeError as error:
         problem = f"expected UTF-8 text, got another byte at {error.start}; save the file as UTF-8"
     except json.JSONDecodeError as error:
         problem = f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; correct or export it anew"
-    except ValueError as error:  # from the two hooks, and from integers of thousands of digits
+    except BadNumberError as error:
+        problem = f"not valid JSON at {place_of(text, error.number)}: {error}; correct or export it anew"
+    except ValueError as error:  # integers of thousands of digits
         problem = f"not valid JSON: {reason(error)}; correct or export it anew"
     except RecursionError:
         problem = "the JSON is nested too deeply; expected plain annotations"
     raise DataError(problem, file=file)
 
 
-def read_image(path: str | Path) -> np.ndarray:
+class DecodedImage(NamedTuple):
+    """An image file as it was read.
+
+    Attributes:
+        pixels: RGB, [H,W,3] uint8.
+        exif_orientation: the file's EXIF orientation, 1 to 8; 1 is upright, and where none is told.
+        exif_damage: what is wrong with the EXIF data, which then count as none; None where nothing is.
+    """
+
+    pixels: np.ndarray
+    exif_orientation: int = 1
+    exif_damage: str | None = None
+
+
+def read_image(path: str | Path, *, orientation: Orientation = "exif") -> np.ndarray:
     """The PNG or JPEG image ``path`` as RGB, [H,W,3] uint8.
 
-    Grey and palette images are converted to RGB, of 16-bit grey the high byte is kept, transparency is dropped. The
-    EXIF orientation is not applied: annotations refer to the pixels as they are stored.
+    Grey and palette images are converted to RGB, of 16-bit grey the high byte is kept, transparency is dropped.
+
+    Args:
+        orientation: ``exif`` turns the image upright where its EXIF orientation says that it lies otherwise, as image
+            viewers, annotation tools and detectron2 do; ``stored`` leaves the pixels as the file has them.
 
     Raises:
         DataError: it cannot be read, is neither PNG nor JPEG, is too large, truncated or otherwise damaged.
     """
-    return decode_image(read_bytes(path, MAX_IMAGE_BYTES), file=path)
+    return decode_image(read_bytes(path, MAX_IMAGE_BYTES), file=path, orientation=orientation).pixels
 
 
-def decode_image(data: bytes, *, file: str | Path) -> np.ndarray:
-    """The PNG or JPEG image in ``data`` as RGB, [H,W,3] uint8, with the checks of ``read_image``."""
+def decode_image(data: bytes, *, file: str | Path, orientation: Orientation = "exif") -> DecodedImage:
+    """The PNG or JPEG image in ``data``, with the checks of ``read_image``."""
     reader = next((reader for magic, reader in _IMAGE_READERS.items() if data.startswith(magic)), None)
     if reader is None:
         raise DataError("expected a PNG or JPEG image, got something else; convert it", file=file)
     try:
+        data, exif = split_jpeg(data) if reader is JpegImagePlugin.JpegImageFile else (data, None)
         image = reader(io.BytesIO(data))  # reads the header alone
         if image.width * image.height > MAX_IMAGE_PIXELS:
             problem = f"expected at most {MAX_IMAGE_PIXELS} pixels, got {image.width} x {image.height}; scale it down"
@@ -175,21 +205,16 @@ def decode_image(data: bytes, *, file: str | Path) -> np.ndarray:
         image.load()
         if image.mode.startswith("I"):
             grey = (np.asarray(image) >> 8).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        return np.array(image.convert("RGB"))
+            pixels = np.repeat(grey[:, :, None], 3, axis=2)
+        else:
+            pixels = np.array(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error) as error:
         raise DataError(f"damaged image ({reason(error)}); replace the file", file=file) from error
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"expected numbers within float64, got {text[:40]}")
-    return number
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"expected finite numbers, got {text}")
+    try:
+        tag = orientation_of(image, exif)
+    except ValueError as error:
+        return DecodedImage(pixels, exif_damage=reason(error))
+    return DecodedImage(upright(pixels, tag) if orientation == "exif" else pixels, tag)
 
 
 def reason(error: BaseException) -> str:

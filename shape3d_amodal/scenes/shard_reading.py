@@ -70,7 +70,7 @@ class SceneShards:
         """
         tar, member = self._members[image.id]
         with safe_io.open_regular(tar) as file:
-            pixels = safe_io.decode_image(member.read(file), file=f"{tar}/{member.name}")
+            pixels = safe_io.decode_image(member.read(file), file=f"{tar}/{member.name}").pixels
         if pixels.shape[:2] != (image.height, image.width):
             expected, got = f"{image.width} x {image.height}", f"{pixels.shape[1]} x {pixels.shape[0]}"
             raise DataError(f"expected {expected} pixels, got {got}; make it anew", file=f"{tar}/{member.name}")
