@@ -20,7 +20,7 @@ Groups of options are merged; lists and single values, ``null`` among them, repl
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import reduce
 from pathlib import Path
@@ -98,9 +98,10 @@ def from_mapping(raw: dict[str, Any], cls: type[T], *, source: str) -> T:
     return _Options([(source, raw)]).check(cls)
 
 
-def dump_config(config: Any) -> str:
-    """The YAML text that ``parse_config`` reads back to an equal ``config``."""
-    return yaml.safe_dump(_plain(config), sort_keys=False)
+def dump_config(config: Any, *, leave_out: Collection[str] = ()) -> str:
+    """The YAML text that ``parse_config`` reads back to an equal ``config``, but for the options ``leave_out``."""
+    plain = {name: value for name, value in _plain(config).items() if name not in leave_out}
+    return yaml.safe_dump(plain, sort_keys=False)
 
 
 def explained_config(config: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from shape3d_amodal.annotations.images import ImageReading
 from shape3d_amodal.benchmarking.methods import MethodOptions, method_options
 from shape3d_amodal.config import configuration, load_config
 from shape3d_amodal.errors import UsageError
@@ -20,7 +21,7 @@ from shape3d_amodal.scenes.sets import SceneSetConfig
 
 
 @configuration
-class DataConfig:
+class DataConfig(ImageReading):
     """Annotated images: either ``scenes`` that the benchmark makes, or ``annotations`` with ``images``."""
 
     scenes: Path | None = None

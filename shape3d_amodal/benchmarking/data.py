@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shape3d_amodal.annotations.formats.registry import read_dataset
+from shape3d_amodal.annotations.images import ImageFiles
 from shape3d_amodal.benchmarking.config import Benchmark
 from shape3d_amodal.benchmarking.provenance import code_hash
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files.atomic import write_atomic
-from shape3d_amodal.files.safe_io import resolve_inside
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
 from shape3d_amodal.structures import AmodalDataset
@@ -29,17 +29,15 @@ class BenchmarkData:
     Attributes:
         name: name in the benchmark.
         dataset: the annotations.
-        images: folder that file names are relative to.
-        annotations: the annotation file.
-        sha256: hash of the annotations and the images.
+        files: the images and the annotation file.
+        sha256: hash of the annotations and the images, and of the way in which these are read.
         origin: the source of the data, in one line for readers.
         meshes: name of the source of the scenes' meshes; None for data that were not made here.
     """
 
     name: str
     dataset: AmodalDataset
-    images: Path
-    annotations: Path
+    files: ImageFiles
     sha256: str
     origin: str
     meshes: str | None = None
@@ -53,11 +51,11 @@ def open_data(benchmark: Benchmark, name: str, folder: Path) -> BenchmarkData:
     """
     given = benchmark.config.data[name]
     if given.annotations is not None and given.images is not None:
-        return _read(name, given.annotations, given.images, str(given.annotations))
+        return _read(name, given.files(given.images, given.annotations), str(given.annotations))
     scenes = benchmark.scenes[name]
     _make_scenes(scenes, folder)
     origin = f"scenes of {scenes.meshes} ({given.scenes}), seed {scenes.seed}, {scenes.per_category} targets a category"
-    return _read(name, folder / "annotations.json", folder / "images", origin, scenes.meshes)
+    return _read(name, ImageFiles(folder / "images", folder / "annotations.json"), origin, scenes.meshes)
 
 
 def _make_scenes(config: SceneSetConfig, folder: Path) -> None:
@@ -77,15 +75,17 @@ def _make_scenes(config: SceneSetConfig, folder: Path) -> None:
     temporary.replace(folder)
 
 
-def _read(name: str, annotations: Path, images: Path, origin: str, meshes: str | None = None) -> BenchmarkData:
+def _read(name: str, files: ImageFiles, origin: str, meshes: str | None = None) -> BenchmarkData:
     """Read an annotation file and hash it together with its images."""
-    dataset = read_dataset(annotations)
-    digest = hashlib.sha256(annotations.read_bytes())
+    dataset = read_dataset(files.annotations)
+    digest = hashlib.sha256(files.annotations.read_bytes())
     for image in dataset.images:
-        place = f"images[id={image.id}].file_name"
-        path = resolve_inside(images, image.file_name, file=annotations, field=place)
+        path = files.path(image)
         try:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
-            raise DataError(f"cannot read {path} ({error.strerror})", file=annotations, field=place) from error
-    return BenchmarkData(name, dataset, images, annotations, digest.hexdigest(), origin, meshes)
+            problem, place = f"cannot read {path} ({error.strerror})", f"images[id={image.id}].file_name"
+            raise DataError(problem, file=files.annotations, field=place) from error
+    if files.orientation != "exif":
+        digest.update(files.orientation.encode())
+    return BenchmarkData(name, dataset, files, digest.hexdigest(), origin, meshes)

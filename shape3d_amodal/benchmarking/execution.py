@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from shape3d_amodal.annotations.images import load_image
+from shape3d_amodal.annotations.images import ImageFiles
 from shape3d_amodal.benchmarking.methods import BuiltOptions
 from shape3d_amodal.benchmarking.store import Answer
 from shape3d_amodal.files.processes import spread
@@ -28,7 +28,7 @@ class Job:
         options: the method.
         names: (id, name) of the categories.
         device: where it runs.
-        images, annotations: as for ``load_image``.
+        files: the images.
         meshes: folder that methods which reconstruct meshes write them to; None writes none.
         given: what the method starts from.
     """
@@ -36,8 +36,7 @@ class Job:
     options: BuiltOptions
     names: tuple[tuple[int, str], ...]
     device: str
-    images: Path
-    annotations: Path
+    files: ImageFiles
     meshes: Path | None = None
     given: Given = "masks"
 
@@ -105,7 +104,7 @@ def _build(job: Job) -> CompletionMethod | FindsObjects:
 
 
 def _answer(method: CompletionMethod | FindsObjects, job: Job, record: AmodalImage) -> Answer:
-    image = load_image(job.images, record, file=job.annotations)
+    image = job.files.read(record)
     begin = time.perf_counter()
     if job.given == "image":
         assert isinstance(method, FindsObjects), "its kind says that it takes images"

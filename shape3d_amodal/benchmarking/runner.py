@@ -155,7 +155,7 @@ def _sources(benchmark: Benchmark, run: RunConfig, data: BenchmarkData, out: Pat
             assert isinstance(options, BuiltOptions), "all other kinds are run here"
             stem = file_stem(name)
             meshes = folder / f"{stem}-meshes" if any(name in other.methods for other in shape_runs) else None
-            job = Job(options, names, benchmark.config.device, data.images, data.annotations, meshes, given(run.track))
+            job = Job(options, names, benchmark.config.device, data.files, meshes, given(run.track))
             sources[name] = _Computed(job, ResultFiles(folder, stem, fingerprint(job, run, data)))
     return sources
 
@@ -265,4 +265,4 @@ def _score(
     try:
         return evaluator.evaluate()
     except DataError as error:  # it concerns the annotations, whose file the evaluator does not know
-        raise DataError(error.problem, file=data.annotations) from error
+        raise DataError(error.problem, file=data.files.annotations) from error

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
-from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.cutting import instance_crops, mask_crops
 from shape3d_amodal.errors import DataError, UsageError
@@ -64,8 +62,8 @@ class AnnotatedCrops:
             problem = f"expected instances with an amodal mask and {config.min_visible_px} visible pixels, found none"
             raise DataError(problem, file=config.annotations)
         self._records = {image.id: image for image in dataset.images}
-        self._load = partial(load_image, Path(config.images), file=config.annotations)
-        self._image = lru_cache(_KEPT_IMAGES)(lambda image_id: self._load(self._records[image_id]))
+        files = config.files(config.images, config.annotations)
+        self._image = lru_cache(_KEPT_IMAGES)(lambda image_id: files.read(self._records[image_id]))
         category = [index[image.instances[place].category_id] for image, place, _ in self._rows]
         hidden = [masks.occlude_rate(image.instances[place].visible, amodal) for image, place, amodal in self._rows]
         self.category: NDArray[np.int64] = np.array(category, np.int64)

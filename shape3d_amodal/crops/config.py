@@ -7,13 +7,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from shape3d_amodal.annotations.images import ImageReading
 from shape3d_amodal.config import Count, Share, configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.scenes.compose import SceneConfig
 
 
 @configuration
-class CropsConfig:
+class CropsConfig(ImageReading):
     """Crops of one of three sources: scenes that are made of meshes (the default), scenes in ``shards``, or annotated
     images (``annotations`` and ``images``)."""
 

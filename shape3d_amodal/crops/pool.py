@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import track
 
+from shape3d_amodal.annotations.images import ImageReading
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.scenes import CropArrays, SceneCrops
@@ -84,7 +85,8 @@ def pool_name(config: CropsConfig, categories: Sequence[str] = CATEGORIES) -> st
         origin = mesh_source(config.meshes).fingerprint()
     else:
         origin = shards.fingerprint(Path(config.shards))
-    content = f"{dump_config(config)}{' '.join(categories)}{origin} {SCENES_VERSION}"
+    settings = dump_config(config, leave_out=[field.name for field in fields(ImageReading)])  # scenes have no files
+    content = f"{settings}{' '.join(categories)}{origin} {SCENES_VERSION}"
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

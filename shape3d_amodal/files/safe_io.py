@@ -85,12 +85,14 @@ def resolve_inside(
     links: str | Path | None = None,
     file: str | Path | None = None,
     field: str | None = None,
+    remedy: str = "move the file into the folder",
 ) -> Path:
     """The path ``root / name``, symbolic links resolved, which must lie inside ``root``. It need not exist.
 
     Args:
         links: a second folder into which symbolic links may lead.
         file, field: where ``name`` was read, for the message.
+        remedy: what to do about a link that leads elsewhere, for the message.
 
     Raises:
         DataError: ``name`` is absolute, has a ``..`` part, or leads out of the two folders by a symbolic link.
@@ -110,8 +112,8 @@ def resolve_inside(
             raise DataError(f"cannot resolve {text[:80]!r}; check its links", file=file or root, field=field) from error
         if any(map(path.is_relative_to, allowed)):
             return path
-        problem = f"{text[:80]!r} leads by a symbolic link to {path.parent}"
-        problem += ", out of the folder; move the file into the folder, or allow links there (allow_links)"
+        target = str(path.parent)[:200]
+        problem = f"{text[:80]!r} leads out of the folder by a symbolic link, to {target!r}; {remedy}"
     raise DataError(problem, file=file if file is not None else root, field=field)
 
 

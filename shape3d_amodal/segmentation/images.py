@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from shape3d_amodal.annotations.formats.registry import read_dataset
-from shape3d_amodal.annotations.images import load_image
+from shape3d_amodal.annotations.images import ImageFiles, ImageReading
 from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.atomic import make_folder
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 @configuration
-class ImagesConfig:
+class ImagesConfig(ImageReading):
     """Images with annotated objects."""
 
     annotations: str | None = None
@@ -70,19 +70,18 @@ class AnnotationFile:
     """The images that an annotation file names.
 
     Args:
-        annotations: file of any known format.
-        images: folder of its images.
+        files: the images and the annotation file, of any known format.
 
     Raises:
         DataError: naming the file and the field.
     """
 
-    def __init__(self, annotations: Path, images: Path) -> None:
-        self.dataset = read_dataset(annotations)
-        self._annotations, self._images = annotations, images
+    def __init__(self, files: ImageFiles) -> None:
+        self.dataset = read_dataset(files.annotations)
+        self._files = files
 
     def image(self, image: AmodalImage) -> NDArray[np.uint8]:
-        return load_image(self._images, image, file=self._annotations)
+        return self._files.read(image)
 
 
 def open_images(config: ImagesConfig, cache: Path, *, workers: int) -> AnnotatedImages:
@@ -102,7 +101,7 @@ def open_images(config: ImagesConfig, cache: Path, *, workers: int) -> Annotated
     if config.annotations is not None and config.images is not None:
         if config.shards is not None:
             raise UsageError("images: expected annotations or shards, got both; give one of them")
-        images = AnnotationFile(Path(config.annotations), Path(config.images))
+        images = AnnotationFile(config.files(config.images, config.annotations))
     elif config.shards is not None:
         images = SceneShards(config.shards)
     else:

@@ -20,7 +20,6 @@ from drawn_data import SIDE, benchmark, draw_data, write_config
 from tiny import tiny_model
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.annotations.results import read_results, write_results
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.methods import KINDS, BankOptions
@@ -324,7 +323,7 @@ def test_meshes_are_written_where_a_track_looks_at_them(tmp_path):
     assert shape.tables["tiny"].score["voxel_iou"] > 0.05 > shape.tables["hull"].score["voxel_iou"] == 0
     # The mesh of a file is the pipeline's, to the digits that are written.
     image = shape.data.dataset.images[0]
-    picture = load_image(shape.data.images, image, file=shape.data.annotations)
+    picture = shape.data.files.read(image)
     pipeline = ShapePriorPipeline.from_pretrained(str(tmp_path / "weights"))
     instance, one = complete_image(pipeline, picture, without_order(image), shape.data.dataset.category_names)[0]
     mesh = read_mesh_file(folder / str(results[instance.id].mesh))

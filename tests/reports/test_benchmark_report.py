@@ -218,7 +218,7 @@ def test_images_of_the_instance_track(written, tmp_path):
     detections = [one for one in [*visible, *whole] if one.annotation_id < 100]
     write_results(tmp_path / "detected.json", detections)
     methods = {"detector": {"kind": "results", "file": {"squares": str(tmp_path / "detected.json")}}}
-    folder = scores.data.annotations.parent
+    folder = scores.data.files.annotations.parent
     runs = [{"data": "squares", "track": "instance"}]
     (instance,) = run_benchmark(benchmark(folder, methods=methods, runs=runs), tmp_path / "out")
     groups = image_groups(instance, panels=100)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.benchmarking.methods import VisibleOnlyOptions
 from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.evaluation.given_masks.completion import CompletionTable
@@ -109,7 +108,7 @@ def cases(scores: RunScores, objects: Sequence[ScoredObject], methods: Sequence[
         found = {name: own.get(one.instance.id) for name, own in answers.items()}
         case = completion_case(
             f"{one.category}, image {one.image.id}",
-            load_image(scores.data.images, one.image, file=scores.data.annotations),
+            scores.data.files.read(one.image),
             visible=visible,
             masks={name: visible & False if rle is None else masks.decode(rle) for name, rle in found.items()},
             focus=scores.run.focus,

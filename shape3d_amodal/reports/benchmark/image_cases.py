@@ -8,7 +8,6 @@ import faster_coco_eval.core.mask as coco_mask
 import numpy as np
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.drawing.overlays import Image, draw_instances
@@ -70,7 +69,7 @@ def _case(
     scores: RunScores, score: float, record: AmodalImage, found: dict[str, dict[int, list[AmodalResult]]]
 ) -> ReportCase:
     truth, known = _truth(record), [one.amodal for one in record.instances if one.amodal is not None]
-    image = load_image(scores.data.images, record, file=scores.data.annotations)
+    image = scores.data.files.read(record)
     panels = [
         Panel(label="image", image=bounded(image, _SIDE)),
         Panel(label="ground truth", image=_drawn(image, known)),
