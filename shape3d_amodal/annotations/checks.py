@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.fields import Record, is_number
+from shape3d_amodal.annotations.formats.fields import Record, is_nothing, is_number
 from shape3d_amodal.annotations.formats.interface import Format
 from shape3d_amodal.masks.clusters import overlapping
 from shape3d_amodal.structures import AmodalImage, AmodalInstance, Rle
@@ -74,7 +74,7 @@ def _check_form(key: str, value: Any, say: Report) -> None:
         if not isinstance(value.get("counts"), str):
             problem = "the runs are not compressed, which pycocotools refuses; convert the set"
             say("warning", "uncompressed", key, problem)
-    elif isinstance(value, list) and value and isinstance(value[0], (list, np.ndarray)):
+    elif isinstance(value, list) and not is_nothing(value) and isinstance(value[0], (list, np.ndarray)):
         if short := sum(len(polygon) < 6 for polygon in value):
             problem = f"{short} of {len(value)} polygons have fewer than 6 coordinates; they are left out"
             say("warning", "short-polygon", key, problem)
@@ -86,7 +86,7 @@ def _check_form(key: str, value: Any, say: Report) -> None:
 def _check_invisible(key: str, record: Record, one: AmodalInstance, amodal: Rle, say: Report) -> None:
     stated = record.values[key]
     invisible = masks.empty(amodal.height, amodal.width)
-    if not isinstance(stated, list) or stated:
+    if not is_nothing(stated):
         place = record.place(key)
         invisible = masks.from_annotation(stated, amodal.height, amodal.width, file=record.file, field=place)
     if both := masks.overlap(invisible, one.visible):

@@ -103,7 +103,6 @@ VALUES: list[tuple[str, str, str]] = [
     ("numbers among polygons", "[3, [0, 0, 1, 1, 2, 0]]", "numbers"),
     ("odd count of coordinates", "[[0, 0, 1, 1, 2, 0, 3]]", "even"),
     ("two corners", "[[0, 0, 1, 1]]", "at least 6"),
-    ("empty polygon", "[[]]", "at least 6"),
     ("outline of 10^7 pixels", "[[" + "0, 0, 90, 70, " * 100_000 + "0, 0]]", "outline"),
     ("nested lists", "[" * 100_000 + "]" * 100_000, "nested"),
     ("nested lists that JSON allows", "[" * 400 + "]" * 400, "numbers"),
@@ -156,6 +155,14 @@ OTHERS: list[tuple[str, Make, Change, str]] = [
     ("cluster as list", annotated.kins2020, lambda d: first(d).update(oco_id=[1]), "oco_id: expected an integer"),
     ("amodal mask missing", annotated.kins2020, lambda d: first(d).pop("a_segm"), "a_segm: missing"),
     ("amodal mask null", annotated.kins2019, lambda d: first(d).update(segmentation=None), "segmentation: missing"),
+    ("amodal mask []", annotated.kins2020, lambda d: first(d).update(a_segm=[]), "expected a mask, got an empty list"),
+    ("amodal mask [[]]", annotated.cocoa, lambda d: first(d).update(segmentation=[[]]), "expected a mask, got a list"),
+    (
+        "visible mask [] without an amodal one",
+        annotated.own,
+        lambda d: first(d).update(visible_mask=[], segmentation=[[], []]),
+        "visible_mask: got an empty list, expected a mask of the visible pixels",
+    ),
     (
         "regions as text",
         annotated.cocoa,

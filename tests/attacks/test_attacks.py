@@ -332,7 +332,7 @@ MASKS: list[Attack] = [
     ("odd count of coordinates", mask([[0, 0, 3, 3, 1, 2, 1]]), "even"),
     ("ragged polygon", mask([[0, 0, [3], 3, 1, 2]]), "numbers"),
     ("polygons too deep", mask([[[0, 0], [1, 1], [2, 0]]]), "numbers"),
-    ("no polygons", amodal([]), "at least one polygon"),
+    ("no polygons", mask([[], [3, 3]]), "at least 6"),
     ("polygon without area", amodal([[9, 9, 9, 9, 9, 9]]), "at least one pixel"),
     ("outline of 10^7 pixels", mask([[0, 0, 50, 50] * 100_000]), "outline"),
 ]

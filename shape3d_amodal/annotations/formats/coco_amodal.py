@@ -108,13 +108,26 @@ COCO_AMODAL = Format(
     more=("id", "image_id", "category_id", "iscrowd", "ignore", "isStuff", "mesh", "viewpoint"),
     image_more=("camera", "depth_constraint"),
 )
+COCO = replace(
+    COCO_AMODAL,
+    name="coco",
+    amodal=None,
+    visible="segmentation",
+    invisible=None,
+    amodal_box=None,
+    visible_box="bbox",
+    amodal_area=None,
+    visible_area="area",
+    rate=None,
+)
+"""Plain COCO, whose ``segmentation`` shows the visible pixels. No key tells it apart: it is read by request alone."""
 D2SA = replace(
     COCO_AMODAL,
     name="d2sa",
     write=write_d2sa,
     notes=CROWDS,
     published={
-        "cocoa-cls-train": {"images": 2476, "categories": 80},
+        "cocoa-cls-train": {"images": 2276, "categories": 80},  # 2476 in the papers is a slip, as two authors say
         "cocoa-cls-val": {"images": 1223, "categories": 80},
         "d2sa": {"categories": 60},
     },

@@ -22,9 +22,8 @@ from typing import Any
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.fields import Record
 from shape3d_amodal.annotations.formats.interface import Format, Listener, Reading
+from shape3d_amodal.annotations.formats.objects import Found, find_object
 from shape3d_amodal.annotations.formats.reading import (
-    Found,
-    find_object,
     image_of,
     read_images,
     settle,

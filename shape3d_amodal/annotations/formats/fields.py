@@ -24,7 +24,7 @@ class Record:
 
     def __init__(self, value: Any, file: str | Path, field: str) -> None:
         if type(value) is not dict:
-            raise DataError(f"expected an object, got {_name(value)}", file=file, field=field or None)
+            raise DataError(f"expected an object, got {told(value)}", file=file, field=field or None)
         self.values: dict[str, Any] = value
         self.file = file
         self.field = field
@@ -41,8 +41,8 @@ class Record:
         if type(value) is not kind:
             if key not in self.values:
                 raise self.error(key, f"missing; expected {_NAMES[kind]}")
-            remedy = f" {value}; write it without a point" if kind is int and type(value) is float else ""
-            raise self.error(key, f"expected {_NAMES[kind]}, got {_name(value)}{remedy}")
+            remedy = "; write it without a point" if kind is int and type(value) is float else ""
+            raise self.error(key, f"expected {_NAMES[kind]}, got {told(value)}{remedy}")
         return value
 
     def optional(self, key: str, kind: type[T]) -> T | None:
@@ -50,16 +50,16 @@ class Record:
         return None if self.values.get(key) is None else self.get(key, kind)
 
     def flag(self, key: str) -> bool:
-        """The value of an optional 0/1 field; False where it is missing."""
-        value = self.values.get(key, 0)
-        if value not in (0, 1) or isinstance(value, float):
-            raise self.error(key, "expected 0 or 1")
+        """The value of an optional field of 0 or 1, which may be written as 0.0 or false; False where it is missing."""
+        value = self.values.get(key)
+        if value is not None and value not in (0, 1):
+            raise self.error(key, f"expected 0 or 1, got {told(value)}")
         return bool(value)
 
     def number(self, key: str) -> float:
         value = self.values.get(key)
         if not is_number(value):
-            raise self.error(key, f"expected a finite number, got {_name(value)}")
+            raise self.error(key, f"expected a finite number, got {told(value)}")
         return float(value)
 
 
@@ -70,8 +70,26 @@ def is_number(value: Any) -> TypeGuard[int | float]:
     return type(value) is float and math.isfinite(value)
 
 
-def _name(value: Any) -> str:
-    return _NAMES.get(type(value), "a number")
+def told(value: Any) -> str:
+    """What stands in a file, for messages: short and on one line, whatever it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"a number {value!r}"
+    if isinstance(value, int):
+        return f"an integer {value}" if abs(value) < 10**18 else "a huge integer"
+    if isinstance(value, str):
+        return f"text {value[:40]!r}{'...' if len(value) > 40 else ''}"
+    if isinstance(value, (list, np.ndarray)):
+        return f"a list of {len(value)}" if len(value) else "an empty list"
+    return _NAMES.get(type(value), "an object")
+
+
+def is_nothing(value: Any) -> bool:
+    """Whether a mask is not there: null, or an empty list of polygons, ``[]`` or ``[[]]``, as tools write it."""
+    if value is None:
+        return True
+    return isinstance(value, list) and all(isinstance(one, (list, np.ndarray)) and len(one) == 0 for one in value)
 
 
 def pack_masks(record: dict[str, Any], *, keys: Iterable[str]) -> dict[str, Any]:

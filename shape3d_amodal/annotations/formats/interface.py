@@ -42,7 +42,7 @@ class Format:
     write: Callable[[str | Path, AmodalDataset], None]
     write_polygons: Callable[[str | Path, AmodalDataset], None] | None = None
     signs: tuple[str, ...] = ()
-    amodal: str
+    amodal: str | None
     visible: str
     invisible: str | None = None
     amodal_box: str | None = None
@@ -119,8 +119,10 @@ class Reading:
         dataset: the images and objects that are free of errors.
         format: the format, recognised by the file's keys.
         unread: keys that this library has no use for, such as ``images[].license``.
+        low_scores: detections that were left out because of their scores.
     """
 
     dataset: AmodalDataset
     format: Format
     unread: tuple[str, ...]
+    low_scores: int = 0

@@ -5,30 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.fields import Record, is_number
+from shape3d_amodal.annotations.formats.fields import Record, told
 from shape3d_amodal.annotations.formats.interface import Format, Listener, Reading
+from shape3d_amodal.annotations.formats.objects import Found, find_object, numbers
 from shape3d_amodal.masks.occlusion import visible_by_order
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category, Rle
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 MAX_ID = 2**53
 """Larger numbers may be rounded by programs that keep JSON's numbers as float64."""
 _CATEGORY_KEYS = frozenset(("id", "name", "supercategory"))
-
-
-class Found(NamedTuple):
-    """An object as its own record shows it.
-
-    Where ``visible_known`` is False, its visible mask follows from the other objects of the image (``settle``).
-    """
-
-    record: Record
-    instance: AmodalInstance
-    visible_known: bool
 
 
 def read_records(root: Record, format: Format, listener: Listener) -> Reading:
@@ -40,25 +28,18 @@ def read_records(root: Record, format: Format, listener: Listener) -> Reading:
     Raises:
         DataError: an error that ``listener`` does not let pass, naming the field, e.g. ``annotations[3].visible_mask``.
     """
-    categories = []
-    for record in unique_records(root, "categories", listener):
-        with listener:
-            name = record.get("name", str)
-            categories.append(Category(record.get("id", int), name, record.optional("supercategory", str)))
-    known = {category.id for category in categories}
+    categories = read_categories(root, listener)
     images = read_images(root, listener)
     found: dict[int, list[Found]] = defaultdict(list)
     for record in unique_records(root, "annotations", listener):
         with listener:
-            image = image_of(record, images)
-            category = record.get("category_id", int)
-            if category not in known:
-                raise record.error("category_id", f"unknown category {category}; add it to categories")
+            image, category = image_of(record, images), category_of(record, categories)
             identity = record.get("id", int)
             found[image.id].append(find_object(record, format, image, identity=identity, category=category))
     done = tuple(_with_objects(image, found.pop(image.id, []), root, format, listener) for image in images.values())
     known_keys = {"images": format.image_keys, "categories": _CATEGORY_KEYS, "annotations": format.keys}
-    return Reading(AmodalDataset(images=done, categories=tuple(categories)), format, unread_keys(root, known_keys))
+    dataset = AmodalDataset(images=done, categories=tuple(categories.values()))
+    return Reading(dataset, format, unread_keys(root, known_keys))
 
 
 def _with_objects(
@@ -97,6 +78,16 @@ def unique_records(root: Record, key: str, listener: Listener) -> list[Record]:
     return records
 
 
+def read_categories(root: Record, listener: Listener) -> dict[int, Category]:
+    """The categories by their ids."""
+    categories = {}
+    for record in unique_records(root, "categories", listener):
+        with listener:
+            identity, name = record.get("id", int), record.get("name", str)
+            categories[identity] = Category(identity, name, record.optional("supercategory", str))
+    return categories
+
+
 def read_images(root: Record, listener: Listener) -> dict[int, AmodalImage]:
     """The images by their ids, without instances."""
     images = {}
@@ -112,7 +103,7 @@ def read_images(root: Record, listener: Listener) -> dict[int, AmodalImage]:
                 height=height,
                 instances=(),
                 depth_constraint=_pairs(record),
-                camera=_numbers(record, "camera"),
+                camera=numbers(record, "camera"),
             )
     return images
 
@@ -125,35 +116,12 @@ def image_of(record: Record, images: dict[int, AmodalImage]) -> AmodalImage:
     return images[image_id]
 
 
-def find_object(record: Record, format: Format, image: AmodalImage, *, identity: int, category: int) -> Found:
-    """Read one object of ``image``."""
-    amodal = None
-    if format.needs_amodal or record.values.get(format.amodal) is not None:
-        amodal = _mask(record, format.amodal, image)
-    visible = _visible(record, format, image, amodal)
-    order = record.optional(format.order, int) if format.order else None
-    if format.order and order is not None and order < format.first_order:
-        raise record.error(format.order, f"expected {format.first_order} (nearest) or more, got {order}")
-    shown = amodal if visible is None else visible
-    if shown is None or (visible is None and order is None):
-        remedy = f"missing; expected a mask of the visible pixels, or {format.amodal} and an order of the objects"
-        raise record.error(format.visible, remedy)
-    instance = AmodalInstance(
-        id=identity,
-        category_id=category,
-        visible=shown,
-        amodal=amodal,
-        occlude_rate=None if amodal is None else masks.occlude_rate(shown, amodal),
-        depth_order=None if order is None else order - format.first_order,
-        cluster=record.optional(format.cluster, int) if format.cluster else None,
-        # A crowd is no single object, so it is never scored.
-        ignore=record.flag("ignore") or record.flag("iscrowd"),
-        crowd=record.flag("iscrowd"),
-        is_stuff=record.flag("isStuff"),
-        mesh=record.optional("mesh", str),
-        viewpoint=_numbers(record, "viewpoint"),
-    )
-    return Found(record, instance, visible is not None)
+def category_of(record: Record, categories: Mapping[int, Category]) -> int:
+    """The id of the category of the annotation ``record``."""
+    category = record.get("category_id", int)
+    if category not in categories:
+        raise record.error("category_id", f"unknown category {category}; add it to categories")
+    return category
 
 
 def settle(found: Sequence[Found], format: Format, listener: Listener) -> tuple[AmodalInstance, ...]:
@@ -183,55 +151,11 @@ def unread_keys(root: Record, known: Mapping[str, frozenset[str]]) -> tuple[str,
     return tuple(unread)
 
 
-def _visible(record: Record, format: Format, image: AmodalImage, amodal: Rle | None) -> Rle | None:
-    """The visible mask, if the record itself determines it; None if it follows from other objects."""
-    values = record.values
-    invisible = None
-    if format.invisible and values.get(format.invisible) is not None:
-        invisible = _mask(record, format.invisible, image, may_be_empty=True)
-    if values.get(format.visible) is not None:
-        if amodal is not None and _same_polygons(values[format.visible], values[format.amodal]):
-            return amodal  # so that equal polygons are drawn once
-        return _mask(record, format.visible, image, may_be_empty=amodal is not None)
-    if amodal is None:
-        return None
-    if invisible is not None:
-        return masks.subtract(amodal, invisible)
-    unhidden = format.whole_unless_visible or (format.rate is not None and values.get(format.rate) == 0)
-    return amodal if unhidden else None
-
-
-def _same_polygons(first: Any, second: Any) -> bool:
-    """Whether both are lists of the same polygons, as of most objects that nothing hides."""
-    if type(first) is not list or type(second) is not list or len(first) != len(second):
-        return False
-    arrays = all(isinstance(one, np.ndarray) for one in (*first, *second))
-    return arrays and all(map(np.array_equal, first, second))
-
-
-def _mask(record: Record, key: str, image: AmodalImage, *, may_be_empty: bool = False) -> Rle:
-    value = record.values.get(key)
-    if value is None:
-        raise record.error(key, "missing; expected a mask")
-    if may_be_empty and isinstance(value, list) and not value:  # no polygons
-        return masks.empty(image.height, image.width)
-    mask = masks.from_annotation(value, image.height, image.width, file=record.file, field=record.place(key))
-    if not may_be_empty and masks.area(mask) == 0:
-        problem = "expected a mask with at least one pixel, got an empty one; drop or redo the annotation"
-        raise record.error(key, problem)
-    return mask
-
-
 def _pairs(record: Record) -> tuple[tuple[int, int], ...]:
     pairs = record.optional("depth_constraint", list) or []
     for pair in pairs:
         if type(pair) is not list or [type(one) for one in pair] != [int, int]:
-            raise record.error("depth_constraint", "expected pairs of annotation ids, [in front, behind]")
+            raise record.error(
+                "depth_constraint", f"expected pairs of annotation ids, [in front, behind], got {told(pair)}"
+            )
     return tuple((front, behind) for front, behind in pairs)
-
-
-def _numbers(record: Record, key: str) -> dict[str, float] | None:
-    numbers = record.optional(key, dict)
-    if numbers is not None and not all(map(is_number, numbers.values())):
-        raise record.error(key, "expected an object of finite numbers")
-    return numbers

@@ -9,13 +9,15 @@ import gc
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from shape3d_amodal.annotations.formats.coco_amodal import COCO_AMODAL, D2SA
+from shape3d_amodal.annotations.formats.coco_amodal import COCO, COCO_AMODAL, D2SA
 from shape3d_amodal.annotations.formats.cocoa import COCOA
+from shape3d_amodal.annotations.formats.detections import read_detections
 from shape3d_amodal.annotations.formats.fields import Record, pack_masks
 from shape3d_amodal.annotations.formats.interface import Format, Listener, Reading
 from shape3d_amodal.annotations.formats.kins import KINS_2019, KINS_2020
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.structures import AmodalDataset
 
@@ -39,32 +41,71 @@ def read_dataset(path: str | Path) -> AmodalDataset:
     return read_annotations(path).dataset
 
 
-def read_annotations(path: str | Path, listener: Listener | None = None) -> Reading:
-    """Read the annotation file ``path`` and recognise its format.
+def read_annotations(
+    path: str | Path,
+    listener: Listener | None = None,
+    *,
+    segmentation: Literal["amodal", "visible"] = "amodal",
+    image_info: str | Path | None = None,
+    min_score: float = 0.5,
+) -> Reading:
+    """Read the annotation file ``path`` and recognise its format, or read a list of detections.
 
     Args:
         listener: is told of every error and every object; without one the first error is raised.
+        segmentation: ``visible`` reads plain COCO, whose ``segmentation`` shows the visible pixels.
+        image_info: JSON file with the ``images`` and ``categories`` of the detections in ``path``, a list in the form
+            of COCO's results.
+        min_score: detections with a lower score are left out.
 
     Raises:
-        DataError: the file cannot be read as JSON of an object, or has an error that ``listener`` does not let pass.
+        DataError: the file cannot be read as JSON of an object, or of a list where ``image_info`` is given, or has an
+            error that ``listener`` does not let pass.
+        UsageError: ``segmentation`` is ``visible``, and the file has visible masks elsewhere.
     """
     enabled = gc.isenabled()
     gc.disable()  # it would walk again and again through millions of records, which have no cycles
     try:
-        pack = partial(pack_masks, keys=_MASK_KEYS)
-        root = Record(safe_io.read_json(path, object_hook=pack, finite=False), path, "")
-        found = _recognise(root)
-        return found.read(root, found, listener or Listener())
+        root, listener = _parsed(path), listener or Listener()
+        if image_info is not None:
+            if not isinstance(root, list):
+                raise DataError("expected a list of detections, as image_info goes with them", file=path)
+            info = Record(_parsed(image_info), image_info, "")
+            return read_detections(root, path, info, listener, min_score=min_score)
+        if isinstance(root, list):
+            problem = "expected an object, got a list; if these are a detector's results, give the file with"
+            raise DataError(f"{problem} their images and categories by --image-info", file=path)
+        document = Record(root, path, "")
+        found = _recognise(document)
+        if segmentation == "visible":
+            found = _plain_coco(document, found)
+        return found.read(document, found, listener)
     finally:
         if enabled:
             gc.enable()
 
 
-def _recognise(root: Record) -> Format:
-    """The format of the document ``root`` by the keys of its first annotations; without any, by its categories."""
+def _parsed(path: str | Path) -> Any:
+    return safe_io.read_json(path, object_hook=partial(pack_masks, keys=_MASK_KEYS), finite=False)
+
+
+def _keys(root: Record) -> set[str]:
+    """The keys of the first annotations of a document."""
     annotations: Any = root.values.get("annotations")
     first = list(islice(annotations, _LOOK_AT)) if isinstance(annotations, list) else []
-    keys = {key for record in first if isinstance(record, dict) for key in record}
+    return {key for record in first if isinstance(record, dict) for key in record}
+
+
+def _plain_coco(root: Record, found: Format) -> Format:
+    if found is not COCO_AMODAL or found.visible in _keys(root):
+        problem = f"{root.file}: has visible masks of its own ({found.visible}), as {found.name} has them"
+        raise UsageError(f"{problem}; segmentation=visible is for plain COCO, leave it out")
+    return COCO
+
+
+def _recognise(root: Record) -> Format:
+    """The format of the document ``root`` by the keys of its first annotations; without any, by its categories."""
+    keys = _keys(root)
     for one in FORMATS.values():  # a file may also be a lone annotation
         if not (keys | root.values.keys()).isdisjoint(one.signs):
             return one
