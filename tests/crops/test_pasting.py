@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -103,6 +105,47 @@ def test_what_comes_with_the_mask() -> None:
     assert found.viewpoint.pop("offset") == [0.25, -0.5]
     expected = {"azimuth_deg": 330, "elevation_deg": 20, "roll_deg": 5, "scale": 1.5}
     assert found.viewpoint == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_mesh_without_its_padding() -> None:
+    """A fan of two faces that share the vertices 0 and 2, with padding in all rows that need not be there."""
+    alone = estimate(torch.zeros(1, S, S))
+    fan = torch.tensor([[[0, 1, 2], [2, 3, 0], [0, 0, 0]]])
+    prediction = AmodalPrediction(torch.zeros(1, S, S), replace(alone, faces=fan))
+    (found,) = completed_objects(prediction, crops(), VisibleObjects([VISIBLE], ["chair"], [OCCLUDER]))
+    assert found.verts.shape == (4, 3) and found.faces.tolist() == [[0, 1, 2], [2, 3, 0]]
+    none = AmodalPrediction(torch.zeros(1, S, S), replace(alone, faces=torch.zeros(1, 2, 3, dtype=torch.int64)))
+    (found,) = completed_objects(none, crops(), VisibleObjects([VISIBLE], ["chair"], [OCCLUDER]))
+    assert found.verts.shape == found.faces.shape == (0, 3) and found.viewpoint == {}
+
+
+def test_masks_that_overlap_make_a_pixel_no_more_than_possible() -> None:
+    """Visible and occluder share two columns: all of a pixel is possible there, not two of it."""
+    overlapping = OCCLUDER.copy()
+    overlapping[6:14, 10:12] = True
+    given = instance_crops(np.zeros((H, W, 3), np.uint8), [VISIBLE], [overlapping], [0], S, WINDOW)
+    prediction = AmodalPrediction((given.visible + given.occluder * 0.6).clamp(max=1), estimate(torch.zeros(1, S, S)))
+    (found,) = completed_objects(prediction, given, VisibleObjects([VISIBLE], ["chair"], [overlapping]))
+    assert np.array_equal(found.amodal, VISIBLE | OCCLUDER)
+
+
+def test_each_object_has_its_own_window_and_mask() -> None:
+    other = np.array([[12, 6, 28, 22]], np.float32)
+    masks, hiding = [VISIBLE, OCCLUDER], [OCCLUDER, VISIBLE]
+    windows = np.concatenate([WINDOW, other])
+    given = instance_crops(np.zeros((H, W, 3), np.uint8), masks, hiding, [0, 0], S, windows)
+    probability = torch.stack([given.visible[0], given.visible[1] + given.occluder[1]])
+    silhouettes = torch.stack([torch.zeros(S, S), torch.ones(S, S)])
+    both = estimate(torch.zeros(1, S, S))
+    both = replace(Estimate.join([both, both]), silhouette=silhouettes)
+    objects = VisibleObjects(masks, ["chair", "table"], hiding)
+    first, second = completed_objects(AmodalPrediction(probability, both), given, objects)
+    assert not first.silhouette.any() and not first.occluded.any()
+    square = np.zeros((H, W), bool)
+    square[6:22, 12:28] = True
+    assert np.array_equal(second.silhouette, square)
+    assert not second.occluded.any(), "its window ends where the other begins"
+    assert (second.category, second.window.tolist()) == ("table", other[0].tolist())
 
 
 class _Constant:

@@ -113,6 +113,9 @@ def test_hidden_iou_is_a_mean_over_instances_with_a_hidden_part(half: Supervised
     alone = refinement_losses(logits[:1], half, PLAIN)
     together = refinement_losses(logits, both, PLAIN)
     assert together["hidden_iou"].item() == pytest.approx(alone["hidden_iou"].item())
+    twice = batch(*(torch.cat([mask, mask]) for mask in (half.crops.visible, half.crops.occluder, half.amodal)))
+    again = refinement_losses(logits, twice, PLAIN)
+    assert again["hidden_iou"].item() == pytest.approx(alone["hidden_iou"].item())
     second = refinement_losses(logits[1:], whole, PLAIN)
     for name in ("cross_entropy", "whole_iou"):
         assert together[name].item() == pytest.approx((alone[name].item() + second[name].item()) / 2)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import tiny_config, tiny_model
 from torch import nn
+from torch.nn.functional import conv2d
 
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.priors.losses import certain_iou
@@ -65,6 +66,88 @@ def test_the_gate_adds_the_logits_of_silhouettes_that_there_are() -> None:
     logits = network(crops(), [first, second], [torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.9, 0.0, 0.0])])
     expected = torch.tensor([2 * math.log(3) - 0.5 * math.log(49), 2 * math.log(3), 0.0])  # 0.98 : 0.02 at the most
     torch.testing.assert_close(logits, expected[:, None, None].expand(N, S, S), rtol=1e-5, atol=1e-5)
+
+
+def by_hand(state: dict, config: RefinementConfig, given: InstanceCrops, shown: list, fits: list) -> torch.Tensor:
+    """The network as its documentation has it: by reshaping, convolutions and the formula of batch norm."""
+    patch, levels = config.patch, len(config.widths)
+    n, size = given.visible.shape[0], given.visible.shape[1] // patch
+    fit = torch.stack(fits, dim=1)
+    known = (fit > 0).float()
+    vector = torch.cat([state["embedding.weight"][given.category], fit, known], dim=1)
+    vector = (vector @ state["condition.0.weight"].T + state["condition.0.bias"]).clamp(min=0)
+
+    def normalised(x: torch.Tensor, name: str) -> torch.Tensor:
+        mean, var, weight, bias = (
+            state[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (var + 1e-5).sqrt() * weight + bias
+
+    def block(x: torch.Tensor, name: str) -> torch.Tensor:
+        both = vector @ state[f"{name}.modulate.weight"].T + state[f"{name}.modulate.bias"]
+        scale, shift = (
+            half[:, :, None, None] for half in (both[:, : both.shape[1] // 2], both[:, both.shape[1] // 2 :])
+        )
+        x = normalised(conv2d(x, state[f"{name}.first.weight"], padding=1), f"{name}.first_norm")
+        x = (x + x * scale + shift).clamp(min=0)
+        return normalised(conv2d(x, state[f"{name}.second.weight"], padding=1), f"{name}.second_norm").clamp(min=0)
+
+    masks = [given.visible[:, None], given.occluder[:, None], *(one[:, None] for one in shown)]
+    x = torch.cat([given.rgb - 0.5 if config.use_rgb else given.rgb * 0, *masks], dim=1)
+    x = x.view(n, -1, size, patch, size, patch).permute(0, 1, 3, 5, 2, 4).reshape(n, -1, size, size)
+    skips = []
+    for level in range(levels):
+        if level:
+            x = x.view(n, -1, x.shape[2] // 2, 2, x.shape[3] // 2, 2).amax(dim=(3, 5))
+        x = block(x, f"down.{level}")
+        skips.append(x)
+    for level in range(levels - 1):
+        x = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        x = block(torch.cat([x, skips[levels - 2 - level]], dim=1), f"up.{level}")
+    x = conv2d(x, state["head.weight"], state["head.bias"])
+    logits = x.view(n, patch, patch, size, size).permute(0, 3, 1, 4, 2).reshape(n, size * patch, size * patch)
+    if config.gate and fits:
+        gates = (vector @ state["gate.weight"].T + state["gate.bias"]) * known
+        for i, one in enumerate(shown):
+            share = one.clamp(0.02, 0.98)
+            logits = logits + gates[:, i, None, None] * (share / (1 - share)).log()
+    return logits
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        replace(CONFIG, patch=1, widths=(4, 8), gate=False),
+        replace(CONFIG, patch=4, widths=(4, 6), use_rgb=False, priors=("learned", "bank")),
+    ],
+    ids=["one prior", "no gate", "two priors, no colours"],
+)
+def test_it_is_the_network_of_its_documentation(config: RefinementConfig) -> None:
+    network = trained(config)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.bias.data):
+                nn.init.normal_(tensor, std=0.3)
+            for tensor in (module.running_var, module.weight.data):
+                nn.init.uniform_(tensor, 0.5, 2)
+    generator = torch.Generator().manual_seed(1)
+    shown = [torch.rand(N, S, S, generator=generator) for _ in config.priors]
+    fits = [torch.tensor([0.5, 0.0, 0.2]), torch.tensor([0.0, 0.3, 0.9])][: len(config.priors)]
+    with torch.no_grad():
+        expected = by_hand(network.state_dict(), config, crops(), shown, fits)
+        torch.testing.assert_close(network(crops(), shown, fits), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_without_crops_the_logits_have_the_shape_of_crops() -> None:
+    assert trained()(crops(count=0), [torch.zeros(0, S, S)], [torch.zeros(0)]).shape == (0, S, S)
+
+
+def test_a_new_network_gates_nothing_and_modulates_nothing() -> None:
+    network = RefinementNetwork(CONFIG, 5)
+    zero = [network.gate.weight, network.gate.bias]
+    zero += [one for name, one in network.named_parameters() if ".modulate." in name]
+    assert len(zero) == 2 + 2 * (3 + 2) and not any(one.any() for one in zero)
 
 
 def test_it_does_without_a_prior_that_is_not_shown() -> None:
