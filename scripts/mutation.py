@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
+import inspect
 import json
 import os
 import random
@@ -22,6 +24,7 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import coverage
@@ -111,13 +114,18 @@ def in_child(action: Callable[[], int], cpu_s: float) -> int:
     return os.waitstatus_to_exitcode(code)
 
 
-def run_pytest(folder: Path, arguments: list[str], watch: Watch) -> int:
+def silence() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+
+
+def run_pytest(folder: Path, arguments: list[str], watch: Watch | Loop, *, silent: bool = True) -> int:
     os.chdir(folder)
     sys.path[:0] = [str(folder)]
-    silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 1)
-    os.dup2(silent, 2)
-    quiet = ["-q", "-x", "-p", "no:cacheprovider", "--tb=no", "--no-header", "-o", "timeout=0"]
+    if silent:
+        silence()
+    quiet = ["-q", "-x", "-s", "-p", "no:cacheprovider", "--tb=no", "--no-header", "-o", "timeout=0"]
     return int(pytest.main([*quiet, *arguments], plugins=[watch]))
 
 
@@ -183,8 +191,17 @@ class Room:
             known = {test for test in lines.get(before, []) if test}
         return {test: self.seconds[test] for test in known if test in self.seconds}
 
+    def quick(self, name: str, mutant: Mutant) -> dict[tuple[str, int], CodeType] | None:
+        """The code objects that the mutant changes, by name and first line; None where it takes a new import."""
+        source = (ROOT / name).read_text()
+        if "njit" in source:
+            return None
+        before, after = (_codes(text, str(self.folder / name)) for text in (source, mutated(source, mutant)))
+        changed = {place: code for place, code in after.items() if code != before.get(place)}
+        return None if ("<module>", 1) in changed and not _same_but_functions(before, after) else changed
+
     def attempt(self, name: str, mutant: Mutant) -> str:
-        """killed, timeout or survived."""
+        """killed, timeout or survived, by a new import of the changed file."""
         chosen = self.tests_of(name, mutant)
         if not chosen:
             return "survived"
@@ -200,12 +217,87 @@ class Room:
             return run_pytest(self.folder, files, Watch(chosen=chosen))
 
         path.write_text(mutated(source, mutant))
-        status = in_child(attempt, _FACTOR * sum(chosen.values()) + _SPARE_S * (4 if compiled else 1))
+        status = in_child(attempt, _limit(chosen) + (3 * _SPARE_S if compiled else 0))
         path.write_text(source)
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-        return {0: "survived", -1: "timeout", -signal.SIGXCPU: "timeout", -signal.SIGKILL: "timeout"}.get(
-            status, "killed"
-        )
+        return _outcome(status)
+
+
+class Loop:
+    """A pytest plugin: in place of the tests, tries mutants whose functions can be changed where they are."""
+
+    def __init__(self, room: Room, todo: list[tuple[str, Mutant]], done: Callable[[str, Mutant, str], None]) -> None:
+        self.room, self.todo, self.done = room, todo, done
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        where = str(self.room.folder)
+        found = [one for one in gc.get_objects() if type(one) is FunctionType]
+        found = [one for one in found if one.__code__.co_filename.startswith(where)]
+        gc.freeze()  # children copy less
+        everything = sorted(session.items, key=lambda i: self.room.seconds[i.nodeid])
+        if in_child(lambda: _run(session, everything, found, "", {}), _limit(self.room.seconds)):
+            raise SystemExit("the tests fail without any mutant when the fastest come first; mend them")
+        for name, mutant in self.todo:
+            chosen = self.room.tests_of(name, mutant)
+            outcome = "survived"
+            if chosen:
+                items = sorted((i for i in session.items if i.nodeid in chosen), key=lambda i: chosen[i.nodeid])
+                changed = self.room.quick(name, mutant) or {}
+                path = str(self.room.folder / name)
+                outcome = _outcome(in_child(lambda: _run(session, items, found, path, changed), _limit(chosen)))  # noqa: B023
+            self.done(name, mutant, outcome)
+        return True
+
+
+def _run(
+    session: pytest.Session,
+    items: list[pytest.Item],
+    found: list[FunctionType],
+    path: str,
+    changed: dict[tuple[str, int], CodeType],
+) -> int:
+    """Change the functions of the file ``path`` and run tests until one fails; 1 if one does."""
+    silence()
+    for one in found:
+        place = one.__code__.co_name, one.__code__.co_firstlineno
+        if one.__code__.co_filename == path and place in changed:
+            one.__code__ = changed[place]
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.testsfailed:
+            return 1
+    return 0
+
+
+def _codes(source: str, path: str) -> dict[tuple[str, int], CodeType]:
+    """All code objects of a file, by name and first line."""
+    waiting, found = [compile(source, path, "exec", dont_inherit=True)], {}
+    while waiting:
+        code = waiting.pop()
+        found[code.co_name, code.co_firstlineno] = code
+        waiting += [one for one in code.co_consts if isinstance(one, CodeType)]
+    return found
+
+
+def _same_but_functions(before: dict[tuple[str, int], CodeType], after: dict[tuple[str, int], CodeType]) -> bool:
+    """Whether modules and classes do the same at import but for the bodies of their functions."""
+
+    def bare(code: CodeType) -> tuple[object, ...]:
+        return code.co_code, code.co_names, *(one for one in code.co_consts if not isinstance(one, CodeType))
+
+    def at_import(codes: dict[tuple[str, int], CodeType]) -> list[tuple[object, ...]]:
+        return [bare(code) for code in codes.values() if not code.co_flags & inspect.CO_NEWLOCALS]
+
+    return repr(at_import(before)) == repr(at_import(after))
+
+
+def _limit(chosen: dict[str, float]) -> float:
+    return _FACTOR * sum(chosen.values()) + _SPARE_S
+
+
+def _outcome(status: int) -> str:
+    late = (-1, -signal.SIGXCPU, -signal.SIGKILL)
+    return "survived" if status == 0 else "timeout" if status in late else "killed"
 
 
 def change(name: str, mutant: Mutant) -> str:
@@ -237,20 +329,26 @@ def test_room(name: str, sample: int | None, limit_s: float) -> None:
         if sample is not None and sample < len(everything):
             chosen = sorted(random.Random(0).sample(everything, sample), key=everything.index)
         room.measure()
-        begin, results = time.monotonic(), {}
-        with log.open("a") as file:
-            for i, (path, mutant) in enumerate(chosen):
-                one = key(path, mutant)
-                if known.get(one, "survived") == "survived":
-                    if time.monotonic() - begin > limit_s:
-                        raise SystemExit(f"{name}: stopped after {i} of {len(chosen)}; call again to go on")
-                    known[one] = room.attempt(path, mutant)
-                    file.write(json.dumps([one, known[one]]) + "\n")
-                    file.flush()
-                results[path, mutant] = known[one]
-                if known[one] == "survived":
-                    print(f"{path}:{mutant.line} {change(path, mutant)}", flush=True)
-    print(row(name, list(results.values()), len(everything)), flush=True)
+        waiting = [(path, one) for path, one in chosen if known.get(key(path, one), "survived") == "survived"]
+        end = time.monotonic() + limit_s
+
+        def done(path: str, mutant: Mutant, outcome: str) -> None:
+            with log.open("a") as file:
+                file.write(json.dumps([key(path, mutant), outcome]) + "\n")
+            if outcome == "survived":
+                print(f"{path}:{mutant.line} {change(path, mutant)}", flush=True)
+            if time.monotonic() > end:
+                os._exit(3)
+
+        quick = [one for one in waiting if room.quick(*one) is not None]
+        if in_child(lambda: run_pytest(room.folder, room.tests, Loop(room, quick, done), silent=False), 1e6):
+            raise SystemExit(f"{name}: stopped, or failed; call again to go on")
+        for path, mutant in waiting:
+            if (path, mutant) not in quick:
+                done(path, mutant, room.attempt(path, mutant))
+    known = dict(json.loads(line) for line in log.read_text().splitlines())
+    results = [known[key(path, mutant)] for path, mutant in chosen]
+    print(row(name, results, len(everything)), flush=True)
 
 
 def row(name: str, results: list[str], possible: int) -> str:

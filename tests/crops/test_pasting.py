@@ -108,25 +108,24 @@ def test_what_comes_with_the_mask() -> None:
 
 
 def test_a_mesh_without_its_padding() -> None:
-    """A fan of two faces that share the vertices 0 and 2, with padding in all rows that need not be there."""
+    """Padding is what begins with one vertex twice; faces without area belong to the mesh."""
     alone = estimate(torch.zeros(1, S, S))
-    fan = torch.tensor([[[0, 1, 2], [2, 3, 0], [0, 0, 0]]])
+    fan = torch.tensor([[[0, 1, 2], [2, 3, 0], [1, 2, 1], [1, 2, 2], [0, 0, 0]]])
     prediction = AmodalPrediction(torch.zeros(1, S, S), replace(alone, faces=fan))
     (found,) = completed_objects(prediction, crops(), VisibleObjects([VISIBLE], ["chair"], [OCCLUDER]))
-    assert found.verts.shape == (4, 3) and found.faces.tolist() == [[0, 1, 2], [2, 3, 0]]
+    assert found.verts.shape == (4, 3) and found.faces.tolist() == fan[0, :4].tolist()
     none = AmodalPrediction(torch.zeros(1, S, S), replace(alone, faces=torch.zeros(1, 2, 3, dtype=torch.int64)))
     (found,) = completed_objects(none, crops(), VisibleObjects([VISIBLE], ["chair"], [OCCLUDER]))
     assert found.verts.shape == found.faces.shape == (0, 3) and found.viewpoint == {}
 
 
 def test_masks_that_overlap_make_a_pixel_no_more_than_possible() -> None:
-    """Visible and occluder share two columns: all of a pixel is possible there, not two of it."""
-    overlapping = OCCLUDER.copy()
-    overlapping[6:14, 10:12] = True
-    given = instance_crops(np.zeros((H, W, 3), np.uint8), [VISIBLE], [overlapping], [0], S, WINDOW)
-    prediction = AmodalPrediction((given.visible + given.occluder * 0.6).clamp(max=1), estimate(torch.zeros(1, S, S)))
-    (found,) = completed_objects(prediction, given, VisibleObjects([VISIBLE], ["chair"], [overlapping]))
-    assert np.array_equal(found.amodal, VISIBLE | OCCLUDER)
+    """Crops whose occluder also covers the visible mask: all of a pixel is possible there, not two of it."""
+    given = crops()
+    given = replace(given, visible=given.visible + given.occluder)
+    prediction = AmodalPrediction(given.occluder * 0.6, estimate(torch.zeros(1, S, S)))
+    (found,) = completed_objects(prediction, given, VisibleObjects([VISIBLE], ["chair"], [OCCLUDER]))
+    assert found.occluded[7:13, 13:17].all()
 
 
 def test_each_object_has_its_own_window_and_mask() -> None:

@@ -146,3 +146,11 @@ def test_mixed_precision_does_not_move_a_point(points: torch.Tensor, viewpoints:
 def test_no_instances() -> None:
     empty = torch.zeros(0)
     assert project(torch.zeros(0, 5, 3), Viewpoint(empty, empty, empty, empty, torch.zeros(0, 2))).shape == (0, 5, 3)
+
+
+def test_the_camera_is_that_of_nmrs_renders() -> None:
+    """Kato et al. (2018): 2.732 from the origin, half the field of view 15 degrees; at unit depth its edge is 1."""
+    x, y, depth = seen((0.0, 0.0, 1.732)).tolist()
+    assert (x, y, depth) == pytest.approx((0, 0, 1.0))
+    x, _, _ = seen((-math.tan(math.pi / 12), 0.0, 1.732)).tolist()
+    assert x == pytest.approx(1.0)

@@ -64,3 +64,12 @@ def test_a_prior_that_is_left_out_is_one_that_is_not_shown() -> None:
     small.load_state_dict(grown(large.state_dict(), first, second))
     torch.testing.assert_close(run(small), run(large, without="bank"))
     assert not torch.allclose(run(small), run(large))
+
+
+@pytest.mark.parametrize(("gate", "priors"), [(False, ("learned",)), (True, ()), (False, ())])
+def test_without_a_gate_or_priors_no_gate_is_left(gate: bool, priors: tuple) -> None:
+    first = replace(BARE, priors=("learned", "bank"), gate=True)
+    second = replace(BARE, priors=priors, gate=gate)
+    state = grown(network(first).state_dict(), first, second)
+    assert not {"gate.weight", "gate.bias"} & state.keys()
+    RefinementNetwork(second, 5).load_state_dict(state)
