@@ -142,6 +142,7 @@ class Room:
             if path.name not in (PACKAGE, ".git", "outputs"):
                 (folder / path.name).symlink_to(path)
         shutil.copytree(ROOT / PACKAGE, folder / PACKAGE)
+        self.sources = {name: (folder / name).read_text() for name in self.files}
         self.seconds: dict[str, float] = {}
         self.runs: dict[str, dict[int, list[str]]] = {}
 
@@ -173,7 +174,7 @@ class Room:
     def mutants(self) -> list[tuple[str, Mutant]]:
         found = []
         for name in self.files:
-            source = (ROOT / name).read_text()
+            source = self.sources[name]
             spans = functions(source, LOSSES) if self.losses else [(0, len(source))]
             found += [(name, one) for one in mutants(source) if any(a <= one.line <= b for a, b in spans)]
         return found
@@ -182,7 +183,7 @@ class Room:
         """The tests that may notice, and their seconds."""
         lines = self.runs[name]
         known = {test for test in lines.get(mutant.line, []) if test}
-        if "njit" in (ROOT / name).read_text():
+        if "njit" in self.sources[name]:
             known = set(self.seconds)
         elif not known and mutant.line in lines:  # runs at import
             known = {test for tests in lines.values() for test in tests if test}
@@ -193,7 +194,7 @@ class Room:
 
     def quick(self, name: str, mutant: Mutant) -> dict[tuple[str, int], CodeType] | None:
         """The code objects that the mutant changes, by name and first line; None where it takes a new import."""
-        source = (ROOT / name).read_text()
+        source = self.sources[name]
         if "njit" in source:
             return None
         before, after = (_codes(text, str(self.folder / name)) for text in (source, mutated(source, mutant)))
@@ -205,7 +206,7 @@ class Room:
         chosen = self.tests_of(name, mutant)
         if not chosen:
             return "survived"
-        path, source = self.folder / name, (ROOT / name).read_text()
+        path, source = self.folder / name, self.sources[name]
         stamp = path.stat()
         compiled = "njit" in source
 
@@ -300,9 +301,8 @@ def _outcome(status: int) -> str:
     return "survived" if status == 0 else "timeout" if status in late else "killed"
 
 
-def change(name: str, mutant: Mutant) -> str:
+def change(source: str, mutant: Mutant) -> str:
     """The changed line."""
-    source = (ROOT / name).read_text()
     before, after = source.splitlines(), mutated(source, mutant).splitlines()
     for old, new in zip(before, after, strict=False):
         if old != new:
@@ -310,8 +310,8 @@ def change(name: str, mutant: Mutant) -> str:
     return mutant.kind
 
 
-def key(name: str, mutant: Mutant) -> str:
-    digest = sha256((ROOT / name).read_bytes()).hexdigest()[:12]
+def key(name: str, source: str, mutant: Mutant) -> str:
+    digest = sha256(source.encode()).hexdigest()[:12]
     return f"{name} {digest} {mutant.kind} {mutant.occurrence}"
 
 
@@ -329,14 +329,18 @@ def test_room(name: str, sample: int | None, limit_s: float) -> None:
         if sample is not None and sample < len(everything):
             chosen = sorted(random.Random(0).sample(everything, sample), key=everything.index)
         room.measure()
-        waiting = [(path, one) for path, one in chosen if known.get(key(path, one), "survived") == "survived"]
+        waiting = [
+            (path, one)
+            for path, one in chosen
+            if known.get(key(path, room.sources[path], one), "survived") == "survived"
+        ]
         end = time.monotonic() + limit_s
 
         def done(path: str, mutant: Mutant, outcome: str) -> None:
             with log.open("a") as file:
-                file.write(json.dumps([key(path, mutant), outcome]) + "\n")
+                file.write(json.dumps([key(path, room.sources[path], mutant), outcome]) + "\n")
             if outcome == "survived":
-                print(f"{path}:{mutant.line} {change(path, mutant)}", flush=True)
+                print(f"{path}:{mutant.line} {change(room.sources[path], mutant)}", flush=True)
             if time.monotonic() > end:
                 os._exit(3)
 
@@ -347,7 +351,7 @@ def test_room(name: str, sample: int | None, limit_s: float) -> None:
             if (path, mutant) not in quick:
                 done(path, mutant, room.attempt(path, mutant))
     known = dict(json.loads(line) for line in log.read_text().splitlines())
-    results = [known[key(path, mutant)] for path, mutant in chosen]
+    results = [known[key(path, room.sources[path], mutant)] for path, mutant in chosen]
     print(row(name, results, len(everything)), flush=True)
 
 

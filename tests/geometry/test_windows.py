@@ -64,6 +64,13 @@ def test_window(visible: tuple, occluder: tuple, expected: tuple) -> None:
     np.testing.assert_allclose(inner(window), expected, atol=1e-4)
 
 
+def test_the_numbers_of_a_window() -> None:
+    """Eight hundredths of its side are margin on each side; it follows an occluder for 8/10 of the visible length."""
+    window = instance_window(mask((100, 100), (40, 40, 50, 50)), mask((100, 100), (50, 40, 100, 50)))
+    side = (10 + 8) / (1 - 0.16)
+    np.testing.assert_allclose(window, [49 - side / 2, 45 - side / 2, 49 + side / 2, 45 + side / 2], atol=1e-4)
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_window_against_flooding(seed: int) -> None:
     rng = np.random.default_rng(seed)
