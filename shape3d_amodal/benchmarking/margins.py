@@ -31,7 +31,8 @@ class Margin:
         label: the category or the mean.
         other: name of the best of the others; empty if there are no others.
         own, best: the two numbers in percent; without others the best is 0.
-        interval: 95 % bootstrap interval of their difference, in percentage points.
+        interval: 95 % bootstrap interval of their difference, in percentage points; NaN where it is of one object a
+            category, which says nothing.
         mean: whether it is a mean over categories.
     """
 
@@ -144,6 +145,9 @@ def _interval(
         return Interval(low=float("nan"), high=float("nan"))
     values = first[0] if second is None else first[0] - second[0]
     chosen = np.isin(first[1], categories)
+    objects = np.unique(first[1][chosen & ~np.isnan(values)], return_counts=True)[1]
+    if not (objects > 1).any():  # drawn again and again, one object is always the same
+        return Interval(low=float("nan"), high=float("nan"))
     drawn = None if clusters is None else clusters[chosen]
     means = stratified_means(values[chosen], first[1][chosen], _SAMPLES, 0, drawn).values()
     defined = [one for one in means if not np.isnan(one).any()]

@@ -9,33 +9,54 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shape3d_amodal.drawing.overlays import BLUE, ORANGE, PURPLE, Color, Image, Mask, image_grid, tint
+from shape3d_amodal.drawing.colors import BLUE, ORANGE, PURPLE, Color
+from shape3d_amodal.drawing.overlays import Image, Mask, image_grid, tint
+from shape3d_amodal.drawing.text import title_row
 from shape3d_amodal.structures import InstanceCrops
 
 _OPACITY = 0.55
 _SCALE = 2
+_MASK_SCALE = 3
 _GAP = 4
 
 
-def crop_grid(crops: InstanceCrops, masks: Mapping[str, Tensor]) -> Image:
-    """A row a crop: its image, its visible and occluder masks, then each of ``masks`` over the image.
+def crop_grid(
+    crops: InstanceCrops, masks: Mapping[str, Tensor], *, given: tuple[str, str] = ("image", "visible, occluders")
+) -> Image:
+    """A row a crop: its image, its visible and occluder masks, then each of ``masks`` over the image; titles above.
 
     Args:
         crops: N crops.
-        masks: [N,S,S] in 0..1 each; the part inside the visible mask is blue, the rest orange (occluders are purple).
+        masks: [N,S,S] in 0..1 each, by their title; the part inside the visible mask is blue, the rest orange
+            (occluders are purple).
+        given: titles of the first two columns.
 
     Returns:
         [H,W,3] uint8, on white.
     """
     rgb, visible = crops.rgb.cpu(), crops.visible.cpu()
-    given = _tint(_tint(rgb, crops.occluder.cpu(), PURPLE), visible, BLUE)
-    panels = [rgb, given]
+    panels = [rgb, _tint(_tint(rgb, crops.occluder.cpu(), PURPLE), visible, BLUE)]
     for mask in masks.values():
         shown = mask.detach().float().cpu().clamp(0, 1)
         panels.append(_tint(_tint(rgb, shown.minimum(visible), BLUE), (shown - visible).clamp(min=0), ORANGE))
     pixels = (torch.stack(panels, dim=1) * 255).round().to(torch.uint8)  # [N,P,3,S,S]
     large = pixels.permute(0, 1, 3, 4, 2).numpy().repeat(_SCALE, axis=2).repeat(_SCALE, axis=3)
-    return image_grid([list(row) for row in large], _GAP)
+    return _titled((*given, *masks), image_grid([list(row) for row in large], _GAP))
+
+
+def mask_grid(masks: Mapping[str, Tensor]) -> Image:
+    """A row a mask, a column a kind of mask; titles above.
+
+    Args:
+        masks: [N,S,S] in 0..1 each, by their title; white is 1.
+
+    Returns:
+        [H,W,3] uint8, on white.
+    """
+    shown = torch.stack([one.detach().float().cpu().clamp(0, 1) for one in masks.values()], dim=1)  # [N,K,S,S]
+    pixels = (shown * 255).round().to(torch.uint8).numpy()
+    large = pixels[..., None].repeat(_MASK_SCALE, axis=2).repeat(_MASK_SCALE, axis=3).repeat(3, axis=4)
+    return _titled(tuple(masks), image_grid([list(row) for row in large], _GAP))
 
 
 Masks = Sequence[tuple[Mask, Mask]]
@@ -43,7 +64,7 @@ Masks = Sequence[tuple[Mask, Mask]]
 
 
 def found_grid(rows: Sequence[tuple[Image, Masks, Masks]]) -> Image:
-    """A row an image: as it is, with its objects, and with what was found.
+    """A row an image: as it is, with its objects, and with what was found; titles above.
 
     Args:
         rows: images [H,W,3] uint8, each with the masks of its objects and of what was found; visible parts are blue,
@@ -53,7 +74,13 @@ def found_grid(rows: Sequence[tuple[Image, Masks, Masks]]) -> Image:
         [H,W,3] uint8, on white.
     """
     grid = [[image, _with_masks(image, truth), _with_masks(image, found)] for image, truth, found in rows]
-    return image_grid(grid, _GAP)
+    return _titled(("image", "truth", "found"), image_grid(grid, _GAP))
+
+
+def _titled(titles: Sequence[str], grid: Image) -> Image:
+    """``grid`` below the titles of its columns."""
+    width = (grid.shape[1] + _GAP) // len(titles) - _GAP
+    return np.concatenate([title_row(titles, width, _GAP), grid])
 
 
 def _with_masks(image: Image, masks: Masks) -> Image:

@@ -8,18 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from shape3d_amodal.drawing.colors import BLUE, ORANGE, WHITE, Color, distinct_colors
+
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-Color = tuple[int, int, int]
-
-BLUE: Color = (0, 114, 178)
-ORANGE: Color = (230, 159, 0)
-GREEN: Color = (0, 158, 115)
-RED: Color = (213, 94, 0)
-PURPLE: Color = (204, 121, 167)
-SKY: Color = (86, 180, 233)
-PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
-"""Okabe and Ito's colours, which also the colour-blind tell apart."""
 
 
 def tint(image: Image, mask: Mask, color: Color, opacity: float = 0.5) -> Image:
@@ -32,7 +24,10 @@ def tint(image: Image, mask: Mask, color: Color, opacity: float = 0.5) -> Image:
 
 def contour(mask: Mask, thickness: int = 1) -> Mask:
     """The pixels [H,W] bool of ``mask`` that are less than ``thickness`` steps (of 4 directions) from its outside."""
-    return mask & ~ndimage.binary_erosion(mask, iterations=thickness)
+    edge = np.zeros_like(mask)
+    part = _box(mask)  # outside of it is nothing, and images may be large
+    edge[part] = mask[part] & ~ndimage.binary_erosion(mask[part], iterations=thickness)
+    return edge
 
 
 def outline(image: Image, mask: Mask, color: Color, thickness: int = 1) -> Image:
@@ -46,9 +41,9 @@ def draw_mask(image: Image, mask: Mask, color: Color) -> Image:
 
 
 def draw_instances(image: Image, masks: Sequence[Mask]) -> Image:
-    """Masks [H,W] bool in the colours of ``PALETTE``, later ones over earlier ones."""
-    for number, mask in enumerate(masks):
-        image = draw_mask(image, mask, PALETTE[number % len(PALETTE)])
+    """Masks [H,W] bool, each in a colour of its own, later ones over earlier ones."""
+    for mask, color in zip(masks, distinct_colors(len(masks)), strict=True):
+        image = draw_mask(image, mask, color)
     return image
 
 
@@ -56,7 +51,7 @@ def draw_amodal(image: Image, visible: Mask, amodal: Mask) -> Image:
     """One object: its visible part blue, its hidden part orange, the whole outlined in white."""
     image = tint(image, visible, BLUE, 0.5)
     image = tint(image, amodal & ~visible, ORANGE, 0.65)
-    return outline(image, amodal | visible, (255, 255, 255))
+    return outline(image, amodal | visible, WHITE)
 
 
 def image_grid(rows: Sequence[Sequence[Image]], gap: int) -> Image:
@@ -88,6 +83,14 @@ def crop_around(mask: Mask, margin: float = 0.15, minimum: int = 32) -> tuple[sl
     side = max(rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1)
     side = max(minimum, round(side * (1 + 2 * margin)))
     return _centred(rows, side, mask.shape[0]), _centred(columns, side, mask.shape[1])
+
+
+def _box(mask: Mask) -> tuple[slice, slice]:
+    """The part of an image that ``mask`` [H,W] bool lies in, which is empty where the mask is."""
+    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _centred(places: NDArray[np.int64], side: int, limit: int) -> slice:

@@ -11,7 +11,8 @@ import torch
 import trimesh
 from numpy.typing import NDArray
 
-from shape3d_amodal.drawing.overlays import BLUE, Image
+from shape3d_amodal.drawing.colors import BLUE
+from shape3d_amodal.drawing.overlays import Image
 from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.geometry import cameras
 from shape3d_amodal.rendering.zbuffer import rasterize

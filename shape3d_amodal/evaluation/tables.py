@@ -26,6 +26,10 @@ class Table:
         compare: whether the numbers of a column or those of a row compete for the best mark; None marks nothing.
         summary: names of the rows or columns that sum up the others, for a rule before them.
         lower: names of the columns (of the rows, where those compete) of which the lowest number is the best.
+        unmarked: names of the columns (of the rows, where those compete) in which none is the best.
+        intervals: low and high end of the interval of each number, NaN where it is undefined, None where there is none;
+            empty for a table without intervals.
+        note: what a reader should know, may be empty.
     """
 
     title: str
@@ -35,6 +39,9 @@ class Table:
     compare: Literal["columns", "rows"] | None = "columns"
     summary: tuple[str, ...] = ()
     lower: tuple[str, ...] = ()
+    unmarked: tuple[str, ...] = ()
+    intervals: tuple[tuple[tuple[float, float] | None, ...], ...] = ()
+    note: str = ""
 
     def __post_init__(self) -> None:
         assert all(len(values) == len(self.columns) for _, values in self.rows), "one value a column"
@@ -44,6 +51,16 @@ class Table:
         """Whether at least one number is defined."""
         return any(not math.isnan(value) for _, values in self.rows for value in values)
 
+    def filled(self) -> Table:
+        """The table without the columns in which no number is defined."""
+        kept = [i for i in range(len(self.columns)) if any(not math.isnan(values[i]) for _, values in self.rows)]
+        return replace(
+            self,
+            columns=tuple(self.columns[i] for i in kept),
+            rows=tuple((name, tuple(values[i] for i in kept)) for name, values in self.rows),
+            intervals=tuple(tuple(ends[i] for i in kept) for ends in self.intervals),
+        )
+
     def transposed(self) -> Table:
         """The same numbers with rows and columns exchanged; the same ones stay marked."""
         rows = tuple((column, tuple(values[i] for _, values in self.rows)) for i, column in enumerate(self.columns))
@@ -52,6 +69,7 @@ class Table:
             corner={"method": "category", "category": "method"}.get(self.corner, ""),
             columns=tuple(name for name, _ in self.rows),
             rows=rows,
+            intervals=tuple(zip(*self.intervals, strict=True)),
             compare=self.compare and ("rows" if self.compare == "columns" else "columns"),
         )
 
@@ -71,7 +89,8 @@ class Table:
         if self.compare == "columns":
             return [list(row) for row in zip(*self.transposed().best(), strict=True)]
         return [
-            _best(values, name in self.lower) if self.compare else [False] * len(values) for name, values in self.rows
+            _best(values, name in self.lower) if self.compare and name not in self.unmarked else [False] * len(values)
+            for name, values in self.rows
         ]
 
     def lines(self) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
@@ -79,9 +98,19 @@ class Table:
         for (name, values), marks in zip(self.rows, self.best(), strict=True):
             yield name, [(format_percent(value), mark) for value, mark in zip(values, marks, strict=True)]
 
+    def printed_intervals(self) -> list[list[str]]:
+        """The intervals row by row, as "91.0 to 95.2": ``MISSING`` where undefined, empty where there is none."""
+        if not self.intervals:
+            return [[""] * len(self.columns) for _ in self.rows]
+        return [["" if ends is None else format_interval(*ends) for ends in row] for row in self.intervals]
+
     def to_markdown(self) -> str:
-        """GitHub's Markdown, the best numbers bold; ends with a newline."""
-        lines = [[name, *(f"**{cell}**" if best else cell for cell, best in cells)] for name, cells in self.lines()]
+        """GitHub's Markdown, the best numbers bold, intervals in parentheses; ends with a newline."""
+        lines = []
+        for (name, cells), ends in zip(self.lines(), self.printed_intervals(), strict=True):
+            numbers = [f"**{cell}**" if best else cell for cell, best in cells]
+            shown = [f"{number} ({end})" if end else number for number, end in zip(numbers, ends, strict=True)]
+            lines.append([name, *shown])
         return markdown_table([self.corner, *self.columns], lines, ["---", *["---:"] * len(self.columns)])
 
 
@@ -126,14 +155,14 @@ def summary_table(
 
 
 def level_table(methods: Mapping[str, ScoreTable], metric: str = "instance_miou", *, title: str = "") -> Table:
-    """Rows are methods, columns the track's occlusion levels with their numbers of instances."""
+    """Rows are methods, columns the track's occlusion levels that have numbers, with their numbers of instances."""
     shown = _metrics(methods)[metric]
     levels = {name: table.by_level() for name, table in methods.items()}
     first = next(iter(levels.values()))
     rows = tuple((name, tuple(metric_value(score, shown) for score in own.values())) for name, own in levels.items())
     columns = tuple(f"{level} ({score.counts['instances']})" for level, score in first.items())
     lower = () if shown.higher_is_better else columns
-    return Table(title=title, corner="method", columns=columns, rows=rows, lower=lower)
+    return Table(title=title, corner="method", columns=columns, rows=rows, lower=lower).filled()
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], align: Sequence[str] | None = None) -> str:
@@ -153,6 +182,11 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], align: Se
 def format_percent(value: float) -> str:
     """One decimal, or ``MISSING``."""
     return MISSING if math.isnan(value) else f"{value:.1f}"
+
+
+def format_interval(low: float, high: float) -> str:
+    """Both ends with one decimal, or ``MISSING`` where one is undefined."""
+    return MISSING if math.isnan(low) or math.isnan(high) else f"{low:.1f} to {high:.1f}"
 
 
 def counted(number: int, one: str, many: str = "") -> str:

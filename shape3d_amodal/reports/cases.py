@@ -10,23 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from shape3d_amodal.drawing.overlays import (
-    BLUE,
-    ORANGE,
-    Image,
-    Mask,
-    crop_around,
-    draw_amodal,
-    image_grid,
-    outline,
-    tint,
-)
+from shape3d_amodal.drawing.colors import BLUE, ORANGE, WHITE
+from shape3d_amodal.drawing.overlays import Image, Mask, crop_around, draw_amodal, image_grid, outline, tint
 from shape3d_amodal.evaluation.metrics import iou, occluded_iou
 from shape3d_amodal.evaluation.tables import format_percent
-from shape3d_amodal.reports.html import Panel, ReportCase
+from shape3d_amodal.reports.html import Key, Panel, ReportCase
 
 COLORS = "Blue is the visible part, orange the hidden part"
-LEGEND = f"{COLORS}; numbers are IoUs with the true amodal mask, in percent."
+KEYS = (Key(label="visible part", color=BLUE), Key(label="hidden part", color=ORANGE))
+LEGEND = "Numbers below the images are IoUs with the true amodal mask, in percent."
 
 _SIDE = 256
 """Enough pixels for thin contours."""
@@ -34,7 +26,7 @@ _MARGIN = 0.25
 """Shown around an object, as a share of its longer side."""
 
 
-class _Closeup:
+class Closeup:
     """An object and what is around it, enlarged by a whole factor to about ``side`` pixels.
 
     The crop contains the ``others``, masks [H,W] bool, too. Larger crops are made smaller in ``panel`` alone.
@@ -59,6 +51,11 @@ class _Closeup:
         whole = self.enlarged(mask)
         return draw_amodal(self.image, self.visible & whole, whole)
 
+    def window(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The square (x0, y0, x1, y1) [4] in pixels of the image, in those of the enlarged crop."""
+        left, top = self.part[1].start, self.part[0].start
+        return ((window - np.array([left, top, left, top])) * self.factor).astype(np.float32)
+
     def panel(self, label: str, image: Image, value: str = "") -> Panel:
         return Panel(label=label, image=bounded(image, 2 * self.side), value=value)
 
@@ -78,7 +75,7 @@ def completion_case(
         side: of the panels, about; smaller crops are enlarged by a whole factor, larger ones made smaller.
     """
     final = masks[focus]
-    near = _Closeup(image, visible, [truth, final], side)
+    near = Closeup(image, visible, [truth, final], side)
     drawn = [("visible mask", visible), *masks.items()]
     panels = (
         near.panel("image", near.image),
@@ -101,7 +98,7 @@ def sample_case(
         samples: one or more masks [H,W] bool.
         shown: samples with a panel of their own.
     """
-    near = _Closeup(image, visible, [truth, *samples], _SIDE)
+    near = Closeup(image, visible, [truth, *samples], _SIDE)
     ious = [iou(sample, truth) for sample in samples]
     share = np.mean([near.enlarged(sample) for sample in samples], axis=0)
     panels = (
@@ -123,7 +120,7 @@ def draw_share(image: Image, visible: Mask, share: NDArray[np.float64]) -> Image
     """
     opacity = np.where(visible, 0.0, 0.9 * share)[:, :, None]
     drawn = (image * (1 - opacity) + np.array(ORANGE) * opacity + 0.5).astype(np.uint8)
-    return outline(tint(drawn, visible, BLUE, 0.5), (share > 0.5) | visible, (255, 255, 255))
+    return outline(tint(drawn, visible, BLUE, 0.5), (share > 0.5) | visible, WHITE)
 
 
 def bounded(image: Image, side: int) -> Image:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SERIES_COLORS = 8
-"""Colours of series in the style sheet; further series begin again."""
-_PAINTS = ("accent", "ink", "soft", "line", *(f"s{number}" for number in range(SERIES_COLORS)))
+"""Colours of series in the style sheet."""
+REST = -1
+"""The colour of all series that need none of their own, since their names stand beside them."""
+_PAINTS = ("accent", "ink", "soft", "line", "rest", *(f"s{number}" for number in range(SERIES_COLORS)))
 """Variables of the style sheet that charts use."""
 _LONGEST = 36  # letters of a name that fit beside an axis
 _TELLS = "tells:"  # begins the id of what tells a text when pointed at
@@ -64,7 +66,7 @@ class Series:
         name: in the legend.
         values: percent, one a name of the chart; NaN leaves a gap.
         intervals: low and high in percent, one a name of the chart, drawn as whiskers; NaN draws none.
-        color: number of its colour; None is the accent, for what the chart is about.
+        color: number of its colour, or ``REST``; None is the accent, for what the chart is about.
     """
 
     name: str
@@ -75,7 +77,9 @@ class Series:
     @property
     def paint(self) -> str:
         """Its variable in the style sheet."""
-        return "accent" if self.color is None else f"s{self.color % SERIES_COLORS}"
+        if self.color is None:
+            return "accent"
+        return "rest" if self.color == REST else f"s{self.color % SERIES_COLORS}"
 
     def points(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The places [K] of the values that are defined, and these values [K], cut to 0..100."""

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from shape3d_amodal.drawing.colors import Color
 from shape3d_amodal.evaluation.metrics import Metric
 from shape3d_amodal.evaluation.tables import Table
 from shape3d_amodal.files.atomic import write_atomic
@@ -31,6 +32,14 @@ class Figure:
     label: str
     value: str
     note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What a colour of the images means."""
+
+    label: str
+    color: Color
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +59,21 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportCase:
-    """One object or image as panels, from left to right; ``score`` orders cases (higher is better)."""
+    """One object or image as panels, from left to right.
+
+    Attributes:
+        title: shown as it is; empty where the group's title says it.
+        caption: beside the title, may be empty.
+        panels: the images.
+        score: orders cases (higher is better).
+        color: what the object has in another image, shown beside the title.
+    """
 
     title: str
     caption: str
     panels: tuple[Panel, ...]
     score: float = float("nan")
+    color: Color | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +85,16 @@ class CaseGroup:
     note: str = ""
 
 
-Block = Table | Chart | CaseGroup
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Blocks that are shown when a reader opens them."""
+
+    title: str
+    blocks: tuple[Table | Chart | CaseGroup, ...]
+    note: str = ""
+
+
+Block = Table | Chart | CaseGroup | Fold
 """What a section is made of."""
 
 
@@ -78,12 +105,17 @@ class Section:
     Attributes:
         note: what a reader should know of the blocks.
         hint: what a reader should do next, set off from the rest.
+        keys: what the colours of the images mean.
     """
 
     title: str
     blocks: tuple[Block, ...]
     note: str = ""
     hint: str = ""
+    keys: tuple[Key, ...] = ()
+
+
+_KINDS: dict[str, type] = {"tables": Table, "charts": Chart, "groups": CaseGroup, "folds": Fold}
 
 
 def write_report(
@@ -121,12 +153,14 @@ def write_report(
         title=title,
         intro=intro,
         figures=figures,
-        sections=[section for section in sections if section.blocks],
+        sections=[section for section in sections if section.blocks or section.hint],
         metrics=metrics,
         facts=facts,
         by_kind=_by_kind,
         columns=_columns,
         css=_css,
+        told="How it was measured" if metrics else "How it was made",
+        zip=zip,
         data_uri=data_uri,
         svg=lambda chart: Markup(chart.svg(f"chart-{next(numbers)}")),
     )
@@ -146,7 +180,7 @@ def _by_kind(blocks: Sequence[Block]) -> Iterator[tuple[str, list[Block]]]:
     """Runs of blocks of one kind, by the name of the macro that shows them."""
 
     def kind(block: Block) -> str:
-        return "tables" if isinstance(block, Table) else "groups" if isinstance(block, CaseGroup) else "charts"
+        return next(name for name, one in _KINDS.items() if isinstance(block, one))
 
     return ((name, list(run)) for name, run in groupby(blocks, kind))
 

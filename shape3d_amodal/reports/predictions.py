@@ -7,17 +7,17 @@ from pathlib import Path
 
 from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.annotations.results import AmodalResult, write_results
-from shape3d_amodal.drawing.overlays import PALETTE, Image, crop_around, draw_amodal, draw_mask, outline
-from shape3d_amodal.drawing.projections import mesh_over_image, write_glb
+from shape3d_amodal.drawing.overlays import Image
+from shape3d_amodal.drawing.projections import write_glb
 from shape3d_amodal.evaluation.tables import counted
 from shape3d_amodal.files.atomic import make_folder, write_atomic
 from shape3d_amodal.methods.prediction import PredictedObject, predicted_result
-from shape3d_amodal.reports.cases import bounded
-from shape3d_amodal.reports.html import CaseGroup, Figure, Panel, ReportCase, Section, write_report
+from shape3d_amodal.reports.cases import KEYS
+from shape3d_amodal.reports.html import CaseGroup, Figure, Section, write_report
+from shape3d_amodal.reports.prediction_cases import INTRO, draw_objects, image_group
 from shape3d_amodal.scenes.sets import png_bytes
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 
-_SIDE = 480
 _NAMED = 20  # categories that a line of advice still names
 
 
@@ -85,9 +85,8 @@ class PredictionFolder:
         meshes: dict[int, str | None] = {}
         if self.drawings:
             meshes = {id(one): self._mesh(f"{stem}_{i}", one) for i, one in enumerate(known, start=1)}
-            overlay = _draw_objects(image, known)
-            write_atomic(self.folder / "overlays" / f"{stem}.png", png_bytes(overlay))
-            self._groups.append(_image_group(record.file_name, image, overlay, known))
+            write_atomic(self.folder / "overlays" / f"{stem}.png", png_bytes(draw_objects(image, known)))
+            self._groups.append(image_group(record.file_name, image, known))
         self._results += [
             predicted_result(record.id, self._ids[one.category], one, meshes.get(id(one))) for one in objects
         ]
@@ -105,12 +104,12 @@ class PredictionFolder:
             write_report(
                 self.folder / "report.html",
                 title="Objects found and completed",
-                intro="Blue is the visible part of an object, orange its hidden part.",
+                intro=INTRO,
                 figures=(
                     Figure(label="images", value=str(len(self._images))),
                     Figure(label="objects", value=str(self.count)),
                 ),
-                sections=(Section(title="Images", blocks=tuple(self._groups), hint=hint or ""),),
+                sections=(Section(title="Images", blocks=tuple(self._groups), hint=hint or "", keys=KEYS),),
                 facts=tuple(facts.items()),
             )
         write_results(self.folder / "results.json", self._results)
@@ -121,32 +120,3 @@ class PredictionFolder:
             return None
         write_glb(self.folder / "meshes" / f"{stem}.glb", one.completed.verts, one.completed.faces, name=one.category)
         return f"meshes/{stem}.glb"
-
-
-def _image_group(title: str, image: Image, overlay: Image, objects: Sequence[PredictedObject]) -> CaseGroup:
-    """An image with all of its objects, then each by itself."""
-    named = {"image": image, "objects": overlay}
-    panels = tuple(Panel(label=label, image=bounded(drawn, _SIDE)) for label, drawn in named.items())
-    whole = ReportCase(title=title, caption=f"{len(objects)} objects", panels=panels)
-    return CaseGroup(title=title, cases=(whole, *(_object_case(image, one, i + 1) for i, one in enumerate(objects))))
-
-
-def _draw_objects(image: Image, objects: Sequence[PredictedObject]) -> Image:
-    """All objects over their image, each in its colour: visible parts tinted, whole masks outlined."""
-    for number, one in enumerate(objects):
-        color = PALETTE[number % len(PALETTE)]
-        image = outline(draw_mask(image, one.visible, color), one.amodal, color, thickness=2)
-    return image
-
-
-def _object_case(image: Image, one: PredictedObject, number: int) -> ReportCase:
-    """The object's surroundings: as they are, with its masks, and with its mesh."""
-    part = crop_around(one.amodal, 0.25)
-    named = {"image": image, "visible and hidden part": draw_amodal(image, one.visible, one.amodal)}
-    if one.completed is not None:
-        whole = one.completed
-        named["mesh"] = mesh_over_image(image, whole.verts, whole.faces, whole.viewpoint, whole.window)
-    panels = tuple(Panel(label=label, image=bounded(drawn[part], _SIDE)) for label, drawn in named.items())
-    hidden = 1 - one.visible.sum() / max(1, one.amodal.sum())
-    caption = f"score {one.score:.2f}, {hidden:.0%} hidden"
-    return ReportCase(title=f"{number}: {one.category}", caption=caption, panels=panels, score=one.score)

@@ -53,6 +53,19 @@ def test_what_is_better_for_every_instance_has_a_narrow_interval():
     assert row.points == pytest.approx(0) and row.interval.low < -20 and row.interval.high > 20
 
 
+def test_one_object_has_no_interval():
+    """Neither in its category, nor in a mean over categories of one object each."""
+    single = {"ours": table([0.5], [0.9]), "first": table([0.4], [0.7])}
+    rows = margins(single, "ours", ("first",), SHARE)
+    assert [row.points for row in rows] == pytest.approx([10, 20, 15])
+    assert all(np.isnan([row.interval.low, row.interval.high]).all() for row in rows)
+    car, chair, mean = margins(
+        {"ours": table([0.5], [0.9, 0.8]), "first": table([0.4], [0.7, 0.1])}, "ours", ("first",), SHARE
+    )
+    assert np.isnan(car.interval.low) and chair.interval.low < chair.interval.high
+    assert mean.interval.low < mean.interval.high
+
+
 def test_the_title_says_where_it_is_least():
     rows = margins(TABLES, *BETTER, SHARE, without=("chair",))
     shown = margin_table(rows, MarginConfig(of="ours", over=("first", "second")), SHARE)

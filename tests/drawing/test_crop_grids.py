@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
-from shape3d_amodal.drawing.crop_grids import crop_grid, found_grid, spread_rows
-from shape3d_amodal.drawing.overlays import BLUE, ORANGE, PURPLE, Color
+from shape3d_amodal.drawing.colors import BLUE, ORANGE, PURPLE, Color
+from shape3d_amodal.drawing.crop_grids import crop_grid, found_grid, mask_grid, spread_rows
+from shape3d_amodal.drawing.overlays import Image
+from shape3d_amodal.drawing.text import title_row
 from shape3d_amodal.structures import InstanceCrops
 
 
@@ -20,8 +24,9 @@ def test_colours_by_hand() -> None:
     )
     mask = torch.zeros(2, 4, 4)
     mask[:, :, :2] = 1
-    grid = crop_grid(crops, {"mask": mask})
-    assert grid.shape == (2 * 12 - 4, 3 * 12 - 4, 3)
+    titled = crop_grid(crops, {"mask": mask})
+    grid = titled[-(2 * 12 - 4) :]
+    assert len(titled) > len(grid) and grid.shape == (2 * 12 - 4, 3 * 12 - 4, 3)
 
     def blended(color: Color) -> list[float]:
         return [0.45 * 127.5 + 0.55 * channel for channel in color]
@@ -42,12 +47,52 @@ def test_images_of_two_sizes_with_their_objects() -> None:
     amodal[0, :2] = True
     visible = amodal.copy()
     visible[0, 1] = False
-    grid = found_grid([(large, [(amodal, visible)], []), (small, [], [])])
+    grid = found_grid([(large, [(amodal, visible)], []), (small, [], [])])[-12:]
     assert grid.shape == (4 + 4 + 4, 3 * (6 + 4) - 4, 3)
     assert (grid[0, 0] == 100).all() and (grid[0, 20] == 100).all() and (grid[8:11, :2] == 100).all()
     assert grid[0, 10] == pytest.approx([0.45 * 100 + 0.55 * channel for channel in BLUE], abs=1)
     assert grid[0, 11] == pytest.approx([0.45 * 100 + 0.55 * channel for channel in ORANGE], abs=1)
     assert (grid[11] == 255).all() and (grid[8:, 2:6] == 255).all()
+
+
+def test_masks_beside_each_other() -> None:
+    """Three pixels a pixel, white for 1."""
+    one = torch.zeros(2, 30, 30)
+    one[0, :10] = 1
+    grid = mask_grid({"truth": one, "decoded": 1 - one})[-(2 * 94 - 4) :]
+    assert grid.shape == (2 * 94 - 4, 2 * 94 - 4, 3)
+    assert (grid[:30, :90] == 255).all() and (grid[30:90, :90] == 0).all()
+    assert (grid[:30, 94:] == 0).all() and (grid[94:, :90] == 0).all()
+
+
+def test_every_column_of_the_samples_of_a_training_has_a_title(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, ...]] = []
+
+    def remembered(titles: Sequence[str], width: int, gap: int) -> Image:
+        told.append(tuple(titles))
+        return title_row(titles, width, gap)
+
+    monkeypatch.setattr("shape3d_amodal.drawing.crop_grids.title_row", remembered)
+    blank = torch.zeros(1, 64, 64)
+    crops = InstanceCrops(torch.ones(1, 3, 64, 64), blank, blank, torch.zeros(1, dtype=torch.int64), torch.zeros(1, 4))
+    grids = [
+        crop_grid(crops, {"silhouette": blank, "final": blank, "truth": blank}),
+        crop_grid(crops, {"completed": blank}, given=("no image", "cut mask")),
+        mask_grid({"truth": blank, "decoded": blank}),
+        found_grid([(np.zeros((64, 64, 3), np.uint8), [], [])]),
+    ]
+    assert told == [
+        ("image", "visible, occluders", "silhouette", "final", "truth"),
+        ("no image", "cut mask", "completed"),
+        ("truth", "decoded"),
+        ("image", "truth", "found"),
+    ]
+    for grid, titles in zip(grids, told, strict=True):
+        head = grid[: len(grid) - (192 if "decoded" in titles else 64 if "found" in titles else 128)].min(axis=2)
+        width = (grid.shape[1] + 4) // len(titles)
+        for number in range(len(titles)):
+            assert (head[:, number * width : (number + 1) * width] < 128).sum() > 30, "letters"
+            assert (head[:, (number + 1) * width - 4 : (number + 1) * width] == 255).all(), "white between columns"
 
 
 def test_rows_are_spread_over_what_is_hidden() -> None:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shape3d_amodal.drawing import overlays
+from shape3d_amodal.drawing.colors import BLUE
 
 IMAGE = np.full((10, 12, 3), 100, np.uint8)
 SQUARE = np.zeros((10, 12), bool)
@@ -24,10 +27,30 @@ def test_contour_lies_inside_the_mask(thickness, inner):
     assert SQUARE.sum() - edge.sum() == inner
 
 
+@given(seed=st.integers(0, 2**32 - 1), density=st.sampled_from([0.05, 0.5, 0.9]), thickness=st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_contour_by_brute_force(seed, density, thickness):
+    """A pixel whose next pixel outside the mask, or outside the image, is less than so many steps away."""
+    mask = np.random.default_rng(seed).random((7, 9)) < density
+    outside = np.argwhere(~np.pad(mask, 5)) - 5
+    steps = [[np.abs(outside - (y, x)).sum(axis=1).min() for x in range(9)] for y in range(7)]
+    np.testing.assert_array_equal(overlays.contour(mask, thickness), mask & (np.array(steps) <= thickness))
+
+
+def test_every_mask_has_its_own_colour():
+    masks = []
+    for number in range(50):
+        mask = np.zeros((10, 60), bool)
+        mask[4:6, number] = True
+        masks.append(mask)
+    drawn = overlays.draw_instances(np.full((10, 60, 3), 100, np.uint8), masks)
+    assert len(np.unique(drawn[4, :50], axis=0)) == 50
+
+
 def test_empty_mask_changes_nothing():
     empty = np.zeros_like(SQUARE)
     for result in (
-        overlays.draw_mask(IMAGE, empty, overlays.BLUE),
+        overlays.draw_mask(IMAGE, empty, BLUE),
         overlays.draw_amodal(IMAGE, empty, empty),
         overlays.draw_instances(IMAGE, [empty, empty]),
         overlays.draw_instances(IMAGE, []),

@@ -6,7 +6,7 @@ import pytest
 from drawn import CATEGORIES, dataset, drawn, instance, result
 from scoring import evaluate_completion
 
-from shape3d_amodal.evaluation.tables import Table, category_table, level_table, summary_table
+from shape3d_amodal.evaluation.tables import Table, category_table, counted, level_table, summary_table
 
 CHAIR, RIFLE, _ = (category.id for category in CATEGORIES)
 LEFT = drawn("##..", "##..")
@@ -70,8 +70,43 @@ def test_summary_and_levels(methods):
     assert summary.rows[1][1][:5] == (50, 50, 50, 50, 50)
     assert math.isnan(summary.rows[0][1][5])
     levels = level_table(methods)
-    assert levels.columns == ("none (0)", "partial (0)", "heavy (2)")
-    assert levels.rows[0][1][2] == 50
+    assert levels.columns == ("heavy (2)",), "columns without numbers are left out"
+    assert levels.rows[0][1] == (50,)
+
+
+def test_columns_without_numbers_are_left_out_with_their_intervals():
+    nan = math.nan
+    table = Table(
+        title="",
+        corner="method",
+        columns=("empty", "half", "full"),
+        rows=(("x", (nan, nan, 1.0)), ("y", (nan, 2.0, 3.0))),
+        intervals=(((nan, nan), None, (0.5, 1.5)), (None, (nan, nan), (2.25, 3.5))),
+    )
+    kept = table.filled()
+    assert kept.columns == ("half", "full") and kept.rows[1] == ("y", (2.0, 3.0))
+    assert kept.printed_intervals() == [["", "0.5 to 1.5"], ["–", "2.2 to 3.5"]]
+    assert kept.to_markdown().splitlines()[2:] == [
+        "| x | – | 1.0 (0.5 to 1.5) |",
+        "| y | 2.0 (–) | **3.0** (2.2 to 3.5) |",
+    ]
+    assert kept.transposed().printed_intervals() == [["", "–"], ["0.5 to 1.5", "2.2 to 3.5"]]
+    assert kept.transposed().filled() == kept.transposed()
+
+
+def test_columns_that_do_not_compete_have_no_best():
+    table = Table(
+        title="", corner="", columns=("a", "ms"), rows=(("x", (1.0, 2.0)), ("y", (3.0, 4.0))), unmarked=("ms",)
+    )
+    assert table.best() == [[False, False], [True, False]]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 objects"), (1, "1 object"), (2, "2 objects"), (1014, "1,014 objects")]
+)
+def test_one_is_singular(number, text):
+    assert counted(number, "object") == text
+    assert counted(number, "category", "categories").endswith("y" if number == 1 else "ies")
 
 
 def test_where_the_lowest_number_is_the_best():

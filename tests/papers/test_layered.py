@@ -150,8 +150,12 @@ def test_pictures_of_a_network_that_finds_something() -> None:
     whole[0, 0:8, 0:8] = True
     whole[1, 4:12, 0:8] = True
     network.answer = perfect(whole, np.array([1, 0]))
-    strip = draw_layers(network, rgb(make_shapes(Shapes2dConfig(size=64, per_class=1), 0, 0)))
+    image = rgb(make_shapes(Shapes2dConfig(size=64, per_class=1), 0, 0))
+    titled = draw_layers(network, [image, image])
+    head, strip, again = titled[:-136], titled[-136:-68], titled[-68:]
+    np.testing.assert_array_equal(strip, again)
     assert strip.shape[0] == 68 and strip.shape[2] == 3
+    assert (head[:, :64] < 128).any() and (head[:, 64:68] == 255).all(), "a title as wide as the picture"
     assert strip[:64, :64].min() == 0  # the picture itself
     assert len(np.unique(strip.reshape(-1, 3), axis=0)) > 10
 

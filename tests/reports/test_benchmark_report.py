@@ -8,6 +8,7 @@ import json
 import re
 import time
 from dataclasses import asdict, replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,12 @@ from shape3d_amodal.benchmarking.runner import RunScores, run_benchmark
 from shape3d_amodal.evaluation.given_masks.completion import COUNTS, CompletionTable
 from shape3d_amodal.evaluation.tables import Table
 from shape3d_amodal.priors.learned.fit import FitConfig
-from shape3d_amodal.reports.benchmark.completion_cases import case_groups
+from shape3d_amodal.reports.benchmark.completion_cases import best_median_worst, case_groups
 from shape3d_amodal.reports.benchmark.facts import _chosen, _ran, facts_of
 from shape3d_amodal.reports.benchmark.image_cases import image_groups, mean_best_iou
 from shape3d_amodal.reports.benchmark.report import latex, to_latex, write_reports
 from shape3d_amodal.reports.benchmark.tables import RunTables, occlusion_curve
+from shape3d_amodal.reports.charts import REST
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,9 +104,7 @@ def test_page_needs_no_network_and_shows_all(written):
     page = re.sub(r"data:image/jpeg;base64,[^\"]*", "", text)
     assert not re.search(r"(https?:)?//[a-z]|url\(|@import|<script", page, re.IGNORECASE)
     assert "A_1 &amp; 50% &lt;x&gt;|y" in text and "a &lt;note&gt; &amp; more" in text
-    assert text.count("<table") == 2 * 7, (
-        "mIoU, occluded mIoU, overall, intervals, two by level, costs; tables are not shared"
-    )
+    assert text.count("<table") == 2 * 5, "means, mIoU, occluded mIoU, two by level; tables are not shared"
     assert text.count("<article") == 6 + 4
 
 
@@ -194,18 +194,129 @@ def test_curve_by_hand():
     assert np.isnan([curve[0], *curve[3:]]).all()
 
 
+class Outline(HTMLParser):
+    """A section's headings, tables, pictures, charts and folds in their order, and the words of each row of a table."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.order: list[str] = []
+        self.rows: list[list[str]] = []
+        self.summary = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, _):
+        kinds = {"article": "case", "svg": "chart", "table": "table"}
+        if tag in kinds:
+            self.order.append(kinds[tag])
+        self.summary = self.summary or tag == "summary"
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        self.summary = self.summary and tag != "summary"
+        if tag == "details":
+            self.order.append("end of fold")
+
+    def handle_data(self, data):
+        if self.summary and data.strip():
+            self.order.append(f"fold {data.strip()}")
+        elif self.rows and self.rows[-1] and data.strip():
+            self.rows[-1][-1] += data.strip()
+
+
+def test_pictures_come_first_then_one_table_and_the_rest_behind_folds(written):
+    out, _ = written
+    sections = (out / "report.html").read_text().split("<section")[1:]
+    first = Outline(sections[0])
+    # Six objects: two are the best, two the worst, two between them; none is left for a fold.
+    assert first.order == [
+        *["case"] * 6,
+        "table",
+        "fold By category", "table", "table", "chart", "chart", "end of fold",
+        "fold By occlusion", "table", "table", "end of fold",
+        "fold Means as charts", "chart", "chart", "end of fold",
+    ]  # fmt: skip
+    assert "Best, median and worst are by the IoU of hull." in sections[0]
+    heads = [row for row in first.rows if row[0] == "method"]
+    assert heads[0][1:] == ["mIoU, %", "occluded mIoU, %", "ms an object", "parameters, million"]
+    assert "mIoU_full and micro mIoU are the same as mIoU here." in sections[0], "objects of equal size"
+    assert "mIoU_occ is the same as occluded mIoU here." in sections[0]
+    assert heads[1:] == [["method", "partial (2)", "heavy (4)"]] * 2, "5, 10, 15, 20, 25, 30 % hidden"
+    assert "none (0)" not in sections[0]
+
+
+def test_no_column_of_a_report_is_empty(written):
+    out, _ = written
+    for table in re.findall("<table>.*?</table>", (out / "report.html").read_text(), re.DOTALL):
+        head, *rows = Outline(table).rows
+        for column in range(1, len(head)):
+            assert {row[column] for row in rows} - {"–", ""}, head[column]
+
+
+@pytest.mark.parametrize(("images", "single"), [(2, "each category"), (3, "car"), (4, "")])
+def test_an_interval_of_one_object_is_a_dash_with_a_note(tmp_path: Path, images: int, single: str) -> None:
+    """Of two images one is a chair's and one a car's, of three two are chairs', of four two are cars', too."""
+    draw_data(tmp_path, images=images)
+    (scores,) = run_benchmark(benchmark(tmp_path), tmp_path / "out")
+    write_reports(tmp_path, [scores], title="t", intro="", command="c")
+    page = re.sub(r'base64,[^"]*', "", (tmp_path / "report.html").read_text())
+    ends = RunTables(scores).interval("visible", scores.tables["visible"].metrics[0], "car")
+    assert np.isnan(ends).all() == (images < 4)
+    assert ("each category has one object: an interval of one object says nothing" in page) == (images == 2)
+    assert ("<small>–</small>" in page) == (images == 2)
+    assert (f"An interval of one object says nothing; {single} cannot widen" in page) == (images == 3)
+    assert ("95 % interval" in page) == ("Whiskers" in page) == (images > 2)
+    with (tmp_path / "scores.csv").open() as file:
+        known = {row["category"] for row in csv.DictReader(file) if row["low"]}
+    assert known == {2: set(), 3: {"mean", "chair"}, 4: {"mean", "chair", "car"}}[images]
+
+
+def test_one_object_is_no_objects(tmp_path: Path) -> None:
+    draw_data(tmp_path, images=1)
+    (scores,) = run_benchmark(benchmark(tmp_path), tmp_path / "out")
+    write_reports(tmp_path, [scores], title="t", intro="", command="c")
+    page = (tmp_path / "report.html").read_text()
+    assert "1 object in 1 image." in page and page.count("<article") == 1 and ">Best<" in page
+
+
 def test_cases_are_bounded(written):
     _, (scores, _) = written
     every = case_groups(scores)
-    assert [(group.title, len(group.cases)) for group in every] == [("Best", 3), ("Worst", 3)]
-    few = case_groups(scores, panels=3 * 5)
-    assert [(group.title, len(group.cases)) for group in few] == [("Best", 1), ("Median", 1), ("Worst", 1)]
-    best, median, worst = (group.cases[0].score for group in few)
     ious = sorted(scores.tables["hull"].iou)
+    assert [(group.title, len(group.cases)) for group in every.first] == [("Best", 2), ("Median", 2), ("Worst", 2)]
+    assert [case.score for group in every.first for case in group.cases] == [ious[i] for i in (5, 4, 3, 2, 0, 1)]
+    assert every.more == []
+    few = case_groups(scores, panels=3 * 5)
+    assert [(group.title, len(group.cases)) for group in few.first] == [("Best", 1), ("Median", 1), ("Worst", 1)]
+    best, median, worst = (group.cases[0].score for group in few.first)
     assert (best, worst) == (ious[-1], ious[0]) and ious[1] <= median <= ious[-2]
-    # Two categories, three objects each: the best, the median and the worst of both are all six.
-    some = case_groups(scores, panels=5 * 6 - 1)
-    assert [len(group.cases) for group in some] == [1, 1, 1]
+    assert few.more == []
+
+
+@pytest.mark.parametrize("room", [3, 5, 7, 8, 9, 200])
+def test_more_cases_are_others_within_the_bound(tmp_path: Path, room: int) -> None:
+    """Nine objects of two categories, five images a case: none too many, none twice, and all where they fit."""
+    draw_data(tmp_path, images=9)
+    (scores,) = run_benchmark(benchmark(tmp_path), tmp_path / "out")
+    found = case_groups(scores, panels=room * 5)
+    titles = [case.title for group in (*found.first, *found.more) for case in group.cases]
+    assert len(titles) == len(set(titles)) <= room
+    assert (len(titles) == 9) == (room >= 9)
+    assert all(group.cases for group in (*found.first, *found.more))
+
+
+@pytest.mark.parametrize("size", range(8))
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_best_median_and_worst_are_different_ones(size: int, count: int) -> None:
+    found = best_median_worst([list(range(size))], count)
+    chosen = [one for group in found.values() for one in group]
+    assert len(chosen) == len(set(chosen)) and len(chosen) >= min(size, 3)
+    assert all(len(group) <= count for group in found.values())
+    if size >= 3:
+        assert found["Best"][0] == 0 and found["Worst"][0] == size - 1
+        assert abs(found["Median"][0] - (size - 1) / 2) <= count
 
 
 def test_images_of_the_instance_track(written, tmp_path):
@@ -221,9 +332,12 @@ def test_images_of_the_instance_track(written, tmp_path):
     folder = scores.data.files.annotations.parent
     runs = [{"data": "squares", "track": "instance"}]
     (instance,) = run_benchmark(benchmark(folder, methods=methods, runs=runs), tmp_path / "out")
-    groups = image_groups(instance, panels=100)
-    assert [(group.title, len(group.cases)) for group in groups] == [("Best", 2), ("Median", 2), ("Worst", 2)]
-    assert {case.caption for group in groups for case in group.cases} == {"1 scored object · mean best IoU 100.0"}
+    found = image_groups(instance, panels=100)
+    assert [(group.title, len(group.cases)) for group in found.first] == [("Best", 2), ("Median", 2), ("Worst", 2)]
+    assert found.more == []
+    few = image_groups(instance, panels=9)
+    assert [(group.title, len(group.cases)) for group in few.first] == [("Best", 1), ("Median", 1), ("Worst", 1)]
+    assert {case.caption for group in found.first for case in group.cases} == {"1 scored object · mean best IoU 100.0"}
     truth = scores.data.dataset.images[5].instances[:1]
     assert mean_best_iou(truth, [one for one in visible if one.image_id == 6]) == pytest.approx(0.70)
     assert mean_best_iou(truth, [one for one in visible if one.image_id == 5]) == 0, "another category"
@@ -239,12 +353,15 @@ def _true_masks(scores: RunScores):
 def test_charts_show_few_methods_with_their_own_colours(written):
     _, (scores, _) = written
     methods = {f"m{i:02}": replace(scores.methods["visible"]) for i in range(12)} | {"hull": scores.methods["hull"]}
-    means, _, bars, *_ = RunTables(replace(scores, methods=methods)).charts()
+    charts = RunTables(replace(scores, methods=methods)).charts()
+    means, bars = charts["means"][0], charts["categories"][0]
     assert [one.name for one in means.series] == list(methods)
     assert len(bars.series) == 6 and bars.series[-1].name == "hull" and bars.series[-1].color is None
     colors = {one.name: one.color for one in means.series}
     assert all(colors[one.name] == one.color for one in bars.series)
     assert "5 best others" in bars.note
+    assert len({one.color for one in bars.series}) == 6, "no colour twice where colours tell methods apart"
+    assert {one.color for one in means.series} - {one.color for one in bars.series} == {REST}
 
 
 @pytest.mark.slow
@@ -271,5 +388,5 @@ def test_thirteen_methods_on_the_test_split_fit_into_a_minute_and_15_mb(tmp_path
     assert time.process_time() - begin < 60
     assert 1e6 < (out / "report.html").stat().st_size < 15e6
     text = (out / "report.html").read_text()
-    assert text.count("<article") == 3 * 13
-    assert text.count("<img") == 3 * 13 * (13 + 3)
+    assert text.count("<article") == 6 + 3 * 13
+    assert text.count("<img") == (6 + 3 * 13) * (13 + 3)

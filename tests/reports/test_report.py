@@ -21,6 +21,8 @@ from shape3d_amodal.reports.charts import _PAINTS, BarChart, LineChart, MeanChar
 from shape3d_amodal.reports.html import (
     CaseGroup,
     Figure,
+    Fold,
+    Key,
     Panel,
     ReportCase,
     Section,
@@ -83,6 +85,9 @@ def case(title: str, score: float) -> ReportCase:
     return ReportCase(title=title, caption=EVIL, panels=panels, score=score)
 
 
+UNTITLED = ReportCase(title="", caption="", panels=(Panel(label="only", image=pixels()),), color=(230, 159, 0))
+
+
 @pytest.fixture
 def page(tmp_path) -> tuple[str, Page]:
     table = Table(
@@ -96,10 +101,18 @@ def page(tmp_path) -> tuple[str, Page]:
         tmp_path / "report.html",
         title=EVIL,
         intro="intro",
-        figures=[Figure(label="mIoU", value="93.9", note="of 26")],
+        figures=[Figure(label="mIoU", value="93.9", note="of 26"), Figure(label="plain", value="1")],
         sections=[
             Section(title=EVIL, note="protocol", blocks=(table, table, BARS)),
-            Section(title="Cases", blocks=(CaseGroup(title="Best", cases=(case("chair", 0.9),), note="legend"),)),
+            Section(
+                title="Cases",
+                keys=(Key(label="a colour's meaning", color=(0, 114, 178)),),
+                hint="what to do next",
+                blocks=(
+                    CaseGroup(title="Best", cases=(case("chair.png", 0.9),), note="legend"),
+                    Fold(title="More", note="folded", blocks=(table, BARS, CaseGroup(title="", cases=(UNTITLED,)))),
+                ),
+            ),
             Section(title="Empty", blocks=()),
         ],
         metrics=list(METRICS.values()),
@@ -136,9 +149,56 @@ def test_texts_are_shown_as_they_are(page):
     text, parsed = page
     assert "alert(" in text and "<script" not in text
     words = "".join(parsed.words)
-    assert words.count(EVIL) >= 8
+    assert words.count(EVIL) >= 8 and "chair.png" in words and "what to do next" in words
     assert all(word in words for word in ("93.9", "whiskers", "legend", "12.3", "protocol"))
     assert "Empty" not in words
+
+
+def test_a_fold_is_closed_and_has_its_blocks(page):
+    """The rest of the page is not in it; what is in it is as outside."""
+    text, parsed = page
+    assert ("details", {}) in parsed.elements, "closed"
+    inside = Page(re.search("<details>.*?</details>", text.split("<h2>Cases")[1], re.DOTALL)[0])
+    tags = [tag for tag, _ in inside.elements]
+    assert [tags.count(tag) for tag in ("table", "svg", "article")] == [1, 1, 1]
+    assert tags.index("summary") < tags.index("table") < tags.index("svg") < tags.index("article")
+    assert "More" in inside.words and "folded" in inside.words and "chair.png" not in inside.words
+
+
+def test_names_are_shown_as_they_are_and_nothing_is_said_twice(page):
+    text, parsed = page
+    assert "text-transform" not in text
+    headings = [words for tag, words in parsed.texts if tag in ("h3", "h4") and words.strip()]
+    assert headings.count("Best") == 1 and "" not in headings
+    assert "<h4></h4>" not in text and "<h3></h3>" not in text and '<dd class="small"></dd>' not in text
+
+
+def test_nothing_is_wider_than_the_page(page):
+    """Tables and charts scroll in a box of their own, images shrink, long words break; boxes may be narrow."""
+    text, _ = page
+    style = re.sub(r"/\*.*?\*/", "", text.split("<style>")[1].split("</style>")[0], flags=re.DOTALL)
+    rules: dict[str, str] = {}
+    for names, body in re.findall(r"([^{}]+)\{([^{}]*)\}", style):
+        name = " ".join(names.split())
+        rules[name] = rules.get(name, "") + body
+    assert "overflow-x: auto" in rules[".scroll"] and "min-width: 0" in rules[".table"]
+    assert "max-width: 100%" in rules[".panel img"] or "width: 100%" in rules[".panel img"]
+    assert "min(100%" in rules[".tables"] and "minmax(0, 1fr)" in rules[".panels"]
+    assert all("overflow-wrap: anywhere" in rules[name] for name in (".group > h3, h4, h1, .intro, .note", ".facts dd"))
+    stack: list[str | None] = []
+
+    class Boxes(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            if tag in ("table", "svg"):
+                assert "scroll" in stack, tag
+            if tag not in VOID:
+                stack.append(dict(attrs).get("class"))
+
+        def handle_endtag(self, _):
+            stack.pop()
+
+    Boxes().feed(text)
+    assert stack == []
 
 
 def test_table_marks_best_and_summary(page):
@@ -162,8 +222,8 @@ def test_bars_stay_in_the_chart(page):
     assert whiskers == [[[pytest.approx(middle), 40], [pytest.approx(middle), 60]]]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["chair", EVIL]
     told = [text for tag, text in parsed.texts if tag == "title"]
-    assert told[1:] == [f"chair, {EVIL}: 50.0", "chair, final: 120.0", f"{EVIL}, final: 0.0"]
-    (svg,) = (attributes for tag, attributes in parsed.elements if tag == "svg")
+    assert told[1:4] == [f"chair, {EVIL}: 50.0", "chair, final: 120.0", f"{EVIL}, final: 0.0"]
+    svg, _ = (attributes for tag, attributes in parsed.elements if tag == "svg")
     assert svg["aria-label"] == f"bars. {EVIL}: mean 50.0; final: mean 60.0"
 
 
@@ -171,6 +231,8 @@ def test_colours_are_those_of_the_page(page):
     """Light or dark: every colour that is drawn is a variable of the style sheet, and each of these is defined."""
     text, parsed = page
     styles = [attributes["style"] for tag, attributes in parsed.elements if "style" in attributes and tag != "div"]
+    assert styles.count("background: rgb(0, 114, 178)") == 1, "the key of an image's colours, which are fixed"
+    styles.remove("background: rgb(0, 114, 178)")
     used = {name for style in styles for name in re.findall(r"var\(--(\w+)\)", style)}
     assert used == {"ink", "soft", "line", "accent", "s0"}
     assert not any("#" in style.replace("url(#", "") for style in styles)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shape3d_amodal.drawing.overlays import BLUE
+from shape3d_amodal.drawing.colors import BLUE
 from shape3d_amodal.reports.cases import draw_share, sample_case
 
 

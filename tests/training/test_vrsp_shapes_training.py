@@ -111,7 +111,8 @@ def test_the_weights_hold_the_codebook_and_a_system_starts_with_them(images: Ima
 
 def test_samples_are_shown(images: ImagesConfig, tmp_path: Path) -> None:
     picture = training(images).task(tmp_path, workers=0).sample_images(1)["samples"]
-    assert picture.shape == (2 * 30, 10 * 30, 3) and picture.dtype == np.uint8
+    assert picture.shape[1:] == (2 * 88 - 4, 3) and picture.dtype == np.uint8
+    assert picture.shape[0] > 10 * 88 - 4, "ten masks and titles"
 
 
 def test_categories_without_a_mask_are_refused(images: ImagesConfig, tmp_path: Path) -> None:

@@ -86,8 +86,6 @@ def show(
     """
     from dataclasses import replace
 
-    import numpy as np
-
     from shape3d_amodal.device import torch_device
     from shape3d_amodal.files.atomic import write_atomic
     from shape3d_amodal.files.pretrained import load_network
@@ -100,8 +98,8 @@ def show(
     chosen = replace(load(config, Shapes2dSetConfig, flat(overrides)), count=limit)
     network, _ = load_network(weights, LayeredConfig, LayeredNetwork)
     network.to(torch_device(device))
-    rows = [draw_layers(network, rgb(scene)) for scene, _ in annotated_scenes(chosen)]
-    write_atomic(out, png_bytes(np.concatenate(rows)))
+    drawn = draw_layers(network, [rgb(scene) for scene, _ in annotated_scenes(chosen)])
+    write_atomic(out, png_bytes(drawn))
     print(f"{limit} scenes in {out}")
 
 

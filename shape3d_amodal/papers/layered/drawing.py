@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.drawing.overlays import Image, image_grid
+from shape3d_amodal.drawing.text import title_row
 from shape3d_amodal.papers.layered.method import LayeredInstance, find_instances, look_at, resampled
 from shape3d_amodal.papers.layered.network import LayeredNetwork
 
@@ -16,18 +17,28 @@ _GAP = 4
 _GOLDEN = 0.618034  # step between hues: the golden ratio, so that all are different
 
 
-def draw_layers(network: LayeredNetwork, image: Image, *, columns: int = 6) -> Image:
-    """A strip: the image; embeddings, clusters and classes of each layer; the largest masks in two rows of ``columns``.
+_TITLES = ("image", "embeddings of each layer", "clusters", "classes", "largest masks, visible parts darker")
+
+
+def draw_layers(network: LayeredNetwork, images: Sequence[Image], *, columns: int = 6) -> Image:
+    """A strip an image, below titles: the image; embeddings, clusters and classes of each layer; the largest masks.
 
     Embeddings are drawn by their first three principal components, of the pixels of a class in all layers together, so
     that the same colour in two layers means the same embedding. A mask's visible part is darker than its hidden part.
 
     Args:
-        image: [H,W,3] uint8.
+        images: one or more, [H,W,3] uint8 each.
+        columns: of the masks, which are in two rows.
 
     Returns:
         [H',W',3] uint8, on white.
     """
+    strips = [_panels(network, image, columns) for image in images]
+    titles = [title_row([title], panel.shape[1], 0) for title, panel in zip(_TITLES, strips[0], strict=True)]
+    return np.concatenate([_row(titles, at_bottom=True), *map(_row, strips)])
+
+
+def _panels(network: LayeredNetwork, image: Image, columns: int) -> list[Image]:
     output = look_at(network, image)
     found = find_instances(output)
     kinds = output.logits.argmax(dim=1).cpu().numpy()  # [L,H,W]
@@ -43,7 +54,7 @@ def draw_layers(network: LayeredNetwork, image: Image, *, columns: int = 6) -> I
         image_grid([[resampled(layer, height, height)] for layer in layers], _GAP)
         for layers in (colours, clusters, palette[kinds])
     ]
-    return _row([image, *panels, _masks(image, found, columns)])
+    return [image, *panels, _masks(image, found, columns)]
 
 
 def principal_colours(points: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Image:
@@ -79,9 +90,12 @@ def _masks(image: Image, found: Sequence[LayeredInstance], columns: int) -> Imag
     return image_grid([cells[:columns], cells[columns:]], _GAP)
 
 
-def _row(panels: Sequence[Image]) -> Image:
-    height = max(len(panel) for panel in panels) + _GAP
-    padded = [np.pad(panel, ((0, height - len(panel)), (0, _GAP), (0, 0)), constant_values=255) for panel in panels]
+def _row(panels: Sequence[Image], *, at_bottom: bool = False) -> Image:
+    """Panels side by side on white with a gap behind each, and below them unless they stand ``at_bottom``."""
+    height = max(len(panel) for panel in panels) + (0 if at_bottom else _GAP)
+    lacking = [height - len(panel) for panel in panels]
+    ends = [(number, 0) if at_bottom else (0, number) for number in lacking]
+    padded = [np.pad(one, (end, (0, _GAP), (0, 0)), constant_values=255) for one, end in zip(panels, ends, strict=True)]
     return np.concatenate(padded, axis=1)
 
 

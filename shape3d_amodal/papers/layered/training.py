@@ -113,8 +113,8 @@ class LayeredTask(Task):
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         config = replace(self.config.validation(), count=_SHOWN)
-        rows = [draw_layers(self.network, rgb(scene)) for scene, _ in annotated_scenes(config)]
-        return {"samples": np.concatenate(rows)}
+        images = [rgb(scene) for scene, _ in annotated_scenes(config)]
+        return {"samples": draw_layers(self.network, images)}
 
 
 def collate(scenes: list[ShapeScene], model: LayeredConfig) -> Batch:

@@ -10,14 +10,15 @@ from shape3d_amodal import masks
 from shape3d_amodal.benchmarking.methods import VisibleOnlyOptions
 from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.evaluation.given_masks.completion import CompletionTable
-from shape3d_amodal.reports.cases import LEGEND, completion_case
+from shape3d_amodal.reports.cases import completion_case
 from shape3d_amodal.reports.html import CaseGroup, ReportCase
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 MOST_PANELS = 1000
 """Images of a report, which bound its size."""
 _LARGE = 6  # methods up to which images are large
-_EDGE = 4  # objects shown as best, and as worst, where all are shown
+FIRST = 2
+"""Cases that a report shows at once as best, as median and as worst."""
 
 T = TypeVar("T")
 
@@ -32,33 +33,53 @@ class ScoredObject:
     score: float
 
 
-def case_groups(scores: RunScores, panels: int = MOST_PANELS) -> list[CaseGroup]:
-    """The objects of a completion run in the order of the focused method's IoU.
+@dataclass(frozen=True)
+class Pictures:
+    """What a report shows of a run at once, and what when a reader asks for more; nothing is in both."""
 
-    Where all fit into ``panels`` images all are shown; else the best, the median and the worst of every category; and
-    where these do not fit, either, the best, median and worst of all.
+    first: list[CaseGroup]
+    more: list[CaseGroup]
+
+
+def case_groups(scores: RunScores, panels: int = MOST_PANELS) -> Pictures:
+    """The best, the median and the worst objects of a completion run by the focused method's IoU, then others.
+
+    Where all fit into ``panels`` images the others are all; else the best, the median and the worst of every category;
+    and where these do not fit, either, more of the best, median and worst of all.
     """
     objects = sorted(scored_objects(scores), key=lambda one: -one.score)
     room = max(3, panels // (len(scores.methods) + 3))
-    groups: dict[str, Sequence[ScoredObject]]
+    first = best_median_worst([objects], min(FIRST, room // 3))
+    shown = {one.instance.id for group in first.values() for one in group}
+    rest = [one for one in objects if one.instance.id not in shown]
+    more: dict[str, Sequence[ScoredObject]]
     if len(objects) <= room:
-        groups = _all(objects)
+        more = {"": rest}
     else:
+        left = room - len(shown)
         names = scores.tables[scores.run.focus].names.values()
-        own = [[one for one in objects if one.category == name] for name in names]
-        parts = own if 3 * len(own) <= room else [objects]
-        groups = best_median_worst([part for part in parts if part], 1 if parts is own else room // 3)
-    shown = [(title, group) for title, group in groups.items() if group]
+        own = [part for part in ([one for one in rest if one.category == name] for name in names) if part]
+        of_each = best_median_worst(own, 1)
+        if sum(map(len, of_each.values())) <= left:
+            more = {f"{title} of each category": group for title, group in of_each.items()}
+        else:
+            more = best_median_worst([rest], left // 3) if left >= 3 else {}
     # The visible mask has a panel of its own.
     methods = [
         name
         for name, method in scores.methods.items()
         if name == scores.run.focus or not isinstance(method.options, VisibleOnlyOptions)
     ]
-    return [
-        CaseGroup(title=title, cases=tuple(cases(scores, group, methods)), note="" if number else LEGEND)
-        for number, (title, group) in enumerate(shown)
-    ]
+    return Pictures(
+        *(
+            [
+                CaseGroup(title=title, cases=tuple(cases(scores, group, methods)))
+                for title, group in part.items()
+                if group
+            ]
+            for part in (first, more)
+        )
+    )
 
 
 def scored_objects(scores: RunScores) -> list[ScoredObject]:
@@ -75,20 +96,18 @@ def scored_objects(scores: RunScores) -> list[ScoredObject]:
     ]
 
 
-def _all(objects: list[ScoredObject]) -> dict[str, Sequence[ScoredObject]]:
-    edge = min(_EDGE, len(objects) // 2)
-    between = sorted(objects[edge : len(objects) - edge], key=lambda one: one.instance.id)
-    return {"Best": objects[:edge], "Worst": objects[len(objects) - edge :][::-1], "All others": between}
-
-
 def best_median_worst(parts: Sequence[Sequence[T]], count: int) -> dict[str, Sequence[T]]:
-    """``count`` of each kind from every part, which is sorted from best to worst."""
-    middles = [max(0, (len(part) - count) // 2) for part in parts]
-    return {
-        "Best": [one for part in parts for one in part[:count]],
-        "Median": [one for part, at in zip(parts, middles, strict=True) for one in part[at : at + count]],
-        "Worst": [one for part in parts for one in part[max(0, len(part) - count) :][::-1]],
-    }
+    """Up to ``count`` of each kind from every part, which is sorted from best to worst; nothing is of two kinds."""
+    found: dict[str, list[T]] = {"Best": [], "Median": [], "Worst": []}
+    for part in parts:
+        edge = min(count, max(1, len(part) // 3))
+        last = max(edge, len(part) - edge)
+        middle = part[edge:last]
+        start = max(0, (len(middle) - edge) // 2)
+        found["Best"] += part[:edge]
+        found["Median"] += middle[start : start + edge]
+        found["Worst"] += part[last:][::-1]
+    return dict(found)
 
 
 def cases(scores: RunScores, objects: Sequence[ScoredObject], methods: Sequence[str]) -> list[ReportCase]:

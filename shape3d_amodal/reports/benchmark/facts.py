@@ -13,15 +13,18 @@ from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.methods import KINDS, MethodOptions, options_class
 from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.benchmarking.store import RunRecord
+from shape3d_amodal.evaluation.tables import counted
 
 Facts = list[tuple[str, str]]
 
 
 def protocol(one: RunScores) -> str:
     """Under which conditions the numbers of a run were taken."""
-    table, images = one.tables[one.run.focus], len(one.data.dataset.images)
+    table = one.tables[one.run.focus]
+    scored = counted(table.score.counts["instances"], "object")
+    images = counted(len(one.data.dataset.images), "image")
     aligned = f" 'Aligned elsewhere' is by the turns found on the data {one.run.align!r}." if one.run.align else ""
-    return f"Protocol: {table.protocol}. {table.score.counts['instances']} objects in {images} images.{aligned}"
+    return f"Protocol: {table.protocol}. {scored} in {images}.{aligned}"
 
 
 def facts_of(scores: Sequence[RunScores], command: str, *, notes: bool = True) -> Facts:

@@ -11,20 +11,22 @@ from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.drawing.overlays import Image, draw_instances
-from shape3d_amodal.reports.benchmark.completion_cases import best_median_worst
+from shape3d_amodal.evaluation.tables import counted
+from shape3d_amodal.reports.benchmark.completion_cases import FIRST, Pictures, best_median_worst
 from shape3d_amodal.reports.cases import bounded
 from shape3d_amodal.reports.html import CaseGroup, Panel, ReportCase
 from shape3d_amodal.structures import AmodalImage, AmodalInstance, Rle
 
 LEGEND = (
     "Shown are as many of a method's surest masks as there are objects; the number is the mean over objects of the "
-    "best IoU with one of its masks of the same category, in percent."
+    "best IoU with one of its masks of the same category, in percent. Colours tell the objects of an image apart."
 )
 _SIDE = 256
+_MOST = 8  # images of each kind
 
 
-def image_groups(scores: RunScores, panels: int) -> list[CaseGroup]:
-    """The images in the order of the focused method's mean IoU, a third of ``panels`` panels each."""
+def image_groups(scores: RunScores, panels: int) -> Pictures:
+    """The best, the median and the worst images by the focused method's mean IoU, of at most ``panels`` panels."""
     found = {name: _by_image(method.results) for name, method in scores.methods.items()}
     own = found[scores.run.focus]
     images = [
@@ -33,13 +35,13 @@ def image_groups(scores: RunScores, panels: int) -> list[CaseGroup]:
         if _truth(image)
     ]
     images.sort(key=lambda one: -one[0])
-    count = min(8, panels // (3 * (len(found) + 2)), len(images) // 3)
-    groups = best_median_worst([images], count)
-    return [
-        CaseGroup(title=title, cases=tuple(_case(scores, *one, found) for one in group), note="" if number else LEGEND)
-        for number, (title, group) in enumerate(groups.items())
-        if group
-    ]
+    count = max(1, min(_MOST, panels // (3 * (len(found) + 2))))
+    first, more = [], []
+    for title, group in best_median_worst([images], count).items():
+        shown = [_case(scores, *one, found) for one in group]
+        first.append(CaseGroup(title=title, cases=tuple(shown[:FIRST])))
+        more.append(CaseGroup(title=title, cases=tuple(shown[FIRST:])))
+    return Pictures(*([group for group in groups if group.cases] for groups in (first, more)))
 
 
 def mean_best_iou(truth: Sequence[AmodalInstance], results: Sequence[AmodalResult]) -> float:
@@ -79,7 +81,7 @@ def _case(
         drawn = _drawn(image, [result.segmentation for result in own[: len(known)]])
         panels.append(Panel(label=name, image=drawn, value=f"{100 * mean_best_iou(truth, own):.1f}"))
     title = f"image {record.id}"
-    caption = f"{len(truth)} scored object{'s' * (len(truth) > 1)} · mean best IoU {100 * score:.1f}"
+    caption = f"{counted(len(truth), 'scored object')} · mean best IoU {100 * score:.1f}"
     return ReportCase(title=title, caption=caption, panels=tuple(panels), score=score)
 
 

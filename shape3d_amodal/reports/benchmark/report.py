@@ -15,13 +15,15 @@ from pydantic_core import to_jsonable_python
 
 from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.evaluation.metrics import Metric
-from shape3d_amodal.evaluation.tables import MISSING, Table, format_percent, metric_value
+from shape3d_amodal.evaluation.tables import MISSING, Table, counted, format_interval, format_percent, metric_value
 from shape3d_amodal.files.atomic import write_atomic
-from shape3d_amodal.reports.benchmark.completion_cases import MOST_PANELS, case_groups
+from shape3d_amodal.reports.benchmark.completion_cases import MOST_PANELS, Pictures, case_groups
 from shape3d_amodal.reports.benchmark.facts import Facts, facts_of, protocol
+from shape3d_amodal.reports.benchmark.image_cases import LEGEND as IMAGE_LEGEND
 from shape3d_amodal.reports.benchmark.image_cases import image_groups
 from shape3d_amodal.reports.benchmark.tables import RunTables
-from shape3d_amodal.reports.html import CaseGroup, Figure, Section, write_report
+from shape3d_amodal.reports.cases import KEYS, LEGEND
+from shape3d_amodal.reports.html import CaseGroup, Figure, Fold, Key, Section, write_report
 
 _LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -71,8 +73,8 @@ def write_reports(
     facts = facts_of(scores, command)
     metrics = list({metric.name: metric for run in runs for metric in run.metrics}.values())
     metrics += [metric for one in extra for metric in one.metrics]
-    sections = [section for run in runs for section in _sections(run, MOST_PANELS // len(runs))]
-    sections += [Section(title=one.title, note=one.note, blocks=one.tables) for one in extra]
+    sections = [_section(run, MOST_PANELS // len(runs)) for run in runs]
+    sections += [_extra_section(one) for one in extra]
     write_report(
         out / "report.html",
         title=title,
@@ -98,11 +100,15 @@ def markdown(
     sections = [(run.run.title, protocol(run.scores), run.printed()) for run in runs]
     for heading, note, tables in [*sections, *((one.title, one.note, one.tables) for one in extra)]:
         parts.append(f"## {heading}\n\n{note}\n")
-        parts += [f"{table.title}\n\n{table.to_markdown()}" for table in tables]
+        parts += [_markdown_table(table) for table in tables]
     parts.append("## How it was measured\n")
     parts.append("".join(f"- {metric.title}: {metric.formula} ({metric.source})\n" for metric in metrics))
     parts.append("".join(f"- {name}: {value}\n" for name, value in facts))
     return "\n".join(parts)
+
+
+def _markdown_table(table: Table) -> str:
+    return f"{table.title}\n\n{table.to_markdown()}" + (f"\n{table.note}\n" if table.note else "")
 
 
 def latex(runs: Sequence[RunTables], facts: Facts) -> str:
@@ -119,11 +125,12 @@ def to_latex(table: Table) -> str:
     """``table`` as a floating table, the best numbers bold, a rule before the rows that sum up the others."""
     rows = [" & ".join(name.translate(_LATEX) for name in (table.corner, *table.columns)) + r" \\", r"\midrule"]
     summed = False
-    for name, cells in table.lines():
+    for (name, cells), ends in zip(table.lines(), table.printed_intervals(), strict=True):
         if name in table.summary and not summed:
             rows.append(r"\midrule")
             summed = True
         numbers = [rf"\textbf{{{text}}}" if best else text.translate(_LATEX) for text, best in cells]
+        numbers = [f"{one} ({end.translate(_LATEX)})" if end else one for one, end in zip(numbers, ends, strict=True)]
         rows.append(" & ".join([name.translate(_LATEX), *numbers]) + r" \\")
     head = [r"\begin{table}", r"\centering", rf"\caption{{{table.title.translate(_LATEX)}}}"]
     head += [rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}", r"\toprule"]
@@ -155,24 +162,48 @@ def _figures(run: RunTables) -> list[Figure]:
     focus, figures = run.run.focus, []
     for metric in run.main:
         values = {name: metric_value(table.score, metric) for name, table in run.of_methods.items()}
-        low, high = map(format_percent, run.interval(focus, metric))
+        interval = format_interval(*run.interval(focus, metric))
         others = {name: value for name, value in values.items() if name != focus and not math.isnan(value)}
         best = (max if metric.higher_is_better else min)(others, key=others.__getitem__, default=None)
-        beside = "" if best is None else f"; {best} {format_percent(others[best])}"
-        label, value = f"{metric.title}, {focus}", format_percent(values[focus])
-        figures.append(Figure(label=label, value=value, note=f"{low} to {high}{beside}"))
+        notes = [] if interval == MISSING else [f"95 % interval {interval}"]
+        notes += [] if best is None else [f"best other: {best} {format_percent(others[best])}"]
+        value = format_percent(values[focus])
+        unit = " %" if metric.unit == "share" and value != MISSING else ""
+        figures.append(Figure(label=f"{metric.title}, {focus}", value=f"{value}{unit}", note=" · ".join(notes)))
     return figures
 
 
-def _sections(run: RunTables, panels: int) -> list[Section]:
-    """Tables, charts and, of those tracks that have some, cases with at most so many panels."""
-    title, kinds = run.run.title, {"completion": case_groups, "instance": image_groups}
-    cases: list[CaseGroup] = kinds[run.run.track](run.scores, panels) if run.run.track in kinds else []
-    return [
-        Section(title=title, note=protocol(run.scores), blocks=tuple(run.printed())),
-        Section(title=f"{title}: charts", blocks=tuple(run.charts())),
-        Section(title=f"{title}: cases", note=f"Ordered by the IoU of {run.run.focus}.", blocks=tuple(cases)),
-    ]
+def _section(run: RunTables, panels: int) -> Section:
+    """Pictures first, then one table; all others, and charts, are behind folds."""
+    pictures, note = Pictures([], []), protocol(run.scores)
+    keys: tuple[Key, ...] = ()
+    if run.run.track == "completion":
+        pictures, note, keys = case_groups(run.scores, panels), f"{note} {LEGEND}", KEYS
+    elif run.run.track == "instance":
+        pictures, note = image_groups(run.scores, panels), f"{note} {IMAGE_LEGEND}"
+    if pictures.first:
+        note += f" Best, median and worst are by the IoU of {run.run.focus}."
+    charts = run.charts()
+    folds = (
+        Fold(title=_more(pictures.more), blocks=tuple(pictures.more)),
+        Fold(title="By category", blocks=(*run.by_category(), *charts["categories"])),
+        Fold(title="By occlusion", blocks=(*run.by_level(), *charts["occlusion"])),
+        Fold(title="Margins", blocks=tuple(run.by_margin())),
+        Fold(title="Means as charts", blocks=tuple(charts["means"])),
+    )
+    shown = [fold for fold in folds if fold.blocks]
+    return Section(title=run.run.title, note=note, keys=keys, blocks=(*pictures.first, run.means(), *shown))
+
+
+def _more(groups: Sequence[CaseGroup]) -> str:
+    return counted(sum(len(group.cases) for group in groups), "more case")
+
+
+def _extra_section(one: ExtraRun) -> Section:
+    """The first table, the others behind a fold."""
+    first, others = one.tables[:1], one.tables[1:]
+    folds = (Fold(title=counted(len(others), "more table"), blocks=others),) if others else ()
+    return Section(title=one.title, note=one.note, blocks=(*first, *folds))
 
 
 def _json(one: RunScores) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from shape3d_amodal.benchmarking.config import AimConfig, file_stem
 from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
 from shape3d_amodal.drawing.overlays import Image
-from shape3d_amodal.evaluation.tables import MISSING, format_percent, markdown_table, summary_table
+from shape3d_amodal.evaluation.tables import MISSING, Table, format_percent, markdown_table, summary_table
 from shape3d_amodal.files.atomic import make_folder, write_atomic
 from shape3d_amodal.reports.benchmark.aims import checklist, outcomes
 from shape3d_amodal.reports.benchmark.completion_cases import cases, scored_objects
@@ -61,7 +61,7 @@ def write_results_page(
         parts += ["## What was aimed at\n", f"{_AIMED}\n", checklist(outcomes(aims, scores))]
     for run in runs:
         parts += [f"## {run.run.title}\n", f"{protocol(run.scores)} {_how(run.scores)}\n", _headline(run)]
-        parts += [f"{table.title}\n\n{table.to_markdown()}" for table in run.categories()]
+        parts += [f"{_named(table)}\n\n{table.to_markdown()}" for table in run.categories()]
         parts += _margins(run)
         parts += _cases(run, path)
     for one in extra:
@@ -73,6 +73,10 @@ def write_results_page(
     ]
     parts.append("".join(f"- {name}: {value}\n" for name, value in facts_of(scores, command, notes=False)))
     write_atomic(path, "\n".join(parts).encode())
+
+
+def _named(table: Table) -> str:
+    return f"{table.title}; {table.note}" if table.note else table.title
 
 
 def _headline(run: RunTables) -> str:

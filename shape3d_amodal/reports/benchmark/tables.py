@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import nan
 
@@ -10,17 +12,30 @@ from numpy.typing import NDArray
 
 from shape3d_amodal.benchmarking.config import MarginConfig, shares
 from shape3d_amodal.benchmarking.margins import Compared, margin_table, margins
-from shape3d_amodal.benchmarking.runner import RunScores
+from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
 from shape3d_amodal.evaluation.given_masks.completion import CompletionTable
 from shape3d_amodal.evaluation.metrics import Metric
-from shape3d_amodal.evaluation.tables import Table, category_table, level_table, metric_value, summary_table
+from shape3d_amodal.evaluation.tables import (
+    MISSING,
+    Table,
+    category_table,
+    format_percent,
+    level_table,
+    metric_value,
+    summary_table,
+)
 from shape3d_amodal.evaluation.tracks import TRACKS
-from shape3d_amodal.reports.charts import BarChart, Chart, LineChart, MeanChart, Series
+from shape3d_amodal.reports.charts import REST, BarChart, Chart, LineChart, MeanChart, Series
 
 _FEW = 6
 """Methods that a chart by category, or a table with methods as columns, still shows legibly."""
 _BINS = np.linspace(0, 1, 11)  # hidden shares between which curves average
 _LEAST = 5  # objects that a point of a curve needs
+
+
+_COSTS = ("ms an object", "parameters, million")
+_INTERVALS = "95 % bootstrap intervals over instances"
+_LEVELS = "In parentheses the number of objects."
 
 
 class RunTables:
@@ -40,27 +55,64 @@ class RunTables:
         known = {name for table in self.of_methods.values() for name in table.score.values}
         self.main = tuple(self.track.metrics[name] for name in self.track.by_category if name in known)
         self._intervals = {name: table.intervals() for name, table in self.of_methods.items()}
+        # Methods of all charts have colours of their own; those of the means alone stand beside their names.
+        few = [name for name in self._few() if name != self.run.focus]
+        self._colors = {name: few.index(name) if name in few else REST for name in self.of_methods}
 
     def printed(self) -> list[Table]:
-        """The tables, most telling first."""
-        shares = all(metric.unit == "share" for metric in self.metrics)
-        overall = summary_table(self.of_methods, title="Overall, %" if shares else "Overall, shares in %")
-        levels = (self.track.metrics[name] for name in self.track.by_level)
-        return [
-            *self.categories(),
-            overall,
-            self._means_with_intervals(),
-            *(margin_table(rows, one, metric) for one, found in self.compared() for metric, rows in found),
-            *(level_table(self.of_methods, one.name, title=f"{one.title} by occlusion, %") for one in levels),
-            self._costs(),
+        """The tables, most telling first; what has no number is left out."""
+        return [self.means(), *self.by_category(), *self.by_level(), *self.by_margin()]
+
+    def means(self) -> Table:
+        """One line a method: each different mean, the main ones with their intervals, and what the method costs."""
+        main = {metric.name for metric in self.main}
+        metrics = [*self.main, *(metric for metric in self.metrics if metric.name not in main)]
+        whole = summary_table(self.of_methods, metrics=metrics)
+        kept, same = _different(whole)
+        chosen = [metrics[i] for i in kept]
+        rows, intervals = [], []
+        for (name, values), method in zip(whole.rows, self.scores.methods.values(), strict=True):
+            rows.append((name, (*(values[i] for i in kept), *_costs(method))))
+            ends = [self.interval(name, metric) if metric.name in main else None for metric in chosen]
+            intervals.append((*ends, None, None))
+        titles = tuple(title_of(metric) for metric in chosen)
+        lower = tuple(title for title, metric in zip(titles, chosen, strict=True) if not metric.higher_is_better)
+        notes = [f"With the main numbers {_INTERVALS}.", self.single_objects()]
+        notes += [
+            f"{' and '.join(o)} {'is' if len(o) == 1 else 'are'} the same as {one} here." for one, o in same.items()
         ]
+        return Table(
+            title="Means",
+            corner="method",
+            columns=(*titles, *_COSTS),
+            rows=tuple(rows),
+            lower=lower,
+            unmarked=_COSTS,
+            intervals=tuple(intervals),
+            note=" ".join(note for note in notes if note),
+        ).filled()
+
+    def by_category(self) -> list[Table]:
+        """``categories`` for a report."""
+        return [replace(table, note=_sentence(table.note)).filled() for table in self.categories() if table.has_numbers]
+
+    def by_level(self) -> list[Table]:
+        """The track's metrics by occlusion level."""
+        levels = (self.track.metrics[name] for name in self.track.by_level)
+        tables = [level_table(self.of_methods, one.name, title=title_of(one, " by occlusion")) for one in levels]
+        return [replace(table, note=_LEVELS) for table in tables if table.has_numbers]
+
+    def by_margin(self) -> list[Table]:
+        """A table a metric of each margin."""
+        tables = (margin_table(rows, one, metric) for one, found in self.compared() for metric, rows in found)
+        return [replace(table, note=self.single_objects()).filled() for table in tables]
 
     def categories(self) -> list[Table]:
         """The main metrics by category, the number of meshes beside its name where it is known."""
         names = {name: f"{name} ({count})" for name, count in self.scores.mesh_counts.items()}
-        note = "; in parentheses the number of meshes that the objects show" if names else ""
+        note = "in parentheses the number of meshes that the objects show" if names else ""
         tables = [
-            category_table(self.of_methods, one.name, title=f"{title_of(one)}{note}", without=self.run.without)
+            replace(category_table(self.of_methods, one.name, title=title_of(one), without=self.run.without), note=note)
             for one in self.main
         ]
         few = len(self.of_methods) <= _FEW
@@ -76,41 +128,46 @@ class RunTables:
             found.append((one, [(metric, own) for metric, own in rows.items() if own]))
         return [(one, compared) for one, compared in found if compared]
 
-    def charts(self) -> list[Chart]:
-        """Means with intervals, categories, and curves over occlusion, of the metrics that are shares."""
+    def charts(self) -> dict[str, list[Chart]]:
+        """Charts of the metrics that are shares: means with intervals, by category, and curves over occlusion."""
         shown = [metric for metric in self.main if metric.unit == "share"]
-        return [*map(self._mean_chart, shown), *map(self._category_chart, shown), *self._curves()]
+        return {
+            "means": [self._mean_chart(metric) for metric in shown],
+            "categories": [self._category_chart(metric) for metric in shown],
+            "occlusion": self._curves(),
+        }
 
     def interval(self, method: str, metric: Metric, category: str = "mean") -> tuple[float, float]:
-        """The 95 % interval in percent, or in the metric's unit; NaN where there is none."""
+        """The 95 % interval in percent, or in the metric's unit; NaN where there is none, or it is of one object."""
         found = self._intervals[method].get(metric.name, {}).get(category)
+        objects = self._objects(method, metric.name)
+        most = max(objects.values(), default=0) if category == "mean" else objects.get(category, 0)
         factor = 100 if metric.unit == "share" else 1
-        return (nan, nan) if found is None else (factor * found.low, factor * found.high)
+        return (nan, nan) if found is None or most < 2 else (factor * found.low, factor * found.high)
 
-    def _means_with_intervals(self) -> Table:
-        """Means between the ends of their intervals."""
-        columns = tuple(f"{metric.title}{end}" for metric in self.main for end in (", low", "", ", high"))
-        rows = []
-        for name, table in self.of_methods.items():
-            values: list[float] = []
-            for metric in self.main:
-                low, high = self.interval(name, metric)
-                values += (low, metric_value(table.score, metric), high)
-            rows.append((name, tuple(values)))
-        title = "Means with 95 % bootstrap intervals over instances"
-        return Table(title=title, corner="method", columns=columns, rows=tuple(rows), compare=None)
+    def single_objects(self) -> str:
+        """What to know of the intervals where categories have one object; empty where all have more."""
+        objects = self._objects(self.run.focus, self.main[0].name)
+        single = [name for name, count in objects.items() if count == 1]
+        if not single:
+            return ""
+        if len(single) == len(objects):
+            return f"{MISSING} stands where each category has one object: an interval of one object says nothing."
+        names = ", ".join(single)
+        return f"An interval of one object says nothing; {names} cannot widen those of the means."
 
-    def _costs(self) -> Table:
-        rows = []
-        for name, method in self.scores.methods.items():
-            milliseconds = nan if method.seconds is None else 1000 * method.seconds
-            rows.append((name, (milliseconds, nan if method.parameters is None else method.parameters / 1e6)))
-        columns = ("ms an object", "parameters, million")
-        return Table(title="Speed and size", corner="method", columns=columns, rows=tuple(rows), compare=None)
+    def _objects(self, method: str, metric: str) -> dict[str, int]:
+        """How many objects have a number, by category."""
+        table = self.of_methods[method]
+        found = table.instances(metric)
+        if found is None:
+            return {name: score.counts["instances"] for name, score in table.by_category().items()}
+        values, categories = found
+        defined = categories[~np.isnan(values)]
+        return {name: int((defined == key).sum()) for key, name in table.names.items()}
 
     def _series(self, method: str, values: list[float], intervals: list[tuple[float, float]] | None = None) -> Series:
-        others = [name for name in self.of_methods if name != self.run.focus]
-        color = None if method == self.run.focus else others.index(method)
+        color = None if method == self.run.focus else self._colors[method]
         return Series(name=method, values=tuple(values), intervals=tuple(intervals or ()), color=color)
 
     def _mean_chart(self, metric: Metric) -> Chart:
@@ -118,8 +175,7 @@ class RunTables:
             self._series(name, [metric_value(table.score, metric)], [self.interval(name, metric)])
             for name, table in self.of_methods.items()
         )
-        note = "Whiskers are 95 % bootstrap intervals over instances."
-        return MeanChart(title=f"{metric.title}, mean over categories", series=series, note=note)
+        return MeanChart(title=title_of(metric, ", mean over categories"), series=series, note=_whiskers(series))
 
     def _category_chart(self, metric: Metric) -> Chart:
         names = tuple(dict.fromkeys(name for table in self.of_methods.values() for name in table.names.values()))
@@ -128,8 +184,9 @@ class RunTables:
             own = self.of_methods[method].by_category()
             values = [metric_value(own.get(name), metric) for name in names]
             series.append(self._series(method, values, [self.interval(method, metric, name) for name in names]))
-        title = f"{metric.title} by category"
-        return BarChart(title=title, names=names, series=tuple(series), note=self._left_out())
+        title = title_of(metric, " by category")
+        note = f"{_whiskers(series)} {self._left_out()}".strip()
+        return BarChart(title=title, names=names, series=tuple(series), note=note)
 
     def _curves(self) -> list[Chart]:
         """Curves over the tenths of the hidden share where it is known, else over the track's own occlusion levels."""
@@ -141,11 +198,11 @@ class RunTables:
             names = tuple(next(iter(levels.values())))
             for metric in (self.track.metrics[name] for name in self.track.by_level):
                 shown = {name: [metric_value(one, metric) for one in own.values()] for name, own in levels.items()}
-                charts.append(self._curve(metric.title, shown, names, axis="occlusion level"))
+                charts.append(self._curve(title_of(metric, " by occlusion"), shown, names, axis="occlusion level"))
             return charts
         ticks = [f"{100 * low:.0f}–{100 * high:.0f}" for low, high in pairwise(_BINS)]
         note = f"Means over the objects of every tenth, where there are {_LEAST} or more."
-        for title, field in (("IoU", "iou"), ("Occluded IoU", "occluded_iou")):
+        for title, field in (("IoU by occlusion, %", "iou"), ("occluded IoU by occlusion, %", "occluded_iou")):
             curves = {name: occlusion_curve(table, getattr(table, field)) for name, table in completion.items()}
             used = np.flatnonzero(~np.isnan(list(curves.values())).all(axis=0))
             if len(used):
@@ -159,7 +216,7 @@ class RunTables:
     ) -> Chart:
         series = tuple(self._series(name, values) for name, values in curves.items())
         note = f"{note} {self._left_out()}".strip()
-        return LineChart(title=f"{title} by occlusion", names=names, series=series, axis=axis, note=note)
+        return LineChart(title=title, names=names, series=series, axis=axis, note=note)
 
     def _few(self) -> list[str]:
         """The focus and the best others, in the order of the table but the focus last."""
@@ -185,6 +242,36 @@ def occlusion_curve(table: CompletionTable, values: NDArray[np.float64]) -> list
     return [100 * float(own.mean()) if len(own) >= _LEAST else nan for own in tenths]
 
 
-def title_of(metric: Metric) -> str:
-    """The metric's heading with its unit."""
-    return f"{metric.title}, %" if metric.unit == "share" else metric.title
+def _different(table: Table) -> tuple[list[int], dict[str, list[str]]]:
+    """The columns that show numbers that none before them shows, and by their names the others that show the same."""
+    kept: dict[tuple[str, ...], int] = {}
+    same: dict[str, list[str]] = {}
+    for i, name in enumerate(table.columns):
+        printed = tuple(format_percent(values[i]) for _, values in table.rows)
+        if all(one == MISSING for one in printed):
+            continue
+        if printed in kept:
+            same.setdefault(table.columns[kept[printed]], []).append(name)
+        else:
+            kept[printed] = i
+    return list(kept.values()), same
+
+
+def _costs(method: MethodScore) -> tuple[float, float]:
+    """Milliseconds an object, and millions of parameters."""
+    milliseconds = nan if method.seconds is None else 1000 * method.seconds
+    return milliseconds, nan if method.parameters is None else method.parameters / 1e6
+
+
+def _whiskers(series: Sequence[Series]) -> str:
+    """What whiskers are, where there are some."""
+    return f"Whiskers are {_INTERVALS}." if any(len(one.whiskers()[0]) for one in series) else ""
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}." if words else ""
+
+
+def title_of(metric: Metric, what: str = "") -> str:
+    """The metric's heading with its unit, and between them ``what`` is shown of it."""
+    return f"{metric.title}{what}, %" if metric.unit == "share" else f"{metric.title}{what}"

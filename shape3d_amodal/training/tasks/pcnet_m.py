@@ -143,7 +143,8 @@ class PcnetMTask(Task):
         cut, eraser = batch.visible.float(), batch.eraser.float()
         none = torch.zeros(len(cut), dtype=torch.int64)
         crops = InstanceCrops(torch.ones(len(cut), 3, *cut.shape[1:]), cut, eraser, none, torch.zeros(len(cut), 4))
-        return {"samples": crop_grid(crops, {"completed": self._completed(batch), "target": batch.target.float()})}
+        shown = {"completed": self._completed(batch), "target": batch.target.float()}
+        return {"samples": crop_grid(crops, shown, given=("no image", "cut mask, eraser"))}
 
     def _examples(
         self, source: VisibleMasks, generator: np.random.Generator, size: int

@@ -16,6 +16,7 @@ from torch.nn.functional import mse_loss
 from shape3d_amodal import masks
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
 from shape3d_amodal.config import Count, configuration, dump_config
+from shape3d_amodal.drawing.crop_grids import mask_grid
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.images import VALIDATION_IMAGES, ImagesConfig, annotated_categories, open_images
 from shape3d_amodal.segmentation.roi_heads import MASK_SIZE
@@ -110,12 +111,9 @@ class VrspShapesTask(Task):
         return {"iou": _iou(true, self.memory.decode(self.memory.encode(true)))}
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
-        """Validation masks, and below them their reconstructions."""
+        """Validation masks, and beside them their reconstructions."""
         shown = self._validated()[0][:_SHOWN]
-        back = self.memory.decode(self.memory.encode(shown))
-        grid = torch.nn.functional.pad(torch.stack([shown, back]), (0, 2, 0, 2), value=0.5)  # [2,N,h,w]
-        grey = (grid.permute(0, 2, 1, 3).flatten(2).flatten(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        return {"samples": np.repeat(grey[:, :, None], 3, axis=2)}
+        return {"samples": mask_grid({"truth": shown, "decoded": self.memory.decode(self.memory.encode(shown))})}
 
     @torch.no_grad()
     def finish(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
