@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
+from scipy import ndimage
 
 from shape3d_amodal.drawing.colors import Color, ink_on
 from shape3d_amodal.drawing.overlays import Image, Mask
 
 _SIZE = 13  # of titles, in pixels
 _INK: Color = (60, 66, 74)
-_SMALLEST = 12  # of tags, in pixels; a longer image has larger ones
-_SHARE = 1 / 42  # of an image's longer side that the letters of a tag are high
+_SMALLEST = 13  # of tags, in pixels; a longer image has larger ones
+_SHARE = 1 / 35  # of an image's longer side that the letters of a tag are high
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels."""
@@ -101,10 +102,13 @@ def _placed(
 def _boxes(mask: Mask, wide: int, high: int, limits: tuple[int, int]) -> list[Box]:
     """Boxes of this size inside the image where a tag may be, the best first: above, at the top, in the middle, below.
 
-    A box that is wider than the image begins at its left end.
+    They are those of the mask's largest part. A box that is wider than the image begins at its left end.
     """
-    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    parts, _ = ndimage.label(mask)
+    areas = np.bincount(parts.ravel())
+    areas[0] = 0
+    rows, columns = ndimage.find_objects(parts)[areas.argmax() - 1]
+    top, bottom, left, right = rows.start, rows.stop, columns.start, columns.stop
     middle = ((left + right - wide) // 2, (top + bottom - high) // 2)
     corners = [(left, top - high), (left, top), middle, (right - wide, top)]
     corners += [(left, bottom - high), (right - wide, bottom - high), (left, bottom)]

@@ -14,6 +14,7 @@ from shape3d_amodal.drawing.projections import mesh_over_image
 from shape3d_amodal.drawing.text import Tag, draw_tags
 from shape3d_amodal.evaluation.tables import counted
 from shape3d_amodal.methods.prediction import PredictedObject
+from shape3d_amodal.reports import cases
 from shape3d_amodal.reports.cases import Closeup, bounded
 from shape3d_amodal.reports.html import CaseGroup, Panel, ReportCase
 
@@ -21,6 +22,7 @@ INTRO = (
     "Each image with all objects that were found in it, then each object by itself. Numbers and colours in an overview "
     "are those of the objects below it: filled is what is seen of an object, outlined is the whole object."
 )
+KEYS = tuple(replace(key, label=f"{key.label} of an object by itself") for key in cases.KEYS)
 _SIDE = 256
 _OVERVIEW = 640
 

@@ -12,9 +12,8 @@ from shape3d_amodal.drawing.projections import write_glb
 from shape3d_amodal.evaluation.tables import counted
 from shape3d_amodal.files.atomic import make_folder, write_atomic
 from shape3d_amodal.methods.prediction import PredictedObject, predicted_result
-from shape3d_amodal.reports.cases import KEYS
 from shape3d_amodal.reports.html import CaseGroup, Figure, Section, write_report
-from shape3d_amodal.reports.prediction_cases import INTRO, draw_objects, image_group
+from shape3d_amodal.reports.prediction_cases import INTRO, KEYS, draw_objects, image_group
 from shape3d_amodal.scenes.sets import png_bytes
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 

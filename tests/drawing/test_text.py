@@ -60,6 +60,12 @@ def test_tags_do_not_cover_each_other_and_are_shortened_where_there_is_no_room()
     assert place(short, BLUE)[3] < 30
 
 
+def test_a_tag_stands_at_the_largest_part() -> None:
+    """Something in front divides an object."""
+    drawn = draw_tags(GREY, [Tag(("1",), BLUE, box(40, 20, 60, 40) | box(100, 150, 180, 300) | box(20, 0, 22, 2))])
+    assert place(drawn, BLUE)[1:3] == (150, 100)
+
+
 @pytest.mark.parametrize(("image", "mask"), [(GREY, box(0, 0, 0, 0)), (GREY[:20, :20], box(0, 0, 9, 9)[:20, :20])])
 def test_what_is_empty_or_too_small_has_no_tag(image: np.ndarray, mask: np.ndarray) -> None:
     np.testing.assert_array_equal(draw_tags(image, [Tag(("1",), BLUE, mask)]), image)

@@ -243,7 +243,7 @@ def test_pictures_come_first_then_one_table_and_the_rest_behind_folds(written):
     assert heads[0][1:] == ["mIoU, %", "occluded mIoU, %", "ms an object", "parameters, million"]
     assert "mIoU_full and micro mIoU are the same as mIoU here." in sections[0], "objects of equal size"
     assert "mIoU_occ is the same as occluded mIoU here." in sections[0]
-    assert heads[1:] == [["method", "partial (2)", "heavy (4)"]] * 2, "5, 10, 15, 20, 25, 30 % hidden"
+    assert heads[1:] == [["method", "partial (5)", "heavy (1)"]] * 2, "5, 10, 15, 20, 25, 30 % hidden"
     assert "none (0)" not in sections[0]
 
 

@@ -78,9 +78,8 @@ class RunTables:
         titles = tuple(title_of(metric) for metric in chosen)
         lower = tuple(title for title, metric in zip(titles, chosen, strict=True) if not metric.higher_is_better)
         notes = [f"With the main numbers {_INTERVALS}.", self.single_objects()]
-        notes += [
-            f"{' and '.join(o)} {'is' if len(o) == 1 else 'are'} the same as {one} here." for one, o in same.items()
-        ]
+        for one, others in same.items():
+            notes.append(f"{' and '.join(others)} {'is' if len(others) == 1 else 'are'} the same as {one} here.")
         return Table(
             title="Means",
             corner="method",
