@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-import torch
+import re
+from typing import TYPE_CHECKING
 
 from shape3d_amodal.errors import MissingBackendError, UsageError
 
+if TYPE_CHECKING:
+    import torch
 
-def torch_device(name: str) -> torch.device:
+_NAME = r"cpu(:0)?|cuda(:(0|[1-9][0-9]*))?"
+
+
+def check_device_name(name: object) -> None:
+    """Refuse what is no name of a device, without a look at the machine: that takes torch, which is slow to import.
+
+    Raises:
+        UsageError: it is not cpu, cuda or cuda:N.
+    """
+    if not (isinstance(name, str) and re.fullmatch(_NAME, name)):
+        raise UsageError(f"device: expected cpu, cuda or cuda:N, got {name!r}")
+
+
+def torch_device(name: str | torch.device) -> torch.device:
     """The device of that name.
 
     Raises:
         UsageError, MissingBackendError: there is no such device, or not on this machine.
     """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device: expected cpu, cuda or cuda:N, got {name!r}") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device: expected cpu, cuda or cuda:N, got {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    import torch
+
+    name = str(name) if isinstance(name, torch.device) else name
+    check_device_name(name)
+    kind, _, number = name.partition(":")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise MissingBackendError(
             f"device: this machine has {torch.cuda.device_count()} CUDA devices, not {name}; use cpu"
         )
-    return device
+    return torch.device(name)

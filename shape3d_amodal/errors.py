@@ -5,6 +5,7 @@ The command line turns them into an exit status (``exit_status``) without a trac
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
 from typing import ClassVar
 
@@ -52,3 +53,21 @@ class MissingBackendError(AmodalError):
 
 class TrainingError(AmodalError):
     """Training that cannot go on: a NaN loss, a full disk, a checkpoint of another configuration."""
+
+
+def check_whole(name: str, value: object, what: str, *, most: int | None = None) -> None:
+    """Refuse an argument that is no whole number from 0 to ``most``; numpy's integers are whole, booleans are not.
+
+    Args:
+        name: of the argument.
+        what: what it is, such as "number of pixels".
+
+    Raises:
+        UsageError: naming what came.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise UsageError(f"{name}: expected a whole {what}, 0 or more, got {value!r}")
+    if value < 0:
+        raise UsageError(f"{name}: expected a {what}, 0 or more, got {value}")
+    if most is not None and value > most:
+        raise UsageError(f"{name}: expected a {what}, {most} or fewer, got {value}")

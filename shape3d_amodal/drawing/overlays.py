@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from shape3d_amodal.drawing.colors import BLUE, ORANGE, WHITE, Color, distinct_colors
 
@@ -24,6 +23,8 @@ def tint(image: Image, mask: Mask, color: Color, opacity: float = 0.5) -> Image:
 
 def contour(mask: Mask, thickness: int = 1) -> Mask:
     """The pixels [H,W] bool of ``mask`` that are less than ``thickness`` steps (of 4 directions) from its outside."""
+    from scipy import ndimage
+
     edge = np.zeros_like(mask)
     part = _box(mask)  # outside of it is nothing, and images may be large
     edge[part] = mask[part] & ~ndimage.binary_erosion(mask[part], iterations=thickness)

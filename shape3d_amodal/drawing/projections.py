@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import trimesh
 from numpy.typing import NDArray
 
 from shape3d_amodal.drawing.colors import BLUE
@@ -129,6 +128,8 @@ def write_glb(path: str | Path, verts: NDArray[np.float32], faces: NDArray[np.in
     Raises:
         DataError: the file cannot be written.
     """
+    import trimesh
+
     material = trimesh.visual.material.PBRMaterial(
         baseColorFactor=[*BLUE, 255], metallicFactor=0.0, roughnessFactor=0.8, doubleSided=True
     )

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
-
-from torch import nn
+from typing import TYPE_CHECKING, TypeVar
 
 from shape3d_amodal.config import parse_config
 from shape3d_amodal.errors import WeightsError
 from shape3d_amodal.files.assets import ASSETS
 from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, load_weights
 
+if TYPE_CHECKING:
+    from torch import nn
+
 CHECKPOINTS = ASSETS / "checkpoints"
 """The shipped weights, one folder each."""
 _IN_CHECKOUT = "assets/checkpoints/"
 
 Config = TypeVar("Config")
-Module = TypeVar("Module", bound=nn.Module)
+Module = TypeVar("Module", bound="nn.Module")
 
 
 def load_network(

@@ -6,9 +6,7 @@ import math
 
 import numpy as np
 import torch
-from kornia.geometry.transform import warp_affine
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 REACH = 0.8
@@ -35,6 +33,8 @@ def instance_window(visible: NDArray[np.bool_], occluder: NDArray[np.bool_]) -> 
     Returns:
         [4] float32: x0, y0, x1, y1 in image pixels; being square it may reach beyond the image.
     """
+    from scipy import ndimage
+
     rows, columns = np.nonzero(visible.any(axis=1))[0], np.nonzero(visible.any(axis=0))[0]
     y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     reach = round(REACH * max(y1 - y0, x1 - x0))
@@ -63,6 +63,8 @@ def cut(image: Tensor, windows: Tensor, size: int) -> Tensor:
     Returns:
         [N,C,S,S] of the image's dtype.
     """
+    from kornia.geometry.transform import warp_affine
+
     sides = windows[:, 2] - windows[:, 0]
     samples = max(_SAMPLES, math.ceil(float(sides.max()) / (size * _APART)))
     fine = size * samples
@@ -101,6 +103,8 @@ def paste(crop: Tensor, window: Tensor, height: int, width: int) -> Tensor:
         window: [4] float, the window that it was cut from.
         height, width: size of the image in pixels.
     """
+    from kornia.geometry.transform import warp_affine
+
     size = crop.shape[-1]
     x0, y0, x1, _ = (float(value) for value in window)
     left, top = max(int(np.floor(x0)), 0), max(int(np.floor(y0)), 0)

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.meshes.sources import mesh_source
-from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
-from shape3d_amodal.priors.bank.shapes import ShapeBank
 from shape3d_amodal.priors.interface import Prior, PriorName
 from shape3d_amodal.priors.learned.fit import FitConfig, LearnedPrior
 from shape3d_amodal.priors.learned.network import ShapePrior
@@ -46,6 +43,10 @@ def _learned(parts: PriorParts) -> Prior:
 def _bank(parts: PriorParts) -> Prior:
     if parts.meshes is None:
         raise UsageError("priors: these weights know no bank; give the meshes of one, or ask for learned")
+    from shape3d_amodal.meshes.sources import mesh_source
+    from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
+    from shape3d_amodal.priors.bank.shapes import ShapeBank
+
     config = BankPriorConfig(fit_steps=parts.bank_fit_steps)
     return BankPrior(ShapeBank(mesh_source(parts.meshes)), parts.categories, config, parts.device)
 

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from kornia.morphology import dilation
 from scipy import ndimage
 
-from shape3d_amodal.refinement.regions import close_gaps, compose, edge_band
+from shape3d_amodal.errors import UsageError
+from shape3d_amodal.refinement.regions import MAX_GAP_PX, check_gap, close_gaps, compose, edge_band
 
 N, S = 4, 20
 
@@ -102,3 +108,56 @@ def test_close_gaps_against_kornia() -> None:
     for v, o in zip(blobs(1), blobs(2) & ~blobs(1), strict=True):
         near_v, near_o = (dilation(mask[None, None].float(), kernel)[0, 0] > 0.5 for mask in (v, o))
         assert torch.equal(torch.from_numpy(close_gaps(v.numpy(), o.numpy(), 2)), o | (near_v & near_o & ~v))
+
+
+def brute_force(visible: np.ndarray, occluder: np.ndarray, width: int) -> np.ndarray:
+    """Pixel by pixel: background with a pixel of each mask in the square of ``width`` about it."""
+    closed = occluder.copy()
+    for row, column in zip(*np.nonzero(~visible), strict=True):
+        about = np.s_[max(row - width, 0) : row + width + 1, max(column - width, 0) : column + width + 1]
+        closed[row, column] |= visible[about].any() and occluder[about].any()
+    return closed
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays.arrays(bool, st.tuples(st.just(2), st.integers(1, 12), st.integers(1, 12)), fill=st.just(False)),
+    st.sampled_from([0, 1, 2, 3, 7, 20, MAX_GAP_PX]),
+)
+def test_close_gaps_against_brute_force(masks: np.ndarray, width: int) -> None:
+    """Also for masks that are empty, full, or share pixels."""
+    before = masks.copy()
+    np.testing.assert_array_equal(close_gaps(masks[0], masks[1], width), brute_force(masks[0], masks[1], width))
+    np.testing.assert_array_equal(masks, before)
+
+
+def test_wide_gaps_take_no_longer_than_narrow_ones() -> None:
+    masks = np.zeros((2, 400, 400), bool)
+    masks[0, 50:90, 40:80] = masks[1, 300:350, 200:380] = True
+    close_gaps(masks[0], masks[1], 1)
+    begin = time.process_time()
+    assert close_gaps(masks[0], masks[1], MAX_GAP_PX).sum() == 400 * 400 - 40 * 40
+    assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize("width", [0, 1, MAX_GAP_PX, np.int64(3)])
+def test_widths_of_gaps(width) -> None:
+    check_gap(width)
+
+
+@pytest.mark.parametrize(
+    ("width", "message"),
+    [
+        (-1, "gap_px: expected a number of pixels, 0 or more, got -1"),
+        (1.5, "gap_px: expected a whole number of pixels, 0 or more, got 1.5"),
+        (1.0, "gap_px: expected a whole number of pixels, 0 or more, got 1.0"),
+        ("1", "gap_px: expected a whole number of pixels, 0 or more, got '1'"),
+        (None, "gap_px: expected a whole number of pixels, 0 or more, got None"),
+        (True, "gap_px: expected a whole number of pixels, 0 or more, got True"),
+        (100_000, "gap_px: expected a number of pixels, 1000 or fewer, got 100000"),
+    ],
+)
+def test_what_is_no_width_of_a_gap(width, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_gap(width)
+    assert str(caught.value) == message

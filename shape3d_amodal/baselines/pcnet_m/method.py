@@ -14,11 +14,11 @@ from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.baselines.pcnet_m.crops import look, object_window, tight_box
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig
-from shape3d_amodal.errors import UsageError
 from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import Mask, Order, known_order, with_something_visible
 from shape3d_amodal.methods.networks import NetworkMethod
 from shape3d_amodal.methods.results import completion_result
+from shape3d_amodal.refinement.regions import check_gap
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance
 
 ORDER_THRESHOLD = 0.1
@@ -38,7 +38,7 @@ class PcnetM(NetworkMethod):
         gap_px: pixels by which erasers are dilated, since predicted masks leave gaps between each other.
 
     Raises:
-        UsageError: a negative gap.
+        UsageError: a gap that is none (``refinement.regions.check_gap``).
     """
 
     name = "PCNet-M"
@@ -47,8 +47,7 @@ class PcnetM(NetworkMethod):
     def __init__(
         self, network: CompletionNetwork, names: Mapping[int, str], *, occluders: bool = True, gap_px: int = 0
     ) -> None:
-        if gap_px < 0:
-            raise UsageError(f"gap_px: expected a number of pixels, 0 or more, got {gap_px}")
+        check_gap(gap_px)
         super().__init__(network)
         self._size = network.config.size
         self._bare = {key for key, name in names.items() if name == OCCLUDER}
