@@ -67,7 +67,7 @@ def check_whole(name: str, value: object, what: str, *, most: int | None = None)
     """
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise UsageError(f"{name}: expected a whole {what}, 0 or more, got {value!r}")
-    if value < 0:
+    if int(value) < 0:
         raise UsageError(f"{name}: expected a {what}, 0 or more, got {value}")
-    if most is not None and value > most:
+    if most is not None and int(value) > most:
         raise UsageError(f"{name}: expected a {what}, {most} or fewer, got {value}")

@@ -11,27 +11,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from shape3d_amodal.crops.cutting import instance_crops
+from shape3d_amodal.crops.given import (
+    GivenImage,
+    GivenMask,
+    given_image,
+    given_masks,
+    given_names,
+    given_pairs,
+    given_ranks,
+    in_order,
+)
 from shape3d_amodal.crops.pasting import CompletedObject, completed_objects
 from shape3d_amodal.device import torch_device
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, check_whole
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
 from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate
 from shape3d_amodal.priors.learned.fit import FitConfig
-from shape3d_amodal.priors.registry import PriorParts, open_prior
-from shape3d_amodal.refinement.regions import close_gaps, compose
+from shape3d_amodal.priors.registry import PriorParts, check_names, open_prior
+from shape3d_amodal.refinement.modes import Refine, check_learned, check_refine, default_refine
+from shape3d_amodal.refinement.regions import check_gap, close_gaps, compose
 from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops
 
 Mask = NDArray[np.bool_]
-Refine = Literal["none", "visible-union", "2d", "full"]
 
 _BATCH = 32
 _CROP = 64
@@ -39,7 +49,15 @@ _CROP = 64
 
 
 class ShapePriorPipeline:
-    """Stages 2 to 5.
+    """Whole masks from visible ones: a mesh and its viewpoint for each object, and the mask that follows from them.
+
+    It runs the stages 2 (mesh), 3 (viewpoint), 4 (silhouette) and 5 (refinement) on the visible masks of an image.
+    Make one by ``from_pretrained`` (trained weights) or ``from_meshes`` (a folder of meshes, no training), then call
+    ``complete`` for each image::
+
+        pipeline = ShapePriorPipeline.from_pretrained("open13")
+        for one in pipeline.complete("room.png", masks, ["chair", "table", "occluder"]):
+            one.amodal, one.occluded, one.verts  # [H,W] bool, [H,W] bool, [V,3]
 
     Args:
         priors: where silhouettes come from, by name, all of the same categories and on the same device.
@@ -50,7 +68,8 @@ class ShapePriorPipeline:
         gap_px: width in image pixels of gaps between predicted masks that are closed; 0 for exact masks.
 
     Raises:
-        UsageError: no prior, a refinement without a model, or a negative gap.
+        UsageError: no prior, a refinement without a model or by networks that have not learned it, or a gap that is
+            none.
     """
 
     def __init__(
@@ -61,12 +80,15 @@ class ShapePriorPipeline:
         refine: Refine = "full",
         gap_px: int = 0,
     ) -> None:
-        if gap_px < 0:
-            raise UsageError(f"gap_px: expected a number of pixels, 0 or more, got {gap_px}")
-        if not priors:
-            raise UsageError("priors: expected one or more, got none")
+        check_gap(gap_px)
+        check_refine(refine)
+        if not isinstance(priors, Mapping) or not priors:
+            raise UsageError(f"priors: expected one or more by their names, got {priors!r:.60}")
+        check_names(list(priors))
         if model is None and refine in ("full", "2d"):
             raise UsageError(f"refine: {refine} needs the networks of trained weights; use visible-union or none")
+        if model is not None and refine == "full":
+            check_learned(list(priors), model.config.refinement.priors)
         self.model = None if model is None else model.eval()
         self.priors = dict(priors)
         self.refine: Refine = refine
@@ -81,7 +103,7 @@ class ShapePriorPipeline:
         priors: Sequence[PriorName] | None = None,
         fit: FitConfig | None = None,
         fit_steps: int | None = None,
-        refine: Refine = "full",
+        refine: Refine | None = None,
         gap_px: int = 0,
     ) -> ShapePriorPipeline:
         """Load shipped weights by name, or a folder that ``save_pretrained`` or a training wrote.
@@ -93,13 +115,17 @@ class ShapePriorPipeline:
             fit: the fit of the learned prior at test time.
             fit_steps: steps of every prior's fit; by default those of ``fit`` or, without it, none for the learned
                 prior and as many for the bank as when the refinement learned from it.
-            refine, gap_px: as for the class.
+            refine: as for the class; by default what the weights were trained for: 2d where their refinement has
+                learned to use no prior, else full.
+            gap_px: as for the class.
 
         Raises:
             WeightsError: they are missing, damaged, or do not fit their own configuration.
             DataError: the meshes of the bank that they were trained with are not there.
-            UsageError, MissingBackendError: there is no device of that name, or not on this machine.
+            UsageError: an argument that is none, or a prior or a refinement that these weights have not learned.
+            MissingBackendError: the device is not on this machine.
         """
+        _check_options(refine=refine, priors=priors, fit_steps=fit_steps, gap_px=gap_px)
         model = _load_model(name_or_folder, device)
         return cls.from_model(model, priors=priors, fit=fit, fit_steps=fit_steps, refine=refine, gap_px=gap_px)
 
@@ -111,14 +137,23 @@ class ShapePriorPipeline:
         priors: Sequence[PriorName] | None = None,
         fit: FitConfig | None = None,
         fit_steps: int | None = None,
-        refine: Refine = "full",
+        refine: Refine | None = None,
         gap_px: int = 0,
     ) -> ShapePriorPipeline:
         """Networks that are in memory, where they are; arguments and errors as for ``from_pretrained``."""
+        _check_options(refine=refine, priors=priors, fit_steps=fit_steps, gap_px=gap_px)
         config, device = model.config, next(model.parameters()).device
+        refine = refine or default_refine(config.refinement.priors)
         if fit_steps is None and fit is not None:
             fit_steps = fit.steps
-        names = priors or config.refinement.priors or ("learned",)
+        if refine == "2d":
+            if priors:
+                raise UsageError("priors: refine 2d asks none; leave them out, or give another refine")
+            names: Sequence[PriorName] = ("learned",)  # it counts the categories, and is not asked
+        else:
+            names = priors or config.refinement.priors or ("learned",)
+            if config.meshes is not None or "bank" not in names:  # else open_prior says what is missing
+                check_learned(names, config.refinement.priors)
         opened = _open_priors(names, model, config.meshes, device=device, fit=fit, fit_steps=fit_steps)
         return cls(opened, model, refine=refine, gap_px=gap_px)
 
@@ -130,7 +165,7 @@ class ShapePriorPipeline:
         weights: str | Path | None = None,
         device: str = "cpu",
         fit_steps: int | None = None,
-        refine: Refine = "visible-union",
+        refine: Refine | None = None,
         gap_px: int = 0,
     ) -> ShapePriorPipeline:
         """Take known shapes as the prior: no training, and any category that there are meshes of.
@@ -138,25 +173,30 @@ class ShapePriorPipeline:
         Args:
             meshes: a folder of meshes by category, or another mesh source (``meshes.sources.mesh_source``).
             weights: as for ``from_pretrained``; for ``refine`` full, which then uses these shapes' silhouettes in place
-                of those of its own bank, and 2d.
+                of those of its own bank.
             fit_steps: steps of the fit at test time; by default as many as the refinement has learned to use, 0 where
                 there is none.
-            device, refine, gap_px: as for ``from_pretrained``.
+            device, gap_px: as for ``from_pretrained``.
+            refine: full, visible-union or none; by default full with weights, else visible-union.
 
         Raises:
             DataError: there are no meshes.
-            UsageError: weights that are not needed, or whose refinement has not learned to use a bank; and the errors
-                of ``from_pretrained``.
+            UsageError: weights that are not needed, or whose refinement has not learned to use a bank; refine 2d, which
+                looks at no shapes; and the errors of ``from_pretrained``.
         """
-        if weights is not None and refine not in ("full", "2d"):
+        _check_options(refine=refine, priors=None, fit_steps=fit_steps, gap_px=gap_px)
+        refine = refine or ("visible-union" if weights is None else "full")
+        if refine == "2d":
+            raise UsageError("refine: 2d looks at no shapes; use from_pretrained, or refine full or visible-union")
+        if weights is not None and refine != "full":
             raise UsageError(f"weights: {refine} of a bank needs none; leave them out, or take refine full")
         torch_device(device)  # before anything is read
         model = None if weights is None else _load_model(weights, device)
         known: tuple[PriorName, ...] = () if model is None else model.config.refinement.priors
-        if model is not None and refine == "full" and "bank" not in known:
+        if model is not None and "bank" not in known:
             raise UsageError(
-                f"weights: the refinement of {weights} has not learned to use a bank; take others, or refine "
-                "visible-union"
+                f"weights: the refinement of {weights} has not learned to use a bank; take others, such as "
+                "open13_bank, or leave them out"
             )
         names: tuple[PriorName, ...] = ("learned", "bank") if refine == "full" and "learned" in known else ("bank",)
         opened = _open_priors(names, model, str(meshes), device=device, fit_steps=fit_steps)
@@ -166,7 +206,7 @@ class ShapePriorPipeline:
         """The same pipeline with another number of fit steps for every prior; nothing is loaded again.
 
         Raises:
-            UsageError: the number is negative.
+            UsageError: it is no whole number, or negative.
         """
         _check_fit_steps(steps)
         priors = {name: prior.with_fit_steps(steps) for name, prior in self.priors.items()}
@@ -181,6 +221,14 @@ class ShapePriorPipeline:
         if self.model is None:
             raise UsageError("a bank of shapes has no weights to save; keep its meshes")
         self.model.save(folder)
+
+    def __repr__(self) -> str:
+        priors, categories = " and ".join(self.priors), len(self.categories)
+        gap = f", gaps of {self.gap_px} pixels closed" if self.gap_px else ""
+        asked = "no prior" if self.refine == "2d" else f"prior {priors}"
+        return (
+            f"ShapePriorPipeline({asked}, refine {self.refine}, {categories} categories{gap}, on {self._prior.device})"
+        )
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -240,8 +288,8 @@ class ShapePriorPipeline:
 
     def complete(
         self,
-        image: NDArray[np.uint8],
-        visible: Sequence[Mask],
+        image: GivenImage,
+        visible: Sequence[GivenMask] | NDArray[Any],
         categories: Sequence[str],
         *,
         depth_order: Sequence[int | None] | None = None,
@@ -250,10 +298,12 @@ class ShapePriorPipeline:
         """Complete all objects of one image.
 
         Args:
-            image: [H,W,3] uint8, RGB.
-            visible: masks [H,W] bool, one an object, none empty; give all objects, for they hide each other.
+            image: [H,W,3] uint8, RGB; or another form of an image that ``crops.given.given_image`` knows: grey, RGBA,
+                floats from 0 to 1, a PIL image, the path of a PNG or JPEG file.
+            visible: masks [H,W], one an object, none empty, of bool, of 0 and 1, or of 0 and 255; or COCO's run-length
+                codes or polygons. Give all objects, for they hide each other.
             categories: a category name for each; ``occluder`` marks what only hides others.
-            depth_order: rank of each, 0 nearest, where known: what is behind an object cannot hide it.
+            depth_order: rank of each, 0 nearest, where known, else None: what is behind an object cannot hide it.
             in_front: more that is known of the order: pairs (in front, behind) of places in ``visible``.
 
         Returns:
@@ -261,12 +311,19 @@ class ShapePriorPipeline:
 
         Raises:
             UsageError: masks, sizes or categories do not fit together; the message says which.
+            DataError: the file of the image cannot be read.
         """
-        _check(image, visible, categories, depth_order, self.categories)
-        if all(category == OCCLUDER for category in categories):
+        pixels = given_image(image)
+        masks = given_masks(visible, *pixels.shape[:2])
+        names = given_names(categories, (*self.categories, OCCLUDER))
+        ranks = [] if depth_order is None else given_ranks(depth_order)
+        for name, given in (("categories", names), ("depth_order", ranks)):
+            if len(given) != len(masks) and not (name == "depth_order" and depth_order is None):
+                raise UsageError(f"{name}: expected one for each of the {len(masks)} masks, got {len(given)}")
+        order = {*order_of_ranks(ranks), *given_pairs(in_front, len(masks))}
+        if all(name == OCCLUDER for name in names):
             return []
-        order = {*order_of_ranks(depth_order or ()), *in_front}
-        crops, objects = self.crops(image, VisibleObjects(visible, categories, occluders(visible, order)))
+        crops, objects = self.crops(pixels, VisibleObjects(masks, names, occluders(masks, order)))
         return completed_objects(self.predict(crops), crops, objects, bare=self.refine == "none")
 
 
@@ -295,35 +352,22 @@ def _open_priors(
     return opened if fit_steps is None else {name: one.with_fit_steps(fit_steps) for name, one in opened.items()}
 
 
-def _check_fit_steps(steps: int) -> None:
-    """Raise UsageError for a negative number of steps, before anything is loaded."""
-    if steps < 0:
-        raise UsageError(f"fit_steps: expected a number of steps, 0 or more, got {steps}")
+def _check_options(*, refine: object, priors: object, fit_steps: object, gap_px: object) -> None:
+    """Raise UsageError for an argument that is none, before anything is loaded."""
+    check_gap(gap_px)
+    if refine is not None:
+        check_refine(refine)
+    if priors is not None:
+        check_names(in_order("priors", priors))
+    if fit_steps is not None:
+        _check_fit_steps(fit_steps)
+
+
+def _check_fit_steps(steps: object) -> None:
+    check_whole("fit_steps", steps, "number of steps")
 
 
 def _load_model(name_or_folder: str | Path, device: str) -> AmodalModel:
     """The networks of weights, on ``device``; arguments and errors as for ``ShapePriorPipeline.from_pretrained``."""
     model, _ = load_network(name_or_folder, AmodalModelConfig, AmodalModel)
     return model.to(torch_device(device))
-
-
-def _check(
-    image: NDArray[np.uint8],
-    visible: Sequence[Mask],
-    categories: Sequence[str],
-    depth_order: Sequence[int | None] | None,
-    known: Sequence[str],
-) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise UsageError(f"image: expected [H,W,3] uint8, got {list(image.shape)} {image.dtype}")
-    for name, given in (("categories", categories), ("depth_order", depth_order)):
-        if given is not None and len(given) != len(visible):
-            raise UsageError(f"{name}: expected one for each of the {len(visible)} masks, got {len(given)}")
-    for i, (mask, category) in enumerate(zip(visible, categories, strict=True)):
-        if mask.dtype != np.bool_ or mask.shape != image.shape[:2]:
-            problem = f"expected {list(image.shape[:2])} bool like the image, got {list(mask.shape)} {mask.dtype}"
-            raise UsageError(f"visible[{i}]: {problem}")
-        if not mask.any():
-            raise UsageError(f"visible[{i}]: the mask is empty; leave out objects of which nothing is visible")
-        if category != OCCLUDER and category not in known:
-            raise UsageError(f"categories[{i}]: unknown category {category!r}; known are {', '.join(known)}")

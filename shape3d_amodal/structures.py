@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from shape3d_amodal.array_fields import ArrayFields, short
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -22,7 +24,7 @@ OCCLUDER = "occluder"
 Batch = TypeVar("Batch", bound="TensorBatch")
 
 
-class TensorBatch:
+class TensorBatch(ArrayFields):
     """Dataclasses of tensors that share their first dimension (N), with row selection and device moves."""
 
     def _map(self: Batch, function) -> Batch:  # type: ignore[no-untyped-def]
@@ -56,13 +58,16 @@ class TensorBatch:
         return self._map(lambda tensor: tensor.detach())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Rle:
     """A binary mask as a COCO compressed run-length code (column-major, LEB-like text)."""
 
     height: int
     width: int
     counts: str
+
+    def __repr__(self) -> str:
+        return f"Rle(height={self.height}, width={self.width}, counts={short(self.counts)})"
 
     def to_coco(self) -> dict[str, object]:
         return {"size": [self.height, self.width], "counts": self.counts}
@@ -103,7 +108,7 @@ class AmodalInstance:
     viewpoint: dict[str, float] | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class AmodalImage:
     """One image with its instances.
 
@@ -120,6 +125,10 @@ class AmodalImage:
     depth_constraint: tuple[tuple[int, int], ...] = ()
     camera: dict[str, float] | None = None
 
+    def __repr__(self) -> str:
+        size = f"width={self.width}, height={self.height}"
+        return f"AmodalImage(id={self.id}, file_name={self.file_name!r}, {size}, {len(self.instances)} instances)"
+
 
 @dataclass(frozen=True, slots=True)
 class Category:
@@ -128,19 +137,23 @@ class Category:
     supercategory: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class AmodalDataset:
     """A whole data set: what every reader returns and every method and evaluator takes."""
 
     images: tuple[AmodalImage, ...]
     categories: tuple[Category, ...]
 
+    def __repr__(self) -> str:
+        instances = sum(len(image.instances) for image in self.images)
+        return f"AmodalDataset({len(self.images)} images, {instances} instances, {len(self.categories)} categories)"
+
     @property
     def category_names(self) -> dict[int, str]:
         return {category.id: category.name for category in self.categories}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class InstanceCrops(TensorBatch):
     """N instances, each cut out by a square window: the whole input of stages 2 to 5.
 
@@ -175,7 +188,7 @@ class InstanceCrops(TensorBatch):
         return replace(self, rgb=self.rgb.flip(-1), visible=visible, occluder=occluder)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SupervisedCrops(TensorBatch):
     """Crops with what a completion learns from, for the refinement stage and the baselines alone.
 
@@ -209,7 +222,7 @@ class SupervisedCrops(TensorBatch):
         return replace(self, crops=crops, amodal=amodal, known=known, silhouette=silhouette)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Viewpoint(TensorBatch):
     """Camera of each object, in its crop. Shapes [N], or [N,K] for K hypotheses (``offset`` has a last dimension of 2).
 
@@ -229,7 +242,7 @@ class Viewpoint(TensorBatch):
     offset: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ViewpointHypotheses(TensorBatch):
     """K candidate viewpoints an instance ([N,K]) and the selection head's probabilities [N,K] (rows sum to 1)."""
 
@@ -247,8 +260,8 @@ class ViewpointHypotheses(TensorBatch):
         return self.pick(self.probability.argmax(dim=1))
 
 
-@dataclass(frozen=True)
-class MeshEstimate:
+@dataclass(frozen=True, eq=False, repr=False)
+class MeshEstimate(ArrayFields):
     """Reconstructed meshes.
 
     Attributes:
@@ -262,7 +275,7 @@ class MeshEstimate:
     code: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Estimate(TensorBatch):
     """A prior's output for N crops: the coarse amodal mask, and the mesh and viewpoint that it was rendered from.
 
@@ -300,7 +313,7 @@ class Estimate(TensorBatch):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class AmodalPrediction(TensorBatch):
     """The pipeline's output for N crops.
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from boxes import BoxMeshes
+from PIL import Image
 from tiny import tiny_config, tiny_model
 
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.files.weights import save_weights
+from shape3d_amodal.masks import encode
 from shape3d_amodal.masks.occlusion import VisibleObjects, occluders
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
@@ -213,9 +215,14 @@ EMPTY = np.zeros((60, 80), bool)
     ("image", "visible", "categories", "order", "message"),
     [
         (picture().astype(np.float32), [CHAIR], ["chair"], None, r"image: expected \[H,W,3\] uint8"),
-        (picture()[..., 0], [CHAIR], ["chair"], None, r"image: expected \[H,W,3\] uint8"),
+        (picture()[..., :2], [CHAIR], ["chair"], None, r"image: expected \[H,W,3\] uint8"),
         (picture(), [CHAIR[:-1]], ["chair"], None, r"visible\[0\]: expected \[60, 80\] bool"),
-        (picture(), [CHAIR.astype(np.uint8)], ["chair"], None, r"visible\[0\]: expected"),
+        (picture(), [CHAIR * np.uint8(7)], ["chair"], None, r"visible\[0\]: expected bool, 0 and 1, or 0 and 255, got"),
+        (picture(), CHAIR, ["chair"], None, "visible: expected one mask for each object, got a single one"),
+        (picture(), [CHAIR], "chair", None, "categories: expected a list with an item for each object, got 'chair'"),
+        (picture(), [CHAIR], {"chair"}, None, "categories: expected a list with an item for each object, got set"),
+        (picture(), [CHAIR], ["chair"], {0}, "depth_order: expected a list with an item for each object, got set"),
+        (picture(), [CHAIR], ["chair"], [0.5], r"depth_order\[0\]: expected a whole rank .* got 0\.5"),
         (picture(), [CHAIR, EMPTY], ["chair", "table"], None, r"visible\[1\]: the mask is empty"),
         (
             picture(),
@@ -262,6 +269,150 @@ def test_a_folder_without_weights_does_not_hide_shipped_ones(monkeypatch: pytest
     assert len(ShapePriorPipeline.from_pretrained("open13").categories) == 13
 
 
+@pytest.mark.parametrize("form", ["uint8", "0 and 255", "RLE", "polygons", "Rle", "PIL", "turned", "one array"])
+def test_every_form_of_a_mask_gives_the_same_result(pipeline: ShapePriorPipeline, form: str) -> None:
+    expected = pipeline.complete(picture(), [CHAIR, TABLE], ["chair", "table"])
+    turned = {"turned": lambda mask: np.ascontiguousarray(mask[::-1, ::-1])[::-1, ::-1]}
+    forms = {
+        **turned,
+        "uint8": lambda mask: mask.astype(np.uint8),
+        "0 and 255": lambda mask: mask * np.uint8(255),
+        "RLE": lambda mask: encode(mask).to_coco(),
+        "Rle": encode,
+        "polygons": lambda mask: [corners(mask)],
+        "PIL": Image.fromarray,
+        "one array": lambda mask: mask,
+    }
+    visible = [forms[form](mask) for mask in (CHAIR, TABLE)]
+    given = np.stack(visible) if form == "one array" else visible
+    found = pipeline.complete(picture(), given, ["chair", "table"])
+    assert found == expected
+
+
+def corners(mask: np.ndarray) -> list[int]:
+    """A rectangle as one polygon."""
+    rows, columns = np.nonzero(mask)
+    left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    return [int(value) for value in (left, top, right, top, right, bottom, left, bottom)]
+
+
+def test_every_form_of_an_image_gives_the_same_result(pipeline: ShapePriorPipeline, tmp_path) -> None:
+    expected = pipeline.complete(picture(), [CHAIR], ["chair"])
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    turned = np.ascontiguousarray(picture()[:, ::-1])[:, ::-1]
+    floats = (picture() / 255).astype(np.float32)
+    for image in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(picture()), turned, floats):
+        assert pipeline.complete(image, [CHAIR], ["chair"]) == expected
+
+
+@pytest.mark.parametrize("refine", ["fulll", "", "Full", 2, True, ["full"]])
+def test_what_is_no_refinement_is_named(pipeline: ShapePriorPipeline, box_folder, refine) -> None:
+    makers = (
+        lambda: ShapePriorPipeline(pipeline.priors, pipeline.model, refine=refine),
+        lambda: ShapePriorPipeline.from_model(pipeline.model, refine=refine),
+        lambda: ShapePriorPipeline.from_pretrained("open13", refine=refine),
+        lambda: ShapePriorPipeline.from_meshes(box_folder, refine=refine),
+    )
+    for make in makers:
+        with pytest.raises(UsageError, match="refine: expected none, visible-union, 2d, full, got ") as caught:
+            make()
+        assert repr(refine) in str(caught.value)
+
+
+def weights_of(*priors: str, meshes: str | None = None) -> AmodalModel:
+    """Networks whose refinement has learned to use these priors."""
+    config = tiny_config()
+    config = replace(config, refinement=replace(config.refinement, priors=priors), meshes=meshes)
+    torch.manual_seed(0)
+    return AmodalModel(config)
+
+
+def test_weights_that_have_learned_no_prior_are_a_2d_completion() -> None:
+    model = weights_of()
+    pipeline = ShapePriorPipeline.from_model(model)
+    assert pipeline.refine == "2d"
+    (chair,) = pipeline.complete(picture(), [CHAIR, TABLE], ["chair", OCCLUDER])
+    assert not len(chair.faces) and not chair.silhouette.any()
+    asked = ShapePriorPipeline.from_model(model, refine="2d").complete(picture(), [CHAIR, TABLE], ["chair", OCCLUDER])
+    assert asked == [chair]
+    for refine in ("full", "visible-union", "none"):
+        with pytest.raises(UsageError, match="has learned to use no prior; leave refine out, or 2d"):
+            ShapePriorPipeline.from_model(model, refine=refine)
+    with pytest.raises(UsageError, match="has learned to use no prior"):
+        ShapePriorPipeline({"learned": LearnedPrior(model.prior, model.config.categories)}, model)
+    with pytest.raises(UsageError, match="priors: refine 2d asks none"):
+        ShapePriorPipeline.from_model(model, priors=["learned"])
+
+
+def test_shipped_2d_weights_do_what_they_were_trained_for() -> None:
+    assert ShapePriorPipeline.from_pretrained("baselines/unet2d").refine == "2d"
+    assert ShapePriorPipeline.from_pretrained("open13").refine == "full"
+    with pytest.raises(UsageError, match="leave refine out, or 2d"):
+        ShapePriorPipeline.from_pretrained("baselines/unet2d", refine="full")
+
+
+def test_a_prior_that_the_weights_have_not_learned_is_refused(box_folder) -> None:
+    only_bank = weights_of("bank", meshes=str(box_folder))
+    for refine in ("full", "visible-union"):
+        with pytest.raises(UsageError, match="has not learned to use learned; take bank"):
+            ShapePriorPipeline.from_model(only_bank, priors=["learned"], refine=refine)
+    assert list(ShapePriorPipeline.from_model(only_bank).priors) == ["bank"]
+
+
+def test_meshes_with_weights_are_refined_by_them(box_folder, tmp_path) -> None:
+    weights_of("learned", "bank", meshes="elsewhere").save(tmp_path / "both")
+    weights_of("learned").save(tmp_path / "learned")
+    both = ShapePriorPipeline.from_meshes(box_folder, weights=tmp_path / "both")
+    assert (both.refine, list(both.priors)) == ("full", ["learned", "bank"])
+    assert ShapePriorPipeline.from_meshes(box_folder).refine == "visible-union"
+    with pytest.raises(UsageError, match="has not learned to use a bank; take others, such as open13_bank"):
+        ShapePriorPipeline.from_meshes(box_folder, weights=tmp_path / "learned")
+    with pytest.raises(UsageError, match="weights: visible-union of a bank needs none"):
+        ShapePriorPipeline.from_meshes(box_folder, weights=tmp_path / "both", refine="visible-union")
+    with pytest.raises(UsageError, match="refine: 2d looks at no shapes"):
+        ShapePriorPipeline.from_meshes(box_folder, weights=tmp_path / "both", refine="2d")
+
+
+@pytest.mark.parametrize("number", [1.5, "3", None, True, float("nan")])
+def test_numbers_that_are_not_whole(pipeline: ShapePriorPipeline, number) -> None:
+    with pytest.raises(UsageError, match="gap_px: expected a whole number of pixels"):
+        ShapePriorPipeline.from_model(pipeline.model, gap_px=number)
+    with pytest.raises(UsageError, match="fit_steps: expected a whole number of steps"):
+        pipeline.with_fit_steps(number)
+    if number is not None:
+        with pytest.raises(UsageError, match="fit_steps: expected a whole number of steps"):
+            ShapePriorPipeline.from_model(pipeline.model, fit_steps=number)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([(0, 2)], "in_front: expected a place in visible, 1 or fewer, got 2"),
+        ([(0, 0)], "in_front: expected pairs"),
+        ([(0,)], "in_front: expected pairs"),
+        ([(0.0, 1)], "in_front: expected a whole place in visible"),
+        ([0, 1], "in_front: expected pairs"),
+        ("01", "in_front: expected a list"),
+    ],
+)
+def test_pairs_that_are_none(pipeline: ShapePriorPipeline, pairs, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        pipeline.complete(picture(), [CHAIR, TABLE], ["chair", "table"], in_front=pairs)
+
+
+def test_ranks_of_numpy_are_ranks(pipeline: ShapePriorPipeline) -> None:
+    expected = pipeline.complete(picture(), [CHAIR, TABLE], ["chair", "table"], depth_order=[0, 1])
+    for ranks in (np.array([3, 7]), (np.int32(0), 5), [0, np.uint8(1)]):
+        assert pipeline.complete(picture(), [CHAIR, TABLE], ["chair", "table"], depth_order=ranks) == expected
+
+
+def test_a_pipeline_says_shortly_what_it_is(pipeline: ShapePriorPipeline) -> None:
+    assert repr(pipeline) == "ShapePriorPipeline(prior learned, refine full, 13 categories, on cpu)"
+    flat = ShapePriorPipeline.from_model(pipeline.model, refine="2d", gap_px=2)
+    expected = "ShapePriorPipeline(no prior, refine 2d, 13 categories, gaps of 2 pixels closed, on cpu)"
+    assert repr(flat) == expected
+
+
 def test_bad_numbers(pipeline: ShapePriorPipeline) -> None:
     with pytest.raises(UsageError, match="fit_steps"):
         pipeline.with_fit_steps(-1)
@@ -274,3 +425,12 @@ def test_bad_numbers(pipeline: ShapePriorPipeline) -> None:
 def test_a_prior_of_another_name_is_refused(pipeline: ShapePriorPipeline) -> None:
     with pytest.raises(UsageError, match="priors: expected learned, bank, got 'lerned'"):
         ShapePriorPipeline.from_model(pipeline.model, priors=["lerned"])
+    with pytest.raises(UsageError, match="priors: expected learned, bank, got 'lerned'"):
+        ShapePriorPipeline.from_pretrained("open13", priors=["bank", "lerned"])
+    with pytest.raises(UsageError, match="priors: expected learned, bank, got 'lerned'"):
+        ShapePriorPipeline({"lerned": pipeline.priors["learned"]}, pipeline.model)
+    for priors in ({}, [pipeline.priors["learned"]], None):
+        with pytest.raises(UsageError, match="priors: expected one or more by their names"):
+            ShapePriorPipeline(priors, pipeline.model)
+    with pytest.raises(UsageError, match=r"priors: expected a list .* got 'learned'"):
+        ShapePriorPipeline.from_model(pipeline.model, priors="learned")

@@ -29,11 +29,12 @@ from shape3d_amodal.methods.completion import PipelineMethod
 from shape3d_amodal.methods.ground_truth import Given
 from shape3d_amodal.methods.interface import CompletionMethod, FindsObjects
 from shape3d_amodal.model import AmodalModelConfig
-from shape3d_amodal.pipeline import Refine, ShapePriorPipeline
+from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.priors.bank.prior import BankPrior
 from shape3d_amodal.priors.bank.shapes import ShapeBank
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.priors.learned.fit import FitConfig
+from shape3d_amodal.refinement.modes import Refine
 
 
 @configuration
@@ -165,9 +166,9 @@ class BankOptions(MeshesOptions):
     """The pipeline with known shapes as its prior."""
 
     weights: str | None = None
-    """Weights of the refinement, for refine full and 2d."""
+    """Weights of the refinement, for refine full."""
     refine: Refine = "visible-union"
-    """full, 2d, visible-union or none (the silhouette without refinement)."""
+    """full, visible-union or none (the silhouette without refinement)."""
     fit_steps: Annotated[int | None, Field(ge=0)] = None
     """Steps of the fit at test time; null takes the number with which the refinement was trained, or 0 without one."""
     gap_px: Annotated[int, Field(ge=0)] = 0

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from shape3d_amodal.cli.options import DepthOrder, ImageFolder, Pipeline
-from shape3d_amodal.errors import UsageError
 
 
 def complete(
@@ -14,7 +12,6 @@ def complete(
     images: ImageFolder,
     annotations: Path,
     out: Path,
-    prior: Literal["learned", "bank"] = "learned",
     pipeline: Pipeline,
     depth_order: DepthOrder = True,
     save_meshes: Path | None = None,
@@ -26,9 +23,9 @@ def complete(
             visible_mask (RLE or polygons). Give all objects of an image, for they hide each other; the category
             "occluder" marks what only hides others and is not completed.
         out: results file to write (JSON).
-        prior: learned (the networks of the weights), or bank (the shapes of --meshes, of any category; no training).
         save_meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
     """
+    pipeline.check(needs_meshes=None if save_meshes is None else "--save-meshes")
     import tempfile
 
     from rich.progress import track
@@ -40,8 +37,6 @@ def complete(
     from shape3d_amodal.masks.occlusion import without_invisible
     from shape3d_amodal.methods.completion import complete_dataset, completed_result, without_depth_order
 
-    if (prior == "bank") != (pipeline.meshes is not None):
-        raise UsageError("--prior bank and --meshes go together: the bank is made of these; give both or neither")
     completer = pipeline.open()
     dataset = without_invisible(read_dataset(annotations))
     if not depth_order:

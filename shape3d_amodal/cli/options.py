@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import tyro
 
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.device import check_device_name
+from shape3d_amodal.errors import UsageError, check_whole
+from shape3d_amodal.files.pretrained import trained_config
+from shape3d_amodal.priors.interface import PriorName
+from shape3d_amodal.refinement.modes import Refine
+from shape3d_amodal.refinement.regions import MAX_GAP_PX
 
 if TYPE_CHECKING:
     from shape3d_amodal.pipeline import ShapePriorPipeline
@@ -32,40 +37,157 @@ a configuration file."""
 PrintConfig: TypeAlias = Annotated[bool, tyro.conf.arg(help=_PRINT_CONFIG)]
 
 
+class Chosen(NamedTuple):
+    """The pipeline that ``PipelineOptions`` ask for; of ``priors``, None stands for those that the weights know."""
+
+    weights: str | None
+    priors: tuple[PriorName, ...] | None
+    meshes: str | None
+    refine: Refine
+
+
 @dataclass(frozen=True)
 class PipelineOptions:
     """The options of the pipeline that completes visible masks (stages 2 to 5).
 
     Attributes:
-        weights: name of shipped weights, or a folder of weights; the default is open13. A bank needs weights only with
-            --refine full or 2d.
-        meshes: use a bank of these shapes as the prior in place of the learned one: a folder
-            <category>/.../<mesh>.obj (.ply, .off, .glb, .npz), y up, or open13:train.
+        weights: name of shipped weights, or a folder of weights; the default is open13. With --meshes they bring stage
+            5 and must have learned to use a bank, as open13_bank has; without them a bank needs no training.
+        prior: where the shapes come from: learned (the networks of the weights), or bank (known shapes: those of
+            --meshes, else those that the weights were trained with; beside the networks where stage 5 has learned to
+            use both). The default is bank with --meshes, else all that stage 5 has learned to use.
+        meshes: the shapes of the bank: a folder <category>/.../<mesh>.obj (.ply, .off, .glb, .npz), y up, or
+            open13:train.
         fit_steps: gradient steps that fit shape and viewpoint to each object at test time. By default as in training:
             none for the learned prior. 30 improve a bank without weights, and bare silhouettes.
-        refine: full (default of the learned prior), 2d (without the rendered silhouette, for weights of the stage
-            completion2d), visible-union (silhouette joined with the visible mask; default of the bank), or none (bare
-            silhouette).
+        refine: full (stage 5; default with weights that have learned it), 2d (stage 5 without the rendered silhouette:
+            no meshes; default of weights of the stage completion2d), visible-union (silhouette joined with the visible
+            mask; default of a bank without weights), or none (bare silhouette).
         gap_px: close gaps of up to this many pixels between masks; use 1 for predicted masks, 0 for exact ones.
     """
 
     weights: str | None = None
+    prior: PriorName | None = None
     meshes: str | None = None
     fit_steps: int | None = None
-    refine: Literal["full", "2d", "visible-union", "none"] | None = None
+    refine: Refine | None = None
     gap_px: int = 0
     device: Device = "cpu"
 
+    def check(self, *, needs_meshes: str | None = None) -> None:
+        """Refuse what cannot be done, within a moment: nothing heavy is imported, and no weights are read.
+
+        Args:
+            needs_meshes: what the command makes of meshes, such as --save-meshes; None where it can do without.
+
+        Raises:
+            UsageError: options that are wrong or do not fit each other.
+            WeightsError, DataError: there are no such weights or meshes.
+        """
+        check_whole("--gap-px", self.gap_px, "number of pixels", most=MAX_GAP_PX)
+        if self.fit_steps is not None:
+            check_whole("--fit-steps", self.fit_steps, "number of steps")
+        check_device_name(self.device)
+        chosen = self.chosen()
+        if needs_meshes is not None and chosen.refine == "2d":
+            raise UsageError(f"{needs_meshes} and --refine 2d: it makes no meshes; leave out one of the two")
+        if chosen.meshes is not None and not Path(chosen.meshes).is_dir():
+            from shape3d_amodal.meshes.sources import mesh_source
+
+            mesh_source(chosen.meshes)
+
+    def chosen(self) -> Chosen:
+        """What the options ask for together.
+
+        Raises:
+            UsageError: they do not fit each other; the message says what to give.
+            WeightsError: there are no such weights.
+        """
+        if self.meshes is not None:
+            return self._with_meshes(self.meshes)
+        weights = self.weights or "open13"
+        learned = _learned(weights)
+        if not learned:
+            return self._without_prior(weights)
+        if self.prior is None:
+            return Chosen(weights, None, None, self.refine or "full")
+        if self.refine == "2d":
+            raise UsageError(f"--prior {self.prior} and --refine 2d: it asks no prior; leave out one of the two")
+        if self.prior not in learned:
+            if self.prior == "bank":
+                problem = f"the weights {weights} know no bank; give --meshes FOLDER, or --weights open13_bank"
+            else:
+                problem = f"the weights {weights} have not learned to use it; leave it out, or give --weights open13"
+            raise UsageError(f"--prior {self.prior}: {problem}")
+        both = self.prior == "bank" and self.refine in (None, "full")  # stage 5 gets all that it has learned to use
+        return Chosen(weights, learned if both else (self.prior,), None, self.refine or "full")
+
+    def _with_meshes(self, meshes: str) -> Chosen:
+        if self.prior == "learned":
+            raise UsageError("--prior learned and --meshes: leave out --meshes, or give --prior bank")
+        if self.refine == "2d":
+            raise UsageError(
+                "--refine 2d and --meshes: 2d looks at no shapes; leave out --meshes, or give --refine visible-union"
+            )
+        if self.weights is None:
+            if self.refine == "full":
+                raise UsageError(
+                    "--refine full and --meshes: stage 5 needs weights that have learned to use a bank; give --weights "
+                    "open13_bank, or --refine visible-union"
+                )
+            return Chosen(None, None, meshes, self.refine or "visible-union")
+        if self.refine in ("visible-union", "none"):
+            raise UsageError(
+                f"--weights and --refine {self.refine}: a bank of --meshes needs no weights for it; leave out "
+                "--weights, or give --refine full"
+            )
+        if "bank" not in _learned(self.weights):
+            raise UsageError(
+                f"--weights {self.weights} and --meshes: stage 5 of these weights has not learned to use a bank; give "
+                "--weights open13_bank, or leave out --weights"
+            )
+        return Chosen(self.weights, None, meshes, "full")
+
+    def _without_prior(self, weights: str) -> Chosen:
+        """Weights whose stage 5 has learned to use no prior, and so make no meshes."""
+        for name, value in (("prior", self.prior), ("refine", self.refine)):
+            if value not in (None, "2d"):
+                other = "open13_bank" if value == "bank" else "open13"
+                raise UsageError(
+                    f"--{name} {value} and --weights {weights}: these complete masks in 2D alone; leave out --{name}, "
+                    f"or give --weights {other}"
+                )
+        return Chosen(weights, None, None, "2d")
+
     def open(self) -> ShapePriorPipeline:
-        """The pipeline that these options ask for."""
+        """The pipeline that these options ask for; errors as for ``check``, and those of ``ShapePriorPipeline``."""
         from shape3d_amodal.pipeline import ShapePriorPipeline
 
+        self.check()
+        chosen = self.chosen()
         shared: dict[str, Any] = {"device": self.device, "fit_steps": self.fit_steps, "gap_px": self.gap_px}
-        if self.meshes is None:
-            return ShapePriorPipeline.from_pretrained(self.weights or "open13", refine=self.refine or "full", **shared)
-        refine = self.refine or "visible-union"
-        weights = self.weights or ("open13" if refine in ("full", "2d") else None)
-        return ShapePriorPipeline.from_meshes(self.meshes, weights=weights, refine=refine, **shared)
+        shared |= {"refine": chosen.refine}
+        if chosen.meshes is not None:
+            return ShapePriorPipeline.from_meshes(chosen.meshes, weights=chosen.weights, **shared)
+        assert chosen.weights is not None, "without meshes there are weights"
+        return ShapePriorPipeline.from_pretrained(chosen.weights, priors=chosen.priors, **shared)
+
+
+def _learned(weights: str) -> tuple[PriorName, ...]:
+    """The priors that stage 5 of weights has learned to use, by their configuration.
+
+    Raises:
+        UsageError: they are of something else than stages 2 to 5.
+    """
+    said = trained_config(weights)
+    if "detector" in said:
+        raise UsageError(
+            f"--weights {weights}: these are weights of stage 1, a detector; give them to `predict --detector`, and "
+            "those of the other stages, such as open13, to --weights"
+        )
+    if "categories" not in said:
+        raise UsageError(f"--weights {weights}: these are weights of another method; give others, such as open13")
+    return tuple((said.get("refinement") or {}).get("priors", ("learned",)))
 
 
 Pipeline: TypeAlias = Annotated[PipelineOptions, tyro.conf.arg(name="")]

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import Mask, VisibleObjects
 from shape3d_amodal.structures import AmodalPrediction, InstanceCrops, Viewpoint
 
 
-@dataclass(frozen=True)
-class CompletedObject:
+@dataclass(frozen=True, eq=False, repr=False)
+class CompletedObject(ArrayFields):
     """One object, whole.
 
     Attributes:
@@ -38,6 +39,12 @@ class CompletedObject:
     viewpoint: dict[str, float | list[float]]
     window: NDArray[np.float32]
     score: float
+
+    def __repr__(self) -> str:
+        height, width = self.amodal.shape
+        pixels = f"{int(self.visible.sum())} visible and {int(self.occluded.sum())} hidden pixels of {height} x {width}"
+        mesh = f"mesh of {len(self.verts)} vertices" if len(self.verts) else "no mesh"
+        return f"CompletedObject({self.category!r}, score {self.score:.2f}, {pixels}, {mesh})"
 
     @property
     def occluded(self) -> Mask:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.cutting import instance_crops, instance_windows, mask_crops
 from shape3d_amodal.errors import DataError
@@ -22,8 +23,8 @@ from shape3d_amodal.structures import OCCLUDER, InstanceCrops, SupervisedCrops
 _PURPOSE = 1_002
 
 
-@dataclass(frozen=True)
-class CropArrays:
+@dataclass(frozen=True, eq=False, repr=False)
+class CropArrays(ArrayFields):
     """Crops as bytes, to be stored (``sources.CropSource``).
 
     Attributes:

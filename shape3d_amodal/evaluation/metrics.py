@@ -15,6 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from shape3d_amodal.crops.given import binary
+from shape3d_amodal.errors import UsageError
+
 Mask = NDArray[np.bool_]
 
 
@@ -47,14 +50,36 @@ def by_name(*metrics: Metric) -> dict[str, Metric]:
 
 
 def iou(prediction: Mask, target: Mask) -> float:
-    """Intersection over union of two masks [H,W] bool, in 0..1; 1 where both are empty."""
+    """Intersection over union of two masks, in 0..1; 1 where both are empty.
+
+    Args:
+        prediction, target: of one shape [H,W], of bool, of 0 and 1, or of 0 and 255.
+
+    Raises:
+        UsageError: other values, such as probabilities (compare them with a threshold first), or different shapes.
+    """
+    prediction, target = _checked(prediction=prediction, target=target)
     return float(iou_of_counts((prediction & target).sum(), prediction.sum(), target.sum()))
 
 
 def occluded_iou(prediction: Mask, amodal: Mask, visible: Mask) -> float:
-    """IoU outside the true visible mask: P \\ V against A \\ V, all [H,W] bool; NaN where nothing of A is hidden."""
+    """IoU outside the true visible mask: P \\ V against A \\ V; NaN where nothing of A is hidden.
+
+    Args:
+        prediction, amodal, visible: masks, and errors, as for ``iou``.
+    """
+    prediction, amodal, visible = _checked(prediction=prediction, amodal=amodal, visible=visible)
     hidden = amodal & ~visible
     return iou(prediction & ~visible, hidden) if hidden.any() else float("nan")
+
+
+def _checked(**given: ArrayLike) -> list[Mask]:
+    """The masks as bool, all of one shape: numpy would stretch some others without a word."""
+    masks = [binary(np.asarray(mask), name=name) for name, mask in given.items()]
+    if len({mask.shape for mask in masks}) > 1:
+        came = ", ".join(f"{name} {list(mask.shape)}" for name, mask in zip(given, masks, strict=True))
+        raise UsageError(f"masks: expected one shape for all, got {came}")
+    return masks
 
 
 def iou_of_counts(intersection: ArrayLike, prediction: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
 
 from shape3d_amodal.config import parse_config
 from shape3d_amodal.errors import WeightsError
 from shape3d_amodal.files.assets import ASSETS
-from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, load_weights
+from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, load_weights, read_sealed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,6 +51,17 @@ def read_network(folder: Path, config_class: type[Config], build: Callable[[Conf
         first = str(error).splitlines()[-1].strip()
         raise WeightsError(f"the tensors do not fit the configuration beside them: {first}", file=folder) from error
     return network.eval(), config
+
+
+def trained_config(name_or_folder: str | Path) -> dict[str, Any]:
+    """What the configuration beside weights says, unchecked, without reading the weights themselves.
+
+    Raises:
+        WeightsError: the weights are missing, or their configuration is damaged.
+    """
+    folder = weights_folder(name_or_folder)
+    said = yaml.safe_load(read_sealed(folder, (CONFIG_FILE,))[CONFIG_FILE])
+    return said if isinstance(said, dict) else {}
 
 
 def weights_folder(name_or_folder: str | Path) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal import masks
+from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Rle
 
 Mask = NDArray[np.bool_]
@@ -20,8 +21,8 @@ Order = Collection[tuple[int, int]]
 """The known part of an order in depth: pairs (in front, behind) of indices into a list of objects."""
 
 
-@dataclass(frozen=True)
-class VisibleObjects:
+@dataclass(frozen=True, eq=False, repr=False)
+class VisibleObjects(ArrayFields):
     """The objects of one image that are to be completed, in any order.
 
     Attributes:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.meshes.parsers import read_mesh_file
 
@@ -65,8 +66,8 @@ class UnusableMeshError(DataError):
     """A mesh that its source lists and that cannot be used; another one may be drawn."""
 
 
-@dataclass(frozen=True)
-class Mesh:
+@dataclass(frozen=True, eq=False, repr=False)
+class Mesh(ArrayFields):
     """A triangle mesh in the object frame: y up, front +z, bounding box centred at the origin, its diagonal 1.
 
     Attributes:

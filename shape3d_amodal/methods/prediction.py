@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.methods.rcnn import check_shared
@@ -31,8 +32,8 @@ _OWN_SHARE = 0.5
 objects that were detected twice."""
 
 
-@dataclass(frozen=True)
-class PredictedObject:
+@dataclass(frozen=True, eq=False, repr=False)
+class PredictedObject(ArrayFields):
     """An object in an image.
 
     Attributes:
@@ -52,6 +53,14 @@ class PredictedObject:
     amodal: Mask
     completed: CompletedObject | None
     alternative: bool = False
+
+    def __repr__(self) -> str:
+        height, width = self.amodal.shape
+        hidden = int((self.amodal & ~self.visible).sum())
+        pixels = f"{int(self.visible.sum())} visible and {hidden} hidden pixels of {height} x {width}"
+        by = "stage 1 alone" if self.completed is None else "all stages"
+        kind = ", alternative" if self.alternative else ""
+        return f"PredictedObject({self.category!r}, score {self.score:.2f}, {pixels}, by {by}{kind})"
 
 
 class ImagePredictor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
+
+if TYPE_CHECKING:
+    import torch
 
 PriorName = Literal["learned", "bank"]
 """Where silhouettes come from: the networks of stages 2 and 3, or a bank of known shapes (``registry``)."""
@@ -36,6 +37,8 @@ class Prior(Protocol):
 
 def best_of(estimates: Sequence[Estimate]) -> Estimate:
     """Of several priors' estimates (at least one) of the same N crops, for each crop the one with the best fit."""
+    import torch
+
     chosen = torch.stack([estimate.fit for estimate in estimates], dim=1).argmax(dim=1)  # [N], which estimate
     count = len(chosen)
     return Estimate.join(estimates)[chosen * count + torch.arange(count, device=chosen.device)]
@@ -43,6 +46,8 @@ def best_of(estimates: Sequence[Estimate]) -> Estimate:
 
 def no_estimate(crops: InstanceCrops) -> Estimate:
     """What is known of N crops where no prior is asked: empty meshes and silhouettes."""
+    import torch
+
     zero = torch.zeros_like(crops.visible[:, 0, 0])
     verts = zero[:, None, None].expand(-1, 1, 3)
     viewpoint = Viewpoint(zero, zero, zero, zero + 1, torch.stack([zero, zero], dim=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +42,7 @@ def _learned(parts: PriorParts) -> Prior:
 
 def _bank(parts: PriorParts) -> Prior:
     if parts.meshes is None:
-        raise UsageError("priors: these weights know no bank; give the meshes of one, or ask for learned")
+        raise UsageError("priors: these weights know no bank; use from_meshes, or ask for learned")
     from shape3d_amodal.meshes.sources import mesh_source
     from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
     from shape3d_amodal.priors.bank.shapes import ShapeBank
@@ -54,6 +54,17 @@ def _bank(parts: PriorParts) -> Prior:
 PRIORS: dict[PriorName, Callable[[PriorParts], Prior]] = {"learned": _learned, "bank": _bank}
 
 
+def check_names(names: Sequence[object]) -> None:
+    """Refuse names that are none of ``PRIORS``.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    for name in names:
+        if name not in PRIORS:
+            raise UsageError(f"priors: expected {', '.join(PRIORS)}, got {name!r}")
+
+
 def open_prior(name: PriorName, parts: PriorParts) -> Prior:
     """The prior of that name.
 
@@ -61,6 +72,5 @@ def open_prior(name: PriorName, parts: PriorParts) -> Prior:
         UsageError: there is none of that name, or what it needs is missing.
         DataError: the meshes cannot be used.
     """
-    if name not in PRIORS:
-        raise UsageError(f"priors: expected {', '.join(PRIORS)}, got {name!r}")
+    check_names([name])
     return PRIORS[name](parts)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.config import Share, configuration
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.meshes.mesh import Mesh, MeshSource, UnusableMeshError
@@ -59,8 +60,8 @@ class SceneConfig:
     """Draw the category first, then a mesh of it, so that rare categories are as frequent as common ones."""
 
 
-@dataclass(frozen=True)
-class SceneInstance:
+@dataclass(frozen=True, eq=False, repr=False)
+class SceneInstance(ArrayFields):
     """One object of a scene.
 
     Attributes:
@@ -77,8 +78,8 @@ class SceneInstance:
     viewpoint: dict[str, float]
 
 
-@dataclass(frozen=True)
-class Scene:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scene(ArrayFields):
     """An image [H,W,3] uint8 and its ground truth.
 
     Attributes:

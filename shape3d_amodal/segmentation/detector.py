@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
+from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
@@ -32,8 +33,8 @@ _GUESSES = 2
 """How often the box head corrects the first guess of a whole object's box."""
 
 
-@dataclass(frozen=True)
-class DetectedObject:
+@dataclass(frozen=True, eq=False, repr=False)
+class DetectedObject(ArrayFields):
     """An object that the detector found, in the image's own pixels.
 
     Attributes:

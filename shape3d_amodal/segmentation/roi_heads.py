@@ -80,7 +80,7 @@ class Rois:
         return len(self.category)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RoiTargets(TensorBatch):
     """The objects that R regions were matched with.
 

@@ -14,7 +14,7 @@ from shape3d_amodal.segmentation.roi_heads import RoiTargets
 from shape3d_amodal.structures import TensorBatch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageTargets(TensorBatch):
     """The N objects of an image, in pixels of the network's input.
 

@@ -106,15 +106,36 @@ def test_a_bank_and_the_refinement_together(job: dict[str, Path], shapes: Path) 
     assert len(read_results(job["root"] / "out" / "results.json")) == 2
 
 
+def test_meshes_with_weights_are_asked_without_more_options(job: dict[str, Path], shapes: Path) -> None:
+    config = tiny_config()
+    config = replace(config, refinement=replace(config.refinement, priors=("learned", "bank")), meshes="elsewhere")
+    AmodalModel(config).save(job["root"] / "both")
+    found = []
+    for options in ((), ("--prior", "bank"), ("--refine", "full"), ("--prior", "bank", "--refine", "full")):
+        assert run(job, "--weights", str(job["root"] / "both"), "--meshes", str(shapes), *options) == 0
+        found.append((job["root"] / "out" / "results.json").read_bytes())
+    assert found == found[:1] * 4
+
+
+def test_meshes_that_none_are_made_of_are_not_promised(job: dict[str, Path], capsys) -> None:
+    assert run(job, "--refine", "2d", "--save-meshes", str(job["root"] / "meshes")) == 2
+    line = "error: --save-meshes and --refine 2d: it makes no meshes; leave out one of the two\n"
+    assert capsys.readouterr().err == line
+    assert not (job["root"] / "meshes").exists() and not (job["root"] / "out").exists()
+    assert run(job, "--refine", "2d") == 0
+    results = read_results(job["root"] / "out" / "results.json")
+    assert len(results) == 2 and all(one.mesh is None and one.viewpoint is None for one in results)
+
+
 @pytest.mark.parametrize(
     ("options", "status", "expected"),
     [
-        ((), 2, "--prior bank and --meshes go together"),
+        ((), 2, "--prior bank: the weights open13 know no bank; give --meshes FOLDER, or --weights open13_bank"),
         (("--meshes", "missing"), 3, "missing: expected a folder of meshes, there is none"),
         (("--meshes", "SHAPES"), 3, "unknown category 'dragon'; known are chair, robot, table"),
-        (("--meshes", "SHAPES", "--refine", "2d", "--weights", "WEIGHTS"), 3, "unknown category 'dragon'"),
+        (("--meshes", "SHAPES", "--refine", "2d", "--weights", "WEIGHTS"), 2, "2d looks at no shapes"),
         (("--meshes", "SHAPES", "--refine", "full", "--weights", "WEIGHTS"), 2, "has not learned to use a bank"),
-        (("--meshes", "SHAPES", "--weights", "WEIGHTS"), 2, "weights: visible-union of a bank needs none"),
+        (("--meshes", "SHAPES", "--weights", "WEIGHTS"), 2, "give --weights open13_bank, or leave out --weights"),
     ],
 )
 def test_a_bank_that_cannot_be_used(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.evaluation import metrics
 from shape3d_amodal.evaluation.tracks import TRACKS
 
@@ -78,3 +79,35 @@ def test_every_metric_has_a_name_a_formula_and_a_protocol():
             assert metric.name == name
             assert metric.formula and metric.source and metric.title
             assert metric.protocol == track.protocol
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32, "0 and 255"])
+@pytest.mark.parametrize("pair", [(LEFT, TOP), (LEFT, FULL), (EMPTY, EMPTY), (EMPTY, LEFT)])
+def test_masks_of_numbers_score_as_masks_of_bool(kind, pair):
+    numbers = [mask * np.uint8(255) if kind == "0 and 255" else mask.astype(kind) for mask in pair]
+    assert metrics.iou(*numbers) == metrics.iou(*pair)
+    assert metrics.occluded_iou(*numbers, numbers[0]) == pytest.approx(
+        metrics.occluded_iou(*pair, pair[0]), nan_ok=True
+    )
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [LEFT * 2, LEFT * 0.6, LEFT * -1, LEFT * 255.0, np.where(LEFT, np.nan, 0), LEFT.astype(str), LEFT + 254 * TOP],
+)
+def test_what_is_no_mask_is_refused(mask):
+    for pair in ((mask, LEFT), (LEFT, mask)):
+        with pytest.raises(UsageError, match="expected bool, 0 and 1, or 0 and 255, got"):
+            metrics.iou(*pair)
+    for place in range(3):
+        with pytest.raises(UsageError, match="expected bool, 0 and 1, or 0 and 255, got"):
+            metrics.occluded_iou(*[mask if i == place else LEFT for i in range(3)])
+
+
+def test_masks_of_other_shapes_are_refused():
+    with pytest.raises(
+        UsageError, match=r"masks: expected one shape for all, got prediction \[2, 4\], target \[1, 4\]"
+    ):
+        metrics.iou(LEFT, LEFT[:1])
+    with pytest.raises(UsageError, match="visible"):
+        metrics.occluded_iou(LEFT, LEFT, LEFT[:, :1])

@@ -51,7 +51,7 @@ class ErasingConfig:
                 raise UsageError(f"{name}: expected the lower end before the upper one, got {low}, {high}; swap them")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ErasedMasks(TensorBatch):
     """N examples, without any amodal mask: ``target`` is a visible mask.
 

@@ -86,7 +86,7 @@ class NmrConfig(TrainingConfig):
         return KnownCamerasConfig(synsets=synsets, reconstruction=self.reconstruction, told_category=self.told_category)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ViewPairs(TensorBatch):
     """N objects, each in two views.
 

@@ -35,7 +35,7 @@ class MatchConfig:
     """Silhouettes that are placed again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Matches(TensorBatch):
     """The K best silhouettes of a bank for one crop, the best first.
 

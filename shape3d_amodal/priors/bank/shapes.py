@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.geometry.cameras import project
@@ -44,8 +45,8 @@ class BankConfig:
     """Meshes of a category, at most; of more, an even selection in the source's order is taken."""
 
 
-@dataclass(frozen=True)
-class BankShapes:
+@dataclass(frozen=True, eq=False, repr=False)
+class BankShapes(ArrayFields):
     """The shapes of one category, M meshes seen from T / M viewpoints each.
 
     Attributes:

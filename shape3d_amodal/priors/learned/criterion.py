@@ -57,7 +57,7 @@ class PriorLossConfig:
     mesh is a shape of its own."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PriorBatch(TensorBatch):
     """N crops with all that a prior may learn from.
 

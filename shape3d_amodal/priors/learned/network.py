@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.config import configuration
 from shape3d_amodal.geometry.cameras import project
 from shape3d_amodal.priors.learned.reconstruction import ImageEncoder, MeshDecoder, ReconstructionConfig
@@ -28,8 +29,8 @@ class ShapePriorConfig:
     """Blur of the rendered silhouettes at test time, in crop pixels (training anneals its own)."""
 
 
-@dataclass(frozen=True)
-class PriorOutput:
+@dataclass(frozen=True, eq=False, repr=False)
+class PriorOutput(ArrayFields):
     """Raw outputs for N crops: meshes, hypotheses [N,K] and the selection logits [N,K]."""
 
     mesh: MeshEstimate

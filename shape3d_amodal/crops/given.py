@@ -1,0 +1,232 @@
+"""What people give: images and masks in their many forms, made what the stages take, or refused in one line.
+
+Nothing is guessed: a form has one meaning, and what has none is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal import masks
+from shape3d_amodal.errors import DataError, UsageError, check_whole
+from shape3d_amodal.structures import Rle
+
+GivenImage: TypeAlias = Any
+"""An image in any form that ``given_image`` knows."""
+GivenMask: TypeAlias = Any
+"""A mask in any form that ``given_mask`` knows."""
+_IMAGE = "[H,W,3] uint8 (also [H,W], [H,W,4], and floats from 0 to 1), a PIL image or a path"
+_MASK = "[H,W] of bool, of 0 and 1, or of 0 and 255, a COCO run-length code, or polygons"
+
+
+def given_image(value: GivenImage) -> NDArray[np.uint8]:
+    """The pixels of an image, [H,W,3] uint8, RGB.
+
+    Args:
+        value: an array [H,W,3] uint8, RGB; or [H,W] or [H,W,1], grey; or [H,W,4], whose transparency is dropped; each
+            also of floats from 0 (black) to 1. Or a PIL image, or the path of a PNG or JPEG file; these two are turned
+            upright as their EXIF orientation says.
+
+    Raises:
+        UsageError: anything else, such as floats from 0 to 255.
+        DataError: the file cannot be read.
+    """
+    if isinstance(value, (str, Path)):
+        from shape3d_amodal.files.safe_io import read_image
+
+        return read_image(value)
+    if _is_pil(value):
+        return _of_pil(value)
+    pixels = _array(value)
+    if pixels is None:
+        raise UsageError(f"image: expected {_IMAGE}, got {_named(value)}")
+    came = f"got {list(pixels.shape)} {pixels.dtype}"
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or not pixels.size:
+        raise UsageError(f"image: expected {_IMAGE}, {came}")
+    if pixels.dtype.kind == "f":
+        if not (pixels.min() >= 0 and pixels.max() <= 1):  # false for NaN, too
+            problem = f"{came} from {pixels.min():g} to {pixels.max():g}; divide by its largest possible value"
+            raise UsageError(f"image: expected {_IMAGE}, {problem}")
+        pixels = np.rint(pixels.astype(np.float64) * 255).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise UsageError(f"image: expected {_IMAGE}, {came}")
+    pixels = pixels[:, :, :3] if pixels.shape[2] > 1 else np.repeat(pixels, 3, axis=2)
+    return np.require(pixels, requirements=["C", "W"])  # torch takes no other memory
+
+
+def given_masks(values: Sequence[GivenMask] | NDArray[Any], height: int, width: int) -> list[NDArray[np.bool_]]:
+    """The visible masks [H,W] bool of the objects of an image, none empty.
+
+    Args:
+        values: one for each object, in a list, a tuple or an array [N,H,W]; see ``given_mask``.
+
+    Raises:
+        UsageError: naming the mask, for example ``visible[2]``.
+    """
+    if (isinstance(values, np.ndarray) and values.ndim == 2) or isinstance(values, (dict, Rle)) or _is_pil(values):
+        raise UsageError("visible: expected one mask for each object, got a single one; put it into a list: [mask]")
+    found = []
+    for number, value in enumerate(in_order("visible", values)):
+        mask = given_mask(value, height, width, name=f"visible[{number}]")
+        if not mask.any():
+            raise UsageError(f"visible[{number}]: the mask is empty; leave out objects of which nothing is visible")
+        found.append(mask)
+    return found
+
+
+def given_mask(value: GivenMask, height: int, width: int, *, name: str) -> NDArray[np.bool_]:
+    """One mask, [H,W] bool.
+
+    Args:
+        value: an array [H,W] (``binary``) or a PIL image of these values; or COCO's run-length code, as a dict with
+            ``size`` and ``counts`` or as a ``structures.Rle``; or COCO's polygons, a list of
+            ``[x1, y1, x2, y2, ...]``.
+        name: of the mask, for messages.
+
+    Raises:
+        UsageError: anything else, or a mask of another size than the image.
+    """
+    if _is_rows(value, height, width):
+        raise UsageError(f"{name}: expected {_MASK}, got lists of pixels; make them an array: numpy.array(mask)")
+    if isinstance(value, (dict, list, tuple, Rle)):
+        given = value.to_coco() if isinstance(value, Rle) else list(value) if isinstance(value, tuple) else value
+        try:
+            decoded: NDArray[np.bool_] = masks.decode(
+                masks.from_annotation(given, height, width, file=None, field=name)
+            )
+        except DataError as error:
+            raise UsageError(str(error)) from error
+        return decoded
+    pixels = np.asarray(value) if _is_pil(value) else _array(value)
+    if pixels is None:
+        raise UsageError(f"{name}: expected {_MASK}, got {_named(value)}")
+    if pixels.shape != (height, width):
+        problem = f"expected [{height}, {width}] bool like the image, got {list(pixels.shape)} {pixels.dtype}"
+        raise UsageError(f"{name}: {problem}")
+    return binary(pixels, name=name)
+
+
+def binary(pixels: NDArray[Any], *, name: str) -> NDArray[np.bool_]:
+    """A mask of bool, of 0 and 1, or of whole numbers 0 and 255, as bool; bool in its own memory where torch takes it.
+
+    Raises:
+        UsageError: other values, such as probabilities, or the numbers of several objects.
+    """
+    if pixels.dtype != np.bool_:
+        inside = pixels == 1
+        if pixels.dtype.kind in "iu":
+            inside = inside if inside.any() else pixels == 255
+        if pixels.dtype.kind not in "iuf" or not (inside | (pixels == 0)).all():
+            came = f"{pixels.dtype}"
+            if pixels.dtype.kind in "iuf":
+                came += f" from {pixels.min():g} to {pixels.max():g}"
+            raise UsageError(f"{name}: expected bool, 0 and 1, or 0 and 255, got {came}; give mask > threshold")
+        pixels = inside
+    return np.ascontiguousarray(pixels) if any(stride < 0 for stride in pixels.strides) else pixels
+
+
+def given_names(values: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The category names of the objects of an image.
+
+    Raises:
+        UsageError: no list, or a name that is not among ``known``.
+    """
+    names = in_order("categories", values)
+    for number, name in enumerate(names):
+        if name not in known:
+            raise UsageError(f"categories[{number}]: unknown category {name!r}; known are {', '.join(known)}")
+    return names
+
+
+def given_ranks(values: Sequence[int | None]) -> list[int | None]:
+    """The ranks in depth of the objects of an image, 0 nearest; None where unknown.
+
+    Raises:
+        UsageError: no list, or a rank that is no whole number.
+    """
+    ranks = in_order("depth_order", values)
+    for number, rank in enumerate(ranks):
+        if rank is not None:
+            check_whole(f"depth_order[{number}]", rank, "rank (or None where it is unknown)")
+    return ranks
+
+
+def given_pairs(values: Any, count: int) -> set[tuple[int, int]]:
+    """Pairs (in front, behind) of places among ``count`` objects.
+
+    Raises:
+        UsageError: no pairs, or places that are none.
+    """
+    pairs = set()
+    for pair in values if isinstance(values, (set, frozenset)) else in_order("in_front", values):
+        places = list(pair) if isinstance(pair, (tuple, list, np.ndarray)) else [pair]
+        for place in places:
+            check_whole("in_front", place, "place in visible", most=count - 1)
+        if len(places) != 2 or places[0] == places[1]:
+            raise UsageError(f"in_front: expected pairs (in front, behind) of two places in visible, got {pair!r}")
+        pairs.add((int(places[0]), int(places[1])))
+    return pairs
+
+
+def in_order(name: str, values: Any) -> list[Any]:
+    """The items of a list, a tuple or an array; what has no order, or is a text, is refused.
+
+    Raises:
+        UsageError: naming the argument ``name``.
+    """
+    if isinstance(values, (list, tuple)):
+        return list(values)
+    array = _array(values)
+    if array is None or array.ndim == 0:
+        raise UsageError(f"{name}: expected a list with an item for each object, got {_named(values)}")
+    return list(array)
+
+
+def _array(value: Any) -> NDArray[Any] | None:
+    """An array, or what says itself that it is one, such as a tensor; else None."""
+    if isinstance(value, np.ndarray):
+        return value
+    if not hasattr(value, "__array__"):
+        return None
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # such as a tensor on another device
+        return None
+
+
+def _is_rows(value: Any, height: int, width: int) -> bool:
+    """Whether it is a mask as lists of its pixels, which would pass for polygons in the corner of the image."""
+    if not isinstance(value, (list, tuple)) or len(value) != height:
+        return False
+    rows = [row for row in value if isinstance(row, (list, tuple)) and len(row) == width]
+    return len(rows) == height and all(isinstance(pixel, (bool, int)) and pixel in (0, 1, 255) for pixel in rows[0])
+
+
+def _is_pil(value: Any) -> bool:
+    """Whether it is a PIL image: of a class of that library, which need not be imported for the question."""
+    return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(value).__mro__)
+
+
+def _of_pil(image: Any) -> NDArray[np.uint8]:
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # the high byte, as for files
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise UsageError(f"image: expected {_IMAGE}, got a PIL image of mode {image.mode}, whose range is not known")
+    return np.array(image.convert("RGB"))
+
+
+def _named(value: object) -> str:
+    """What came, in a few words."""
+    if isinstance(value, (str, bytes, int, float, type(None))):
+        return repr(value)[:60]
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
