@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from report import machine, write_section
 
-from shape3d_amodal.methods.completion import complete_dataset
+from shape3d_amodal.annotations.images import load_image
+from shape3d_amodal.methods.completion import complete_image
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
 from shape3d_amodal.structures import AmodalDataset
@@ -21,8 +22,10 @@ from shape3d_amodal.structures import AmodalDataset
 
 def seconds_an_instance(pipeline: ShapePriorPipeline, dataset: AmodalDataset, folder: Path) -> float:
     start = time.perf_counter()
-    done = complete_dataset(pipeline, dataset, folder / "images", annotations=folder / "annotations.json")
-    count = sum(len(objects) for _, objects in done)
+    count = 0
+    for record in dataset.images:
+        image = load_image(folder / "images", record, file=folder / "annotations.json")
+        count += len(complete_image(pipeline, image, record, dataset.category_names))
     return (time.perf_counter() - start) / count
 
 

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shape3d_amodal.cli.options import DepthOrder, ImageFolder, Pipeline
+from shape3d_amodal.cli.running import (
+    Resume,
+    Strict,
+    fingerprint,
+    outcomes_of,
+    refuse_empty,
+    refuse_skipped,
+    tell_skipped,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from shape3d_amodal.methods.resuming import ImageOutcome
+    from shape3d_amodal.pipeline import ShapePriorPipeline
+    from shape3d_amodal.structures import AmodalImage
 
 
 def complete(
@@ -15,45 +36,81 @@ def complete(
     pipeline: Pipeline,
     depth_order: DepthOrder = True,
     save_meshes: Path | None = None,
+    resume: Resume = True,
+    strict: Strict = False,
 ) -> None:
     """Complete the visible masks of an annotation file; objects without a visible pixel are left out.
+
+    Results are kept image by image in OUT.part.jsonl: the same command goes on where it was stopped. What cannot be
+    used is skipped: it is counted, and listed with reasons in <name of OUT>.skipped.json.
 
     Args:
         annotations: KINS, COCOA, COCOA-cls, D2SA, or any COCO JSON whose annotations have image_id, category_id and
             visible_mask (RLE or polygons). Give all objects of an image, for they hide each other; the category
-            "occluder" marks what only hides others and is not completed.
-        out: results file to write (JSON).
+            "occluder" marks what only hides others and is not completed, and so do categories that are not known.
+        out: results file to write (JSON); - is standard output, which keeps nothing of a stopped run.
         save_meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
     """
     pipeline.check(needs_meshes=None if save_meshes is None else "--save-meshes")
-    import tempfile
-
-    from rich.progress import track
-
-    from shape3d_amodal.annotations.formats.registry import read_dataset
+    from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.annotations.results import write_results
-    from shape3d_amodal.drawing.projections import write_glb
-    from shape3d_amodal.files.atomic import move_all
-    from shape3d_amodal.masks.occlusion import without_invisible
-    from shape3d_amodal.methods.completion import complete_dataset, completed_result, without_depth_order
+    from shape3d_amodal.evaluation.tables import counted
+    from shape3d_amodal.files.atomic import is_stdout
+    from shape3d_amodal.files.journal import journal_of
+    from shape3d_amodal.files.outputs import output_file, output_folder
+    from shape3d_amodal.methods.resuming import ImageWork
+    from shape3d_amodal.methods.visible_sets import read_visible_set
 
+    output_file(out, inputs=[annotations])
+    if save_meshes is not None:
+        output_folder(save_meshes, inputs=[annotations], option="--save-meshes")
     completer = pipeline.open()
-    dataset = without_invisible(read_dataset(annotations))
-    if not depth_order:
-        dataset = without_depth_order(dataset)
-    results = []
-    # Meshes are collected elsewhere and moved at the end, so a failed run leaves nothing behind.
-    with tempfile.TemporaryDirectory() as temporary:
-        completed = complete_dataset(completer, dataset, images, annotations=annotations)
-        for image, objects in track(completed, description="complete", total=len(dataset.images), transient=True):
-            for instance, one in objects:
-                name = None
-                if save_meshes is not None:
-                    name = f"{image.id}_{instance.id}.glb"
-                    write_glb(Path(temporary) / name, one.verts, one.faces)
-                results.append(completed_result(image, instance, one, name))
-        out.parent.mkdir(parents=True, exist_ok=True)
+    found = read_visible_set(annotations, completer.categories, depth_order=depth_order)
+    wanted = [image for image in found.dataset.images if found.wanted(image)]
+    if not wanted:
+        refuse_empty(found.skipped)
+    work = ImageWork(
+        picture=lambda image: images / image.file_name,
+        load=lambda image: load_image(images, image, file=annotations),
+        do=partial(_complete, completer, found.dataset.category_names, save_meshes),
+        skip=found.skip,
+    )
+    key = fingerprint(pipeline, completer, annotations, depth_order=depth_order, save_meshes=save_meshes)
+    streamed = is_stdout(out)
+    journal = None if streamed else journal_of(out)
+    with outcomes_of(wanted, work, "complete", journal=journal, key=key, resume=resume, folder=save_meshes) as outcomes:
+        results = [result for one in outcomes for result in one.results]
         write_results(out, results)
-        if save_meshes is not None:
-            move_all(Path(temporary), save_meshes)
-    print(f"{len(results)} objects in {len(dataset.images)} images; results in {out}")
+    skipped = [*found.skipped, *(reason for one in outcomes for reason in one.skipped)]
+    listing = None if streamed else out.with_name(f"{out.stem}.skipped.json")
+    tell_skipped(skipped, listing)
+    hidden = f", {counted(found.hidden, 'fully hidden object')} left out" if found.hidden else ""
+    done = f"{counted(len(results), 'object')} in {counted(len(found.dataset.images), 'image')}{hidden}"
+    print(f"{done}; results in {out}", file=sys.stderr if streamed else sys.stdout)
+    if strict:
+        refuse_skipped(skipped, listing)
+
+
+def _complete(
+    pipeline: ShapePriorPipeline,
+    names: Mapping[int, str],
+    meshes: Path | None,
+    image: AmodalImage,
+    pixels: NDArray[np.uint8],
+) -> ImageOutcome:
+    """The results of one image; its meshes are written to the folder ``meshes``."""
+    from shape3d_amodal.drawing.projections import write_glb
+    from shape3d_amodal.files.atomic import make_folder
+    from shape3d_amodal.methods.completion import complete_image, completed_result
+    from shape3d_amodal.methods.resuming import ImageOutcome
+
+    results, files = [], []
+    for instance, one in complete_image(pipeline, pixels, image, names):
+        name = None
+        if meshes is not None and len(one.faces):
+            name = f"{image.id}_{instance.id}.glb"
+            make_folder(meshes)
+            write_glb(meshes / name, one.verts, one.faces)
+            files.append(name)
+        results.append(completed_result(image, instance, one, name))
+    return ImageOutcome(results=tuple(results), files=tuple(files))

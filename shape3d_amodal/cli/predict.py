@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
 from shape3d_amodal.cli.options import Pipeline, PipelineOptions
+from shape3d_amodal.cli.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped, tell_skipped
 from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.structures import AmodalImage, Category
 
 if TYPE_CHECKING:
-    from shape3d_amodal.structures import AmodalDataset
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from shape3d_amodal.methods.prediction import ImagePredictor
+    from shape3d_amodal.methods.resuming import ImageOutcome
+    from shape3d_amodal.reports.predictions import PredictionFolder
+
+    Pixels = NDArray[np.uint8]
 
 _KINDS = (".png", ".jpg", ".jpeg")
 _PIPELINE = PipelineOptions(gap_px=1)
@@ -28,10 +41,14 @@ def predict(
     min_score: float = 0.5,
     alternatives: bool = False,
     drawings: bool = True,
+    resume: Resume = True,
+    strict: Strict = False,
 ) -> None:
     """Find the objects in images and complete them: masks, meshes and viewpoints.
 
-    The detector's own amodal mask is joined with the completed one, whatever --refine says.
+    The detector's own amodal mask is joined with the completed one, whatever --refine says. What is done is kept image
+    by image in predict.part.jsonl: the same command goes on where it was stopped. Images that cannot be used are
+    skipped, counted, and listed with reasons in skipped.json.
 
     Args:
         images: image files (PNG, JPEG), or folders of them.
@@ -46,44 +63,94 @@ def predict(
             this when computing average precision.
         drawings: write overlays, meshes and the report; --no-drawings writes the results only.
     """
-    import time
-
-    from rich.progress import track
-
-    from shape3d_amodal.annotations.images import load_image
+    pipeline.check()
+    from shape3d_amodal.benchmarking.methods import weights_hash
     from shape3d_amodal.evaluation.tables import counted
+    from shape3d_amodal.files.journal import journal_of
+    from shape3d_amodal.files.outputs import output_folder
     from shape3d_amodal.methods.prediction import ImagePredictor
     from shape3d_amodal.methods.rcnn import check_shared
+    from shape3d_amodal.methods.resuming import ImageWork, Skipped
     from shape3d_amodal.reports.predictions import PredictionFolder, advice
     from shape3d_amodal.segmentation.detector import Detector
 
+    pictures = _named(images, annotations) if annotations else _numbered(images)
+    read = [pictures.file(one) for one in pictures.records]
+    output_folder(out, writes=PredictionFolder.OUTPUTS, inputs=[annotations, *read])
     completer = pipeline.open()
     stage1 = Detector.from_pretrained(detector, device=pipeline.device)
     predictor = ImagePredictor(stage1, completer, min_score=min_score)
-    dataset, roots = _named(images, annotations) if annotations else _numbered(images, stage1.categories)
-    check_shared(stage1.categories, [one.name for one in dataset.categories])
-    folder = PredictionFolder(out, dataset.categories, drawings=drawings)
-    seconds = 0.0
-    for record, root in track(list(zip(dataset.images, roots, strict=True)), description="predict", transient=True):
-        image = load_image(root, record, file=annotations or root / record.file_name)
-        begin = time.perf_counter()
-        objects = predictor.predict(image, alternatives=alternatives)
-        seconds += time.perf_counter() - begin
-        folder.add(record, image, objects)
-    found, known = folder.count, stage1.categories
-    hint = advice(found, len(roots), min_score, empty=folder.empty, known=known)
-    folder.finish(hint=hint, detector=detector, prior=pipeline.meshes or pipeline.weights or "open13")
-    each = f"{seconds / len(roots):.2f} s an image"
-    print(f"{counted(found, 'object')} in {counted(len(roots), 'image')}, {each}; results in {out / 'results.json'}")
+    categories = pictures.categories or tuple(Category(i + 1, name) for i, name in enumerate(stage1.categories))
+    check_shared(stage1.categories, [one.name for one in categories])
+    folder = PredictionFolder(out, categories, drawings=drawings)
+    work = ImageWork(
+        picture=pictures.file,
+        load=pictures.load,
+        do=partial(_predict, predictor, folder, alternatives),
+        skip=lambda image, reason: (Skipped(reason=reason, image_id=image.id),),
+    )
+    key = fingerprint(
+        pipeline,
+        completer,
+        *([annotations] if annotations else []),
+        detector=weights_hash(detector),
+        pictures=[(one.id, str(file)) for one, file in zip(pictures.records, read, strict=True)],
+        min_score=min_score,
+        alternatives=alternatives,
+        drawings=drawings,
+    )
+    with outcomes_of(
+        pictures.records, work, "predict", journal=journal_of(out / "predict"), key=key, resume=resume, folder=out
+    ) as outcomes:
+        done = [(image, one) for image, one in zip(pictures.records, outcomes, strict=True) if not one.skipped]
+        given = [one for _, one in done]
+        found = sum(one.more["found"] for one in given)
+        empty = sum(not one.more["found"] for one in given)
+        hint = advice(found, len(given), min_score, empty=empty, known=stage1.categories)
+        facts = {"detector": detector, "prior": pipeline.meshes or pipeline.weights or "open13"}
+        folder.finish([image for image, _ in done], given, hint=hint, facts=facts)
+    skipped = [reason for one in outcomes for reason in one.skipped]
+    tell_skipped(skipped, out / "skipped.json")
+    each = f"{sum(one.more['seconds'] for one in given) / len(given):.2f} s an image"
+    print(f"{counted(found, 'object')} in {counted(len(given), 'image')}, {each}; results in {out / 'results.json'}")
     if hint:
         print(hint)
+    if strict:
+        refuse_skipped(skipped, out / "skipped.json")
 
 
-def _named(images: tuple[Path, ...], annotations: Path) -> tuple[AmodalDataset, list[Path]]:
-    """The images of an annotation file without their instances, and the folder of each."""
-    from dataclasses import replace
+def _predict(
+    predictor: ImagePredictor, folder: PredictionFolder, alternatives: bool, image: AmodalImage, pixels: Pixels
+) -> ImageOutcome:
+    """Find and complete what is in one image, and write it."""
+    begin = time.perf_counter()
+    objects = predictor.predict(pixels, alternatives=alternatives)
+    seconds = time.perf_counter() - begin
+    outcome = folder.add(replace(image, width=pixels.shape[1], height=pixels.shape[0]), pixels, objects)
+    return replace(outcome, more={**outcome.more, "seconds": seconds})
 
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The images, whose instances are not looked at.
+
+    Attributes:
+        records: of images without an annotation file, width and height are 0.
+        categories: those of the annotation file, or none.
+        file: the file of an image.
+        load: its pixels.
+    """
+
+    records: tuple[AmodalImage, ...]
+    categories: tuple[Category, ...]
+    file: Callable[[AmodalImage], Path]
+    load: Callable[[AmodalImage], Pixels]
+
+
+def _named(images: tuple[Path, ...], annotations: Path) -> _Pictures:
+    """The images of an annotation file."""
     from shape3d_amodal.annotations.formats.registry import read_dataset
+    from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.methods.ground_truth import shown
 
     if len(images) != 1 or not images[0].is_dir():
@@ -91,14 +158,17 @@ def _named(images: tuple[Path, ...], annotations: Path) -> tuple[AmodalDataset, 
     dataset = read_dataset(annotations)
     if not dataset.images:
         raise DataError("expected images, found none", file=annotations, field="images")
-    bare = tuple(shown(image, "image") for image in dataset.images)
-    return replace(dataset, images=bare), [images[0]] * len(bare)
+    return _Pictures(
+        records=tuple(shown(image, "image") for image in dataset.images),
+        categories=dataset.categories,
+        file=lambda image: images[0] / image.file_name,
+        load=lambda image: load_image(images[0], image, file=annotations),
+    )
 
 
-def _numbered(paths: tuple[Path, ...], names: tuple[str, ...]) -> tuple[AmodalDataset, list[Path]]:
-    """The named images and those in the named folders, numbered from 1, and the folder of each."""
+def _numbered(paths: tuple[Path, ...]) -> _Pictures:
+    """The named images and those in the named folders, numbered from 1."""
     from shape3d_amodal.files.safe_io import read_image
-    from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 
     files: list[Path] = []
     for path in paths:
@@ -108,9 +178,16 @@ def _numbered(paths: tuple[Path, ...], names: tuple[str, ...]) -> tuple[AmodalDa
         files += inside
     if not files:
         raise UsageError("images: expected one or more images or folders, got none")
-    records = []
-    for number, file in enumerate(files, start=1):
-        height, width = read_image(file).shape[:2]  # finds an unreadable image before the work begins
-        records.append(AmodalImage(id=number, file_name=file.name, width=width, height=height, instances=()))
-    categories = tuple(Category(i + 1, name) for i, name in enumerate(names))
-    return AmodalDataset(images=tuple(records), categories=categories), [file.parent for file in files]
+    for path in files:
+        if not path.exists():
+            raise DataError("expected an image or a folder, there is none; check the path", file=path)
+    by_number = dict(enumerate(files, start=1))
+    return _Pictures(
+        records=tuple(
+            AmodalImage(id=number, file_name=file.name, width=0, height=0, instances=())
+            for number, file in by_number.items()
+        ),
+        categories=(),
+        file=lambda image: by_number[image.id],
+        load=lambda image: read_image(by_number[image.id]),
+    )

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shape3d_amodal.cli.options import DepthOrder, ImageFolder, Pipeline, check_positive
+from shape3d_amodal.cli.running import (
+    Resume,
+    Strict,
+    fingerprint,
+    outcomes_of,
+    refuse_empty,
+    refuse_skipped,
+    tell_skipped,
+)
+from shape3d_amodal.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from shape3d_amodal.methods.resuming import ImageOutcome
+    from shape3d_amodal.methods.visible_sets import VisibleSet
+    from shape3d_amodal.pipeline import ShapePriorPipeline
+    from shape3d_amodal.structures import AmodalImage
 
 
 def render(
@@ -16,52 +38,92 @@ def render(
     views: int = 8,
     limit: int = 0,
     depth_order: DepthOrder = True,
+    resume: Resume = True,
+    strict: Strict = False,
 ) -> None:
     """Write the reconstructed mesh of each object over its image, a turntable strip and a GLB file.
 
     For object A of image I these are I_A_projection.png, I_A_turntable.png and I_A.glb; I_amodal.png shows all amodal
-    masks of the image.
+    masks of the image. What cannot be used is skipped, counted, and listed with reasons in skipped.json.
 
     Args:
         annotations: annotation file as for complete.
-        out: folder to write to.
+        out: folder to write to; render.part.jsonl in it tells, until all is done, which images are done.
         views: number of viewpoints in a turntable strip.
         limit: stop after this many images; 0 is all.
     """
-    import tempfile
-    from dataclasses import replace
-
-    from shape3d_amodal.annotations.formats.registry import read_dataset
+    pipeline.check(needs_meshes="render")
     from shape3d_amodal.annotations.images import load_image
-    from shape3d_amodal.drawing.overlays import draw_instances
-    from shape3d_amodal.drawing.projections import mesh_over_image, turntable, write_glb
-    from shape3d_amodal.files.atomic import move_all
-    from shape3d_amodal.masks.occlusion import without_invisible
-    from shape3d_amodal.methods.completion import complete_dataset, without_depth_order
-    from shape3d_amodal.scenes.sets import png_bytes
+    from shape3d_amodal.evaluation.tables import counted
+    from shape3d_amodal.files.journal import journal_of
+    from shape3d_amodal.files.outputs import output_folder
+    from shape3d_amodal.methods.resuming import ImageWork
+    from shape3d_amodal.methods.visible_sets import read_visible_set
 
     check_positive(views=views)
+    if limit < 0:
+        raise UsageError(f"--limit: expected a number of images, 0 for all, got {limit}")
+    output_folder(out, writes=["skipped.json"], inputs=[annotations])
     completer = pipeline.open()
-    dataset = without_invisible(read_dataset(annotations))
-    if limit > 0:
-        dataset = replace(dataset, images=dataset.images[:limit])
-    if not depth_order:
-        dataset = without_depth_order(dataset)
-    count = 0
-    # Files are written elsewhere and moved at the end, so a failed run leaves nothing behind.
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for record, objects in complete_dataset(completer, dataset, images, annotations=annotations):
-            image = load_image(images, record, file=annotations)
-            whole = draw_instances(image, [one.amodal for _, one in objects])
-            (folder / f"{record.id}_amodal.png").write_bytes(png_bytes(whole))
-            for instance, one in objects:
-                stem = f"{record.id}_{instance.id}"
-                over = mesh_over_image(image, one.verts, one.faces, one.viewpoint, one.window)
-                strip = turntable(one.verts, one.faces, views=views)
-                (folder / f"{stem}_projection.png").write_bytes(png_bytes(over))
-                (folder / f"{stem}_turntable.png").write_bytes(png_bytes(strip))
-                write_glb(folder / f"{stem}.glb", one.verts, one.faces, name=one.category)
-                count += 1
-        move_all(folder, out)
-    print(f"{count} objects of {len(dataset.images)} images in {out}")
+    found = read_visible_set(annotations, completer.categories, depth_order=depth_order)
+    found = found.first(limit) if limit else found
+    output_folder(out, writes=_names(found), inputs=[images / one.file_name for one in found.dataset.images])
+    wanted = [image for image in found.dataset.images if found.wanted(image)]
+    if not wanted:
+        refuse_empty(found.skipped)
+    work = ImageWork(
+        picture=lambda image: images / image.file_name,
+        load=lambda image: load_image(images, image, file=annotations),
+        do=partial(_render, completer, found.dataset.category_names, out, views),
+        skip=found.skip,
+    )
+    key = fingerprint(pipeline, completer, annotations, depth_order=depth_order, views=views)
+    with outcomes_of(
+        wanted, work, "render", journal=journal_of(out / "render"), key=key, resume=resume, folder=out
+    ) as outcomes:
+        count = sum(name.endswith("_turntable.png") for one in outcomes for name in one.files)
+    skipped = [*found.skipped, *(reason for one in outcomes for reason in one.skipped)]
+    tell_skipped(skipped, out / "skipped.json")
+    print(f"{counted(count, 'object')} of {counted(len(found.dataset.images), 'image')} in {out}")
+    if strict:
+        refuse_skipped(skipped, out / "skipped.json")
+
+
+def _names(found: VisibleSet) -> list[str]:
+    """The names of all pictures that are written."""
+    of_images = [f"{image.id}_amodal.png" for image in found.dataset.images]
+    stems = [f"{image.id}_{one.id}" for image in found.dataset.images for one in image.instances]
+    return of_images + [f"{stem}_{kind}.png" for stem in stems for kind in ("projection", "turntable")]
+
+
+def _render(
+    pipeline: ShapePriorPipeline,
+    names: Mapping[int, str],
+    out: Path,
+    views: int,
+    image: AmodalImage,
+    pixels: NDArray[np.uint8],
+) -> ImageOutcome:
+    """The files of one image."""
+    from shape3d_amodal.drawing.overlays import draw_instances
+    from shape3d_amodal.drawing.projections import mesh_over_image, turntable, write_glb
+    from shape3d_amodal.files.atomic import make_folder, write_atomic
+    from shape3d_amodal.methods.completion import complete_image
+    from shape3d_amodal.methods.resuming import ImageOutcome
+    from shape3d_amodal.scenes.sets import png_bytes
+
+    objects = complete_image(pipeline, pixels, image, names)
+    drawn = {f"{image.id}_amodal.png": draw_instances(pixels, [one.amodal for _, one in objects])}
+    files = []
+    make_folder(out)
+    for instance, one in objects:
+        if not len(one.faces):
+            continue
+        stem = f"{image.id}_{instance.id}"
+        over = mesh_over_image(pixels, one.verts, one.faces, one.viewpoint, one.window)
+        drawn |= {f"{stem}_projection.png": over, f"{stem}_turntable.png": turntable(one.verts, one.faces, views=views)}
+        files.append(f"{stem}.glb")
+        write_glb(out / files[-1], one.verts, one.faces, name=one.category)
+    for name, picture in drawn.items():
+        write_atomic(out / name, png_bytes(picture))
+    return ImageOutcome(files=(*drawn, *files))

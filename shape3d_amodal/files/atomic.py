@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -121,10 +120,3 @@ def make_folder(path: str | Path) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot make the folder ({error.strerror}); choose another", file=path) from error
-
-
-def move_all(source: Path, target: Path) -> None:
-    """Move the files of folder ``source`` into folder ``target``, which is made where it is missing."""
-    make_folder(target)
-    for path in sorted(source.iterdir()):
-        shutil.move(path, target / path.name)

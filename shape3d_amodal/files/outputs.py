@@ -1,6 +1,6 @@
 """Where a command may write, asked before its work: never over what it reads, and only where it can.
 
-Each function returns its path, checked, and makes the folder that is to hold the output.
+Nothing is made yet; each function returns its path, checked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.files.atomic import is_stdout, make_folder
+from shape3d_amodal.files.atomic import is_stdout
 
 
 def output_file(path: Path, *, inputs: Iterable[str | Path | None] = (), option: str = "--out") -> Path:
@@ -31,7 +31,6 @@ def output_file(path: Path, *, inputs: Iterable[str | Path | None] = (), option:
     refuse_inputs([path], inputs, option=option)
     target = path.resolve() if path.is_symlink() else path
     if not target.exists() or target.is_file():  # not a device or a pipe
-        make_folder(target.parent)
         _try(target.parent)
     return path
 
@@ -53,7 +52,6 @@ def output_folder(
     if is_stdout(path) or (path.exists() and not path.is_dir()):
         raise UsageError(f"{option}: expected a folder to write to, got the file {path}; name another")
     refuse_inputs([path / name for name in writes], inputs, option=option)
-    make_folder(path)
     _try(path)
     return path
 
@@ -97,9 +95,13 @@ def _identity(path: Path) -> _Identity | None:
 
 
 def _try(folder: Path) -> None:
-    """Write a file in ``folder`` and remove it: permissions alone do not tell, as for root or on a full disk."""
+    """Write a file in ``folder``, or in the nearest one above it that exists, and remove it: permissions alone do not
+    tell, as for root or on a full disk."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise DataError(f"cannot make the folder ({there} is a file); choose another", file=folder)
     try:
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise DataError(f"cannot write in the folder ({error.strerror}); choose another", file=folder) from error
+        raise DataError(f"cannot write in the folder ({error.strerror}); choose another", file=there) from error

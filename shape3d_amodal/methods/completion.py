@@ -1,53 +1,25 @@
-"""Completing a whole data set: COCO JSON with visible masks in, results out."""
+"""Completing annotated images: visible masks in, whole masks out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.images import load_image
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.crops.pasting import CompletedObject
-from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.masks.occlusion import known_order
-from shape3d_amodal.methods.ground_truth import shown, without_order
+from shape3d_amodal.methods.ground_truth import shown
 from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance
+from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance
 
 Objects = list[tuple[AmodalInstance, CompletedObject]]
-Completed = tuple[AmodalImage, Objects]
-
-
-def complete_dataset(
-    pipeline: ShapePriorPipeline, dataset: AmodalDataset, images: Path, *, annotations: Path
-) -> Iterator[Completed]:
-    """Complete every instance of every image, image by image, in the data set's order.
-
-    Args:
-        pipeline: the stages.
-        dataset: what ``read_dataset`` gave; of its annotations only category, visible mask and, where known, depth
-            order are looked at.
-        images: folder that file names are relative to.
-        annotations: the file that ``dataset`` was read from, for messages.
-
-    Raises:
-        DataError: a category that the weights do not know (before anything is done), or an image that cannot be read.
-    """
-    names, known = dataset.category_names, {*pipeline.categories, OCCLUDER}
-    for instance in (instance for record in dataset.images for instance in record.instances):
-        if names[instance.category_id] not in known:
-            problem = f"unknown category {names[instance.category_id]!r}; known are {', '.join(pipeline.categories)}"
-            raise DataError(problem, file=annotations, field=f"annotations[id={instance.id}].category_id")
-    for record in dataset.images:
-        image = load_image(images, record, file=annotations)
-        yield record, complete_image(pipeline, image, record, names)
 
 
 def complete_image(
@@ -110,11 +82,6 @@ class PipelineMethod:
         lines += [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in one.faces.tolist()]
         write_atomic(self.meshes / name, ("\n".join(lines) + "\n").encode())
         return f"{self.meshes.name}/{name}"
-
-
-def without_depth_order(dataset: AmodalDataset) -> AmodalDataset:
-    """The data set as if no order were known: every object may hide every other."""
-    return replace(dataset, images=tuple(map(without_order, dataset.images)))
 
 
 def completed_result(

@@ -14,7 +14,7 @@ from shape3d_amodal.drawing.colors import BLUE, ORANGE, WHITE
 from shape3d_amodal.drawing.overlays import Image, Mask, crop_around, draw_amodal, image_grid, outline, tint
 from shape3d_amodal.evaluation.metrics import iou, occluded_iou
 from shape3d_amodal.evaluation.tables import format_percent
-from shape3d_amodal.reports.html import Key, Panel, ReportCase
+from shape3d_amodal.reports.html import EncodedImage, Key, Panel, ReportCase
 
 COLORS = "Blue is the visible part, orange the hidden part"
 KEYS = (Key(label="visible part", color=BLUE), Key(label="hidden part", color=ORANGE))
@@ -141,7 +141,8 @@ def gallery(cases: Sequence[ReportCase], side: int = 144, gap: int = 4) -> Image
         gap: white pixels between panels.
     """
 
-    def fitted(image: Image) -> Image:
+    def fitted(image: Image | EncodedImage) -> Image:
+        assert not isinstance(image, EncodedImage), "cases that are drawn have not been stored"
         whole = PillowImage.fromarray(image)
         return np.asarray(ImageOps.pad(whole, (side, side), PillowImage.Resampling.LANCZOS, color="white"))
 

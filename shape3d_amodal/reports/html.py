@@ -34,6 +34,15 @@ class Figure:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image as the page holds it: a ``data:`` address, and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Key:
     """What a colour of the images means."""
@@ -48,12 +57,12 @@ class Panel:
 
     Attributes:
         label: below the image.
-        image: [H,W,3] or [H,W] uint8.
+        image: [H,W,3] or [H,W] uint8, or what ``encoded`` made of it.
         value: a number beside the label, may be empty.
     """
 
     label: str
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] | EncodedImage
     value: str = ""
 
 
@@ -161,10 +170,17 @@ def write_report(
         css=_css,
         told="How it was measured" if metrics else "How it was made",
         zip=zip,
-        data_uri=data_uri,
+        encoded=encoded,
         svg=lambda chart: Markup(chart.svg(f"chart-{next(numbers)}")),
     )
     write_atomic(path, text.encode("utf-8"))
+
+
+def encoded(image: NDArray[np.uint8] | EncodedImage) -> EncodedImage:
+    """``image`` as the page holds it; what is encoded already stays as it is."""
+    if isinstance(image, EncodedImage):
+        return image
+    return EncodedImage(data_uri(image), width=image.shape[1], height=image.shape[0])
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:

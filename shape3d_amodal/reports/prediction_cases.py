@@ -74,8 +74,8 @@ def _object_case(image: Image, one: PredictedObject, number: int, color: Color) 
     """The object's surroundings: as they are, with its masks, and with its mesh."""
     near = Closeup(image, one.visible, [one.amodal], _SIDE)
     panels = [near.panel("image", near.image), near.panel("visible and hidden part", near.drawn(one.amodal))]
-    if one.completed is not None:
-        whole = one.completed
+    whole = one.completed
+    if whole is not None and len(whole.faces):
         over = mesh_over_image(near.image, whole.verts, whole.faces, whole.viewpoint, near.window(whole.window))
         panels.append(near.panel("mesh", over))
     hidden = 1 - one.visible.sum() / max(1, one.amodal.sum())

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
-from shape3d_amodal.annotations.results import AmodalResult, write_results
+from shape3d_amodal.annotations.results import write_results
+from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.drawing.overlays import Image
 from shape3d_amodal.drawing.projections import write_glb
 from shape3d_amodal.evaluation.tables import counted
 from shape3d_amodal.files.atomic import make_folder, write_atomic
 from shape3d_amodal.methods.prediction import PredictedObject, predicted_result
-from shape3d_amodal.reports.html import CaseGroup, Figure, Section, write_report
+from shape3d_amodal.methods.resuming import ImageOutcome
+from shape3d_amodal.reports.html import Figure, Section, write_report
 from shape3d_amodal.reports.prediction_cases import INTRO, KEYS, draw_objects, image_group
+from shape3d_amodal.reports.stored_cases import from_values, to_values
 from shape3d_amodal.scenes.sets import png_bytes
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 
@@ -54,68 +59,79 @@ class PredictionFolder:
     """Writes overlays and meshes image by image, then the report and the results.
 
     Args:
-        folder: is made if it is missing.
+        folder: where to; its parent exists.
         categories: those of the results; what is found of others is left out.
         drawings: write overlays, meshes and report, too.
-
-    Attributes:
-        count: objects so far; alternatives, which stand in the results alone, are none.
-        empty: images so far without any object.
     """
 
+    OUTPUTS = ("results.json", "images.json", "skipped.json", "report.html", "overlays", "meshes")
+    """Names of all that is written."""
+
     def __init__(self, folder: Path, categories: Sequence[Category], *, drawings: bool = True) -> None:
-        self.folder, self.drawings, self.count, self.empty = folder, drawings, 0, 0
+        self.folder, self.drawings = folder, drawings
         self._categories = tuple(categories)
         self._ids = {category.name: category.id for category in categories}
-        self._images: list[AmodalImage] = []
-        self._results: list[AmodalResult] = []
-        self._groups: list[CaseGroup] = []
-        for name in ("overlays", "meshes") if drawings else (".",):
-            make_folder(folder / name)
 
-    def add(self, record: AmodalImage, image: Image, objects: Sequence[PredictedObject]) -> None:
-        """One image [H,W,3] uint8, and what is in it."""
-        self._images.append(record)
+    def add(self, record: AmodalImage, image: Image, objects: Sequence[PredictedObject]) -> ImageOutcome:
+        """Write what is in one image [H,W,3] uint8; ``finish`` wants the outcome."""
         stem = f"{record.id}_{Path(record.file_name).stem}"
         objects = [one for one in objects if one.category in self._ids]
         known = [one for one in objects if not one.alternative]
-        self.count += len(known)
-        self.empty += not known
-        meshes: dict[int, str | None] = {}
+        more: dict[str, Any] = {"found": len(known), "size": [record.width, record.height]}
+        meshes: dict[int, str] = {}
+        files = []
         if self.drawings:
-            meshes = {id(one): self._mesh(f"{stem}_{i}", one) for i, one in enumerate(known, start=1)}
-            write_atomic(self.folder / "overlays" / f"{stem}.png", png_bytes(draw_objects(image, known)))
-            self._groups.append(image_group(record.file_name, image, known))
-        self._results += [
-            predicted_result(record.id, self._ids[one.category], one, meshes.get(id(one))) for one in objects
-        ]
+            for name in ("overlays", "meshes"):
+                make_folder(self.folder / name)
+            for number, one in enumerate(known, start=1):
+                if one.completed is not None and len(one.completed.faces):
+                    meshes[id(one)] = self._mesh(f"{stem}_{number}", one.category, one.completed)
+            files = [*meshes.values(), f"overlays/{stem}.png"]
+            write_atomic(self.folder / files[-1], png_bytes(draw_objects(image, known)))
+            more["group"] = to_values(image_group(record.file_name, image, known))
+        results = [predicted_result(record.id, self._ids[one.category], one, meshes.get(id(one))) for one in objects]
+        return ImageOutcome(results=tuple(results), files=tuple(files), more=more)
 
-    def finish(self, *, hint: str | None = None, **facts: str) -> None:
+    def finish(
+        self,
+        images: Sequence[AmodalImage],
+        outcomes: Sequence[ImageOutcome],
+        *,
+        hint: str | None = None,
+        facts: Mapping[str, str],
+    ) -> None:
         """Write ``images.json``, ``report.html`` and, last, ``results.json``.
 
         Args:
+            images: the images that could be read.
+            outcomes: what ``add`` gave of each.
             hint: stands above the images, e.g. what ``advice`` says.
             facts: stand at the end of the report.
         """
-        dataset = AmodalDataset(images=tuple(self._images), categories=self._categories)
-        write_coco_amodal(self.folder / "images.json", dataset)
+        make_folder(self.folder)
+        sized = [
+            replace(image, width=one.more["size"][0], height=one.more["size"][1])
+            for image, one in zip(images, outcomes, strict=True)
+        ]
+        write_coco_amodal(self.folder / "images.json", AmodalDataset(images=tuple(sized), categories=self._categories))
         if self.drawings:
+            count = sum(one.more["found"] for one in outcomes)
+            groups = tuple(from_values(one.more["group"]) for one in outcomes)
             write_report(
                 self.folder / "report.html",
                 title="Objects found and completed",
                 intro=INTRO,
                 figures=(
-                    Figure(label="images", value=str(len(self._images))),
-                    Figure(label="objects", value=str(self.count)),
+                    Figure(label="images", value=str(len(images))),
+                    Figure(label="objects", value=str(count)),
                 ),
-                sections=(Section(title="Images", blocks=tuple(self._groups), hint=hint or "", keys=KEYS),),
+                sections=(Section(title="Images", blocks=groups, hint=hint or "", keys=KEYS),),
                 facts=tuple(facts.items()),
             )
-        write_results(self.folder / "results.json", self._results)
+        write_results(self.folder / "results.json", [result for one in outcomes for result in one.results])
 
-    def _mesh(self, stem: str, one: PredictedObject) -> str | None:
-        """Write the object's mesh; its name relative to the folder, or None where there is none."""
-        if one.completed is None or not len(one.completed.faces):
-            return None
-        write_glb(self.folder / "meshes" / f"{stem}.glb", one.completed.verts, one.completed.faces, name=one.category)
-        return f"meshes/{stem}.glb"
+    def _mesh(self, stem: str, category: str, whole: CompletedObject) -> str:
+        """Write the object's mesh; its name relative to the folder."""
+        name = f"meshes/{stem}.glb"
+        write_glb(self.folder / name, whole.verts, whole.faces, name=category)
+        return name

@@ -132,7 +132,7 @@ def test_meshes_that_none_are_made_of_are_not_promised(job: dict[str, Path], cap
     [
         ((), 2, "--prior bank: the weights open13 know no bank; give --meshes FOLDER, or --weights open13_bank"),
         (("--meshes", "missing"), 3, "missing: expected a folder of meshes, there is none"),
-        (("--meshes", "SHAPES"), 3, "unknown category 'dragon'; known are chair, robot, table"),
+        (("--meshes", "SHAPES"), 3, "unknown category 'dragon'; it only hides others; known are chair, robot, table"),
         (("--meshes", "SHAPES", "--refine", "2d", "--weights", "WEIGHTS"), 2, "2d looks at no shapes"),
         (("--meshes", "SHAPES", "--refine", "full", "--weights", "WEIGHTS"), 2, "has not learned to use a bank"),
         (("--meshes", "SHAPES", "--weights", "WEIGHTS"), 2, "give --weights open13_bank, or leave out --weights"),
@@ -146,7 +146,7 @@ def test_a_bank_that_cannot_be_used(
     expected: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rename_categories(job, "dragon", "table")
+    rename_categories(job, "dragon", "dragon")
     known = {"SHAPES": str(shapes), "WEIGHTS": str(job["root"] / "weights")}
     assert bank(job, *(known.get(option, option) for option in options)) == status
     error = capsys.readouterr().err
@@ -157,7 +157,7 @@ def test_a_bank_that_cannot_be_used(
 
 def test_results_and_meshes(job: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(job, "--fit-steps", "2", "--save-meshes", str(job["root"] / "meshes")) == 0
-    assert "2 objects in 1 images" in capsys.readouterr().out
+    assert "2 objects in 1 image;" in capsys.readouterr().out
     first, second = read_results(job["root"] / "out" / "results.json")
     assert (first.image_id, first.annotation_id, first.category_id) == (7, 1, 3)
     assert second.annotation_id == 2
@@ -200,10 +200,7 @@ def damage_weights(job: dict[str, Path]) -> None:
     path.write_bytes(content)
 
 
-BAD = {
-    "unreadable image": (truncate_image, "a.png"),
-    "missing image": (lambda job: (job["root"] / "images" / "a.png").unlink(), "a.png"),
-    "sizes that differ": (lambda job: Image.new("RGB", (64, 64)).save(job["root"] / "images" / "a.png"), "64"),
+BAD_OBJECT = {
     "empty visible mask": (
         set_annotation("visible_mask", rle(slice(0, 0), slice(0, 0))),
         "annotations[0].visible_mask",
@@ -214,11 +211,9 @@ BAD = {
     ),
     "unknown category name": (
         lambda job: edit(job, lambda content: content["categories"][0].update(name="dragon")),
-        "category_id: unknown category 'dragon'",
+        "unknown category 'dragon'; it only hides others",
     ),
     "unknown category id": (set_annotation("category_id", 99), "annotations[0].category_id"),
-    "file name leaving the folder": (set_image("file_name", "../annotations.json"), "file_name"),
-    "malformed JSON": (lambda job: job["annotations"].write_text('{"images": ['), "annotations.json"),
     "malformed RLE": (
         set_annotation("visible_mask", {"size": [60, 80], "counts": "zz~~"}),
         "annotations[0].visible_mask",
@@ -227,16 +222,66 @@ BAD = {
         set_annotation("visible_mask", rle(slice(0, 5), slice(0, 5), (10, 10))),
         "annotations[0].visible_mask",
     ),
+    "another image, which is missing": (
+        lambda job: edit(job, lambda content: add_image(content, "absent.png")),
+        "absent.png: cannot read the file",
+    ),
+}
+"""The first of two objects, and what is said of it."""
+BAD_FILE = {
+    "unreadable image": (truncate_image, "a.png"),
+    "missing image": (lambda job: (job["root"] / "images" / "a.png").unlink(), "a.png"),
+    "sizes that differ": (lambda job: Image.new("RGB", (64, 64)).save(job["root"] / "images" / "a.png"), "64"),
+    "file name leaving the folder": (set_image("file_name", "../annotations.json"), "file_name"),
+    "malformed JSON": (lambda job: job["annotations"].write_text('{"images": ['), "annotations.json"),
     "missing weights": (lambda job: (job["root"] / "weights" / "model.safetensors").unlink(), "model.safetensors"),
     "damaged weights": (damage_weights, "model.safetensors"),
 }
+"""What leaves nothing to complete."""
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_and_leaves_nothing(
+def add_image(content: dict, name: str) -> None:
+    """Move the first object to an image of its own."""
+    content["images"].append({"id": 8, "file_name": name, "width": 80, "height": 60})
+    content["annotations"][0]["image_id"] = 8
+
+
+@pytest.mark.parametrize("name", BAD_OBJECT)
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_bad_object_is_skipped_with_a_reason(
+    job: dict[str, Path], name: str, strict: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, expected = BAD_OBJECT[name]
+    spoil(job)
+    assert run(job, *["--strict"] * strict) == (3 if strict else 0)
+    captured = capsys.readouterr()
+    assert "1 object in" in captured.out
+    assert "1 skipped, listed in" in captured.err and expected in captured.err
+    (result,) = read_results(job["root"] / "out" / "results.json")
+    assert result.annotation_id == 2
+    (skipped,) = json.loads((job["root"] / "out" / "results.skipped.json").read_text())
+    assert expected in skipped["reason"]
+    if "category name" in name or "image" in name:
+        assert skipped["annotation_id"] == 1
+
+
+def test_objects_of_unknown_categories_hide_others(job: dict[str, Path]) -> None:
+    """A pedestrian in front of the table counts as what may hide it, as an occluder would."""
+    rename_categories(job, "pedestrian", "table")
+    assert run(job) == 0
+    (strange,) = read_results(job["root"] / "out" / "results.json")
+    rename_categories(job, "occluder", "table")
+    assert run(job) == 0
+    (hidden,) = read_results(job["root"] / "out" / "results.json")
+    assert strange == hidden
+    assert not (job["root"] / "out" / "results.skipped.json").exists()  # the list of the run before is gone
+
+
+@pytest.mark.parametrize("name", BAD_FILE)
+def test_where_nothing_is_left_there_is_one_line_and_no_file(
     job: dict[str, Path], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spoil, expected = BAD[name]
+    spoil, expected = BAD_FILE[name]
     spoil(job)
     assert run(job, "--save-meshes", str(job["root"] / "meshes")) == 3
     captured = capsys.readouterr()
@@ -245,6 +290,26 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert lines[0].startswith("error: ") and expected in lines[0], lines[0]
     assert not (job["root"] / "meshes").exists()
     assert not (job["root"] / "out").exists() or list((job["root"] / "out").iterdir()) == []
+
+
+def test_results_to_standard_output(job: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(job) == 0
+    in_file = json.loads((job["root"] / "out" / "results.json").read_text())
+    capfd.readouterr()
+    assert run(job, "--out", "-") == 0
+    captured = capfd.readouterr()
+    assert json.loads(captured.out) == in_file
+    assert "2 objects in 1 image; results in -" in captured.err
+
+
+def test_the_annotations_are_never_overwritten(job: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    before = job["annotations"].read_bytes()
+    link = job["root"] / "link.json"
+    link.symlink_to(job["annotations"])
+    for name in (job["annotations"], link):
+        assert run(job, "--out", str(name)) == 2
+        assert "would overwrite the input" in capsys.readouterr().err
+    assert job["annotations"].read_bytes() == before
 
 
 @pytest.mark.parametrize(

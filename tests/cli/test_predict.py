@@ -211,9 +211,9 @@ def test_alternatives_stand_in_the_results_alone(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (8, 40, 3), dtype=np.uint8)
     folder = PredictionFolder(tmp_path, [Category(i + 1, name) for i, name in enumerate(CATEGORIES)])
     record = AmodalImage(id=1, file_name="a.png", width=40, height=8, instances=())
-    folder.add(record, image, predictor.predict(image, alternatives=True))
-    folder.finish()
-    assert folder.count == 1
+    outcome = folder.add(record, image, predictor.predict(image, alternatives=True))
+    folder.finish([record], [outcome], facts={})
+    assert outcome.more["found"] == 1
     assert [(one.score, one.mesh is not None) for one in read_results(tmp_path / "results.json")] == [
         (0.9, True),
         (0.8, False),

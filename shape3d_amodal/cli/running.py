@@ -1,0 +1,137 @@
+"""What commands that work image by image share: what their results depend on, and what they say of what they skip."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import tyro
+
+from shape3d_amodal.errors import DataError
+
+if TYPE_CHECKING:
+    from shape3d_amodal.cli.options import PipelineOptions
+    from shape3d_amodal.methods.resuming import ImageOutcome, ImageWork, Skipped
+    from shape3d_amodal.pipeline import ShapePriorPipeline
+    from shape3d_amodal.structures import AmodalImage
+
+_RESUME = """go on where the same command with the same inputs was stopped; --no-resume begins anew."""
+Resume: TypeAlias = Annotated[bool, tyro.conf.arg(help=_RESUME)]
+_STRICT = """exit with status 3 where something was skipped; all else is done and written in any case."""
+Strict: TypeAlias = Annotated[bool, tyro.conf.arg(help=_STRICT)]
+_TOLD = 5  # reasons that are printed
+
+
+def fingerprint(options: PipelineOptions, opened: ShapePriorPipeline, *files: Path, **more: Any) -> dict[str, Any]:
+    """Everything that the results of a command depend on but the images, as JSON values.
+
+    Args:
+        options, opened: the pipeline.
+        files: other files that are read, such as the annotations.
+        more: other options.
+    """
+    from shape3d_amodal.benchmarking import provenance
+    from shape3d_amodal.benchmarking.methods import weights_hash
+    from shape3d_amodal.files.safe_io import sha256
+    from shape3d_amodal.meshes.sources import mesh_source
+
+    inputs = [sha256(file) for file in files]
+    chosen = options.chosen()
+    if chosen.weights is not None:
+        inputs.append(weights_hash(chosen.weights))
+    meshes = chosen.meshes or (None if opened.model is None else opened.model.config.meshes)
+    if "bank" in opened.priors and meshes is not None:
+        inputs.append(mesh_source(meshes).fingerprint())
+    given = {key: value if value is None else str(value) for key, value in {**asdict(options), **more}.items()}
+    return {**given, "inputs": inputs, "code": provenance.methods_hash(), "versions": provenance.versions()}
+
+
+@contextmanager
+def outcomes_of(
+    images: Sequence[AmodalImage],
+    work: ImageWork,
+    description: str,
+    *,
+    journal: Path | None,
+    key: Mapping[str, Any],
+    resume: bool,
+    folder: Path | None = None,
+) -> Iterator[list[ImageOutcome]]:
+    """Do the work on all images; the block writes what it gave, and then the journal is removed.
+
+    Args:
+        images, work, folder: as for ``ResumableWork``.
+        description: of the progress.
+        journal: file that outcomes are kept in until the block ends; None keeps none.
+        key: the fingerprint of the work.
+        resume: go on with an earlier run.
+
+    Raises:
+        DataError: nothing is left, for everything was skipped.
+    """
+    from shape3d_amodal.files.atomic import make_folder
+    from shape3d_amodal.methods.resuming import ResumableWork, open_journal
+
+    if journal is not None:
+        make_folder(journal.parent)
+    with open_journal(journal, key, resume=resume) as kept:
+        resumable = ResumableWork(images, work, kept, folder=folder)
+        if kept is not None and kept.begun_anew:
+            print(f"{journal} is of other inputs or options: begun anew", file=sys.stderr)
+        if resumable.outcomes:
+            print(f"{len(resumable.outcomes)} of {len(images)} images were done before", file=sys.stderr)
+        try:
+            outcomes = resumable.run(description)
+        except KeyboardInterrupt:
+            if kept is not None:
+                stored = f"{len(resumable.outcomes)} of {len(images)} images are kept in {journal}"
+                print(f"{stored}; the same command goes on from there", file=sys.stderr)
+            raise
+        if all(one.skipped and not one.results and not one.files for one in outcomes):
+            if kept is not None:
+                kept.remove()
+            refuse_empty([reason for one in outcomes for reason in one.skipped])
+        yield outcomes
+        if kept is not None:
+            kept.remove()
+
+
+def tell_skipped(skipped: Sequence[Skipped], listing: Path | None) -> None:
+    """Write the list of what was skipped, and print how much it is and why.
+
+    Args:
+        listing: the file of the list (JSON), which is removed where nothing was skipped; None only prints.
+    """
+    from shape3d_amodal.files.atomic import write_json_atomic
+
+    if listing is not None:
+        if skipped:
+            write_json_atomic(listing, [asdict(one) for one in skipped])
+        else:
+            listing.unlink(missing_ok=True)  # of an earlier run
+    if not skipped:
+        return
+    print(f"{len(skipped)} skipped{'' if listing is None else f', listed in {listing}'}:", file=sys.stderr)
+    reasons = Counter(one.reason for one in skipped)
+    for reason, count in reasons.most_common(_TOLD):
+        print(f"  {count} x {reason}", file=sys.stderr)
+    if len(reasons) > _TOLD:
+        print(f"  and {len(reasons) - _TOLD} other reasons", file=sys.stderr)
+
+
+def refuse_empty(skipped: Sequence[Skipped]) -> None:
+    """Raise a DataError with the first reason where something was skipped, since nothing else is left."""
+    if skipped:
+        more = f" ({len(skipped)} were skipped, and nothing is left)" if len(skipped) > 1 else ""
+        raise DataError(f"{skipped[0].reason}{more}")
+
+
+def refuse_skipped(skipped: Sequence[Skipped], listing: Path | None) -> None:
+    """Raise a DataError where something was skipped, for --strict."""
+    if skipped:
+        raise DataError(f"{len(skipped)} skipped; correct them, or leave out --strict", file=listing)

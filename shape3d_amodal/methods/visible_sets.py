@@ -1,0 +1,85 @@
+"""Reading what is to be completed from an annotation file, without failing for single bad records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from shape3d_amodal import masks
+from shape3d_amodal.annotations.formats.interface import Listener
+from shape3d_amodal.annotations.formats.registry import read_annotations
+from shape3d_amodal.masks.occlusion import without_invisible
+from shape3d_amodal.methods.ground_truth import without_order
+from shape3d_amodal.methods.resuming import Skipped
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance
+
+
+@dataclass(frozen=True)
+class VisibleSet:
+    """Images with visible masks.
+
+    Attributes:
+        dataset: its categories are known, or ``occluder``; something of each object is visible.
+        skipped: records that could not be read, and objects of unknown categories, which only hide others.
+        hidden: number of objects that are fully hidden, and therefore left out.
+    """
+
+    dataset: AmodalDataset
+    skipped: tuple[Skipped, ...]
+    hidden: int
+
+    def wanted(self, image: AmodalImage) -> list[AmodalInstance]:
+        """The objects of ``image`` that are to be completed."""
+        names = self.dataset.category_names
+        return [one for one in image.instances if names[one.category_id] != OCCLUDER]
+
+    def skip(self, image: AmodalImage, reason: str) -> tuple[Skipped, ...]:
+        """All objects of ``image`` that were to be completed, left out for ``reason``."""
+        return tuple(Skipped(reason=reason, image_id=image.id, annotation_id=one.id) for one in self.wanted(image))
+
+    def first(self, limit: int) -> VisibleSet:
+        """The set with its first ``limit`` images alone, and what was skipped of them."""
+        images = self.dataset.images[:limit]
+        ids = {image.id for image in images}
+        kept = tuple(one for one in self.skipped if one.image_id is None or one.image_id in ids)
+        return VisibleSet(replace(self.dataset, images=images), kept, self.hidden)
+
+
+def read_visible_set(annotations: str | Path, known: Iterable[str], *, depth_order: bool = True) -> VisibleSet:
+    """Read the annotation file ``annotations``; what is wrong with a record leaves out that record.
+
+    Args:
+        known: names of the categories that can be completed.
+        depth_order: False forgets the order in depth: every object may hide every other.
+
+    Raises:
+        DataError: the file itself cannot be read.
+    """
+    listener = Listener(drop_invalid=True)
+    dataset = read_annotations(annotations, listener).dataset
+    unread = tuple(Skipped(reason=str(error)) for error in listener.errors)
+    dataset, strange = _hiding_unknown(dataset, tuple(known))
+    hidden = sum(masks.area(one.visible) == 0 for image in dataset.images for one in image.instances)
+    dataset = without_invisible(dataset)
+    if not depth_order:
+        dataset = replace(dataset, images=tuple(map(without_order, dataset.images)))
+    return VisibleSet(dataset, (*unread, *strange), hidden)
+
+
+def _hiding_unknown(dataset: AmodalDataset, known: tuple[str, ...]) -> tuple[AmodalDataset, tuple[Skipped, ...]]:
+    """The data set with objects of unknown categories as mere occluders, and a word on each of them."""
+    strange = {one.id: one.name for one in dataset.categories if one.name not in (*known, OCCLUDER)}
+    categories = tuple(replace(one, name=OCCLUDER) if one.id in strange else one for one in dataset.categories)
+    remedy = f"it only hides others; known are {', '.join(known)}"
+    skipped = [
+        Skipped(
+            reason=f"unknown category {strange[one.category_id]!r}; {remedy}",
+            image_id=image.id,
+            annotation_id=one.id,
+        )
+        for image in dataset.images
+        for one in image.instances
+        if one.category_id in strange
+    ]
+    return replace(dataset, categories=categories), tuple(skipped)
