@@ -28,7 +28,8 @@ from shape3d_amodal.reports.benchmark.completion_cases import best_median_worst,
 from shape3d_amodal.reports.benchmark.facts import _chosen, _ran, facts_of
 from shape3d_amodal.reports.benchmark.image_cases import image_groups, mean_best_iou
 from shape3d_amodal.reports.benchmark.report import latex, to_latex, write_reports
-from shape3d_amodal.reports.benchmark.tables import RunTables, occlusion_curve
+from shape3d_amodal.reports.benchmark.run_charts import RunCharts, occlusion_curve
+from shape3d_amodal.reports.benchmark.tables import RunTables
 from shape3d_amodal.reports.charts import REST
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -353,7 +354,7 @@ def _true_masks(scores: RunScores):
 def test_charts_show_few_methods_with_their_own_colours(written):
     _, (scores, _) = written
     methods = {f"m{i:02}": replace(scores.methods["visible"]) for i in range(12)} | {"hull": scores.methods["hull"]}
-    charts = RunTables(replace(scores, methods=methods)).charts()
+    charts = RunCharts(RunTables(replace(scores, methods=methods))).by_topic()
     means, bars = charts["means"][0], charts["categories"][0]
     assert [one.name for one in means.series] == list(methods)
     assert len(bars.series) == 6 and bars.series[-1].name == "hull" and bars.series[-1].color is None

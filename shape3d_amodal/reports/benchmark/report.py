@@ -21,6 +21,7 @@ from shape3d_amodal.reports.benchmark.completion_cases import MOST_PANELS, Pictu
 from shape3d_amodal.reports.benchmark.facts import Facts, facts_of, protocol
 from shape3d_amodal.reports.benchmark.image_cases import LEGEND as IMAGE_LEGEND
 from shape3d_amodal.reports.benchmark.image_cases import image_groups
+from shape3d_amodal.reports.benchmark.run_charts import RunCharts
 from shape3d_amodal.reports.benchmark.tables import RunTables
 from shape3d_amodal.reports.cases import KEYS, LEGEND
 from shape3d_amodal.reports.html import CaseGroup, Figure, Fold, Key, Section, write_report
@@ -183,12 +184,13 @@ def _section(run: RunTables, panels: int) -> Section:
         pictures, note = image_groups(run.scores, panels), f"{note} {IMAGE_LEGEND}"
     if pictures.first:
         note += f" Best, median and worst are by the IoU of {run.run.focus}."
-    charts = run.charts()
+    charts = RunCharts(run).by_topic()
     folds = (
         Fold(title=_more(pictures.more), blocks=tuple(pictures.more)),
         Fold(title="By category", blocks=(*run.by_category(), *charts["categories"])),
         Fold(title="By occlusion", blocks=(*run.by_level(), *charts["occlusion"])),
         Fold(title="Margins", blocks=tuple(run.by_margin())),
+        Fold(title="Other means", blocks=tuple(run.other_means())),
         Fold(title="Means as charts", blocks=tuple(charts["means"])),
     )
     shown = [fold for fold in folds if fold.blocks]
