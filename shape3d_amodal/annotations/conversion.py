@@ -11,7 +11,7 @@ from typing import Any
 
 from shape3d_amodal.annotations.class_map import ClassMap, map_classes
 from shape3d_amodal.annotations.formats.interface import Listener
-from shape3d_amodal.annotations.formats.registry import FORMATS, read_annotations, read_dataset
+from shape3d_amodal.annotations.formats.registry import FORMATS, Segmentation, read_annotations, read_dataset
 from shape3d_amodal.annotations.formats.writing import MaskForm
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
@@ -44,6 +44,7 @@ def convert(
     form: MaskForm = "rle",
     drop_invalid: bool = False,
     classes: ClassMap | None = None,
+    segmentation: Segmentation = "amodal",
 ) -> Conversion:
     """Write the annotations of ``source`` to ``target`` in the format ``to``, then read them again and compare.
 
@@ -52,20 +53,18 @@ def convert(
         form: how the masks are written, for formats that allow either kind (KINS 2020).
         drop_invalid: leave out records with errors instead of refusing the file.
         classes: maps the names of the file to classes before it is written.
+        segmentation: as for ``read_annotations``.
 
     Raises:
         DataError: ``source`` cannot be read, an object lacks an amodal mask that ``to`` needs, or ``target`` cannot be
             written.
         UsageError: there is no format ``to``, it does not allow ``form``, or ``classes`` contradicts itself.
     """
-    if to not in FORMATS:
-        raise UsageError(f"to: expected a format of {', '.join(FORMATS)}, got {to!r}")
+    check_target(to, form)
     write = FORMATS[to].write if form == "rle" else FORMATS[to].write_polygons
-    if write is None:
-        flexible = ", ".join(name for name, one in FORMATS.items() if one.write_polygons)
-        raise UsageError(f"masks: {to} has one form; leave polygons to {flexible}")
+    assert write is not None, "checked"
     listener = Listener(drop_invalid=drop_invalid)
-    reading = read_annotations(source, listener)
+    reading = read_annotations(source, listener, segmentation=segmentation)
     dataset, unclassed = reading.dataset, Counter[str]()
     if classes is not None:
         dataset, unclassed = map_classes(dataset, classes)
@@ -75,6 +74,15 @@ def convert(
     lost = differences(dataset, read_dataset(target))
     losses = [f"{loss}: {why.get(loss.split()[0], 'the format has no place for it')}" for loss in lost]
     return Conversion(dataset, reading.format.name, tuple(listener.errors), unclassed, (*unread, *losses))
+
+
+def check_target(to: str, form: MaskForm) -> None:
+    """Refuse a format that is not known, or that does not allow ``form``, with a ``UsageError``."""
+    if to not in FORMATS:
+        raise UsageError(f"to: expected a format of {', '.join(FORMATS)}, got {to!r}")
+    if form == "polygons" and FORMATS[to].write_polygons is None:
+        flexible = ", ".join(name for name, one in FORMATS.items() if one.write_polygons)
+        raise UsageError(f"masks: {to} has one form; leave polygons to {flexible}")
 
 
 def differences(before: AmodalDataset, after: AmodalDataset) -> list[str]:

@@ -12,8 +12,9 @@ from typing import Any
 from shape3d_amodal.annotations.checks import Severity, check_object, check_orders
 from shape3d_amodal.annotations.formats.fields import Record
 from shape3d_amodal.annotations.formats.interface import Format, Listener
-from shape3d_amodal.annotations.formats.registry import PUBLISHED, read_annotations
-from shape3d_amodal.annotations.images import load_image
+from shape3d_amodal.annotations.formats.registry import PUBLISHED, Segmentation, read_annotations
+from shape3d_amodal.annotations.images import ImageFiles, switch
+from shape3d_amodal.annotations.usable import count_objects
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
@@ -73,25 +74,26 @@ _NUMBER = re.compile(r"'.*?'|-?[\d.]+")
 def validate(
     path: str | Path,
     *,
-    images: str | Path | None = None,
+    images: ImageFiles | None = None,
+    segmentation: Segmentation = "amodal",
     published: Collection[str] = (),
     progress: Callable[[Iterable[AmodalImage]], Iterable[AmodalImage]] = iter,
 ) -> tuple[ValidationReport, AmodalDataset]:
     """Check the annotation file ``path``; returns all problems, and the data set of the records without errors.
 
     Args:
-        images: folder of the images; every one is then decoded, too.
+        images: the image files; every one is then decoded, too.
+        segmentation: as for ``read_annotations``.
         published: names in ``PUBLISHED`` whose counts the set must have.
         progress: wraps the images while they are decoded.
 
     Raises:
         UsageError: a name that is not in ``PUBLISHED``.
     """
-    if unknown := set(published) - PUBLISHED.keys():
-        raise UsageError(f"published: expected sets of {', '.join(PUBLISHED)}, got {min(unknown)!r}")
+    check_published(published)
     report = ValidationReport(str(path))
     try:
-        reading = read_annotations(path, _Collector(report))
+        reading = read_annotations(path, _Collector(report), segmentation=segmentation)
     except DataError as error:
         report.add("error", "file", error.field or "", error.problem)
         return report, AmodalDataset(images=(), categories=())
@@ -105,8 +107,14 @@ def validate(
     _check_counts(report, published)
     if images is not None:
         for image in progress(dataset.images):
-            _check_image(image, images, path, report)
+            _check_image(image, images, report)
     return report, dataset
+
+
+def check_published(names: Collection[str]) -> None:
+    """Refuse names that are not in ``PUBLISHED`` with a ``UsageError``."""
+    if unknown := set(names) - PUBLISHED.keys():
+        raise UsageError(f"published: expected sets of {', '.join(PUBLISHED)}, got {min(unknown)!r}")
 
 
 class _Collector(Listener):
@@ -130,6 +138,7 @@ class _Collector(Listener):
 
 def _check_set(dataset: AmodalDataset, report: ValidationReport) -> None:
     _check_categories(dataset, report)
+    _check_usable(dataset, report)
     for name, number in Counter(image.file_name for image in dataset.images).items():
         if number > 1:
             report.add("warning", "same-file", "images", f"{number} images have the file {name!r}")
@@ -151,6 +160,15 @@ def _check_categories(dataset: AmodalDataset, report: ValidationReport) -> None:
         report.add("warning", "empty-categories", "categories", f"{idle} of {len(ids)} have no object")
 
 
+def _check_usable(dataset: AmodalDataset, report: ValidationReport) -> None:
+    counts = count_objects(one for image in dataset.images for one in image.instances)
+    if counts.objects and not counts.usable:
+        report.add("warning", "nothing-usable", "annotations", f"nothing is left to learn from or to score: {counts}")
+    elif 2 * counts.crowds > counts.objects:
+        problem = f"{counts.crowds} of {counts.objects} objects are crowds (iscrowd 1), neither learned from nor scored"
+        report.add("warning", "crowds", "annotations", f"{problem}; give each that is one object iscrowd 0")
+
+
 def _check_counts(report: ValidationReport, published: Collection[str]) -> None:
     for name in published:
         for what, expected in PUBLISHED[name].items():
@@ -159,9 +177,21 @@ def _check_counts(report: ValidationReport, published: Collection[str]) -> None:
                 report.add("error", "published-count", what, f"{problem}; see which part it is")
 
 
-def _check_image(image: AmodalImage, folder: str | Path, path: str | Path, report: ValidationReport) -> None:
+def _check_image(image: AmodalImage, files: ImageFiles, report: ValidationReport) -> None:
+    place = f"images[id={image.id}].file_name"
     try:
-        load_image(folder, image, file=path)
+        decoded = files.decode(image)
     except DataError as error:
-        place = error.field if error.field and error.field.startswith("images") else f"images[id={image.id}].file_name"
-        report.add("error", "image", place, error.problem if error.file == str(path) else str(error))
+        place = error.field if error.field and error.field.startswith("images") else place
+        own = error.file == str(files.annotations)
+        report.add("error", "image", place, error.problem if own else str(error))
+        return
+    if decoded.exif_damage is not None:
+        problem = f"damaged EXIF data ({decoded.exif_damage}); the image is read as it is stored"
+        report.add("warning", "exif-damaged", place, problem)
+    elif decoded.exif_orientation != 1:
+        turned = files.orientation == "exif"
+        how = "turned upright, as viewers show it" if turned else "read as it is stored, not as viewers show it"
+        other = switch("stored" if turned else "exif")
+        problem = f"EXIF orientation {decoded.exif_orientation}: {how}; if the masks do not fit, give {other}"
+        report.add("warning", "exif-orientation", place, problem)

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from shape3d_amodal.cli.input_options import ImageOptions, ImageReading, Segmentation
+
 if TYPE_CHECKING:
     from shape3d_amodal.annotations.validation import ValidationReport
     from shape3d_amodal.structures import AmodalImage
+
+_READING = ImageOptions()
 
 
 def validate(
@@ -18,6 +22,8 @@ def validate(
     /,
     *,
     images: Path | None = None,
+    reading: ImageReading = _READING,
+    segmentation: Segmentation = "amodal",
     published: tuple[str, ...] = (),
     out: Path | None = None,
     examples: int = 3,
@@ -32,13 +38,16 @@ def validate(
         out: JSON file to write all problems to.
         examples: number of places shown for each kind of problem.
     """
-    from shape3d_amodal.annotations.validation import validate
+    from shape3d_amodal.annotations.validation import check_published, validate
     from shape3d_amodal.errors import DataError
     from shape3d_amodal.files.atomic import write_json_atomic
+    from shape3d_amodal.files.outputs import output_file
 
-    if out is not None:  # before minutes of work
-        out.parent.mkdir(parents=True, exist_ok=True)
-    report, _ = validate(annotations, images=images, published=published, progress=_progress)
+    check_published(published)  # all of it before minutes of work
+    files = None if images is None else reading.files(images, annotations)
+    if out is not None:
+        output_file(out, inputs=[annotations])
+    report, _ = validate(annotations, images=files, segmentation=segmentation, published=published, progress=_progress)
     _print_report(report, examples)
     if out is not None:
         write_json_atomic(out, report.to_dict())
@@ -57,6 +66,7 @@ def convert(
     masks: Literal["rle", "polygons"] = "rle",
     drop_invalid: bool = False,
     classes: Path | None = None,
+    segmentation: Segmentation = "amodal",
 ) -> None:
     """Write an annotation file in another format and list what that format cannot hold.
 
@@ -69,12 +79,20 @@ def convert(
         classes: YAML file that maps names to classes, such as COCOA's free text (docs/data.md shows one).
     """
     from shape3d_amodal.annotations.class_map import ClassMap
-    from shape3d_amodal.annotations.conversion import convert
+    from shape3d_amodal.annotations.conversion import check_target, convert
     from shape3d_amodal.config import load_config
+    from shape3d_amodal.errors import UsageError
+    from shape3d_amodal.files.atomic import is_stdout
+    from shape3d_amodal.files.outputs import output_file
 
+    check_target(to, masks)
     mapping = None if classes is None else load_config(classes, ClassMap)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    done = convert(annotations, out, to, form=masks, drop_invalid=drop_invalid, classes=mapping)
+    if is_stdout(out):
+        raise UsageError("--out: expected a file, for the new annotations are read again and compared; name one")
+    output_file(out, inputs=[annotations, classes])
+    done = convert(
+        annotations, out, to, form=masks, drop_invalid=drop_invalid, classes=mapping, segmentation=segmentation
+    )
     for error in done.left_out:
         print(f"left out: {error.field}: {error.problem}")
     for name, number in done.unclassed.most_common():
@@ -95,10 +113,11 @@ def stats(annotations: tyro.conf.Positional[Path], /, *, out: Path | None = None
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.statistics import statistics
     from shape3d_amodal.files.atomic import write_atomic, write_json_atomic
+    from shape3d_amodal.files.outputs import output_folder
     from shape3d_amodal.reports.statistics import draw_statistics, to_markdown
 
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        output_folder(out, writes=[f"statistics.{kind}" for kind in ("md", "json", "png")], inputs=[annotations])
     found = statistics(read_dataset(annotations), progress=_progress)
     text = to_markdown(found, title=annotations.name)
     print(text, end="")

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from shape3d_amodal.cli.input_options import ImageOptions, ImageReading
 from shape3d_amodal.cli.options import ImageFolder, check_positive
 from shape3d_amodal.errors import DataError
 
 if TYPE_CHECKING:
+    from shape3d_amodal.annotations.images import ImageFiles
     from shape3d_amodal.reports.html import ReportCase
     from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Rle
+
+_READING = ImageOptions()
 
 
 def samples(
@@ -22,6 +26,7 @@ def samples(
     *,
     images: ImageFolder,
     annotations: Path,
+    reading: ImageReading = _READING,
     out: Path = Path("outputs/samples.png"),
     count: int = 8,
     shown: int = 6,
@@ -45,13 +50,14 @@ def samples(
     from shape3d_amodal.scenes.sets import png_bytes
 
     check_positive(count=count, shown=shown)
+    files = reading.files(images, annotations)
     dataset = read_dataset(annotations)
     found: dict[int, list[Rle]] = {}
     for result in read_results(results):
         if result.annotation_id is not None:
             found.setdefault(result.annotation_id, []).append(result.segmentation)
     several = {key: masks for key, masks in found.items() if len(masks) > 1}
-    cases = _cases(dataset, several, count, shown, images=images, file=annotations)
+    cases = _cases(dataset, several, count, shown, files)
     if not cases:
         problem = "expected several results for an annotation id of a partly hidden object, found none"
         raise DataError(f"{problem}; is it of a method with samples?", file=results, field="annotation_id")
@@ -63,11 +69,10 @@ def samples(
 
 
 def _cases(
-    dataset: AmodalDataset, found: Mapping[int, list[Rle]], count: int, shown: int, *, images: Path, file: Path
+    dataset: AmodalDataset, found: Mapping[int, list[Rle]], count: int, shown: int, files: ImageFiles
 ) -> list[ReportCase]:
     """The rows, all with the same number of panels."""
     from shape3d_amodal import masks
-    from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.reports.cases import sample_case
 
     chosen = _spread(dataset, found.keys(), count)
@@ -75,7 +80,7 @@ def _cases(
     return [
         sample_case(
             dataset.category_names[one.category_id],
-            load_image(images, record, file=file),
+            files.read(record),
             visible=masks.decode(one.visible),
             samples=[masks.decode(mask) for mask in found[one.id]],
             truth=masks.decode(one.amodal),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
+from shape3d_amodal.annotations.usable import count_objects
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.cutting import instance_crops, mask_crops
 from shape3d_amodal.errors import DataError, UsageError
@@ -60,7 +61,8 @@ class AnnotatedCrops:
         ]
         if not self._rows:
             problem = f"expected instances with an amodal mask and {config.min_visible_px} visible pixels, found none"
-            raise DataError(problem, file=config.annotations)
+            found = count_objects(one for image in dataset.images for one in image.instances)
+            raise DataError(f"{problem}; {found}", file=config.annotations)
         self._records = {image.id: image for image in dataset.images}
         files = config.files(config.images, config.annotations)
         self._image = lru_cache(_KEPT_IMAGES)(lambda image_id: files.read(self._records[image_id]))

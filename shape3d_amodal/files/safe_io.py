@@ -110,10 +110,13 @@ def resolve_inside(
             allowed = [base] if links is None else [base, Path(links).resolve()]
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
             raise DataError(f"cannot resolve {text[:80]!r}; check its links", file=file or root, field=field) from error
-        if any(map(path.is_relative_to, allowed)):
+        inside = any(map(path.is_relative_to, allowed))
+        if inside and str(path).isprintable():
             return path
         target = str(path.parent)[:200]
         problem = f"{text[:80]!r} leads out of the folder by a symbolic link, to {target!r}; {remedy}"
+        if inside:
+            problem = f"{text[:80]!r} leads to a name with signs that cannot be printed, {target!r}; rename that"
     raise DataError(problem, file=file if file is not None else root, field=field)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +17,9 @@ from pydantic import Field
 
 from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.annotations.images import ImageFiles, ImageReading
+from shape3d_amodal.annotations.usable import count_objects
 from shape3d_amodal.config import configuration, dump_config
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.files.cache import locked
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
@@ -84,16 +86,20 @@ class AnnotationFile:
         return self._files.read(image)
 
 
-def open_images(config: ImagesConfig, cache: Path, *, workers: int) -> AnnotatedImages:
+def open_images(
+    config: ImagesConfig, cache: Path, *, workers: int, categories: Collection[str] = (), scored: bool = False
+) -> AnnotatedImages:
     """The images that ``config`` names; scenes are made if they are not in ``cache`` yet.
 
     Args:
         cache: folder that made scenes are kept in.
         workers: number of processes that make scenes; the result does not depend on it.
+        categories: names of those whose objects are looked for; none stands for all.
+        scored: whether the objects are to be scored, so that ignored ones do not count.
 
     Raises:
         UsageError: annotations without images, or the other way round, or annotations and shards.
-        DataError: something cannot be read.
+        DataError: something cannot be read, or annotations have no object to learn from, or to score.
     """
     if (config.annotations is None) != (config.images is None):
         raise UsageError("images: annotations and images go together; give both or neither")
@@ -102,6 +108,7 @@ def open_images(config: ImagesConfig, cache: Path, *, workers: int) -> Annotated
         if config.shards is not None:
             raise UsageError("images: expected annotations or shards, got both; give one of them")
         images = AnnotationFile(config.files(config.images, config.annotations))
+        _check_objects(images.dataset, config.annotations, categories, scored=scored)
     elif config.shards is not None:
         images = SceneShards(config.shards)
     else:
@@ -109,6 +116,17 @@ def open_images(config: ImagesConfig, cache: Path, *, workers: int) -> Annotated
     if config.count:
         images.dataset = replace(images.dataset, images=images.dataset.images[: config.count])
     return images
+
+
+def _check_objects(dataset: AmodalDataset, file: str, categories: Collection[str], *, scored: bool) -> None:
+    """Refuse annotations in which a training would see no object, before it begins."""
+    wanted = {key for key, name in dataset.category_names.items() if not categories or name in categories}
+    objects = [one for image in dataset.images for one in image.instances if one.category_id in wanted]
+    usable = [one for one in objects if one.amodal is not None and not one.crowd and not (scored and one.ignore)]
+    if wanted and not usable:
+        what = "score" if scored else "learn from"
+        expected = "amodal masks of objects that are no crowds" + (" and not marked `ignore`" if scored else "")
+        raise DataError(f"no object to {what}: expected {expected}; {count_objects(objects)}", file=file)
 
 
 @lru_cache

@@ -13,6 +13,7 @@ from annotated import Document
 from PIL import Image
 
 from shape3d_amodal.annotations.formats.registry import PUBLISHED
+from shape3d_amodal.annotations.images import ImageFiles
 from shape3d_amodal.annotations.validation import Problem, ValidationReport, validate
 
 
@@ -413,7 +414,7 @@ def test_images_are_decoded_and_measured(tmp_path: Path) -> None:
         Image.fromarray(noise).save(tmp_path / name)
     Image.fromarray(noise.transpose(1, 0, 2).copy()).save(tmp_path / "turned.png")
     (tmp_path / "short.png").write_bytes((tmp_path / "short.png").read_bytes()[:200])
-    report = report_of(tmp_path, document, images=tmp_path)
+    report = report_of(tmp_path, document, images=ImageFiles(tmp_path, tmp_path / "set.json"))
     found = {one.field: one.problem for one in report.problems if one.check == "image"}
     assert list(found) == [
         "images[id=6].file_name",

@@ -148,7 +148,7 @@ def test_a_crowd_takes_all_detections_that_lie_in_it(crowd, ap):
 
 @pytest.mark.parametrize("truth", [dataset(), dataset(instance(1, CHAIR, LEFT, LEFT, ignore=True))])
 def test_nothing_to_score_is_an_error(truth):
-    with pytest.raises(DataError, match="expected instances"):
+    with pytest.raises(DataError, match="expected amodal masks of objects that are neither crowds"):
         evaluate_instances(truth, [])
 
 

@@ -26,26 +26,32 @@ FORMATS = {one.name: one for one in (COCO_AMODAL, COCOA, KINS_2020, KINS_2019, D
 PUBLISHED = {name: counts for one in FORMATS.values() for name, counts in one.published.items()}
 """Counts of images and categories in published sets, by the name of the set."""
 
+Segmentation = Literal["amodal", "visible"]
+"""What the key ``segmentation`` shows: the whole object, or its visible pixels as in plain COCO."""
+
 _MASK_KEYS = tuple(dict.fromkeys(key for one in FORMATS.values() for key in one.mask_keys))
 _LOOK_AT = 100
 
 
-def read_dataset(path: str | Path) -> AmodalDataset:
+def read_dataset(path: str | Path, *, segmentation: Segmentation = "amodal") -> AmodalDataset:
     """Read the annotation file ``path``, of any of ``FORMATS``.
 
     Masks stay run-length codes. Fully hidden objects are kept, with an empty visible mask.
 
+    Args:
+        segmentation: ``visible`` reads plain COCO, whose ``segmentation`` shows the visible pixels.
+
     Raises:
         DataError: naming the file and the field, e.g. ``annotations[3].visible_mask``.
     """
-    return read_annotations(path).dataset
+    return read_annotations(path, segmentation=segmentation).dataset
 
 
 def read_annotations(
     path: str | Path,
     listener: Listener | None = None,
     *,
-    segmentation: Literal["amodal", "visible"] = "amodal",
+    segmentation: Segmentation = "amodal",
     image_info: str | Path | None = None,
     min_score: float = 0.5,
 ) -> Reading:

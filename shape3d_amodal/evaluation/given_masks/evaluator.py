@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.annotations.usable import count_objects
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.interface import Evaluator
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
@@ -24,7 +25,7 @@ class GivenMasksEvaluator(Evaluator):
     several: ClassVar[bool] = False
     """Whether an annotation may have more than one result."""
     scorable: ClassVar[str] = (
-        "amodal masks (`segmentation`) in the annotations, of objects that are not marked `ignore`"
+        "amodal masks (`segmentation`) in the annotations, of objects that are neither crowds nor marked `ignore`"
     )
     """What the annotations need for an instance to be scored, for an error message."""
 
@@ -76,7 +77,8 @@ class GivenMasksEvaluator(Evaluator):
         """
         scored = [key for key, (_, instance) in self._annotations.items() if self._is_scored(instance)]
         if not scored:
-            raise DataError(f"no instance can be scored: expected {self.scorable}")
+            found = count_objects(instance for _, instance in self._annotations.values())
+            raise DataError(f"no instance can be scored: expected {self.scorable}; {found}")
         return scored
 
 

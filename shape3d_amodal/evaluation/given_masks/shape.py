@@ -158,7 +158,7 @@ class ShapeEvaluator(GivenMasksEvaluator):
     dtype: ClassVar[type] = np.float64
     scorable: ClassVar[str] = (
         "viewpoints with azimuth_deg in the annotations, as those of `scenes` have, and amodal masks (`segmentation`), "
-        "of objects that are not marked `ignore`"
+        "of objects that are neither crowds nor marked `ignore`"
     )
 
     def __init__(

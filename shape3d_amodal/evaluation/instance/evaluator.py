@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.annotations.usable import count_objects
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.instance.image_rows import COLUMNS, image_rows
 from shape3d_amodal.evaluation.instance.table import InstanceTable
@@ -44,7 +45,9 @@ class InstanceEvaluator(Evaluator):
     def evaluate(self) -> InstanceTable:
         table = InstanceTable(self._dataset.category_names, self._stack(sorted(self._images)))
         if not table.names:
-            raise DataError("no instance can be scored: expected instances that are not marked `ignore`")
+            found = count_objects(one for image in self._dataset.images for one in image.instances)
+            expected = "amodal masks of objects that are neither crowds nor marked `ignore`"
+            raise DataError(f"no instance can be scored: expected {expected}; {found}")
         return table
 
     def _add(self, result: AmodalResult) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
+from shape3d_amodal.annotations.usable import count_objects
 from shape3d_amodal.baselines.pcnet_m.crops import ErasedMasks, ErasingConfig, erase
 from shape3d_amodal.baselines.pcnet_m.network import CompletionNetwork, PcnetMConfig, completion_loss
 from shape3d_amodal.config import Weight, configuration
@@ -93,6 +94,7 @@ def annotated_masks(visible: Sequence[tuple[int, Rle]]) -> VisibleMasks:
 
 def open_masks(config: CropsConfig, cache: Path, *, workers: int) -> VisibleMasks:
     """The visible masks that ``config`` names; nothing else of their annotations is kept."""
+    why = "give more scenes"
     if config.annotations is None:
         found = cropped_masks(open_pool(config, cache, workers=workers).visible)
     else:
@@ -101,9 +103,10 @@ def open_masks(config: CropsConfig, cache: Path, *, workers: int) -> VisibleMask
         instances = [one for image in dataset.images for one in image.instances]
         single = [one for one in instances if not one.crowd and names[one.category_id] != OCCLUDER]
         found = annotated_masks([(one.id, one.visible) for one in single])
+        why = f"{count_objects(instances)}; give more annotations"
     if len(found) < 2:
         problem = f"expected at least two visible masks of {MIN_PIXELS} pixels or more, got {len(found)}"
-        raise DataError(f"{problem}; give more scenes or annotations", file=config.annotations)
+        raise DataError(f"{problem}; {why}", file=config.annotations)
     return found
 
 

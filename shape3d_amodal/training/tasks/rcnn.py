@@ -92,8 +92,9 @@ class RcnnTraining(TrainingConfig):
         if self.freeze == "detector":
             freeze_taken(model, taken)
         system_config(self.system, self.options).start(model.mask_head, network.detector.categories)
-        train = open_images(self.train, cache, workers=workers)
-        validation = open_images(self.validation, cache, workers=workers)
+        known = network.detector.categories
+        train = open_images(self.train, cache, workers=workers, categories=known)
+        validation = open_images(self.validation, cache, workers=workers, categories=known, scored=True)
         if not train.dataset.images:
             raise UsageError("train: expected images, got none")
         names = set(train.dataset.category_names.values())

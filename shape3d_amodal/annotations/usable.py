@@ -1,0 +1,60 @@
+"""How many objects of a data set can be learned from or scored, and why the others cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from shape3d_amodal import masks
+from shape3d_amodal.structures import AmodalInstance
+
+
+@dataclass(frozen=True)
+class ObjectCounts:
+    """Counts of objects; one that belongs to several kinds counts as the first of them.
+
+    Attributes:
+        objects: all of them.
+        crowds: marked ``iscrowd``.
+        ignored: marked ``ignore``.
+        hidden: without a visible pixel.
+        visible_only: without an amodal mask.
+    """
+
+    objects: int
+    crowds: int
+    ignored: int
+    hidden: int
+    visible_only: int
+
+    @property
+    def usable(self) -> int:
+        """Objects that methods can start from: neither crowds nor ignored nor fully hidden."""
+        return self.objects - self.crowds - self.ignored - self.hidden
+
+    def __str__(self) -> str:
+        kinds = {
+            "are crowds (iscrowd 1)": self.crowds,
+            "are marked ignore": self.ignored,
+            "are fully hidden": self.hidden,
+            "have no amodal mask": self.visible_only,
+        }
+        told = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
+        remedy = "; give each crowd that is one object iscrowd 0" if self.crowds else ""
+        return f"of {self.objects} objects {told}{remedy}" if told else f"there are {self.objects} objects"
+
+
+def count_objects(objects: Iterable[AmodalInstance]) -> ObjectCounts:
+    """The counts of ``objects``."""
+    every, crowds, ignored, hidden, visible_only = 0, 0, 0, 0, 0
+    for one in objects:
+        every += 1
+        if one.crowd:
+            crowds += 1
+        elif one.ignore:
+            ignored += 1
+        elif masks.area(one.visible) == 0:
+            hidden += 1
+        elif one.amodal is None:
+            visible_only += 1
+    return ObjectCounts(every, crowds, ignored, hidden, visible_only)
