@@ -17,6 +17,7 @@ from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.fields import Record, is_number
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.atomic import write_json_atomic
+from shape3d_amodal.files.journal import SUFFIX, read_journal
 from shape3d_amodal.structures import Rle
 
 
@@ -65,6 +66,30 @@ def read_results(path: str | Path) -> list[AmodalResult]:
     """
     root = Record({"results": safe_io.read_json(path)}, path, "")
     return [from_json(value, path, f"[{index}]") for index, value in enumerate(root.get("results", list))]
+
+
+def is_partial(path: str | Path) -> bool:
+    """Whether ``path`` is the journal of results that are still being made."""
+    return str(path).endswith(SUFFIX)
+
+
+def read_partial_results(path: str | Path) -> dict[int, list[AmodalResult]]:
+    """The results in the journal ``path`` of ``complete``, ``predict`` or a benchmark, by image id.
+
+    Every image that has been done is a key, also where nothing came of it.
+
+    Raises:
+        DataError: naming the file and the field.
+    """
+    done: dict[int, list[AmodalResult]] = {}
+    for number, values in enumerate(read_journal(path)):
+        record = Record(values, path, f"[{number}]")
+        found = [
+            from_json(value, path, f"[{number}].results[{index}]")
+            for index, value in enumerate(record.get("results", list))
+        ]
+        done[record.get("image_id", int)] = found  # an image that was done again counts as it is now
+    return done
 
 
 def to_json(result: AmodalResult) -> dict[str, Any]:

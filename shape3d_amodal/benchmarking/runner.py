@@ -232,7 +232,7 @@ def _make(source: _Computed, run: RunConfig, data: BenchmarkData, pool: Workers,
     logger.info("%s on %s: %d images, %d of them answered before", name, data.name, count, len(known))
     records = [shown(image, given(run.track), depth_order=job.options.depth_order) for image in missing]
     console = Console(stderr=True)
-    with files.recording(known.values()) as record_answer:
+    with files.recording() as record_answer:
         answers, quiet = pool.answers(job, records), not console.is_terminal
         for answer in progress(answers, name, len(records), console=console, transient=True, disable=quiet):
             record_answer(answer)

@@ -6,7 +6,6 @@ of everything that they depend on) and, until they are complete, ``<name>.part.j
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ from typing import Any
 from shape3d_amodal.annotations.results import AmodalResult, from_json, to_json, write_results
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files.atomic import write_atomic
-from shape3d_amodal.files.safe_io import parse_json, read_json, sha256
+from shape3d_amodal.files.journal import Journal, stored_records
+from shape3d_amodal.files.safe_io import read_json, sha256
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,6 @@ class ResultFiles:
         self._run = folder / f"{stem}.run.json"
         self._part = folder / f"{stem}.part.jsonl"
         self._fingerprint = dict(fingerprint)
-        self._key = hashlib.sha256(json.dumps(self._fingerprint, sort_keys=True).encode()).hexdigest()
 
     def finished(self) -> RunRecord | None:
         """How the results were made; None if they are missing, damaged or of another fingerprint."""
@@ -81,27 +80,14 @@ class ResultFiles:
 
     def answers(self) -> dict[int, Answer]:
         """The answers of an interrupted run by image id."""
-        try:
-            head, *lines = self._part.read_bytes().split(b"\n")
-        except OSError:
-            return {}
-        if head != self._head():
-            return {}
-        parsed = (_parsed(line, self._part) for line in lines)
+        parsed = (_parsed(record, self._part) for record in stored_records(self._part, self._fingerprint))
         return {answer.image_id: answer for answer in parsed if answer is not None}
 
     @contextmanager
-    def recording(self, answers: Iterable[Answer]) -> Iterator[Callable[[Answer], None]]:
-        """A function that stores one answer after ``answers``, so that it survives the death of this process."""
-        begun = [self._head(), *(_line(answer) for answer in answers)]
-        write_atomic(self._part, b"\n".join(begun) + b"\n")
-        with self._part.open("ab") as stream:
-
-            def record(answer: Answer) -> None:
-                stream.write(_line(answer) + b"\n")
-                stream.flush()
-
-            yield record
+    def recording(self) -> Iterator[Callable[[Answer], None]]:
+        """A function that stores one more answer, so that it survives the death of this process."""
+        with Journal(self._part, self._fingerprint) as journal:
+            yield lambda answer: journal.append(_record(answer))
 
     def finish(self, answers: Iterable[Answer], run: RunRecord) -> None:
         """Write the results of ``answers`` in this order, then the record, which so never describes other results."""
@@ -117,20 +103,16 @@ class ResultFiles:
         write_atomic(self._run, json.dumps(content, indent=1).encode())
         self._part.unlink(missing_ok=True)
 
-    def _head(self) -> bytes:
-        return json.dumps({"fingerprint": self._key}).encode()
 
-
-def _line(answer: Answer) -> bytes:
+def _record(answer: Answer) -> dict[str, Any]:
     results = [to_json(result) for result in answer.results]
-    return json.dumps({"image_id": answer.image_id, "seconds": answer.seconds, "results": results}).encode()
+    return {"image_id": answer.image_id, "seconds": answer.seconds, "results": results}
 
 
-def _parsed(line: bytes, file: Path) -> Answer | None:
-    """The answer in one line; None for the last line, which is empty or was cut off."""
+def _parsed(record: Mapping[str, Any], file: Path) -> Answer | None:
+    """The answer in one record; None where it was made by another version."""
     try:
-        content = parse_json(line, file=file)
-        results = tuple(from_json(value, file, "results") for value in content["results"])
-        return Answer(content["image_id"], content["seconds"], results)
+        results = tuple(from_json(value, file, "results") for value in record["results"])
+        return Answer(record["image_id"], record["seconds"], results)
     except (DataError, KeyError, TypeError):
         return None

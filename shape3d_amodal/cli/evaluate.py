@@ -38,7 +38,8 @@ def evaluate(
     """Score results files; docs/metrics.md defines all numbers.
 
     Args:
-        results: one or more results files; each becomes a column of the tables, named after the file.
+        results: one or more results files; each becomes a column of the tables, named after the file. Of a file that
+            is still being made (.part.jsonl) only the images that are done are scored, with all other files, too.
         annotations: annotation file with visible and amodal masks; instances marked ignore are not scored.
         track: completion (visible masks given: mIoU), instance (image alone: AP and AR of amodal, visible and occluded
             masks), multimodal (several masks for each annotation id), order (which object hides which), shape
@@ -57,17 +58,17 @@ def evaluate(
     import json
 
     from shape3d_amodal.annotations.formats.registry import read_dataset
-    from shape3d_amodal.annotations.results import read_results
     from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
     from shape3d_amodal.evaluation.workers import score
-    from shape3d_amodal.files.atomic import write_atomic
+    from shape3d_amodal.files.atomic import make_folder, write_atomic
+    from shape3d_amodal.files.outputs import output_folder
     from shape3d_amodal.meshes.sources import mesh_source
 
     names = [path.stem for path in results]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
-    if out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"out: expected a folder, got the file {out}; name another")
+    if out is not None:
+        output_folder(out, writes=[f"{track}.json", f"{track}.md"], inputs=[annotations, *results])
     check_positive(workers=workers)
     special = {
         "boundary": (boundary, ["completion"]),
@@ -79,11 +80,11 @@ def evaluate(
     for option, (given, homes) in special.items():
         if given and track not in homes:
             raise UsageError(f"--{option}: is of the track {' or '.join(homes)}, got {track}; leave it out")
-    chosen, dataset = TRACKS[track], read_dataset(annotations)
+    chosen = TRACKS[track]
+    dataset, read, left_out = _results(results, read_dataset(annotations))
     source = None if meshes is None else mesh_source(meshes)
     scores: dict[str, ScoreTable] = {}
-    for path in results:
-        found = read_results(path)
+    for path, found in read.items():
         options = TrackOptions(
             boundary=boundary, class_agnostic=class_agnostic, meshes=source, folder=mesh_folder or path.parent
         )
@@ -94,16 +95,39 @@ def evaluate(
         if chosen.given_masks and not allow_missing:
             _refuse_missing(dataset, found, scores[path.stem], path)
     tables = _tables(scores, chosen, without, by_level, boundary)
-    text = "\n".join(f"{table.title}\n\n{table.to_markdown()}" for table in tables)
+    text = left_out + "\n".join(f"{table.title}\n\n{table.to_markdown()}" for table in tables)
     print(text)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         content = {name: table.to_dict() for name, table in scores.items()}
         if without:
             for name, table in scores.items():
                 content[name]["without"] = {"categories": list(without), **table.without(*without).to_dict()}
         write_atomic(out / f"{track}.json", json.dumps(content, indent=1, allow_nan=False).encode())
         write_atomic(out / f"{track}.md", text.encode())
+
+
+def _results(
+    paths: Sequence[Path], dataset: AmodalDataset
+) -> tuple[AmodalDataset, dict[Path, Sequence[AmodalResult]], str]:
+    """The results of each file, the data set, and a line on what is left out.
+
+    Where files are unfinished, only the images that all have done are kept.
+    """
+    from dataclasses import replace
+
+    from shape3d_amodal.annotations.results import is_partial, read_partial_results, read_results
+
+    partial = {path: read_partial_results(path) for path in paths if is_partial(path)}
+    read = {path: read_results(path) for path in paths if path not in partial}
+    if not partial:
+        return dataset, {path: read[path] for path in paths}, ""
+    done = set.intersection(*({*answers} for answers in partial.values()))
+    images = tuple(image for image in dataset.images if image.id in done)
+    line = f"Of {len(dataset.images)} images, the {len(images)} that are done are scored.\n\n"
+    kept = {path: [one for one in found if one.image_id in done] for path, found in read.items()}
+    kept |= {path: [one for key in answers if key in done for one in answers[key]] for path, answers in partial.items()}
+    return replace(dataset, images=images), {path: kept[path] for path in paths}, line
 
 
 def _refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], table: ScoreTable, file: Path) -> None:

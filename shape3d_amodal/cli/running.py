@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,7 +25,9 @@ _RESUME = """go on where the same command with the same inputs was stopped; --no
 Resume: TypeAlias = Annotated[bool, tyro.conf.arg(help=_RESUME)]
 _STRICT = """exit with status 3 where something was skipped; all else is done and written in any case."""
 Strict: TypeAlias = Annotated[bool, tyro.conf.arg(help=_STRICT)]
-_TOLD = 5  # reasons that are printed
+_TOLD = 5  # kinds of reasons that are printed
+_PLACE = re.compile(r"\[[^\]]*\]|'.*?'|\d+")
+"""Where two reasons of one kind differ: indices, names and numbers."""
 
 
 def fingerprint(options: PipelineOptions, opened: ShapePriorPipeline, *files: Path, **more: Any) -> dict[str, Any]:
@@ -117,11 +120,14 @@ def tell_skipped(skipped: Sequence[Skipped], listing: Path | None) -> None:
     if not skipped:
         return
     print(f"{len(skipped)} skipped{'' if listing is None else f', listed in {listing}'}:", file=sys.stderr)
-    reasons = Counter(one.reason for one in skipped)
-    for reason, count in reasons.most_common(_TOLD):
-        print(f"  {count} x {reason}", file=sys.stderr)
-    if len(reasons) > _TOLD:
-        print(f"  and {len(reasons) - _TOLD} other reasons", file=sys.stderr)
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for one in skipped:
+        kinds[_PLACE.sub("", one.reason)].append(one.reason)
+    frequent = sorted(kinds.values(), key=lambda reasons: -len(reasons))
+    for first, *others in frequent[:_TOLD]:
+        print(f"  {first}{f' (and {len(others)} more like it)' if others else ''}", file=sys.stderr)
+    if len(frequent) > _TOLD:
+        print(f"  and {sum(map(len, frequent[_TOLD:]))} for other reasons", file=sys.stderr)
 
 
 def refuse_empty(skipped: Sequence[Skipped]) -> None:

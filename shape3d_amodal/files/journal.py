@@ -58,7 +58,7 @@ class Journal:
         self._resume = resume
         self.records: list[dict[str, Any]] = []
         self.begun_anew = False
-        self._head = head_line(fingerprint)
+        self._head = _head_line(fingerprint)
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
@@ -114,12 +114,6 @@ class Journal:
             file.close()
 
 
-def head_line(fingerprint: Mapping[str, Any]) -> bytes:
-    """The first line of the journal of ``fingerprint``."""
-    key = hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
-    return json.dumps({"fingerprint": key}).encode()
-
-
 def read_journal(path: str | Path) -> list[dict[str, Any]]:
     """The whole records of a journal that another process may be writing.
 
@@ -130,6 +124,20 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
     if head is None:
         raise DataError("expected a line with the fingerprint, then one for each image; name a results file", file=path)
     return records
+
+
+def stored_records(path: str | Path, fingerprint: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The whole records of a journal; none where there is no file, or one of another fingerprint."""
+    try:
+        head, records, _ = _parse(read_bytes(path, _LIMIT), path)
+    except DataError:
+        return []
+    return records if head == _head_line(fingerprint) else []
+
+
+def _head_line(fingerprint: Mapping[str, Any]) -> bytes:
+    key = hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"fingerprint": key}).encode()
 
 
 def _parse(content: bytes, path: str | Path) -> tuple[bytes | None, list[dict[str, Any]], int]:

@@ -38,7 +38,7 @@ ANSWERS = [answer(i) for i in (1, 2, 3)]
 def test_finished_results_are_found_again(tmp_path):
     files = ResultFiles(tmp_path, "m", FINGERPRINT)
     assert files.finished() is None
-    with files.recording([]) as record:
+    with files.recording() as record:
         record(ANSWERS[0])
     files.finish(ANSWERS, RECORD)
     assert ResultFiles(tmp_path, "m", FINGERPRINT).finished() == RECORD
@@ -66,14 +66,14 @@ def test_damaged_results_are_made_again(tmp_path, name, content):
 def test_answers_of_a_broken_run_are_kept(tmp_path):
     files = ResultFiles(tmp_path, "m", FINGERPRINT)
     assert files.answers() == {}
-    with files.recording([]) as record:
+    with files.recording() as record:
         record(ANSWERS[0])
         record(ANSWERS[1])
     part = tmp_path / "m.part.jsonl"
     part.write_bytes(part.read_bytes()[:-20])  # a kill cuts the last line short
     files = ResultFiles(tmp_path, "m", FINGERPRINT)
     assert files.answers() == {1: ANSWERS[0]}
-    with files.recording(files.answers().values()) as record:
+    with files.recording() as record:
         record(ANSWERS[2])
     assert files.answers() == {1: ANSWERS[0], 3: ANSWERS[2]}
     assert ResultFiles(tmp_path, "m", {**FINGERPRINT, "data": "2"}).answers() == {}
@@ -81,8 +81,9 @@ def test_answers_of_a_broken_run_are_kept(tmp_path):
 
 def test_every_cut_of_the_shard_leaves_whole_answers(tmp_path):
     files = ResultFiles(tmp_path, "m", FINGERPRINT)
-    with files.recording(ANSWERS[:2]) as record:
-        record(ANSWERS[2])
+    with files.recording() as record:
+        for answer in ANSWERS:
+            record(answer)
     part = tmp_path / "m.part.jsonl"
     whole, counts = part.read_bytes(), []
     for length in range(0, len(whole) + 1, 7):
@@ -98,6 +99,6 @@ def test_every_cut_of_the_shard_leaves_whole_answers(tmp_path):
 def test_numbers_survive_to_the_bit(tmp_path):
     odd = replace(ANSWERS[0], seconds=0.1 + 0.2)
     files = ResultFiles(tmp_path, "m", FINGERPRINT)
-    with files.recording([odd]):
-        pass
+    with files.recording() as record:
+        record(odd)
     assert files.answers() == {1: odd}

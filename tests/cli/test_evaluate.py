@@ -14,6 +14,7 @@ from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.annotations.results import AmodalResult, write_results
 from shape3d_amodal.cli import main
 from shape3d_amodal.evaluation.tracks import TRACKS
+from shape3d_amodal.files.journal import Journal
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 
@@ -167,7 +168,7 @@ def test_viewpoints_without_azimuth_cannot_be_scored(tmp_path, capsys):
         (["--meshes", "open13:test"], 2, "--meshes: is of the track shape, got completion; leave it out"),
         (["--mesh-folder", "."], 2, "--mesh-folder: is of the track shape"),
         (["--track", "order", "--by-level"], 2, "--by-level: is of the track completion or instance, got order"),
-        (["--out", "ANNOTATIONS"], 2, "out: expected a folder, got the file"),
+        (["--out", "ANNOTATIONS"], 2, "--out: expected a folder to write to, got the file"),
     ],
 )
 def test_wrong_options_are_one_line(tmp_path, capsys, more, status, message):
@@ -189,3 +190,68 @@ def test_two_files_of_one_name_are_an_error(tmp_path, capsys):
     annotations, results = write(tmp_path)
     assert main(["evaluate", str(results), str(results), "--annotations", str(annotations)]) == 2
     assert "different names" in capsys.readouterr().err
+
+
+def test_an_unfinished_run_is_scored_on_what_is_done(tmp_path, capsys):
+    """Two images, one of them done: the other one counts neither for nor against any of the files."""
+    annotations, results = write(tmp_path)
+    content, right = json.loads(annotations.read_text()), json.loads(results.read_text())
+    content["images"].append({**content["images"][0], "id": 2})
+    content["annotations"] += [{**one, "id": one["id"] + 10, "image_id": 2} for one in content["annotations"]]
+    annotations.write_text(json.dumps(content))
+    wrong = [
+        {**one, "annotation_id": one["annotation_id"] + 10, "image_id": 2, "segmentation": right[0]["segmentation"]}
+        for one in right
+    ]
+    results.write_text(json.dumps(right + wrong))
+    with Journal(tmp_path / "begun.json.part.jsonl", {}) as journal:
+        journal.append({"image_id": 1, "results": right})
+    files = [str(results), str(tmp_path / "begun.json.part.jsonl")]
+    assert main(["evaluate", *files, "--annotations", str(annotations), "--out", str(tmp_path / "scores")]) == 0
+    assert "Of 2 images, the 1 that are done are scored." in capsys.readouterr().out
+    scores = json.loads((tmp_path / "scores" / "completion.json").read_text())
+    assert [scores[name]["overall"]["miou"] for name in ("right", "begun.json.part")] == [1, 1]
+    assert main(["evaluate", str(results), "--annotations", str(annotations), "--out", str(tmp_path / "scores")]) == 0
+    assert json.loads((tmp_path / "scores" / "completion.json").read_text())["right"]["overall"]["miou"] < 1
+
+
+def test_what_a_half_done_image_lacks_is_missing(tmp_path, capsys):
+    annotations, results = write(tmp_path)
+    with Journal(tmp_path / "begun.json.part.jsonl", {}) as journal:
+        journal.append({"image_id": 1, "results": json.loads(results.read_text())[:1]})
+    command = ["evaluate", str(tmp_path / "begun.json.part.jsonl"), "--annotations", str(annotations)]
+    assert main(command) == 3
+    assert "expected a result for each of 2 annotations, 1 have none" in capsys.readouterr().err
+    assert main([*command, "--allow-missing"]) == 0
+
+
+def test_no_input_is_overwritten(tmp_path, capsys):
+    annotations, results = write(tmp_path)
+    taken = tmp_path / "completion.json"
+    annotations.rename(taken)
+    before = taken.read_bytes()
+    assert main(["evaluate", str(results), "--annotations", str(taken), "--out", str(tmp_path)]) == 2
+    assert "would overwrite the input" in capsys.readouterr().err and taken.read_bytes() == before
+
+
+def test_a_mesh_that_lies_elsewhere_names_the_option(tmp_path, capsys, box_folder):
+    """``complete --save-meshes`` writes them into a folder of their own."""
+    annotations, results = write(tmp_path)
+    content = [{**one, "mesh": "1_1.glb"} for one in json.loads(results.read_text())]
+    results.write_text(json.dumps(content))
+    given = json.loads(annotations.read_text())
+    for one in given["annotations"]:
+        one["mesh"] = "chair/four_legs"
+    annotations.write_text(json.dumps(given))
+    command = [
+        "evaluate",
+        str(results),
+        "--annotations",
+        str(annotations),
+        "--track",
+        "shape",
+        "--meshes",
+        str(box_folder),
+    ]
+    assert main(command) == 3
+    assert "name their folder by --mesh-folder" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from shape3d_amodal.annotations.results import read_results
 from shape3d_amodal.cli import main
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.files.journal import Journal
 from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.methods.prediction import ImagePredictor, apart
 from shape3d_amodal.pipeline import ShapePriorPipeline
@@ -243,3 +245,54 @@ def test_a_picture_without_objects(root: Path) -> None:
         Detector.from_pretrained(root / "both"), ShapePriorPipeline.from_model(tiny_model()), min_score=1.0
     )
     assert predictor.predict(np.zeros((40, 50, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_stopped_prediction_goes_on(root: Path, tmp_path: Path, monkeypatch, capsys, count: int) -> None:
+    """Of three images, one of them damaged; the files are those of a run that nothing stopped, the report included."""
+    pictures = tmp_path / "pictures"
+    shutil.copytree(root / "pictures", pictures)
+    (pictures / "aa.png").write_bytes((pictures / "a.png").read_bytes()[:-100])
+    command = [str(pictures), "--detector", str(root / "both")]
+    assert predict(root, *command, "--out", str(tmp_path / "whole")) == 0
+    error = capsys.readouterr().err
+    assert "1 skipped" in error and "aa.png: damaged image" in error
+    append = Journal.append
+
+    def stopping(self: Journal, record: dict) -> None:
+        if record["image_id"] == count + 1:
+            raise KeyboardInterrupt
+        append(self, record)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "append", stopping)
+        assert predict(root, *command, "--out", str(tmp_path / "out")) == 130
+    assert predict(root, *command, "--out", str(tmp_path / "out")) == 0
+    whole, gone_on = (
+        {str(path.relative_to(tmp_path / folder)): path.read_bytes() for path in files}
+        for folder, files in (
+            (folder, [path for path in (tmp_path / folder).rglob("*") if path.is_file()]) for folder in ("whole", "out")
+        )
+    )
+    assert gone_on == whole
+    assert json.loads(whole["skipped.json"])[0]["image_id"] == 2
+    assert [one["id"] for one in json.loads(whole["images.json"])["images"]] == [1, 3]
+    assert predict(root, *command, "--out", str(tmp_path / "out"), "--strict") == 3
+
+
+def test_pictures_are_never_overwritten(root: Path, tmp_path: Path, capsys) -> None:
+    """Overlays of an earlier run as input for the next, in the same folder."""
+    folder = tmp_path / "overlays"
+    shutil.copytree(root / "pictures", folder)
+    before = (folder / "a.png").read_bytes()
+    assert predict(root, str(folder), "--detector", str(root / "both"), "--out", str(tmp_path)) == 2
+    assert "overlays would overwrite the input" in capsys.readouterr().err
+    assert (folder / "a.png").read_bytes() == before and len(list(folder.iterdir())) == 2
+
+
+def test_without_silhouettes_there_are_no_meshes(root: Path, tmp_path: Path) -> None:
+    more = ["--detector", str(root / "both"), "--refine", "2d", "--out", str(tmp_path / "out")]
+    assert predict(root, str(root / "pictures"), *more) == 0
+    results = read_results(tmp_path / "out" / "results.json")
+    assert results and all(one.mesh is None for one in results)
+    assert not list((tmp_path / "out" / "meshes").iterdir())

@@ -230,6 +230,9 @@ def _read(name: str, folder: Path) -> Mesh:
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"expected the name of a file in {folder}, got {name}", field="mesh")
+    if not path.exists():
+        problem = f"expected the mesh {name} in {folder}, there is none; name their folder by --mesh-folder"
+        raise DataError(problem, field="mesh")
     try:
         mesh = read_mesh(MeshFile("", path), name=name)
     except DataError as error:
