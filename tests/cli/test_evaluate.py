@@ -241,7 +241,7 @@ def test_a_mesh_that_lies_elsewhere_names_the_option(tmp_path, capsys, box_folde
     results.write_text(json.dumps(content))
     given = json.loads(annotations.read_text())
     for one in given["annotations"]:
-        one["mesh"] = "chair/four_legs"
+        one["mesh"] = "chair/four_legs.obj"
     annotations.write_text(json.dumps(given))
     command = [
         "evaluate",
