@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shape3d_amodal.cli.input_options import ImageOptions, ImageReading, VisibleMaskOptions, VisibleMasks
 from shape3d_amodal.cli.options import DepthOrder, ImageFolder, Pipeline
 from shape3d_amodal.cli.running import (
     Resume,
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
     from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.structures import AmodalImage
 
+_READING, _VISIBLE = ImageOptions(), VisibleMaskOptions()
+
 
 def complete(
     *,
     images: ImageFolder,
     annotations: Path,
     out: Path,
+    reading: ImageReading = _READING,
+    visible: VisibleMasks = _VISIBLE,
     pipeline: Pipeline,
     depth_order: DepthOrder = True,
     save_meshes: Path | None = None,
@@ -46,13 +51,13 @@ def complete(
 
     Args:
         annotations: KINS, COCOA, COCOA-cls, D2SA, or any COCO JSON whose annotations have image_id, category_id and
-            visible_mask (RLE or polygons). Give all objects of an image, for they hide each other; the category
+            visible_mask (RLE or polygons); plain COCO with --segmentation visible; a list of a detector's results with
+            --image-info. Give all objects of an image, for they hide each other; the category
             "occluder" marks what only hides others and is not completed, and so do categories that are not known.
         out: results file to write (JSON); - is standard output, which keeps nothing of a stopped run.
         save_meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
     """
     pipeline.check(needs_meshes=None if save_meshes is None else "--save-meshes")
-    from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.annotations.results import write_results
     from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.atomic import is_stdout
@@ -61,21 +66,25 @@ def complete(
     from shape3d_amodal.methods.resuming import ImageWork
     from shape3d_amodal.methods.visible_sets import read_visible_set
 
-    output_file(out, inputs=[annotations])
+    visible.check()
+    files = reading.files(images, annotations)
+    read = [annotations] if visible.image_info is None else [annotations, visible.image_info]
+    output_file(out, inputs=read)
     if save_meshes is not None:
-        output_folder(save_meshes, inputs=[annotations], option="--save-meshes")
+        output_folder(save_meshes, inputs=read, option="--save-meshes")
     completer = pipeline.open()
-    found = read_visible_set(annotations, completer.categories, depth_order=depth_order)
+    found = read_visible_set(annotations, completer.categories, depth_order=depth_order, read=visible.read)
     wanted = [image for image in found.dataset.images if found.wanted(image)]
     if not wanted:
         refuse_empty(found.skipped)
     work = ImageWork(
-        picture=lambda image: images / image.file_name,
-        load=lambda image: load_image(images, image, file=annotations),
+        picture=files.path,
+        load=files.read,
         do=partial(_complete, completer, found.dataset.category_names, save_meshes),
         skip=found.skip,
     )
-    key = fingerprint(pipeline, completer, annotations, depth_order=depth_order, save_meshes=save_meshes)
+    chosen = {"depth_order": depth_order, "orientation": reading.orientation, "visible": visible}
+    key = fingerprint(pipeline, completer, *read, save_meshes=save_meshes, **chosen)
     streamed = is_stdout(out)
     journal = None if streamed else journal_of(out)
     with outcomes_of(wanted, work, "complete", journal=journal, key=key, resume=resume, folder=save_meshes) as outcomes:
@@ -85,6 +94,7 @@ def complete(
     listing = None if streamed else out.with_name(f"{out.stem}.skipped.json")
     tell_skipped(skipped, listing)
     hidden = f", {counted(found.hidden, 'fully hidden object')} left out" if found.hidden else ""
+    hidden += f", {found.low_scores} below --min-score {visible.min_score:g}" if found.low_scores else ""
     done = f"{counted(len(results), 'object')} in {counted(len(found.dataset.images), 'image')}{hidden}"
     print(f"{done}; results in {out}", file=sys.stderr if streamed else sys.stdout)
     if strict:

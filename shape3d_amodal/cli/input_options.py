@@ -58,12 +58,17 @@ class VisibleMaskOptions:
     image_info: Path | None = None
     min_score: float = 0.5
 
-    def read(self, annotations: Path, listener: Listener | None = None) -> Reading:
+    def check(self) -> None:
+        """Refuse options that do not fit each other with a ``UsageError``."""
+        if self.segmentation == "visible" and self.image_info is not None:
+            raise UsageError("--segmentation: visible is for annotation files, --image-info for lists of detections")
+        if not 0 <= self.min_score <= 1:
+            raise UsageError(f"--min-score: expected a number from 0 to 1, got {self.min_score}")
+
+    def read(self, annotations: str | Path, listener: Listener) -> Reading:
         """The annotations or the detections of a file."""
         from shape3d_amodal.annotations.formats.registry import read_annotations
 
-        if self.segmentation == "visible" and self.image_info is not None:
-            raise UsageError("--segmentation: visible is for annotation files, --image-info for lists of detections")
         return read_annotations(
             annotations,
             listener,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from shape3d_amodal.cli.input_options import ImageOptions, ImageReading
 from shape3d_amodal.cli.options import Pipeline, PipelineOptions
 from shape3d_amodal.cli.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped, tell_skipped
 from shape3d_amodal.errors import DataError, UsageError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _KINDS = (".png", ".jpg", ".jpeg")
 _PIPELINE = PipelineOptions(gap_px=1)
+_READING = ImageOptions()
 
 
 def predict(
@@ -36,6 +38,7 @@ def predict(
     *,
     detector: str = "open13_detector",
     annotations: Path | None = None,
+    reading: ImageReading = _READING,
     out: Path = Path("outputs/predict"),
     pipeline: Pipeline = _PIPELINE,
     min_score: float = 0.5,
@@ -74,7 +77,7 @@ def predict(
     from shape3d_amodal.reports.predictions import PredictionFolder, advice
     from shape3d_amodal.segmentation.detector import Detector
 
-    pictures = _named(images, annotations) if annotations else _numbered(images)
+    pictures = _named(images, annotations, reading) if annotations else _numbered(images, reading)
     read = [pictures.file(one) for one in pictures.records]
     output_folder(out, writes=PredictionFolder.OUTPUTS, inputs=[annotations, *read])
     completer = pipeline.open()
@@ -95,6 +98,7 @@ def predict(
         *([annotations] if annotations else []),
         detector=weights_hash(detector),
         pictures=[(one.id, str(file)) for one, file in zip(pictures.records, read, strict=True)],
+        orientation=reading.orientation,
         min_score=min_score,
         alternatives=alternatives,
         drawings=drawings,
@@ -147,10 +151,9 @@ class _Pictures:
     load: Callable[[AmodalImage], Pixels]
 
 
-def _named(images: tuple[Path, ...], annotations: Path) -> _Pictures:
+def _named(images: tuple[Path, ...], annotations: Path, reading: ImageOptions) -> _Pictures:
     """The images of an annotation file."""
     from shape3d_amodal.annotations.formats.registry import read_dataset
-    from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.methods.ground_truth import shown
 
     if len(images) != 1 or not images[0].is_dir():
@@ -162,12 +165,12 @@ def _named(images: tuple[Path, ...], annotations: Path) -> _Pictures:
         records=tuple(shown(image, "image") for image in dataset.images),
         categories=dataset.categories,
         file=lambda image: images[0] / image.file_name,
-        load=lambda image: load_image(images[0], image, file=annotations),
+        load=reading.files(images[0], annotations).read,
     )
 
 
-def _numbered(paths: tuple[Path, ...]) -> _Pictures:
-    """The named images and those in the named folders, numbered from 1."""
+def _numbered(paths: tuple[Path, ...], reading: ImageOptions) -> _Pictures:
+    """The named images and those in the named folders, links or not, numbered from 1."""
     from shape3d_amodal.files.safe_io import read_image
 
     files: list[Path] = []
@@ -189,5 +192,5 @@ def _numbered(paths: tuple[Path, ...]) -> _Pictures:
         ),
         categories=(),
         file=lambda image: by_number[image.id],
-        load=lambda image: read_image(by_number[image.id]),
+        load=lambda image: read_image(by_number[image.id], orientation=reading.orientation),
     )

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shape3d_amodal.cli.input_options import ImageOptions, ImageReading, VisibleMaskOptions, VisibleMasks
 from shape3d_amodal.cli.options import DepthOrder, ImageFolder, Pipeline, check_positive
 from shape3d_amodal.cli.running import (
     Resume,
@@ -28,12 +29,16 @@ if TYPE_CHECKING:
     from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.structures import AmodalImage
 
+_READING, _VISIBLE = ImageOptions(), VisibleMaskOptions()
+
 
 def render(
     *,
     images: ImageFolder,
     annotations: Path,
     out: Path,
+    reading: ImageReading = _READING,
+    visible: VisibleMasks = _VISIBLE,
     pipeline: Pipeline,
     views: int = 8,
     limit: int = 0,
@@ -53,7 +58,6 @@ def render(
         limit: stop after this many images; 0 is all.
     """
     pipeline.check(needs_meshes="render")
-    from shape3d_amodal.annotations.images import load_image
     from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.journal import journal_of
     from shape3d_amodal.files.outputs import output_folder
@@ -63,21 +67,25 @@ def render(
     check_positive(views=views)
     if limit < 0:
         raise UsageError(f"--limit: expected a number of images, 0 for all, got {limit}")
-    output_folder(out, writes=["skipped.json"], inputs=[annotations])
+    visible.check()
+    files = reading.files(images, annotations)
+    read = [annotations] if visible.image_info is None else [annotations, visible.image_info]
+    output_folder(out, writes=["skipped.json"], inputs=read)
     completer = pipeline.open()
-    found = read_visible_set(annotations, completer.categories, depth_order=depth_order)
+    found = read_visible_set(annotations, completer.categories, depth_order=depth_order, read=visible.read)
     found = found.first(limit) if limit else found
     output_folder(out, writes=_names(found), inputs=[images / one.file_name for one in found.dataset.images])
     wanted = [image for image in found.dataset.images if found.wanted(image)]
     if not wanted:
         refuse_empty(found.skipped)
     work = ImageWork(
-        picture=lambda image: images / image.file_name,
-        load=lambda image: load_image(images, image, file=annotations),
+        picture=files.path,
+        load=files.read,
         do=partial(_render, completer, found.dataset.category_names, out, views),
         skip=found.skip,
     )
-    key = fingerprint(pipeline, completer, annotations, depth_order=depth_order, views=views)
+    chosen = {"depth_order": depth_order, "orientation": reading.orientation, "visible": visible}
+    key = fingerprint(pipeline, completer, *read, views=views, **chosen)
     with outcomes_of(
         wanted, work, "render", journal=journal_of(out / "render"), key=key, resume=resume, folder=out
     ) as outcomes:

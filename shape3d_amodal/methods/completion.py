@@ -61,7 +61,8 @@ class PipelineMethod:
         unknown = set(names.values()) - {*pipeline.categories, OCCLUDER}
         if unknown:
             known = ", ".join(pipeline.categories)
-            raise UsageError(f"unknown category {min(unknown)!r}; known are {known}")
+            how = "map names to these, or to occluder, by data convert --classes"
+            raise UsageError(f"unknown category {min(unknown)!r}; known are {known}; {how}")
         self.name = name
         self._pipeline = pipeline
         self._names = names

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.interface import Listener
+from shape3d_amodal.annotations.formats.interface import Listener, Reading
 from shape3d_amodal.annotations.formats.registry import read_annotations
 from shape3d_amodal.masks.occlusion import without_invisible
 from shape3d_amodal.methods.ground_truth import without_order
@@ -23,11 +23,13 @@ class VisibleSet:
         dataset: its categories are known, or ``occluder``; something of each object is visible.
         skipped: records that could not be read, and objects of unknown categories, which only hide others.
         hidden: number of objects that are fully hidden, and therefore left out.
+        low_scores: number of detections that were left out because of their scores.
     """
 
     dataset: AmodalDataset
     skipped: tuple[Skipped, ...]
     hidden: int
+    low_scores: int = 0
 
     def wanted(self, image: AmodalImage) -> list[AmodalInstance]:
         """The objects of ``image`` that are to be completed."""
@@ -43,35 +45,44 @@ class VisibleSet:
         images = self.dataset.images[:limit]
         ids = {image.id for image in images}
         kept = tuple(one for one in self.skipped if one.image_id is None or one.image_id in ids)
-        return VisibleSet(replace(self.dataset, images=images), kept, self.hidden)
+        return replace(self, dataset=replace(self.dataset, images=images), skipped=kept)
 
 
-def read_visible_set(annotations: str | Path, known: Iterable[str], *, depth_order: bool = True) -> VisibleSet:
+def read_visible_set(
+    annotations: str | Path,
+    known: Iterable[str],
+    *,
+    depth_order: bool = True,
+    read: Callable[[str | Path, Listener], Reading] = read_annotations,
+) -> VisibleSet:
     """Read the annotation file ``annotations``; what is wrong with a record leaves out that record.
 
     Args:
         known: names of the categories that can be completed.
         depth_order: False forgets the order in depth: every object may hide every other.
+        read: how the file is read, such as plain COCO or a list of detections.
 
     Raises:
         DataError: the file itself cannot be read.
     """
     listener = Listener(drop_invalid=True)
-    dataset = read_annotations(annotations, listener).dataset
+    reading = read(annotations, listener)
+    dataset = reading.dataset
     unread = tuple(Skipped(reason=str(error)) for error in listener.errors)
     dataset, strange = _hiding_unknown(dataset, tuple(known))
     hidden = sum(masks.area(one.visible) == 0 for image in dataset.images for one in image.instances)
     dataset = without_invisible(dataset)
     if not depth_order:
         dataset = replace(dataset, images=tuple(map(without_order, dataset.images)))
-    return VisibleSet(dataset, (*unread, *strange), hidden)
+    return VisibleSet(dataset, (*unread, *strange), hidden, reading.low_scores)
 
 
 def _hiding_unknown(dataset: AmodalDataset, known: tuple[str, ...]) -> tuple[AmodalDataset, tuple[Skipped, ...]]:
     """The data set with objects of unknown categories as mere occluders, and a word on each of them."""
     strange = {one.id: one.name for one in dataset.categories if one.name not in (*known, OCCLUDER)}
     categories = tuple(replace(one, name=OCCLUDER) if one.id in strange else one for one in dataset.categories)
-    remedy = f"it only hides others; known are {', '.join(known)}"
+    how = "map names to these by data convert --classes, or call it occluder"
+    remedy = f"it only hides others; known are {', '.join(known)}; {how}"
     skipped = [
         Skipped(
             reason=f"unknown category {strange[one.category_id]!r}; {remedy}",
