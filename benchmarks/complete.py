@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from report import machine, write_section
 
-from shape3d_amodal.annotations.images import load_image
+from shape3d_amodal.annotations.images import ImageFiles
 from shape3d_amodal.methods.completion import complete_image
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
@@ -24,7 +24,7 @@ def seconds_an_instance(pipeline: ShapePriorPipeline, dataset: AmodalDataset, fo
     start = time.perf_counter()
     count = 0
     for record in dataset.images:
-        image = load_image(folder / "images", record, file=folder / "annotations.json")
+        image = ImageFiles(folder / "images", folder / "annotations.json").read(record)
         count += len(complete_image(pipeline, image, record, dataset.category_names))
     return (time.perf_counter() - start) / count
 

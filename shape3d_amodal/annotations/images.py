@@ -104,15 +104,3 @@ class ImageReading:
         """The files in the folder ``images`` of an annotation file."""
         links = None if self.allow_links is None else Path(self.allow_links)
         return ImageFiles(Path(images), Path(annotations), self.orientation, links)
-
-
-def load_image(dataset_root: str | Path, image: AmodalImage, *, file: str | Path) -> np.ndarray:
-    """The pixels of ``image``, upright, [H,W,3] uint8, from inside ``dataset_root``.
-
-    Args:
-        file: the annotation file; errors name it where its ``file_name`` or size is wrong.
-
-    Raises:
-        DataError: the name leads out of the folder, the image cannot be read, or its size is not the annotated one.
-    """
-    return ImageFiles(Path(dataset_root), Path(file)).read(image)

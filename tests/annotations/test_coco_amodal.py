@@ -15,7 +15,7 @@ from PIL import Image
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.annotations.formats.registry import read_dataset
-from shape3d_amodal.annotations.images import load_image
+from shape3d_amodal.annotations.images import ImageFiles
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category, Rle
 
@@ -174,14 +174,14 @@ def test_round_trip_at_length(tmp_path: Path) -> None:
     check_round_trip(tmp_path, 1000)
 
 
-def test_load_image(tmp_path: Path) -> None:
+def test_an_image_is_read(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     image = AmodalImage(id=1, file_name="a.png", width=5, height=4, instances=())
-    np.testing.assert_array_equal(load_image(tmp_path, image, file="set.json"), pixels)
+    np.testing.assert_array_equal(ImageFiles(tmp_path, Path("set.json")).read(image), pixels)
 
 
-def test_load_image_names_the_annotation_of_a_bad_name(tmp_path: Path) -> None:
+def test_an_image_is_read_names_the_annotation_of_a_bad_name(tmp_path: Path) -> None:
     image = AmodalImage(id=1, file_name="../a.png", width=5, height=4, instances=())
     with pytest.raises(DataError, match=r"^set.json: images\[id=1\].file_name: "):
-        load_image(tmp_path, image, file="set.json")
+        ImageFiles(tmp_path, Path("set.json")).read(image)

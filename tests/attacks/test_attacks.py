@@ -21,7 +21,7 @@ from PIL import Image
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
-from shape3d_amodal.annotations.images import load_image
+from shape3d_amodal.annotations.images import ImageFiles
 from shape3d_amodal.annotations.results import read_results
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.meshes import parsers
@@ -194,7 +194,7 @@ def folder_as_file(folder: Path) -> Any:
 def wrong_image_size(folder: Path) -> Any:
     (folder / "a.png").write_bytes(png(2, 1, b"\0\0\0"))
     entry = AmodalImage(id=3, file_name="a.png", width=1, height=2, instances=())
-    return load_image(folder, entry, file="bad.json")
+    return ImageFiles(folder, Path("bad.json")).read(entry)
 
 
 def too_many_bytes(folder: Path) -> Any:

@@ -10,7 +10,7 @@ import pytest
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_dataset
-from shape3d_amodal.annotations.images import load_image
+from shape3d_amodal.annotations.images import ImageFiles
 from shape3d_amodal.papers.layered.sets import CATEGORIES, Shapes2dSetConfig, annotated_scenes, rgb, write_shapes_set
 from shape3d_amodal.papers.layered.shapes2d import (
     CLASSES,
@@ -138,7 +138,7 @@ def test_a_set_on_disk_is_that_in_memory(tmp_path: Path) -> None:
     assert [[(one.id, one.amodal, one.visible) for one in image.instances] for image in read.images] == [
         [(one.id, one.amodal, one.visible) for one in image.instances] for image in own.images
     ]
-    picture = load_image(tmp_path / "images", read.images[1], file="annotations.json")
+    picture = ImageFiles(tmp_path / "images", Path("annotations.json")).read(read.images[1])
     assert np.array_equal(picture, rgb(make_shapes(config.shapes, 0, 1)))
 
 

@@ -11,7 +11,7 @@ from boxes import PARTS, box_mesh, write_obj
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.registry import read_annotations
-from shape3d_amodal.annotations.images import load_image
+from shape3d_amodal.annotations.images import ImageFiles
 from shape3d_amodal.cli import main
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
@@ -50,7 +50,7 @@ def test_frames_are_scenes_side_by_side(written: Path) -> None:
     assert len(reading.dataset.images) == FRAMES
     for index, image in enumerate(reading.dataset.images):
         assert (image.height, image.width) == (SIZE, TILES * SIZE)
-        pixels = load_image(written / "out" / "images", image, file=file)
+        pixels = ImageFiles(written / "out" / "images", file).read(image)
         drawn = [make_scene(source, SceneConfig(image_size=SIZE), 2, index * TILES + tile) for tile in range(TILES)]
         np.testing.assert_array_equal(pixels, np.concatenate([scene.image for scene in drawn], axis=1))
         expected = [(tile, one) for tile, scene in enumerate(drawn) for one in scene.instances]
