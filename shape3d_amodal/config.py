@@ -22,9 +22,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from difflib import SequenceMatcher, get_close_matches
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast, get_args
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -62,6 +63,24 @@ def load_config(path: str | Path, cls: type[T], *, overrides: Sequence[str] = ()
             a wrong value. The message names the file in which that stands.
     """
     return _Options(_read(Path(path)), overrides).check(cls)
+
+
+def check_file(path: str | Path) -> dict[str, Any]:
+    """What the YAML file ``path`` and those that it builds on say, not checked further.
+
+    Raises:
+        UsageError: a file cannot be read or is no YAML mapping, or the bases lead in a circle.
+    """
+    return _Options(_read(Path(path))).raw
+
+
+def check_text(text: str, source: str = "configuration") -> dict[str, Any]:
+    """The mapping that YAML ``text`` holds, not checked further.
+
+    Raises:
+        UsageError: it is no YAML mapping.
+    """
+    return _parse(text, source)
 
 
 def load_config_by(
@@ -133,10 +152,31 @@ class _Options:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            known = ""
+            known, got = "", f", got {_short(first['input'])}"
             if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-                known = "; this key is not known, see --help or the shipped configs"
-            raise UsageError(f"{self.where(first['loc'])}: {place}: {first['msg'].lower()}{known}") from error
+                known, got = f"; this key is not known{self._near(first['loc'], cls)}", ""
+            if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+                got = ""
+            raise UsageError(f"{self.where(first['loc'])}: {place}: {first['msg'].lower()}{got}{known}") from error
+
+    def _near(self, place: Sequence[object], cls: type[Any]) -> str:
+        """Options of ``cls`` whose names are like that at ``place``, or like what is given inside it."""
+        path = ".".join(map(str, place))
+        said: Any = self.raw
+        for part in place:
+            said = said.get(part, {}) if isinstance(said, dict) else {}
+        while isinstance(said, dict) and said:
+            key, said = next(iter(said.items()))
+            path += f".{key}"
+        last = path.rpartition(".")[2]
+        keys = list(_keys(cls))
+        same = [key for key in keys if key.rpartition(".")[2] == last]
+        ends = {key: key.rpartition(".")[2] for key in keys}
+        alike = get_close_matches(last, ends.values(), n=3) + get_close_matches(path, keys, n=3)
+        near = dict.fromkeys([*same, *(key for one in alike for key, end in ends.items() if one in (end, key))])
+        best = sorted(near, key=lambda key: -SequenceMatcher(None, path, key).ratio())[:3]
+        hint = f"; near are {', '.join(best)}" if best else ""
+        return f"{hint}; see --print-config of train and benchmark, --help, or the shipped configs"
 
     def where(self, place: Sequence[object]) -> str:
         """The file that says most of the path ``place``, the last of several."""
@@ -186,6 +226,21 @@ def _parse(text: str, source: str) -> dict[str, Any]:
     return raw
 
 
+def _keys(cls: Any, prefix: str = "") -> Iterator[str]:
+    """All options of ``cls`` by their dotted names."""
+    for name, option in getattr(cls, "__pydantic_fields__", {}).items():
+        yield f"{prefix}{name}"
+        kinds = [option.annotation, *get_args(option.annotation)]
+        for kind in kinds:
+            if is_dataclass(kind):
+                yield from _keys(kind, f"{prefix}{name}.")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def _group_defaults(cls: type[Any]) -> dict[str, Any]:
     """The defaults of the options that are groups themselves: a group that is given in part keeps the rest of them."""
     groups: dict[str, Any] = {field.name: field.default for field in fields(cls)}
@@ -203,6 +258,7 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _put(raw: dict[str, Any], override: str) -> dict[str, Any]:
     """A copy of ``raw`` with one option changed, ``a.b.c=value``; the value is YAML and replaces a whole group, too."""
+    override = override.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # of an ASCII locale
     path, equals, text = override.partition("=")
     if not (path and equals):
         raise UsageError(f"expected an override such as loop.steps=100, got {override!r}")

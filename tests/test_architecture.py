@@ -42,6 +42,8 @@ OWN_FILES = {
     "training/loop/checkpoints.py": "its own checkpoints, checked by their SHA-256",
     "training/loop/logging.py": "its own log",
     "crops/pool.py": "its own crops, written in the same run",
+    "crops/parts.py": "its own parts of crops, read without unpickling",
+    "cli/doctor.py": "what its own second process has printed",
 }
 
 UNSAFE = {

@@ -19,9 +19,9 @@ from shape3d_amodal.baselines.mean_mask import MeanMasks
 from shape3d_amodal.baselines.mean_shape import MeanShapes
 from shape3d_amodal.baselines.pcnet_m.method import PcnetM
 from shape3d_amodal.baselines.visible_only import VisibleOnly
-from shape3d_amodal.config import Count, Share, configuration, from_mapping, parse_config
+from shape3d_amodal.config import Count, Share, configuration, from_mapping
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.files.pretrained import weights_folder
+from shape3d_amodal.files.pretrained import read_config, weights_folder
 from shape3d_amodal.files.safe_io import sha256
 from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, read_sealed
 from shape3d_amodal.meshes.sources import mesh_source
@@ -121,7 +121,7 @@ class PipelineOptions(BuiltOptions):
         """The hash of the weights and, if they come with a bank, the hash of its meshes."""
         folder = weights_folder(self.weights)
         text = read_sealed(folder, (CONFIG_FILE,))[CONFIG_FILE].decode()
-        meshes = parse_config(text, AmodalModelConfig, source=str(folder / CONFIG_FILE)).meshes
+        meshes = read_config(folder, text, AmodalModelConfig).meshes
         return (weights_hash(self.weights), *(() if meshes is None else (mesh_source(meshes).fingerprint(),)))
 
 

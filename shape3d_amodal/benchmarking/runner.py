@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import statistics
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_jsonable_python
-from rich.console import Console
-from rich.progress import track as progress
 
 from shape3d_amodal.annotations.results import AmodalResult, read_results
 from shape3d_amodal.benchmarking import provenance
@@ -22,12 +21,14 @@ from shape3d_amodal.benchmarking.data import BenchmarkData, open_data
 from shape3d_amodal.benchmarking.execution import Job, Workers, workers
 from shape3d_amodal.benchmarking.methods import BuiltOptions, MethodOptions, ResultsOptions
 from shape3d_amodal.benchmarking.store import ResultFiles, RunRecord
+from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.evaluation.given_masks.evaluator import is_scored, refuse_missing
 from shape3d_amodal.evaluation.given_masks.shape import ShapeTable
 from shape3d_amodal.evaluation.interface import ScoreTable
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.files.cache import alone
+from shape3d_amodal.files.progress import duration, progress
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.methods.ground_truth import shown
 
@@ -111,7 +112,9 @@ def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> lis
     Raises:
         UsageError: another process works in ``out``, or a method does not know a category of the data.
         DataError: data or results cannot be used, or ``out`` cannot be made.
+        MissingBackendError: the benchmark's device is not there.
     """
+    torch_device(benchmark.config.device)
     with alone(out), workers(processes, benchmark.config.threads) as pool:
         names = [name for run in benchmark.runs for name in (run.data, run.align) if name]
         data = {name: open_data(benchmark, name, out / "data" / file_stem(name)) for name in dict.fromkeys(names)}
@@ -119,6 +122,7 @@ def run_benchmark(benchmark: Benchmark, out: Path, *, processes: int = 1) -> lis
         sources = [_sources(benchmark, run, data[run.data], out) for run in benchmark.runs]
         for run, own in zip(benchmark.runs, sources, strict=True):
             _try(run, own, pool)
+        _announce(benchmark.runs, sources)
         turns = [_turns(benchmark, run, data, out, pool) for run in benchmark.runs]
         return [
             replace(_score_run(benchmark, run, data[run.data], own, pool, found), aligned=data.get(run.align))
@@ -132,6 +136,8 @@ class _Computed:
 
     job: Job
     files: ResultFiles
+    images: int
+    """How many it is shown."""
 
 
 def _sources(benchmark: Benchmark, run: RunConfig, data: BenchmarkData, out: Path) -> dict[str, _Computed | Path]:
@@ -156,7 +162,8 @@ def _sources(benchmark: Benchmark, run: RunConfig, data: BenchmarkData, out: Pat
             stem = file_stem(name)
             meshes = folder / f"{stem}-meshes" if any(name in other.methods for other in shape_runs) else None
             job = Job(options, names, benchmark.config.device, data.files, meshes, given(run.track))
-            sources[name] = _Computed(job, ResultFiles(folder, stem, fingerprint(job, run, data)))
+            files = ResultFiles(folder, stem, fingerprint(job, run, data))
+            sources[name] = _Computed(job, files, len(data.dataset.images))
     return sources
 
 
@@ -168,6 +175,23 @@ def _try(run: RunConfig, sources: dict[str, _Computed | Path], pool: Workers) ->
                 pool.parameters(source.job)
             except UsageError as error:
                 raise UsageError(f"{name} on {run.data}: {error}") from error
+
+
+def _announce(runs: Sequence[RunConfig], sources: Sequence[Mapping[str, _Computed | Path]]) -> None:
+    """Say what is to be run, before it is; tracks whose methods are given the same share their results."""
+    todo: dict[Path, tuple[str, int]] = {}
+    for run, own in zip(runs, sources, strict=True):
+        for name, source in own.items():
+            if isinstance(source, _Computed) and source.files.finished() is None:
+                images = len(source.files.answers())
+                todo[source.files.results] = (f"{name} on {run.data}", source.images - images)
+    total = len({source.files.results for own in sources for source in own.values() if isinstance(source, _Computed)})
+    images = sum(count for _, count in todo.values())
+    logger.info(
+        "%d of %d methods are to be run, on %d images in all; the others have their results", len(todo), total, images
+    )
+    for name, count in todo.values():
+        logger.info("  %s: %d images", name, count)
 
 
 def _score_run(
@@ -231,10 +255,9 @@ def _make(source: _Computed, run: RunConfig, data: BenchmarkData, pool: Workers,
     count = len(data.dataset.images)
     logger.info("%s on %s: %d images, %d of them answered before", name, data.name, count, len(known))
     records = [shown(image, given(run.track), depth_order=job.options.depth_order) for image in missing]
-    console = Console(stderr=True)
+    begin = time.monotonic()
     with files.recording() as record_answer:
-        answers, quiet = pool.answers(job, records), not console.is_terminal
-        for answer in progress(answers, name, len(records), console=console, transient=True, disable=quiet):
+        for answer in progress(pool.answers(job, records), name, count, done=len(known)):
             record_answer(answer)
             known[answer.image_id] = answer
     ordered = [known[image.id] for image in data.dataset.images]
@@ -252,6 +275,7 @@ def _make(source: _Computed, run: RunConfig, data: BenchmarkData, pool: Workers,
         processes=pool.count,
     )
     files.finish(ordered, record)
+    logger.info("%s on %s: took %s", name, data.name, duration(time.monotonic() - begin))
     return record
 
 

@@ -6,16 +6,19 @@ arguments are the options (tyro) and whose docstring is the help. Every argument
 ``--help`` imports every command file: heavy imports stand inside the function. A command prints what it has to say,
 returns None, and raises an ``AmodalError`` where it fails.
 
-Exit status: 0 done, 2 usage, otherwise the error's own (3 bad data, 4 a missing backend, 1 the rest), 130 interrupted,
-141 nobody reads the output any more.
+Exit status: 0 done, 2 usage, otherwise the error's own (3 bad data, 4 a missing backend, 1 the rest, such as a
+standard output that cannot be written), 130 interrupted, 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
 
+import difflib
+import errno
+import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tyro
@@ -36,13 +39,19 @@ from shape3d_amodal.cli import (
     train,
 )
 from shape3d_amodal.cli.papers import nmr, shapes2d
-from shape3d_amodal.errors import AmodalError, MissingBackendError
+from shape3d_amodal.errors import AmodalError, MissingBackendError, UsageError
 
 _FILES = (doctor, demo, data, meshes, scenes, nmr, shapes2d, train, complete, predict, render, evaluate, samples)
 COMMANDS: dict[str, Callable[..., Any]] = {
     name: getattr(file, name) for file in (*_FILES, benchmark) for name in [file.__name__.rpartition(".")[2]]
 }
 """The command of each file, which has the file's name."""
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "data": {name: getattr(data, name) for name in ("validate", "convert", "stats")},
+    "shapes2d": {name: getattr(shapes2d, name) for name in ("make", "bounds", "show")},
+}
+"""The commands that consist of others."""
+PROGRAM = "shape3d-amodal"
 DESCRIPTION = """Amodal instance segmentation with a 3D shape prior.
 
 Global options, anywhere on the line: --debug shows the traceback of an error; --version prints the version."""
@@ -50,16 +59,37 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF, errno.EFBIG)
+"""What writing to an open file may fail with; such an error has no file name."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. ``arguments`` defaults to the process's own."""
+    if sys.stdout is None:
+        print("error: standard output is closed; redirect it, for example to /dev/null", file=sys.stderr)
+        return AmodalError.exit_status
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the locale cannot write is no error
     try:
         try:
             return _run(list(sys.argv[1:] if arguments is None else arguments))
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # who read our output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return BROKEN_PIPE
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_ERRORS:
+            raise
+        _drop_output()
+        print(f"error: cannot write the output: {error.strerror}; free some space, or write elsewhere", file=sys.stderr)
+        return AmodalError.exit_status
+
+
+def _drop_output() -> None:
+    """Let what is still to be written vanish, which Python would try once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:
@@ -69,13 +99,11 @@ def _run(arguments: list[str]) -> int:
         print(f"shape3d-amodal {__version__}")
         return 0
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="shape3d-amodal", description=DESCRIPTION, args=arguments or ["--help"]
-        )
+        _dispatch(arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (AmodalError, ModuleNotFoundError, OSError) as error:
+    except (AmodalError, ModuleNotFoundError, OSError, UnicodeEncodeError) as error:
         known = _as_users_error(error)
         if known is None:
             raise
@@ -84,6 +112,27 @@ def _run(arguments: list[str]) -> int:
         print(f"error: {known}", file=sys.stderr)
         return known.exit_status
     return 0
+
+
+def _dispatch(arguments: list[str]) -> None:
+    """Call the command. It is parsed on its own, so that no message speaks of the options of another command."""
+    name, rest = (arguments or ["--help"])[0], arguments[1:]
+    if name.startswith("-"):
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog=PROGRAM, description=DESCRIPTION, args=arguments or [name])
+        return
+    command, program = _chosen(COMMANDS, name, PROGRAM), f"{PROGRAM} {name}"
+    if name in GROUPS and rest not in ([], ["-h"], ["--help"]):
+        command, program = _chosen(GROUPS[name], rest[0], program), f"{program} {rest[0]}"
+        rest = rest[1:]
+    tyro.cli(command, prog=program, args=rest)
+
+
+def _chosen(commands: Mapping[str, Callable[..., Any]], name: str, program: str) -> Callable[..., Any]:
+    if name not in commands:
+        near = difflib.get_close_matches(name, commands, n=1)
+        hint = f"did you mean {near[0]}? See" if near else "see"
+        raise UsageError(f"{program}: expected one of {', '.join(commands)}, got {name!r}; {hint} {program} --help")
+    return commands[name]
 
 
 def _as_users_error(error: BaseException) -> AmodalError | None:
@@ -95,6 +144,9 @@ def _as_users_error(error: BaseException) -> AmodalError | None:
         wanted = "detectron2" if library in doctor.DETECTRON2_NEEDS else library
         if wanted in doctor.OPTIONAL:
             return MissingBackendError(f"{library} is not installed: {doctor.how_to_get(wanted)}")
+    if isinstance(error, UnicodeEncodeError):
+        problem = f"{error.object!r} cannot be written in this locale, whose encoding is {error.encoding}"
+        return UsageError(f"{ascii(problem)[1:-1]}; set LC_ALL=C.UTF-8, or PYTHONUTF8=1")
     if isinstance(error, OSError) and error.filename is not None:  # an output that cannot be written
         return AmodalError(f"{error.filename}: {error.strerror}")
     return None

@@ -14,6 +14,7 @@ def benchmark(
     /,
     *,
     out: Path | None = None,
+    device: str | None = None,
     overrides: Overrides = (),
     workers: int = 1,
     markdown: Path | None = None,
@@ -27,28 +28,41 @@ def benchmark(
     Args:
         config: YAML file of the benchmark, such as configs/open13/benchmark.yaml.
         out: folder for data, results and report; by default outputs/<folder of the config>/<name of the config>.
-        overrides: options of the config to change, such as device=cuda data.test.set=[per_category=2].
+        device: cpu, cuda or cuda:N, in place of the config's device.
+        overrides: options of the config to change, such as threads=2 data.test.set=[per_category=2].
         workers: processes that run the methods; the results do not depend on it, measured times may.
         markdown: also a page of documentation, such as docs/results.md, with its images in the folder docs/results.
     """
     import logging
 
+    from shape3d_amodal.cli.kinds import check_kind
+    from shape3d_amodal.files.assets import find_config
+    from shape3d_amodal.files.outputs import output_file, output_folder
+
+    check_positive(workers=workers)
+    path, folder = find_config(config), out or default_folder(config)
+    check_kind(config, "benchmark")  # before anything heavy is imported
+    if not print_config:
+        output_folder(folder)
+        if markdown is not None:
+            output_file(markdown, inputs=[path], option="--markdown")
+
     from shape3d_amodal.benchmarking.config import load_benchmark
     from shape3d_amodal.benchmarking.provenance import command
     from shape3d_amodal.benchmarking.runner import run_benchmark
     from shape3d_amodal.config import explained_config
-    from shape3d_amodal.files.assets import find_config
+    from shape3d_amodal.device import torch_device
     from shape3d_amodal.papers.nmr.benchmark import score_known_cameras
     from shape3d_amodal.reports.benchmark.report import write_reports
     from shape3d_amodal.reports.benchmark.results_page import write_results_page
 
-    check_positive(workers=workers)
-    chosen = load_benchmark(find_config(config), overrides=flat(overrides))
+    changes = flat(overrides) if device is None else (*flat(overrides), f"device={device}")
+    chosen = load_benchmark(path, overrides=changes)
     if print_config:
         print(explained_config(chosen.config), end="")
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    folder = out or default_folder(config)
+    torch_device(chosen.config.device)
     # This comes first, for it is short, and what it lacks is heard of at once.
     cameras = chosen.config.known_cameras
     extra = [] if cameras is None else [score_known_cameras(cameras)]

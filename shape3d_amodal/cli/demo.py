@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shape3d_amodal.cli.options import Device
+from shape3d_amodal.cli.options import Device, check_positive
 
 _SILHOUETTE, _OURS = "silhouette", "ours"
 
@@ -31,6 +31,13 @@ def demo(
         depth_order: give the methods the order in depth; by default every object may hide every other.
     """
     import time
+
+    from shape3d_amodal.cli.kinds import check_kind
+    from shape3d_amodal.files.outputs import output_folder
+
+    check_positive(per_category=per_category)
+    check_kind(config, "scenes --config")
+    output_folder(out)
 
     from shape3d_amodal.benchmarking.config import BenchmarkConfig, DataConfig, RunConfig, resolve
     from shape3d_amodal.benchmarking.provenance import command

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import os
 import platform
 import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -43,6 +46,8 @@ EXTRAS = {"detectron2": "detectron2", "tensorboard": "train", "pytorch3d": "pyto
 """The extra of the package that brings each; for detectron2, not on PyPI under its own name, what it imports."""
 _PROBES = {"detectron2": "detectron2.modeling"}
 """What to import to see whether a library works, where its top is not enough."""
+_WITHOUT_TORCH = frozenset(("trimesh", "numba", "scipy", "faster_coco_eval", "matplotlib", "jinja2", "tensorboard"))
+"""Libraries that do not import torch: a second process loads them while this one loads those that do."""
 DETECTRON2_NEEDS = ("cloudpickle", "fvcore", "hydra", "iopath", "omegaconf", "pycocotools", "termcolor", "yacs")
 """What detectron2 imports; its wheel is installed without them."""
 FREE_GB = 1
@@ -96,9 +101,11 @@ def how_to_get(*libraries: str) -> str:
 
 
 def _findings() -> Iterator[Finding]:
-    yield from _machine(Path.cwd())
-    for name in (*REQUIRED, *OPTIONAL):
-        yield _library(name)
+    names = (*REQUIRED, *OPTIONAL)
+    with _loading(name for name in names if name in _WITHOUT_TORCH) as loaded:
+        yield from _machine(Path.cwd())
+        for name in names:
+            yield _library(name, loaded)
     yield from _accelerators()
     yield _meshes(ASSETS / "open13")
     yield from _weights(ASSETS / "checkpoints")
@@ -115,16 +122,60 @@ def _machine(folder: Path) -> Iterator[Finding]:
     yield Finding("ok" if enough else "low", "disk", f"{free:.1f} GB free in {folder}", remedy)
 
 
-def _library(name: str) -> Finding:
+@dataclass(frozen=True)
+class _Loaded:
+    """What became of an import: the library's version, or why it cannot be imported."""
+
+    version: str = ""
+    problem: str = ""
+
+
+_Loading = dict[str, "subprocess.Popen[str]"]
+
+
+@contextmanager
+def _loading(names: Iterable[str]) -> Iterator[_Loading]:
+    """A process that imports the libraries ``names``, one after another."""
+    names = list(names)
+    code = f"from {__name__} import report; report({names!r})"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield dict.fromkeys(names, process)
+        finally:
+            process.kill()
+
+
+def report(names: list[str]) -> None:
+    """Import each library and print what became of it as a line of JSON."""
+    for name in names:
+        done = _load(name)
+        print(json.dumps([done.version, done.problem]), flush=True)
+
+
+def _load(name: str) -> _Loaded:
     """Import it for good: a library that is there but cannot be loaded is missing, too."""
     try:
         importlib.import_module(_PROBES.get(name, name))
-    except (ImportError, OSError) as error:
-        reason = " ".join(str(error).split())
-        if name in OPTIONAL:
-            return Finding("optional", name, f"{reason}; {OPTIONAL[name]}", how_to_get(name))
-        return Finding("missing", name, reason, how_to_get(name))
-    return Finding("ok", name, getattr(sys.modules[name], "__version__", "version unknown"))
+    except Exception as error:  # a broken library may raise anything
+        return _Loaded(problem=" ".join(str(error).split()) or type(error).__name__)
+    return _Loaded(getattr(sys.modules[name], "__version__", "version unknown"))
+
+
+def _library(name: str, loading: _Loading | None = None) -> Finding:
+    """``loading`` has the process that imports it, where that is not this one."""
+    process = (loading or {}).get(name)
+    line = "" if process is None or process.stdout is None else process.stdout.readline()
+    if line:
+        done = _Loaded(*json.loads(line))
+    elif process is not None and process.wait() < 0:  # by a signal, such as a segmentation fault
+        done = _Loaded(problem=f"Python dies (signal {-process.returncode}) when it, or one before it, is imported")
+    else:
+        done = _load(name)
+    if not done.problem:
+        return Finding("ok", name, done.version)
+    if name in OPTIONAL:
+        return Finding("optional", name, f"{done.problem}; {OPTIONAL[name]}", how_to_get(name))
+    return Finding("missing", name, done.problem, how_to_get(name))
 
 
 def _accelerators() -> Iterator[Finding]:

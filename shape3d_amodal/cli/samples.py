@@ -43,13 +43,17 @@ def samples(
         count: number of rows.
         shown: number of samples in a row.
     """
+    from shape3d_amodal.files.outputs import output_file
+
+    check_positive(count=count, shown=shown)
+    output_file(out, inputs=[results, annotations])
+
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.results import read_results
-    from shape3d_amodal.files.atomic import write_atomic
+    from shape3d_amodal.files.atomic import make_folder, write_atomic
     from shape3d_amodal.reports.cases import gallery
     from shape3d_amodal.scenes.sets import png_bytes
 
-    check_positive(count=count, shown=shown)
     files = reading.files(images, annotations)
     dataset = read_dataset(annotations)
     found: dict[int, list[Rle]] = {}
@@ -61,7 +65,7 @@ def samples(
     if not cases:
         problem = "expected several results for an annotation id of a partly hidden object, found none"
         raise DataError(f"{problem}; is it of a method with samples?", file=results, field="annotation_id")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_atomic(out, png_bytes(gallery(cases)))
     for case in cases:
         print(f"{case.title}: {case.caption}")

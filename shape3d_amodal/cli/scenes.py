@@ -51,6 +51,12 @@ def scenes(
     """
     import json
 
+    from shape3d_amodal.cli.kinds import check_kind
+    from shape3d_amodal.files.outputs import output_folder
+
+    check_positive(workers=workers)
+    check_kind(config, "scenes --config")
+    output_folder(out)
     layout = layout or ("folder" if count is None else "shards")
     named = {"meshes": meshes, "count": count, "seed": seed, "shard_size": shard_size, "strict": strict or None}
     given = {name: json.dumps(value, ensure_ascii=False) for name, value in named.items() if value is not None}
@@ -94,7 +100,6 @@ def _shards(out: Path, config: Path | None, options: list[str], shard: str | Non
     from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards, share_of
     from shape3d_amodal.scenes.shards import Shard
 
-    check_positive(workers=workers)
     chosen = load(config, ShardsConfig, options)
     share = share_of(shard, os.environ)
     start = time.monotonic()

@@ -15,6 +15,7 @@ def train(
     *,
     out: Path | None = None,
     cache: Path = Path("outputs/cache"),
+    device: str | None = None,
     overrides: Overrides = (),
     resume: bool = True,
     dry_run: bool = False,
@@ -30,24 +31,35 @@ def train(
         out: folder of checkpoints, log.jsonl, TensorBoard events and, at the end, weights; by default
             outputs/<folder of the config>/<name of the config>.
         cache: folder where training crops are kept between trainings.
+        device: auto, cpu, cuda or cuda:N, in place of the config's loop.device.
         overrides: options of the config to change, such as loop.steps=100 loop.threads=1.
         resume: go on from the newest checkpoint in the output folder; --no-resume refuses a folder that has one.
         dry_run: one batch through everything; no weights, checkpoints or logs are written.
     """
     import logging
 
+    from shape3d_amodal.cli.kinds import check_kind
     from shape3d_amodal.config import explained_config
     from shape3d_amodal.files.assets import find_config
-    from shape3d_amodal.training.loop.distributed import is_first_rank
-    from shape3d_amodal.training.registry import load_training
-    from shape3d_amodal.training.run import run_training
+    from shape3d_amodal.files.outputs import output_folder
 
-    training = load_training(find_config(config), overrides=flat(overrides))
+    path, folder = find_config(config), out or default_folder(config)
+    check_kind(config, "train")  # before anything heavy is imported
+    if not (print_config or dry_run):
+        output_folder(folder)
+
+    from shape3d_amodal.training.registry import load_training
+
+    changes = flat(overrides) if device is None else (*flat(overrides), f"loop.device={device}")
+    training = load_training(path, overrides=changes)
     if print_config:
         print(explained_config(training), end="")
         return
+
+    from shape3d_amodal.training.loop.distributed import is_first_rank
+    from shape3d_amodal.training.run import run_training
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    folder = out or default_folder(config)
     result = run_training(training, folder, cache=cache, resume=resume, dry_run=dry_run)
     if not is_first_rank():
         return

@@ -52,9 +52,13 @@ class CropsConfig(ImageReading):
         """The source, for messages."""
         return self.annotations or self.shards or self.meshes
 
+    def at_most(self, count: int) -> CropsConfig:
+        """The same with no more than ``count`` scenes."""
+        return replace(self, count=min(self.count, count))
+
     def smaller(self) -> CropsConfig:
         """As much as a dry run needs."""
-        return replace(self, count=min(self.count, 16))
+        return self.at_most(16)
 
 
 VALIDATION = CropsConfig(meshes="open13:val", scenes=SceneConfig(deform=0.6), seed=2, count=300)

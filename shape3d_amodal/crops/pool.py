@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,12 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
-from rich.progress import track
 
 from shape3d_amodal.annotations.images import ImageReading
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.parts import in_parts
 from shape3d_amodal.crops.scenes import CropArrays, SceneCrops
 from shape3d_amodal.errors import DataError, TrainingError
 from shape3d_amodal.files.cache import made_once
@@ -29,6 +29,8 @@ SCENES_VERSION = 2
 """To be raised when the same configuration gives other crops."""
 _CHUNK = 16
 """Scenes that a worker cuts at a time."""
+_PART = 32
+"""Chunks after which what was cut is kept on disk: half a minute's work of one core."""
 
 Arrays = TypeVar("Arrays")
 
@@ -36,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 def open_pool(config: CropsConfig, cache: Path, *, categories: Sequence[str] = CATEGORIES, workers: int) -> CropArrays:
-    """The pool of this configuration, made if it is not in ``cache`` yet.
+    """The pool of this configuration, made if it is not in ``cache`` yet. If that is stopped, it goes on the next time.
 
     Args:
         config: what the pool holds; its hash, with that of the mesh files or shards, names the folder.
@@ -53,11 +55,12 @@ def open_pool(config: CropsConfig, cache: Path, *, categories: Sequence[str] = C
     """
     folder = cache / f"crops-{pool_name(config, categories)}"
 
-    def cut() -> CropArrays:
+    def cut(parts: Path) -> CropArrays:
         log.info("cutting %d scenes of %s in %s", config.count, config.origin, folder)
         chunks = [range(i, min(i + _CHUNK, config.count)) for i in range(0, config.count, _CHUNK)]
         with spread(SceneCrops, (config, categories), workers) as run:
-            return CropArrays.join(list(track(run(chunks), "scenes", len(chunks), console=Console(stderr=True))))
+            size, words = _PART, {"description": "scenes", "unit": f"groups of {_CHUNK} scenes"}
+            return CropArrays.join(in_parts(parts, CropArrays, chunks, run, CropArrays.join, size=size, **words))
 
     return kept_arrays(folder, CropArrays, dump_config(config), cut)
 
@@ -90,14 +93,15 @@ def pool_name(config: CropsConfig, categories: Sequence[str] = CATEGORIES) -> st
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def kept_arrays(folder: Path, kind: type[Arrays], config_yaml: str, make: Callable[[], Arrays]) -> Arrays:
+def kept_arrays(folder: Path, kind: type[Arrays], config_yaml: str, make: Callable[[Path], Arrays]) -> Arrays:
     """The dataclass of arrays that is kept in ``folder``, a .npy file for each field; made where it is missing.
 
     Args:
         folder: appears whole or not at all.
         kind: the dataclass.
         config_yaml: what the arrays were made with, kept beside them for people.
-        make: called where there is no ``folder`` yet.
+        make: called where there is no ``folder`` yet, with another one for parts of the work, which stays if the work
+            is stopped, and is removed at its end.
 
     Returns:
         Memory-mapped arrays.
@@ -106,10 +110,11 @@ def kept_arrays(folder: Path, kind: type[Arrays], config_yaml: str, make: Callab
         DataError: no folder can be made there.
         TrainingError: the disk is full.
     """
+    parts = folder.with_name(f"{folder.name}.parts")
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # it is a dataclass
 
     def write(unfinished: Path) -> None:
-        arrays = make()
+        arrays = make(parts)
         try:
             for name in names:
                 np.save(unfinished / f"{name}.npy", getattr(arrays, name))
@@ -119,4 +124,5 @@ def kept_arrays(folder: Path, kind: type[Arrays], config_yaml: str, make: Callab
             raise TrainingError(f"{problem}; free some space, or choose another --cache") from error
 
     made_once(folder, write)
+    shutil.rmtree(parts, ignore_errors=True)
     return kind(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})

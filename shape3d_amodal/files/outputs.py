@@ -101,7 +101,7 @@ def _try(folder: Path) -> None:
     if not there.is_dir():
         raise DataError(f"cannot make the folder ({there} is a file); choose another", file=folder)
     try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(4096))
     except OSError as error:
         raise DataError(f"cannot write in the folder ({error.strerror}); choose another", file=there) from error

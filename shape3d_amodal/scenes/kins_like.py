@@ -68,7 +68,7 @@ def write_kins_scenes(config: KinsScenesConfig, folder: Path) -> AmodalDataset:
         _side_by_side([make_scene(meshes, config.scenes, config.seed, first + tile) for tile in range(tiles)])
         for first in range(0, tiles * config.count, tiles)
     )
-    dataset = write_images(folder, frames, CLASSES)
+    dataset = write_images(folder, frames, config.count, CLASSES)
     write_json_atomic(folder / "meshes.json", meshes.manifest())
     write_kins2020(folder / ANNOTATIONS, dataset)
     return dataset

@@ -17,6 +17,7 @@ from shape3d_amodal.annotations.formats.coco_amodal import write_coco_amodal
 from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.atomic import make_folder, write_atomic, write_json_atomic
+from shape3d_amodal.files.progress import progress
 from shape3d_amodal.meshes.mesh import MeshSource
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.scenes.compose import Scene, SceneConfig, make_scene
@@ -71,20 +72,21 @@ def write_scene_set(config: SceneSetConfig, folder: Path) -> AmodalDataset:
         make_scene(meshes, config.scenes, config.seed, index, target_category=names[index % len(names)])
         for index in range(config.per_category * len(names))
     )
-    dataset = write_images(folder, scenes, (*names, OCCLUDER), targets_only=config.targets_only)
+    count = config.per_category * len(names)
+    dataset = write_images(folder, scenes, count, (*names, OCCLUDER), targets_only=config.targets_only)
     write_json_atomic(folder / "meshes.json", meshes.manifest())
     write_coco_amodal(folder / "annotations.json", dataset)
     return dataset
 
 
 def write_images(
-    folder: Path, scenes: Iterable[Scene], names: tuple[str, ...], *, targets_only: bool = False
+    folder: Path, scenes: Iterable[Scene], count: int, names: tuple[str, ...], *, targets_only: bool = False
 ) -> AmodalDataset:
-    """Write the images of ``scenes`` to ``folder``/images; returns their annotations (see ``annotate``)."""
+    """Write the images of ``count`` ``scenes`` to ``folder``/images; returns their annotations (see ``annotate``)."""
     make_folder(folder / "images")
     images: list[AmodalImage] = []
     next_id = 1
-    for index, scene in enumerate(scenes):
+    for index, scene in enumerate(progress(scenes, "scenes", count, unit="scenes")):
         image = annotate(scene, index, names, f"{index:06d}.png", first_id=next_id, targets_only=targets_only)
         write_atomic(folder / "images" / image.file_name, png_bytes(scene.image))
         next_id += len(image.instances)

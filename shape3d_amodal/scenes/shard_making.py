@@ -21,6 +21,7 @@ from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.files.processes import spread
+from shape3d_amodal.files.progress import progress as shown
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.scenes import shards
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
@@ -30,6 +31,7 @@ from shape3d_amodal.structures import OCCLUDER, AmodalDataset
 
 _CHUNK = 8
 """Scenes that a worker makes at a time."""
+_UNIT = f"groups of {_CHUNK} scenes"
 _IDS_A_SCENE = 16
 """Annotation ids that are reserved for each scene."""
 _SLURM = {"MIN": "0", "STEP": "1"}
@@ -100,7 +102,8 @@ def make_shards(
             if shard.number not in finished:
                 skipped: dict[str, str] = {}
                 manifest = {"identity": identity, "config": description, "categories": names, "skipped": skipped}
-                shards.write_shard(shard, _samples(make(_chunks(shard)), skipped), manifest)
+                chunks = shown(make(_chunks(shard)), shard.tar.name, -(-shard.count // _CHUNK), unit=_UNIT)
+                shards.write_shard(shard, _samples(chunks, skipped), manifest)
             if progress is not None:
                 progress(shard, shard.number not in finished)
     kept = tuple(shard for shard in mine if shard.number in finished)

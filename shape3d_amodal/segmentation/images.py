@@ -46,9 +46,13 @@ class ImagesConfig(ImageReading):
     count: Annotated[int, Field(ge=0)] = 0
     """Take only the first images, this many; 0 takes all."""
 
+    def at_most(self, count: int) -> ImagesConfig:
+        """The same with no more than ``count`` scenes to be made; annotated images stay as they are."""
+        return replace(self, scenes=replace(self.scenes, count=min(count, self.scenes.count)))
+
     def smaller(self) -> ImagesConfig:
         """As few images as a dry run needs."""
-        return replace(self, count=8, scenes=replace(self.scenes, count=min(8, self.scenes.count)))
+        return replace(self.at_most(8), count=8)
 
 
 VALIDATION_IMAGES = ImagesConfig(scenes=ShardsConfig(meshes="open13:val", scenes=SceneConfig(), seed=2, count=100))

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shape3d_amodal.config import load_config_by
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.training.loop.interface import TrainingConfig
+
+if TYPE_CHECKING:
+    from shape3d_amodal.training.loop.interface import TrainingConfig
 
 _STAGES = ("prior", "reconstruction", "viewpoint", "completion2d", "refinement", "end_to_end")
 _TRAININGS: dict[str, tuple[str, str]] = {

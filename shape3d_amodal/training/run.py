@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
+from torch import Tensor
+
 from shape3d_amodal.errors import TrainingError
+from shape3d_amodal.files.cache import alone
 from shape3d_amodal.files.weights import save_weights
-from shape3d_amodal.training.loop.distributed import is_first_rank
+from shape3d_amodal.training.loop.distributed import check_device, is_first_rank
 from shape3d_amodal.training.loop.interface import TrainingConfig
 from shape3d_amodal.training.loop.trainer import TrainResult
-from shape3d_amodal.training.loop.training import train
+from shape3d_amodal.training.loop.training import refuse_checkpoints, train
 
 
 def run_training(
@@ -29,7 +33,9 @@ def run_training(
 
     Raises:
         TrainingError: a loss is not finite, or the disk is full.
-        UsageError, DataError, WeightsError: an option, the data or the weights to start from cannot be used.
+        UsageError, DataError, WeightsError: an option, the data or the weights to start from cannot be used, or another
+            process trains in ``output``.
+        MissingBackendError: there is no such device, or tensorboard is missing.
     """
     if dry_run:
         config = config.smaller()
@@ -38,13 +44,20 @@ def run_training(
             return train(task, config.loop, output, resume=resume, dry_run=True, experiment=config)
     config.check()
     importlib.import_module("tensorboard")  # if the log cannot be written, say so before the data are made
-    task = config.task(cache, workers=os.cpu_count() or 1)
-    result = train(task, config.loop, output, resume=resume, experiment=config)
-    if is_first_rank():
-        folder, weights = output / "weights", task.finish(result.weights)
-        try:
-            save_weights(folder, config.weights_config(), weights)
-        except OSError as error:
-            problem = f"cannot save the weights: {error.strerror}; free some space and run the same command again"
-            raise TrainingError(f"{folder}: {problem} (the checkpoint is kept)") from error
+    check_device(config.loop.device)
+    if not resume:
+        refuse_checkpoints(output)
+    with alone(output) if is_first_rank() else nullcontext():
+        task = config.for_its_steps().task(cache, workers=os.cpu_count() or 1)
+        result = train(task, config.loop, output, resume=resume, experiment=config)
+        if is_first_rank():
+            _save(output / "weights", config, task.finish(result.weights))
     return result
+
+
+def _save(folder: Path, config: TrainingConfig, weights: dict[str, Tensor]) -> None:
+    try:
+        save_weights(folder, config.weights_config(), weights)
+    except OSError as error:
+        problem = f"cannot save the weights: {error.strerror}; free some space and run the same command again"
+        raise TrainingError(f"{folder}: {problem} (the checkpoint is kept)") from error

@@ -247,7 +247,7 @@ def test_two_benchmarks_do_not_share_a_folder(folder, tmp_path):
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="another benchmark works in this folder"):
+        with pytest.raises(UsageError, match="another process works in this folder"):
             run_benchmark(benchmark(folder), tmp_path / "out")
     run_benchmark(benchmark(folder), tmp_path / "out")
 

@@ -84,6 +84,39 @@ def test_missing_optional_library_is_no_error(capsys, monkeypatch):
     assert "only predict needs it: run scripts/setup.sh" in out
 
 
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("apart", [frozenset(), frozenset({"broken"})], ids=["in this process", "in the second one"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("raise ImportError('libx.so.1: cannot open shared object file')", "libx.so.1: cannot open shared object file"),
+        ("raise OSError('wrong ELF class')", "wrong ELF class"),
+        ("1 / 0", "division by zero"),
+        ("raise RuntimeError", "RuntimeError"),
+    ],
+)
+def test_a_library_that_is_there_but_broken_is_missing(tmp_path, capsys, monkeypatch, content, reason, apart):
+    (tmp_path / "broken.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    monkeypatch.setattr(module, "REQUIRED", ("json", "broken"))
+    monkeypatch.setattr(module, "_WITHOUT_TORCH", apart)
+    with pytest.raises(MissingBackendError, match="missing broken"):
+        module.doctor()
+    assert f"missing  broken            {reason}: run scripts/setup.sh\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("root")
+def test_a_library_that_kills_python_is_missing(tmp_path, capsys, monkeypatch):
+    (tmp_path / "broken.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    monkeypatch.setattr(module, "REQUIRED", ("broken",))
+    monkeypatch.setattr(module, "_WITHOUT_TORCH", frozenset({"broken"}))
+    with pytest.raises(MissingBackendError, match="missing broken"):
+        module.doctor()
+    assert "Python dies (signal 11)" in capsys.readouterr().out
+
+
 PLAIN_INSTALLATION = """
 import sys
 

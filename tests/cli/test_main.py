@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +65,57 @@ def test_debug_shows_the_traceback(fails, capsys):
     assert err.endswith("error: expected JSON\n")
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["doctor", "--nonsense"], ["complete"]])
+@pytest.mark.parametrize(
+    ("arguments", "program", "line"),
+    [
+        (["trian"], "shape3d-amodal", "got 'trian'; did you mean train? See"),
+        (["Scenes"], "shape3d-amodal", "got 'Scenes'; did you mean scenes? See"),
+        (["xyz"], "shape3d-amodal", "got 'xyz'; see"),
+        (["data", "stat"], "shape3d-amodal data", "expected one of validate, convert, stats, got 'stat'; did you mean"),
+        (
+            ["shapes2d", "--device", "cpu"],
+            "shape3d-amodal shapes2d",
+            "expected one of make, bounds, show, got '--device'",
+        ),
+    ],
+)
+def test_an_unknown_command_names_the_nearest(capsys, arguments, program, line):
+    assert cli.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {program}: expected one of ")
+    assert line in err and err.endswith(f" {program} --help\n") and err.count("\n") == 1
+
+
+EVERY = [[name] for name in cli.COMMANDS if name not in cli.GROUPS]
+EVERY += [[name, inner] for name, group in cli.GROUPS.items() for inner in group]
+
+
+@pytest.mark.parametrize("group", cli.GROUPS)
+def test_help_of_a_group_names_its_commands(capsys, group):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([group, "--help"])
+    assert not caught.value.code
+    assert "{" + ",".join(cli.GROUPS[group]) + "}" in capsys.readouterr().out.replace(" ", "")
+
+
+@pytest.mark.parametrize("command", EVERY, ids=" ".join)
+def test_a_wrong_option_points_to_the_help_of_its_own_command(capsys, command):
+    """Each is like an option of some command, but no option."""
+    for option in ("--nonsense", "--fit-stepss", "--formats", "--devices", "--workerz"):
+        with pytest.raises(SystemExit) as caught:
+            cli.main([*command, option, "1"])
+        assert caught.value.code == 2
+        err = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().err).split())
+        named = {tuple(one.split()) for one in re.findall(r"shape3d-amodal((?: [a-z][\w-]*)+) --help", err)}
+        assert named == {tuple(command)}, err
+
+
+def test_training_takes_a_device(capsys):
+    assert cli.main(["train", "open13/unet2d.yaml", "--device", "cpu", "--print-config"]) == 0
+    assert "\n  device: cpu\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["doctor", "--nonsense"], ["complete"]])
 def test_wrong_usage_exits_with_2(arguments):
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
@@ -107,3 +160,108 @@ def test_output_that_nobody_reads_is_no_error():
     process.stdout.close()
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (141, b"")
+
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = (["doctor"], ["--help"], ["--version"], ["train", "--help"], ["train", "open13/unet2d.yaml", "--print-config"])
+
+
+def run(arguments: list[str], *, folder: Path | None = None, python: tuple[str, ...] = (), **given):
+    """The command in a process of its own; ``given`` are variables of its environment, and options of ``Popen``."""
+    streams = {name: given.pop(name) for name in list(given) if name.startswith("std")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **given}
+    command = [sys.executable, *python, "-m", "shape3d_amodal", *arguments]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.run(command, cwd=folder, env=environment, timeout=120, check=False, **streams)
+
+
+@pytest.mark.parametrize("arguments", SHORT, ids=" ".join)
+@pytest.mark.parametrize("python", [(), ("-u",)], ids=["buffered", "unbuffered"])
+def test_a_full_standard_output_is_one_line(arguments, python):
+    with Path("/dev/full").open("wb") as full:
+        done = run(arguments, python=python, stdout=full)
+    assert done.returncode == 1
+    line = b"error: cannot write the output: No space left on device; free some space, or write elsewhere\n"
+    assert done.stderr == line
+
+
+@pytest.mark.parametrize("arguments", SHORT[:3], ids=" ".join)
+def test_a_closed_standard_output_is_one_line(arguments):
+    command = f'exec "{sys.executable}" -m shape3d_amodal {" ".join(arguments)} >&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    expected = "error: standard output is closed; redirect it, for example to /dev/null\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "line"),
+    [
+        (["stühle.yaml", "--print-config"], 0, b"meshes: St\\xfchle"),
+        (["fehlt-ä.yaml"], 2, b".yaml: cannot read the configuration: No such file or directory"),
+        (["open13/unet2d.yaml", "--set", "bürste=1"], 2, b"this key is not known"),
+    ],
+)
+def test_in_an_ascii_locale_other_signs_are_escaped(tmp_path, arguments, status, line):
+    (tmp_path / "stühle.yaml").write_text("stage: pcnet_m\ntrain:\n  meshes: Stühle\n", encoding="utf-8")
+    done = run(["train", *arguments], folder=tmp_path, **ASCII)
+    assert done.returncode == status, done.stderr
+    assert line in done.stdout + done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_in_an_ascii_locale(command):
+    done = run([command, "--help"], **ASCII)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii() and command.encode() in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "none.yaml"], b"none.yaml: cannot read the configuration"),
+        (["train", "a.yaml"], b"stage: expected one of prior"),
+        (["train", "open13/unet2d.yaml", "--out", "a.yaml"], b"--out: expected a folder to write to, got the file"),
+        (["benchmark", "none.yaml"], b"none.yaml: cannot read the configuration"),
+        (["scenes", "--out", "a.yaml"], b"--out: expected a folder to write to, got the file"),
+        (["train", "open13/unet2d.yaml", "--loop.steps", "3"], b"Unrecognized options"),
+    ],
+)
+def test_what_is_wrong_on_the_line_itself_is_said_before_heavy_libraries_are_loaded(tmp_path, arguments, words):
+    (tmp_path / "a.yaml").write_text("stage: nonsense")
+    code = f"""
+import atexit, sys
+from shape3d_amodal.cli import main
+atexit.register(lambda: print("heavy:", *sorted({{"torch", "numba", "trimesh", "matplotlib"}} & set(sys.modules))))
+sys.exit(main({arguments!r}))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    before = os.times()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False
+    )
+    after = os.times()
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 1
+    assert done.returncode in (2, 3), done.stderr
+    assert words in done.stderr
+    assert done.stdout.splitlines()[-1] == b"heavy:"
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "expected"),
+    [
+        ("import shape3d_amodal", {}, "PASSIVE"),
+        ("import shape3d_amodal.cli", {}, "PASSIVE"),
+        ("import shape3d_amodal", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
+        ("import torch, shape3d_amodal", {}, "None"),
+    ],
+)
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(before, given, expected):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    code = f"{before}; import os; print(os.environ.get('OMP_WAIT_POLICY'))"
+    environment |= {"PYTHONPATH": str(ROOT), **given}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{expected}\n"

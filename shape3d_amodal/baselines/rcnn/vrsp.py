@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cosine_similarity, cross_entropy
 
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
-from shape3d_amodal.config import Weight, configuration, parse_config
+from shape3d_amodal.config import Weight, configuration
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.files.weights import CONFIG_FILE, load_weights
+from shape3d_amodal.files.pretrained import read_config
+from shape3d_amodal.files.weights import load_weights
 from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, mask_loss, of_category
 from shape3d_amodal.segmentation.roi_heads import ROI_SIZE, MaskHead, MaskPrediction, Rois, RoiTargets, SystemConfig
 
@@ -239,7 +240,7 @@ def shape_factor(distance: Tensor, alpha: float) -> Tensor:
 def _fill(memory: ShapeMemory, folder: Path, own: ShapesConfig) -> None:
     """Load the trained shapes of ``folder``, whose categories and sizes must be ``own``."""
     text, state = load_weights(folder)
-    theirs = parse_config(text, ShapesConfig, source=str(folder / CONFIG_FILE))
+    theirs = read_config(folder, text, ShapesConfig)
     if theirs.categories != own.categories:
         problem = f"expected the detector's categories in its order, got {', '.join(theirs.categories)}"
         raise UsageError(f"options.shapes: {folder}: {problem}; train shapes of these")

@@ -20,14 +20,17 @@ def nmr(*, meshes: str, out: Path, split: str | None = None, workers: int = 1) -
         split: train, val or test, for the names of the files; by default the source's.
         workers: processes that render; the result does not depend on it.
     """
+    from shape3d_amodal.files.outputs import output_folder
     from shape3d_amodal.meshes.shapenet import SPLITS
-    from shape3d_amodal.papers.nmr.rendering import write_nmr
 
     chosen = split or meshes.rpartition(":")[2]
     if chosen not in SPLITS:
         got = "none, and the source names none" if split is None else repr(split)
         raise UsageError(f"--split: expected one of {', '.join(SPLITS)}, got {got}")
     check_positive(workers=workers)
+    output_folder(out)
+
+    from shape3d_amodal.papers.nmr.rendering import write_nmr
 
     def progress(synset: str, objects: int) -> None:
         print(f"{synset}_{chosen}: {objects} objects", flush=True)

@@ -7,8 +7,11 @@ from typing import Annotated, Any
 
 import tyro
 
+from shape3d_amodal.cli.kinds import check_kind
 from shape3d_amodal.cli.options import Device, Overrides, check_positive, flat, load, refuse_existing
 from shape3d_amodal.errors import UsageError
+
+_KIND = "shapes2d make --config"
 
 
 def make(*, out: Path, config: Path | None = None, overrides: Overrides = ()) -> None:
@@ -19,6 +22,11 @@ def make(*, out: Path, config: Path | None = None, overrides: Overrides = ()) ->
         config: YAML file such as configs/shapes2d/test.yaml; without it, the defaults.
         overrides: options to change: count=1000 seed=0 stride=4 shapes.per_class=6 "shapes.classes=[rectangle]" ...
     """
+    from shape3d_amodal.files.outputs import output_folder
+
+    check_kind(config, _KIND)
+    output_folder(out)
+
     from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig, write_shapes_set
 
     chosen = load(config, Shapes2dSetConfig, flat(overrides))
@@ -42,6 +50,8 @@ def bounds(
         config: YAML file of the set, such as configs/shapes2d/test.yaml; without it, the defaults.
         overrides: options to change, such as count=1000 seed=0.
     """
+    check_kind(config, _KIND)
+
     from dataclasses import replace
     from math import isnan
 
@@ -86,20 +96,26 @@ def show(
     """
     from dataclasses import replace
 
+    from shape3d_amodal.files.outputs import output_file
+
+    check_positive(limit=limit)
+    check_kind(config, _KIND)
+    output_file(out)
+
     from shape3d_amodal.device import torch_device
-    from shape3d_amodal.files.atomic import write_atomic
+    from shape3d_amodal.files.atomic import make_folder, write_atomic
     from shape3d_amodal.files.pretrained import load_network
     from shape3d_amodal.papers.layered.drawing import draw_layers
     from shape3d_amodal.papers.layered.network import LayeredConfig, LayeredNetwork
     from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig, annotated_scenes, rgb
     from shape3d_amodal.scenes.sets import png_bytes
 
-    check_positive(limit=limit)
     chosen = replace(load(config, Shapes2dSetConfig, flat(overrides)), count=limit)
     network, _ = load_network(weights, LayeredConfig, LayeredNetwork)
     network.to(torch_device(device))
-    drawn = draw_layers(network, [rgb(scene) for scene, _ in annotated_scenes(chosen)])
-    write_atomic(out, png_bytes(drawn))
+    rows = [draw_layers(network, rgb(scene)) for scene, _ in annotated_scenes(chosen)]
+    make_folder(out.parent)
+    write_atomic(out, png_bytes(np.concatenate(rows)))
     print(f"{limit} scenes in {out}")
 
 

@@ -20,6 +20,7 @@ from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
 from shape3d_amodal.evaluation.interface import ScoreTable
 from shape3d_amodal.evaluation.workers import score
 from shape3d_amodal.files.atomic import make_folder, write_atomic
+from shape3d_amodal.files.progress import progress
 from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.papers.layered.shapes2d import (
     CLASSES,
@@ -70,7 +71,7 @@ def write_shapes_set(config: Shapes2dSetConfig, folder: Path) -> AmodalDataset:
     """
     make_folder(folder / "images")
     images = []
-    for scene, image in annotated_scenes(config):
+    for scene, image in progress(annotated_scenes(config), "scenes", config.count, unit="scenes"):
         write_atomic(folder / "images" / image.file_name, png_bytes(rgb(scene)))
         images.append(image)
     dataset = AmodalDataset(images=tuple(images), categories=CATEGORIES)

@@ -68,6 +68,9 @@ class LayeredTraining(TrainingConfig):
     def smaller(self) -> LayeredTraining:
         return replace(self, validation_count=2)
 
+    def for_its_steps(self) -> LayeredTraining:
+        return self
+
     def weights_config(self) -> str:
         return dump_config(self.model)
 

@@ -78,6 +78,9 @@ class NmrConfig(TrainingConfig):
     def smaller(self) -> NmrConfig:
         return replace(self, validation_objects=1)
 
+    def for_its_steps(self) -> NmrConfig:
+        return self
+
     def weights_config(self) -> str:
         return dump_config(self.model_config())
 

@@ -52,6 +52,19 @@ class Ranks:
         return tensor
 
 
+def check_device(device: str) -> int:
+    """The number of GPUs of this machine.
+
+    Raises:
+        MissingBackendError: ``device`` is a GPU, and there is none, or none of that number.
+    """
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.startswith("cuda") and (torch.device(device).index or 0) >= found:
+        problem = f"expected a CUDA device for '{device}', found {found or 'none'}"
+        raise MissingBackendError(f"device: {problem}; use 'cpu' or 'auto'")
+    return found
+
+
 @contextmanager
 def join(device: str) -> Iterator[Ranks]:
     """Join the process group that torchrun's environment variables describe; without them this is the only rank.
@@ -62,10 +75,7 @@ def join(device: str) -> Iterator[Ranks]:
     Raises:
         MissingBackendError: a GPU was asked for and there is none, or none of that number.
     """
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.startswith("cuda") and (torch.device(device).index or 0) >= found:
-        problem = f"expected a CUDA device for '{device}', found {found or 'none'}"
-        raise MissingBackendError(f"device: {problem}; use 'cpu' or 'auto'")
+    found = check_device(device)
     if device == "auto":
         device = "cuda" if found else "cpu"
     count = int(os.environ.get("WORLD_SIZE", "1"))

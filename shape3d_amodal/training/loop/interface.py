@@ -150,6 +150,11 @@ class TrainingConfig(ABC):
         """The same training with little data, for a dry run; by default with fewer of ``train`` and ``validation``."""
         return replace(cast(Any, self), train=self.train.smaller(), validation=self.validation.smaller())
 
+    def for_its_steps(self) -> Self:
+        """The same training with no more scenes to make than its steps can look at, of which a short one needs few;
+        scenes give at least a sample each."""
+        return replace(cast(Any, self), train=self.train.at_most(self.loop.steps * self.loop.batch_size))
+
     def weights_config(self) -> str:
         """The YAML text that is put beside the weights: from it alone the module is built again. By default it is the
         option ``model``."""

@@ -64,8 +64,8 @@ def train(
             trainer.sample_images(1)
             return TrainResult(1, trainer.weights(), metrics)
         folder = CheckpointFolder(Path(output), config.keep_checkpoints)
-        if not resume and folder.steps():
-            raise UsageError(f"{output}: holds checkpoints of an earlier training; resume it or choose another folder")
+        if not resume:
+            refuse_checkpoints(Path(output))
         settings = describe(task.name, config, experiment)
         checkpoint = folder.load_latest()
         if checkpoint is not None:
@@ -79,6 +79,15 @@ def train(
         if ranks.first:
             folder.clear_temporary()
         return _run(trainer, folder, settings, checkpoint)
+
+
+def refuse_checkpoints(output: Path) -> None:
+    """
+    Raises:
+        UsageError: ``output`` has a checkpoint.
+    """
+    if CheckpointFolder(output).steps():
+        raise UsageError(f"{output}: holds checkpoints of an earlier training; resume it or choose another folder")
 
 
 def _run(

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from shape3d_amodal.config import Count, Share, configuration, dump_config
 from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.parts import in_parts
 from shape3d_amodal.crops.pool import kept_arrays, pool_name
 from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.files.processes import spread
@@ -31,6 +30,9 @@ from shape3d_amodal.training.tasks.scores import partly_hidden
 BANK_VERSION = 2
 """To be raised when the same configuration gives other silhouettes."""
 _CHUNK = 32
+"""Crops that a worker asks about at a time."""
+_PART = 8
+"""Chunks after which the answers are kept on disk."""
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +103,10 @@ def open_bank(
     origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config, categories)} {BANK_VERSION}"
     name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
     return kept_arrays(
-        cache / f"bank-{name}", BankArrays, dump_config(config), lambda: _ask(config, categories, pool, workers)
+        cache / f"bank-{name}",
+        BankArrays,
+        dump_config(config),
+        lambda parts: _ask(config, categories, pool, parts, workers),
     )
 
 
@@ -116,31 +121,46 @@ def asked_rows(hidden: NDArray[np.float32], config: BankCropsConfig) -> NDArray[
     return np.sort(np.concatenate([with_part[:count], others[: config.crops - count]]))
 
 
-def _ask(config: BankCropsConfig, categories: tuple[str, ...], pool: CropArrays, workers: int) -> BankArrays:
+@dataclass(frozen=True)
+class _Answers:
+    """Silhouettes [N,S,S] uint8 and fits [N] float32."""
+
+    silhouette: NDArray[np.uint8]
+    fit: NDArray[np.float32]
+
+
+def _join(answers: list[_Answers]) -> _Answers:
+    return _Answers(np.concatenate([one.silhouette for one in answers]), np.concatenate([one.fit for one in answers]))
+
+
+def _ask(
+    config: BankCropsConfig, categories: tuple[str, ...], pool: CropArrays, parts: Path, workers: int
+) -> BankArrays:
     rows = asked_rows(pool.hidden, config)
     log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-    tasks = (_rows_of(pool, chunk) for chunk in chunks)
-    with spread(_asker, (config, categories), workers) as run:
-        parts = list(track(run(tasks), description="bank", total=len(chunks), console=Console(stderr=True)))
-    silhouettes, fits = zip(*parts, strict=True)
-    return BankArrays(rows, np.concatenate(silhouettes), np.concatenate(fits))
+    with spread(_asker, (config, categories), workers) as ask:
+
+        def run(asked: Iterable[NDArray[np.int64]]) -> Iterator[_Answers]:
+            return ask(_rows_of(pool, chunk) for chunk in asked)
+
+        words = {"description": "bank", "unit": f"groups of {_CHUNK} crops"}
+        found = _join(in_parts(parts, _Answers, chunks, run, _join, size=_PART, **words))
+    return BankArrays(rows, found.silhouette, found.fit)
 
 
 def _rows_of(pool: CropArrays, rows: NDArray[np.int64]) -> CropArrays:
     return CropArrays(**{field.name: np.asarray(getattr(pool, field.name)[rows]) for field in fields(CropArrays)})
 
 
-def _asker(
-    config: BankCropsConfig, categories: tuple[str, ...]
-) -> Callable[[CropArrays], tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+def _asker(config: BankCropsConfig, categories: tuple[str, ...]) -> Callable[[CropArrays], _Answers]:
     torch.set_num_threads(1)  # as in worker processes, so that their number does not show in the last digits
     source = mesh_source(config.meshes)
     prior = BankPrior(ShapeBank(source, config.bank), categories, config.prior)
 
-    def ask(part: CropArrays) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def ask(part: CropArrays) -> _Answers:
         crops = part.supervised(np.arange(len(part.category))).crops
         found = prior.estimate(crops, without=[source.near_duplicates(name) for name in part.mesh.tolist()])
-        return (found.silhouette * 255 + 0.5).to(torch.uint8).numpy(), found.fit.numpy()
+        return _Answers((found.silhouette * 255 + 0.5).to(torch.uint8).numpy(), found.fit.numpy())
 
     return ask

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shape3d_amodal import masks
-from shape3d_amodal.config import configuration, dump_config, parse_config
+from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.drawing.crop_grids import found_grid
 from shape3d_amodal.errors import UsageError, WeightsError
 from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
 from shape3d_amodal.evaluation.workers import score
-from shape3d_amodal.files.pretrained import weights_folder
-from shape3d_amodal.files.weights import CONFIG_FILE, load_weights
+from shape3d_amodal.files.pretrained import read_config, weights_folder
+from shape3d_amodal.files.weights import load_weights
 from shape3d_amodal.methods.rcnn import check_shared
 from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.segmentation.config import DetectorConfig
@@ -120,6 +120,11 @@ class RcnnTraining(TrainingConfig):
         detector = replace(self.detector, proposals=proposals, regions=regions)
         return replace(super().smaller(), detector=detector)
 
+    def for_its_steps(self) -> RcnnTraining:
+        """Systems share the scenes of one set. Only a short trial makes a set of its own, of a tenth or less."""
+        seen = self.loop.steps * self.loop.batch_size
+        return super().for_its_steps() if seen * 10 <= self.train.scenes.count else self
+
     def weights_config(self) -> str:
         return dump_config(self.network())
 
@@ -187,7 +192,7 @@ def take_weights(model: Rcnn, name_or_folder: str | Path) -> set[str]:
     """
     folder = weights_folder(name_or_folder)
     text, state = load_weights(folder)
-    theirs = parse_config(text, RcnnConfig, source=str(folder / CONFIG_FILE)).detector.categories
+    theirs = read_config(folder, text, RcnnConfig).detector.categories
     if theirs != model.config.detector.categories:
         problem = f"expected a detector of the categories {', '.join(model.config.detector.categories)} in this order"
         raise WeightsError(

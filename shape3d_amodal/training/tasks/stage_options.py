@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from typing_extensions import Self
 
-from shape3d_amodal.config import Share, configuration, parse_config
+from shape3d_amodal.config import Share, configuration
 from shape3d_amodal.crops.augmentation import AugmentationConfig
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.pool import scenes_of
 from shape3d_amodal.errors import UsageError, WeightsError
-from shape3d_amodal.files.pretrained import weights_folder
+from shape3d_amodal.files.pretrained import is_known, read_config, weights_folder
 from shape3d_amodal.files.weights import load_weights
 from shape3d_amodal.meshes.sources import CATEGORIES
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
@@ -76,11 +76,25 @@ class StageOptions(TrainingConfig):
 
     def start(self, seed: int) -> AmodalModel:
         """The model before its first step: random as ``seed`` says, but for the parts that ``init`` names."""
+        self._check_init()
         torch.manual_seed(seed)
         model = AmodalModel(self.model)
         for part, folder in self.init.items():
             load_part(model, part, folder)
         return model
+
+    def _check_init(self) -> None:
+        """Name all weights that are missing at once.
+
+        Raises:
+            WeightsError: some are missing.
+        """
+        absent = {f"init.{part}={folder}": folder for part, folder in self.init.items() if not is_known(folder)}
+        try:
+            for folder in absent.values():
+                weights_folder(folder)
+        except WeightsError as error:
+            raise WeightsError(f"{' and '.join(absent)}: {error.problem}") from error
 
     @property
     def labels(self) -> Supervision:
@@ -147,7 +161,7 @@ def load_part(model: AmodalModel, part: str, name_or_folder: str | Path) -> None
     text, state = load_weights(folder)
     own = getattr(model, part)
     found = {name.removeprefix(f"{part}."): tensor for name, tensor in state.items() if name.startswith(f"{part}.")}
-    config = parse_config(text, AmodalModelConfig, source=str(folder / "config.yaml"))
+    config = read_config(folder, text, AmodalModelConfig)
     if part == "refinement" and replace(config.refinement, priors=(), gate=False) == replace(
         model.config.refinement, priors=(), gate=False
     ):

@@ -71,6 +71,9 @@ class VrspShapesTraining(TrainingConfig):
         categories = self.categories or annotated_categories(self.train.annotations)
         return ShapesConfig(categories=categories, memory=self.memory)
 
+    def for_its_steps(self) -> VrspShapesTraining:
+        return self  # its codes are of all training masks
+
     def weights_config(self) -> str:
         return dump_config(self.shapes())
 
