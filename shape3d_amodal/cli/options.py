@@ -14,7 +14,6 @@ from shape3d_amodal.errors import UsageError, check_whole
 from shape3d_amodal.files.pretrained import trained_config
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.refinement.modes import Refine
-from shape3d_amodal.refinement.regions import MAX_GAP_PX
 
 if TYPE_CHECKING:
     from shape3d_amodal.pipeline import ShapePriorPipeline
@@ -84,6 +83,8 @@ class PipelineOptions:
             UsageError: options that are wrong or do not fit each other.
             WeightsError, DataError: there are no such weights or meshes.
         """
+        from shape3d_amodal.refinement.regions import MAX_GAP_PX
+
         check_whole("--gap-px", self.gap_px, "number of pixels", most=MAX_GAP_PX)
         if self.fit_steps is not None:
             check_whole("--fit-steps", self.fit_steps, "number of steps")

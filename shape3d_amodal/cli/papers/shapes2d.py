@@ -113,9 +113,9 @@ def show(
     chosen = replace(load(config, Shapes2dSetConfig, flat(overrides)), count=limit)
     network, _ = load_network(weights, LayeredConfig, LayeredNetwork)
     network.to(torch_device(device))
-    rows = [draw_layers(network, rgb(scene)) for scene, _ in annotated_scenes(chosen)]
+    drawn = draw_layers(network, [rgb(scene) for scene, _ in annotated_scenes(chosen)])
     make_folder(out.parent)
-    write_atomic(out, png_bytes(np.concatenate(rows)))
+    write_atomic(out, png_bytes(drawn))
     print(f"{limit} scenes in {out}")
 
 
