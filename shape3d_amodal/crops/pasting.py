@@ -16,7 +16,7 @@ from shape3d_amodal.structures import AmodalPrediction, InstanceCrops, Viewpoint
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CompletedObject(ArrayFields):
-    """One object, whole.
+    """One completed object: its masks, its mesh and the viewpoint it is seen from.
 
     Attributes:
         category: its name.

@@ -1,4 +1,7 @@
-"""Masks and contours drawn over an image. All images are RGB, [H,W,3] uint8; nothing is changed in place."""
+"""Masks and contours drawn over an image. All images are RGB, [H,W,3] uint8; nothing is changed in place.
+
+Images and masks of other forms (``crops.given``), such as floats from 0 to 1, are converted, or refused by UsageError.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from shape3d_amodal.crops.given import binary, given_image
 from shape3d_amodal.drawing.colors import BLUE, ORANGE, WHITE, Color, distinct_colors
 
 Image = NDArray[np.uint8]
@@ -15,6 +19,7 @@ Mask = NDArray[np.bool_]
 
 def tint(image: Image, mask: Mask, color: Color, opacity: float = 0.5) -> Image:
     """Blend ``color`` into the pixels of ``mask`` [H,W] bool; opacity 0 leaves them, 1 paints them over."""
+    image, mask = given_image(image), binary(np.asarray(mask), name="mask")
     result = image.copy()
     blended = image[mask] * (1 - opacity) + np.array(color) * opacity
     result[mask] = (blended + 0.5).astype(np.uint8)
@@ -25,6 +30,7 @@ def contour(mask: Mask, thickness: int = 1) -> Mask:
     """The pixels [H,W] bool of ``mask`` that are less than ``thickness`` steps (of 4 directions) from its outside."""
     from scipy import ndimage
 
+    mask = binary(np.asarray(mask), name="mask")
     edge = np.zeros_like(mask)
     part = _box(mask)  # outside of it is nothing, and images may be large
     edge[part] = mask[part] & ~ndimage.binary_erosion(mask[part], iterations=thickness)
@@ -51,6 +57,7 @@ def draw_instances(image: Image, masks: Sequence[Mask]) -> Image:
 def draw_amodal(image: Image, visible: Mask, amodal: Mask) -> Image:
     """One object: its visible part blue, its hidden part orange, the whole outlined in white."""
     image = tint(image, visible, BLUE, 0.5)
+    visible, amodal = binary(np.asarray(visible), name="visible"), binary(np.asarray(amodal), name="amodal")
     image = tint(image, amodal & ~visible, ORANGE, 0.65)
     return outline(image, amodal | visible, WHITE)
 
@@ -62,6 +69,7 @@ def image_grid(rows: Sequence[Sequence[Image]], gap: int) -> Image:
         rows: one or more rows with equally many images each.
         gap: 1 or more.
     """
+    rows = [[given_image(image) for image in row] for row in rows]
     height = gap + max(image.shape[0] for row in rows for image in row)
     width = gap + max(image.shape[1] for row in rows for image in row)
     grid = np.full((len(rows), height, len(rows[0]), width, 3), 255, np.uint8)

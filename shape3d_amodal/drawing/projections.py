@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shape3d_amodal.crops.given import given_image
 from shape3d_amodal.drawing.colors import BLUE
 from shape3d_amodal.drawing.overlays import Image
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.geometry import cameras
 from shape3d_amodal.rendering.zbuffer import rasterize
@@ -88,7 +90,13 @@ def mesh_over_image(
     *,
     opacity: float = 0.85,
 ) -> Image:
-    """A shaded mesh over the image [H,W,3] uint8 that it was reconstructed from; see ``render_mesh``."""
+    """A shaded mesh over the image [H,W,3] uint8 that it was reconstructed from; see ``render_mesh``.
+
+    Without faces, as where no prior was asked, it is the image alone, and ``viewpoint`` may be empty.
+    """
+    image = given_image(image)
+    if not len(faces):
+        return image.copy()
     shaded, coverage = render_mesh(verts, faces, viewpoint, window, image.shape[0], image.shape[1])
     share = (coverage * np.float32(opacity))[..., None]
     return (image * (1 - share) + shaded * share + 0.5).astype(np.uint8)
@@ -107,7 +115,11 @@ def turntable(
     Args:
         verts: [V,3] float32, object frame; shown so large that it fills the views from every side, on white.
         faces: [F,3] int.
+
+    Raises:
+        UsageError: a mesh without faces.
     """
+    _check_mesh(verts, faces)
     radius = float(np.linalg.norm(verts, axis=1).max())
     # The image of a sphere of this radius around the origin has this radius in NDC at scale 1.
     extent = cameras.FOCAL * radius / float(np.sqrt(max(cameras.DISTANCE**2 - radius**2, 1e-6)))
@@ -127,7 +139,9 @@ def write_glb(path: str | Path, verts: NDArray[np.float32], faces: NDArray[np.in
 
     Raises:
         DataError: the file cannot be written.
+        UsageError: a mesh without faces, which no viewer opens.
     """
+    _check_mesh(verts, faces)
     import trimesh
 
     material = trimesh.visual.material.PBRMaterial(
@@ -138,6 +152,12 @@ def write_glb(path: str | Path, verts: NDArray[np.float32], faces: NDArray[np.in
     scene = trimesh.Scene()
     scene.add_geometry(mesh, node_name=name, geom_name=name)
     write_atomic(path, scene.export(file_type="glb"))
+
+
+def _check_mesh(verts: NDArray[np.float32], faces: NDArray[np.int64]) -> None:
+    if not (len(verts) and len(faces)):
+        came = f"got {len(verts)} vertices and {len(faces)} faces"
+        raise UsageError(f"mesh: expected vertices and faces, {came}; refine 2d makes no meshes")
 
 
 def _camera(viewpoint: Mapping[str, Any]) -> Viewpoint:

@@ -3,8 +3,8 @@
 Visible masks that stage 1 predicts are not exact, and so the background is not known for certain. Therefore the amodal
 mask of stage 1 is kept, and stages 2 to 5 add to it. docs/systems.md compares stage 1 alone with all stages.
 
-predictor = ImagePredictor(Detector.from_pretrained(folder), ShapePriorPipeline.from_pretrained("open13", gap_px=1))
-for one in predictor.predict(image):
+predictor = ImagePredictor.from_pretrained()
+for one in predictor.predict("room.jpg"):
     one.category, one.score, one.amodal, one.completed
 """
 
@@ -12,19 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.array_fields import ArrayFields
+from shape3d_amodal.crops.given import GivenImage, given_image
 from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.methods.rcnn import check_shared
 from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.segmentation.detector import DetectedObject, Detector
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
+
+if TYPE_CHECKING:  # a detector of another library needs nothing of ours
+    from shape3d_amodal.segmentation.detector import DetectedObject, Detector
 
 Mask = NDArray[np.bool_]
 _OWN_SHARE = 0.5
@@ -64,7 +69,14 @@ class PredictedObject(ArrayFields):
 
 
 class ImagePredictor:
-    """All stages.
+    """Finds the objects in images and completes them: all stages, from the image alone.
+
+    ``from_pretrained`` loads the shipped weights, or yours; the constructor takes any detector, also one of another
+    library behind the same few members (docs/architecture.md)::
+
+        predictor = ImagePredictor.from_pretrained(min_score=0.3)
+        for one in predictor.predict("room.jpg"):
+            one.category, one.score, one.visible, one.amodal, one.completed
 
     Args:
         detector: stage 1; it must predict visible masks.
@@ -72,23 +84,65 @@ class ImagePredictor:
         min_score: lowest score of an object, 0..1.
 
     Raises:
-        UsageError: ``min_score`` is out of range, or stage 1 predicts no visible masks.
+        UsageError: ``min_score`` is no score, or stage 1 predicts no visible masks.
     """
 
     def __init__(self, detector: Detector, pipeline: ShapePriorPipeline, *, min_score: float = 0.5) -> None:
-        if not 0 <= min_score <= 1:
-            raise UsageError(f"min_score: expected a score from 0 to 1, got {min_score}")
+        number: object = min_score
+        if not isinstance(number, (int, float, np.number)) or isinstance(number, bool) or not 0 <= min_score <= 1:
+            raise UsageError(f"min_score: expected a score from 0 to 1, got {min_score!r}")
         if not detector.has_visible:
             raise UsageError("detector: it predicts no visible masks; train it with options.masks=both or visible")
         self.detector, self.pipeline, self.min_score = detector, pipeline, min_score
 
-    def predict(self, image: NDArray[np.uint8], *, alternatives: bool = False) -> list[PredictedObject]:
-        """The objects in an image [H,W,3] uint8, RGB, highest score first.
+    @classmethod
+    def from_pretrained(
+        cls,
+        detector: str | Path = "open13_detector",
+        weights: str | Path = "open13",
+        *,
+        device: str = "cpu",
+        min_score: float = 0.5,
+        gap_px: int = 1,
+    ) -> ImagePredictor:
+        """Load both parts by the names of shipped weights, or from folders.
 
         Args:
+            detector: weights of stage 1.
+            weights: weights of stages 2 to 5; for other options of theirs make a ``ShapePriorPipeline`` and give it to
+                the constructor.
+            device: cpu, cuda or cuda:N.
+            min_score: as for the class.
+            gap_px: width in pixels of gaps between the masks of stage 1 that are closed.
+
+        Raises:
+            WeightsError: they are missing or damaged.
+            UsageError: they are of other stages, or an argument is wrong.
+            MissingBackendError: the device is not on this machine.
+        """
+        from shape3d_amodal.segmentation.detector import Detector
+
+        pipeline = ShapePriorPipeline.from_pretrained(weights, device=device, gap_px=gap_px)
+        return cls(Detector.from_pretrained(detector, device=device), pipeline, min_score=min_score)
+
+    def __repr__(self) -> str:
+        names = self.detector.categories
+        return f"ImagePredictor({len(names)} categories of stage 1, {self.pipeline!r}, min_score {self.min_score})"
+
+    def predict(self, image: GivenImage, *, alternatives: bool = False) -> list[PredictedObject]:
+        """The objects in an image, highest score first.
+
+        Args:
+            image: [H,W,3] uint8, RGB; or another form of an image that ``crops.given.given_image`` knows: grey, RGBA,
+                floats from 0 to 1, a PIL image, the path of a PNG or JPEG file.
             alternatives: also return lower-scoring overlapping detections, such as the same pixels as another category;
                 average precision counts them. Each is completed as if it were right.
+
+        Raises:
+            UsageError: the image is none.
+            DataError: its file cannot be read.
         """
+        image = given_image(image)
         found = self.detector.detect(image, min_score=self.min_score)
         kept = apart(found)
         objects = self._completed(image, kept, len(kept))

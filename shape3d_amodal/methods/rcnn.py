@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,10 @@ from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.masks.occlusion import known_order, occluders
 from shape3d_amodal.methods.results import completion_result, to_result
-from shape3d_amodal.segmentation.detector import Detector
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
+
+if TYPE_CHECKING:
+    from shape3d_amodal.segmentation.detector import Detector
 
 
 class RcnnMethod:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
 from shape3d_amodal.array_fields import ArrayFields
+from shape3d_amodal.crops.given import GivenImage, given_image
 from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
@@ -55,7 +56,9 @@ class DetectedObject(ArrayFields):
 
 
 class Detector:
-    """A trained system that detects objects in images.
+    """A trained system that detects objects in images: boxes, scores, amodal masks and, of some, visible masks.
+
+    ``from_pretrained`` loads one; ``detect`` finds objects, ``complete`` completes those whose visible masks are known.
 
     Args:
         model: the network, on the device where it shall run.
@@ -83,6 +86,10 @@ class Detector:
             model.box_predictor.test_nms_thresh = nms
         return cls(model.to(torch_device(device)))
 
+    def __repr__(self) -> str:
+        masks = "amodal and visible masks" if self.has_visible else "amodal masks"
+        return f"Detector({self.model.config.system}, {len(self.categories)} categories, {masks})"
+
     @property
     def parameters(self) -> int:
         """Number of trained parameters."""
@@ -94,8 +101,17 @@ class Detector:
         return self.model.mask_head.has_visible
 
     @torch.no_grad()
-    def detect(self, image: NDArray[np.uint8], *, min_score: float = 0.0) -> list[DetectedObject]:
-        """The objects in an image [H,W,3] uint8, RGB, the surest first; without ``samples``."""
+    def detect(self, image: GivenImage, *, min_score: float = 0.0) -> list[DetectedObject]:
+        """The objects in an image, the surest first; without ``samples``.
+
+        Args:
+            image: [H,W,3] uint8, RGB, or another form of an image that ``crops.given.given_image`` knows.
+            min_score: lowest score of an object, 0..1.
+
+        Raises:
+            UsageError, DataError: the image is none, or its file cannot be read.
+        """
+        image = given_image(image)
         levels, size, scale = self._features(image)
         detections = self.model.detect(levels, [size])[0]
         detections = detections[detections.scores >= min_score]
@@ -106,7 +122,7 @@ class Detector:
 
     @torch.no_grad()
     def complete(
-        self, image: NDArray[np.uint8], visible: Sequence[Mask], categories: Sequence[str], *, samples: bool = False
+        self, image: GivenImage, visible: Sequence[Mask], categories: Sequence[str], *, samples: bool = False
     ) -> list[DetectedObject]:
         """The amodal masks of objects whose visible masks and categories are known.
 
@@ -114,7 +130,7 @@ class Detector:
         a proposal of the known category, and each time the result is extended to contain the visible mask.
 
         Args:
-            image: [H,W,3] uint8, RGB.
+            image: as for ``detect``.
             visible: masks [H,W] bool of the objects.
             categories: their names.
             samples: also give all plausible masks of a system that has several.
@@ -134,6 +150,7 @@ class Detector:
                 )
             if name not in self.categories:
                 raise UsageError(f"unknown category {name!r}; known are {', '.join(self.categories)}")
+        image = given_image(image)
         levels, size, scale = self._features(image)
         category = torch.tensor([self.categories.index(name) for name in categories], device=scale.device)
         last_pixels = masks_to_boxes(torch.from_numpy(np.stack(visible)).to(scale.device))

@@ -296,3 +296,39 @@ def test_without_silhouettes_there_are_no_meshes(root: Path, tmp_path: Path) -> 
     results = read_results(tmp_path / "out" / "results.json")
     assert results and all(one.mesh is None for one in results)
     assert not list((tmp_path / "out" / "meshes").iterdir())
+
+
+@pytest.mark.parametrize("refine", ["2d", "none", "visible-union", "full"])
+def test_every_refinement_writes_a_whole_folder(root: Path, tmp_path: Path, refine: str) -> None:
+    out = tmp_path / "out"
+    command = (str(root / "pictures"), "--detector", str(root / "both"), "--out", str(out), "--refine", refine)
+    assert predict(root, *command) == 0
+    results = read_results(out / "results.json")
+    assert results and (out / "report.html").is_file() and len(list((out / "overlays").iterdir())) == 2
+    with_mesh = [one for one in results if one.mesh is not None]
+    assert {one.mesh for one in with_mesh} == {f"meshes/{file.name}" for file in (out / "meshes").iterdir()}
+    assert bool(with_mesh) == (refine != "2d")
+
+
+def test_every_form_of_an_image_is_taken(root: Path) -> None:
+    predictor = ImagePredictor.from_pretrained(root / "both", root / "weights", min_score=0.2, gap_px=0)
+    path = root / "pictures" / "a.png"
+    pixels = np.asarray(Image.open(path))
+    expected = predictor.predict(pixels)
+    assert expected and "\n" not in repr(predictor) and len(repr(predictor)) < 300
+    forms = [path, str(path), Image.open(path), pixels / 255, pixels[::-1].copy()[::-1]]
+    for form in forms:
+        assert predictor.predict(form) == expected
+        assert predictor.detector.detect(form, min_score=0.2) == predictor.detector.detect(pixels, min_score=0.2)
+    grey = pixels[..., 0]
+    assert predictor.predict(grey) == predictor.predict(np.stack([grey] * 3, axis=2))
+    for wrong in (pixels.astype(np.float32), pixels.astype(int), pixels[..., :2], None, [[0]]):
+        for take in (predictor.predict, predictor.detector.detect):
+            with pytest.raises(UsageError, match=r"image: expected \[H,W,3\] uint8"):
+                take(wrong)
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.1, float("nan"), "0.5", None, True])
+def test_what_is_no_lowest_score(score) -> None:
+    with pytest.raises(UsageError, match="min_score: expected a score from 0 to 1, got "):
+        ImagePredictor(GivenObjects(), ShapePriorPipeline.from_model(tiny_model()), min_score=score)

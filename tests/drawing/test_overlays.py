@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from shape3d_amodal.drawing import overlays
 from shape3d_amodal.drawing.colors import BLUE
+from shape3d_amodal.errors import UsageError
 
 IMAGE = np.full((10, 12, 3), 100, np.uint8)
 SQUARE = np.zeros((10, 12), bool)
@@ -18,6 +19,43 @@ def test_tint_blends_inside_and_leaves_the_rest():
     assert result[3, 4].tolist() == [125, 75, 100]
     assert result[0, 0].tolist() == [100, 100, 100]
     assert (IMAGE == 100).all()
+
+
+@pytest.mark.parametrize("mask", [SQUARE, SQUARE.astype(np.uint8), SQUARE * np.uint8(255)])
+@pytest.mark.parametrize("image", [IMAGE, IMAGE[..., 0], IMAGE / 255, (IMAGE / 255).astype(np.float32)])
+def test_other_forms_of_images_and_masks_are_drawn_alike(image, mask):
+    hidden = SQUARE.copy()
+    hidden[:4] = False
+    drawings = (
+        lambda image, mask: overlays.tint(image, mask, BLUE),
+        lambda image, mask: overlays.outline(image, mask, BLUE),
+        lambda image, mask: overlays.draw_mask(image, mask, BLUE),
+        lambda image, mask: overlays.draw_instances(image, [mask]),
+        lambda image, mask: overlays.draw_amodal(image, hidden, mask),
+        lambda image, _: overlays.image_grid([[image, IMAGE]], 1),
+    )
+    for draw in drawings:
+        found = draw(image, mask)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, draw(IMAGE, SQUARE))
+
+
+@pytest.mark.parametrize("image", [IMAGE.astype(float), IMAGE.astype(np.int64), -(IMAGE / 255), IMAGE[..., :2], None])
+def test_images_that_are_none_are_not_drawn_on(image):
+    for draw in (
+        lambda: overlays.tint(image, SQUARE, BLUE),
+        lambda: overlays.draw_amodal(image, SQUARE, SQUARE),
+        lambda: overlays.draw_instances(image, [SQUARE]),
+        lambda: overlays.image_grid([[image]], 1),
+    ):
+        with pytest.raises(UsageError, match=r"image: expected \[H,W,3\] uint8"):
+            draw()
+
+
+def test_what_is_no_mask_is_not_drawn():
+    for draw in (overlays.tint, overlays.outline):
+        with pytest.raises(UsageError, match="mask: expected bool"):
+            draw(IMAGE, SQUARE * 0.5, BLUE)
 
 
 @pytest.mark.parametrize(("thickness", "inner"), [(1, 3 * 4), (2, 1 * 2), (3, 0)])

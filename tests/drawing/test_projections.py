@@ -14,7 +14,7 @@ from shape3d_amodal.drawing.projections import (
     view_of,
     write_glb,
 )
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.geometry.cameras import DISTANCE, FOCAL
 from shape3d_amodal.meshes.parsers import read_mesh_file
 
@@ -97,3 +97,22 @@ def test_glb_reads_back_equal(tmp_path):
 def test_glb_into_a_missing_folder(tmp_path):
     with pytest.raises(DataError, match=r"a\.glb: cannot write"):
         write_glb(tmp_path / "none" / "a.glb", VERTS, FACES)
+
+
+NONE = (np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int64))
+
+
+@pytest.mark.parametrize("verts", [NONE[0], np.zeros((1, 3), np.float32)])
+def test_an_object_without_a_mesh(tmp_path, verts):
+    """It has no viewpoint either: the image stays, and no file is written."""
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    window = np.array([0, 0, 20, 20], np.float32)
+    drawn = mesh_over_image(image, verts, NONE[1], {}, window)
+    np.testing.assert_array_equal(drawn, image)
+    assert drawn is not image
+    for make in (lambda: write_glb(tmp_path / "a.glb", verts, NONE[1]), lambda: turntable(verts, NONE[1])):
+        with pytest.raises(
+            UsageError, match=f"mesh: expected vertices and faces, got {len(verts)} vertices and 0 faces"
+        ):
+            make()
+    assert not list(tmp_path.iterdir())

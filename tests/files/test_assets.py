@@ -106,6 +106,7 @@ def test_a_wheel_carries_weights_meshes_and_configs(tmp_path: Path) -> None:
     assert {name for name in package if "__pycache__" not in name} == names - expected - information
     assert "shape3d_amodal/py.typed" in names
     assert "GPL-2.0-or-later" in metadata  # the licence of some meshes
+    assert "shape3d_amodal/py.typed" in names  # without it type checkers take the package for untyped
     assert wheel.stat().st_size < 100 * 2**20  # the most that PyPI takes
 
 
