@@ -55,15 +55,30 @@ def test_what_an_import_brings_along(code: str, expected: set[str]) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [("--gap-px", "-1"), ("--weights", "nothing"), ("--prior", "bank"), ("--device", "toaster"), ("--fit-steps", "-1")],
+    [
+        ("--gap-px", "-1"),
+        ("--weights", "nothing"),
+        ("--prior", "bank"),
+        ("--device", "toaster"),
+        ("--fit-steps", "-1"),
+        ("--annotations", "missing.json"),
+        ("--images", "missing"),
+    ],
 )
-def test_a_wrong_option_is_answered_before_torch_is_imported(tmp_path: Path, wrong: tuple[str, str]) -> None:
-    files = ("--images", str(tmp_path), "--annotations", "a.json", "--out", str(tmp_path / "results.json"))
+@pytest.mark.parametrize("command", ["complete", "render", "predict"])
+def test_what_is_wrong_is_answered_before_torch_is_imported(
+    tmp_path: Path, command: str, wrong: tuple[str, str]
+) -> None:
+    (tmp_path / "a.json").write_text("[]")
+    files = ("--images", str(tmp_path), "--annotations", str(tmp_path / "a.json"), "--out", str(tmp_path / "out"))
+    if command == "predict":
+        picture = "missing" if wrong[0] == "--images" else str(tmp_path)
+        files, wrong = (picture, *files[2:]), wrong if wrong[0] != "--images" else ()
     code = f"""
 import io, sys
 from shape3d_amodal.cli import main
 sys.stderr = io.StringIO()
-status = main({["complete", *files, *wrong]})
+status = main({[command, *files, *wrong]})
 line, sys.stderr = sys.stderr.getvalue(), sys.__stderr__
 assert status in (2, 3) and line.startswith("error: ") and line.count("\\n") == 1, line
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shape3d_amodal.cli.input_options import ImageOptions, ImageReading, VisibleMaskOptions, VisibleMasks
-from shape3d_amodal.cli.options import DepthOrder, ImageFolder, Pipeline
+from shape3d_amodal.cli.options import DepthOrder, ImageFolder, Pipeline, check_there
 from shape3d_amodal.cli.running import (
     Resume,
     Strict,
@@ -58,6 +58,7 @@ def complete(
         save_meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
     """
     pipeline.check(needs_meshes=None if save_meshes is None else "--save-meshes")
+    check_there(images, annotations, visible.image_info)
     from shape3d_amodal.annotations.results import write_results
     from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.atomic import is_stdout

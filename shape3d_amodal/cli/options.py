@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias, TypeVar
 import tyro
 
 from shape3d_amodal.device import check_device_name
-from shape3d_amodal.errors import UsageError, check_whole
+from shape3d_amodal.errors import DataError, UsageError, check_whole
 from shape3d_amodal.files.pretrained import trained_config
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.refinement.modes import Refine
@@ -220,6 +220,13 @@ def check_positive(**options: int) -> None:
     for name, value in options.items():
         if value < 1:
             raise UsageError(f"--{name}: expected 1 or more, got {value}")
+
+
+def check_there(*paths: Path | None) -> None:
+    """Refuse a file or folder that is not there, before anything heavy is imported; None is one that was not given."""
+    for path in paths:
+        if path is not None and not path.exists():
+            raise DataError("there is no such file or folder; check the path", file=path)
 
 
 def refuse_existing(annotations: Path) -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import tyro
 
 from shape3d_amodal.cli.input_options import ImageOptions, ImageReading
-from shape3d_amodal.cli.options import Pipeline, PipelineOptions
+from shape3d_amodal.cli.options import Pipeline, PipelineOptions, check_there
 from shape3d_amodal.cli.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped, tell_skipped
 from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.files.pretrained import weights_folder
 from shape3d_amodal.structures import AmodalImage, Category
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def predict(
         drawings: write overlays, meshes and the report; --no-drawings writes the results only.
     """
     pipeline.check()
+    check_there(*images, annotations)
+    weights_folder(detector)
     from shape3d_amodal.benchmarking.methods import weights_hash
     from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.journal import journal_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shape3d_amodal.cli.input_options import ImageOptions, ImageReading, VisibleMaskOptions, VisibleMasks
-from shape3d_amodal.cli.options import DepthOrder, ImageFolder, Pipeline, check_positive
+from shape3d_amodal.cli.options import DepthOrder, ImageFolder, Pipeline, check_positive, check_there
 from shape3d_amodal.cli.running import (
     Resume,
     Strict,
@@ -58,6 +58,7 @@ def render(
         limit: stop after this many images; 0 is all.
     """
     pipeline.check(needs_meshes="render")
+    check_there(images, annotations, visible.image_info)
     from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.journal import journal_of
     from shape3d_amodal.files.outputs import output_folder
