@@ -45,7 +45,7 @@ _GUARD = 1e-4
 """Smaller numbers only keep a division finite, whatever they are."""
 _Place = tuple[int, int]
 _NOWHERE: tuple[_Place, _Place] = ((0, 0), (0, 0))
-_STARS = {"parameters", "param", "argument", "lambdef", "star_expr"}
+_STARS = {"parameters", "param", "argument", "arglist", "lambdef", "star_expr", "dictorsetmaker", "atom"}
 """In these a star is no product."""
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import importlib
 import inspect
 import json
 import os
@@ -43,7 +44,10 @@ ROOMS: dict[str, tuple[list[str], list[str]]] = {
     "priors": (["priors"], ["tests/priors"]),
     "evaluation": (["evaluation"], ["tests/evaluation"]),
     "geometry": (["geometry"], ["tests/geometry"]),
-    "reference": (["rendering/reference.py"], ["tests/rendering/test_reference.py"]),
+    "reference": (
+        ["rendering/reference.py"],
+        [f"tests/rendering/test_{name}.py" for name in ("reference", "silhouettes", "edge_mode")],
+    ),
     "losses": (
         [
             *(f"baselines/rcnn/{name}.py" for name in ("bcnet", "asn", "vrsp", "imle", "orcnn", "aisformer")),
@@ -66,6 +70,10 @@ LOSSES |= {"layered_losses", "_sums", "pixel_classes"}
 """Of the files of ``losses`` these functions alone."""
 _SPARE_S, _FACTOR = 20, 5
 """Seconds of CPU that a mutant has beside this many times what its tests take."""
+_NOT_FOUND = 98
+"""Exit status where there is no function to change."""
+_SLOW_S = 4
+"""Tests that take longer are not run."""
 _LARGEST = 12 << 30
 """Bytes of memory that a mutant may ask for."""
 
@@ -190,7 +198,7 @@ class Room:
         elif not known:  # a later line of a statement
             before = max((line for line in lines if line < mutant.line), default=0)
             known = {test for test in lines.get(before, []) if test}
-        return {test: self.seconds[test] for test in known if test in self.seconds}
+        return {test: self.seconds[test] for test in known if self.seconds.get(test, _SLOW_S) < _SLOW_S}
 
     def quick(self, name: str, mutant: Mutant) -> dict[tuple[str, int], CodeType] | None:
         """The code objects that the mutant changes, by name and first line; None where it takes a new import."""
@@ -232,6 +240,8 @@ class Loop:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         where = str(self.room.folder)
+        for name in self.room.files:  # some are imported only where they are used
+            importlib.import_module(name.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
         found = [one for one in gc.get_objects() if type(one) is FunctionType]
         found = [one for one in found if one.__code__.co_filename.startswith(where)]
         gc.freeze()  # children copy less
@@ -245,7 +255,10 @@ class Loop:
                 items = sorted((i for i in session.items if i.nodeid in chosen), key=lambda i: chosen[i.nodeid])
                 changed = self.room.quick(name, mutant) or {}
                 path = str(self.room.folder / name)
-                outcome = _outcome(in_child(lambda: _run(session, items, found, path, changed), _limit(chosen)))  # noqa: B023
+                status = in_child(lambda: _run(session, items, found, path, changed), _limit(chosen))  # noqa: B023
+                if status == _NOT_FOUND:
+                    continue
+                outcome = _outcome(status)
             self.done(name, mutant, outcome)
         return True
 
@@ -259,10 +272,13 @@ def _run(
 ) -> int:
     """Change the functions of the file ``path`` and run tests until one fails; 1 if one does."""
     silence()
+    hits = 0
     for one in found:
         place = one.__code__.co_name, one.__code__.co_firstlineno
         if one.__code__.co_filename == path and place in changed:
-            one.__code__ = changed[place]
+            one.__code__, hits = changed[place], hits + 1
+    if changed and not hits:
+        return _NOT_FOUND
     for item, following in zip(items, [*items[1:], None], strict=True):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.testsfailed:
@@ -344,11 +360,13 @@ def test_room(name: str, sample: int | None, limit_s: float) -> None:
             if time.monotonic() > end:
                 os._exit(3)
 
+        before = len(log.read_text().splitlines()) if log.exists() else 0
         quick = [one for one in waiting if room.quick(*one) is not None]
         if in_child(lambda: run_pytest(room.folder, room.tests, Loop(room, quick, done), silent=False), 1e6):
             raise SystemExit(f"{name}: stopped, or failed; call again to go on")
+        tried = dict(json.loads(line) for line in log.read_text().splitlines()[before:]) if quick else {}
         for path, mutant in waiting:
-            if (path, mutant) not in quick:
+            if key(path, room.sources[path], mutant) not in tried:
                 done(path, mutant, room.attempt(path, mutant))
     known = dict(json.loads(line) for line in log.read_text().splitlines())
     results = [known[key(path, room.sources[path], mutant)] for path, mutant in chosen]

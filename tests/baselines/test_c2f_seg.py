@@ -87,7 +87,15 @@ def test_codebook_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_gradient_goes_straight_through_the_codebook() -> None:
     book = MaskCodebook(BOOK)
-    book.losses(torch.rand(4, 32, 32))["reconstruction"].backward()
+    masks = torch.rand(4, 32, 32)
+    losses = book.losses(masks)
+    shown = book.mask(book.tokens(masks))  # of the nearest codes, not of the encodings
+    entropy = -(masks * shown.log() + (1 - masks) * (1 - shown).log()).mean()
+    assert float(losses["reconstruction"]) == pytest.approx(float(entropy), rel=1e-4)
+    losses["unused"].backward(retain_graph=True)
+    assert all(one.grad is None for one in book.encoder.parameters()), "codes move to encodings, not the reverse"
+    book.codes.grad = None
+    losses["reconstruction"].backward()
     first = next(book.encoder.parameters())
     assert first.grad is not None and first.grad.abs().sum() > 0
     assert book.codes.grad is None or book.codes.grad.abs().sum() == 0

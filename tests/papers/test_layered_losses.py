@@ -49,11 +49,30 @@ def test_class_loss_by_hand() -> None:
     assert float(class_loss(logits, classes)) == pytest.approx(front + math.log(2))
 
 
+def test_class_loss_sums_layers_whatever_their_number() -> None:
+    """Three layers of one pixel that know nothing of four classes and nothing: three times ln 5."""
+    loss = class_loss(torch.zeros(2, 3, 5, 1, 1), torch.zeros(2, 3, 1, 1, dtype=torch.int64))
+    assert float(loss) == pytest.approx(3 * math.log(5))
+
+
+def test_one_instance_in_the_image() -> None:
+    """Pixels at (0,0) and (4,0), mean (2,0): (2 - 0.5)^2 each, nothing to be pushed from, 2 from the origin."""
+    target = one_row([1, 0], [0, 1], [0])
+    embeddings = torch.zeros(1, 2, 2, 1, 2)
+    embeddings[0, 1, 0, 0, 1] = 4.0
+    found = embedding_losses(embeddings, target, CONFIG)
+    assert [float(value) for value in found] == pytest.approx([2.25, 0.0, 2.0])
+
+
 def test_weights_are_applied() -> None:
     target = one_row([1, 2, 3], [0, 1, 0], [0, 0, 1])
     output = LayeredOutput(torch.zeros(1, 2, 3, 1, 3), torch.randn(1, 2, 2, 1, 3, generator=torch.manual_seed(0)))
     plain = layered_losses(output, target, CONFIG)
     weighted = layered_losses(output, target, LayeredLossConfig(variance=2, distance=3, regularization=0.01))
+    unweighted = embedding_losses(output.embeddings, target, CONFIG)
+    assert [float(plain[name]) for name in ("variance", "distance", "regularization")] == pytest.approx(
+        [float(value) for value in unweighted]
+    )
     ratios = {name: float(weighted[name] / plain[name]) for name in plain}
     assert ratios == pytest.approx({"class": 1, "variance": 2, "distance": 3, "regularization": 0.01})
 

@@ -168,6 +168,31 @@ def test_the_class_loss_weights_predicted_regions_by_their_iou_and_true_ones_by_
     assert made.class_loss(rois, logits, targets).item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_class_is_read_from_features_under_each_region() -> None:
+    """Features times the soft predicted mask and times the true one; a logit of 0 is no part of the region."""
+    made, rois, targets = head(), random_rois(2), random_targets(2)
+    logits = torch.randn(2, 28, 28, generator=torch.Generator().manual_seed(3))
+    logits[:, :14] = 0.0
+    loss = made.class_loss(rois, logits, targets)
+    soft = 1 / (1 + (-logits.reshape(2, 14, 2, 14, 2).mean(dim=(2, 4))).exp())
+    true = targets.visible.reshape(2, 14, 2, 14, 2).mean(dim=(2, 4))
+    expected = 0.0
+    for i in range(2):
+        found, right = logits[i] > 0, targets.visible[i] > 0
+        trust = float((found & right).sum() / (found | right).sum())
+        for mask, weight in ((soft[i], trust), (true[i], 0.1)):
+            chances = made.classify((rois.features[i] * mask)[None]).detach().exp()[0]
+            expected += weight * -float((chances[targets.category[i]] / chances.sum()).log()) / 4
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_class_loss_moves_no_mask() -> None:
+    made, rois, targets = head(), random_rois(2), random_targets(2)
+    made.losses(rois, targets)["visible_class"].backward()
+    assert all(one.grad is None or not one.grad.any() for one in made.branches.parameters())
+    assert any(one.grad.any() for one in made.classify.parameters())
+
+
 def test_scores_fall_with_the_distance_to_known_shapes_and_with_doubt_of_the_class() -> None:
     made, rois = head().eval(), random_rois(2)
     assert made.shapes is not None
