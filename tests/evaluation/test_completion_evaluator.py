@@ -261,3 +261,13 @@ def test_fifty_thousand_pairs_in_a_minute():
     table = evaluate_completion(AmodalDataset(images=tuple(images), categories=CATEGORIES), results)
     assert table.score.counts["missing"] == 0
     assert time.process_time() - start < 60
+
+
+def test_the_boundary_band_is_two_hundredths_of_the_diagonal():
+    """Cheng et al. (2021): in a picture of 300 x 400 pixels, 500 across, it is 10 pixels wide."""
+    a, b = np.zeros((300, 400), bool), np.zeros((300, 400), bool)
+    a[50:200, 60:260] = True
+    b[56:204, 70:250] = True
+    table = evaluate_completion(dataset(instance(1, CHAIR, a, a)), [result(1, CHAIR, b)], boundary=True)
+    true, found = boundary(a, 10), boundary(b, 10)
+    assert table.score["boundary_miou"] == pytest.approx((true & found).sum() / (true | found).sum())

@@ -375,3 +375,20 @@ def test_area_of_instances_is_left_alone():
     evaluate_instances(data, results).by_level()
     assert json.dumps([str(image) for image in data.images]) == before
     assert {one.measure for one in SUBSETS.values()} == {"area", "hidden"}
+
+
+def test_a_part_of_one_pixel_is_a_part():
+    """Visible: 7 of 8 pixels; hidden: one. Both are found, and only a part without a pixel is not asked for."""
+    seen = drawn("########", "........")
+    seen[0, 7] = False
+    whole = drawn("########", "........")
+    score = evaluate_instances(dataset(instance(1, CHAIR, seen, whole)), [found(whole, 0.9, visible=seen)]).score
+    assert (score["occluded_ap"], score["visible_ap"]) == (1, 1)
+    score = evaluate_instances(dataset(instance(1, CHAIR, seen, whole)), [found(seen, 0.9, visible=seen)]).score
+    assert (score["occluded_ap"], score["visible_ap"]) == (0, 1)
+
+
+def test_what_no_detection_took_is_missing():
+    truth = dataset(instance(1, CHAIR, LEFT, LEFT), instance(2, CHAIR, RIGHT, RIGHT))
+    assert evaluate_instances(truth, [found(LEFT, 0.9)]).score.counts == {"instances": 2, "missing": 1}
+    assert evaluate_instances(truth, []).score.counts == {"instances": 2, "missing": 2}

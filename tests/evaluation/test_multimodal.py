@@ -161,3 +161,12 @@ def test_shards_merge_to_the_identical_table(workers):
         merged.merge(rows[:1])
     with pytest.raises(DataError, match=r"\[0\]\.annotation_id: annotation id \d+ came before"):
         merged.process(results[:1])
+
+
+def test_shares_of_eight_and_nine_tenths_are_bins_of_their_own():
+    """Ten samples: a true pixel in 8 of them (0.2 too little), a false one in 9 (0.9 too much), nothing cancels."""
+    truth = dataset(instance(1, CHAIR, drawn("#..."), drawn("##..")))
+    rows = ["####"] * 7 + ["###."] + ["#.#."] + ["#..."]  # votes: 10, 8, 9, 7
+    found = [result(1, CHAIR, drawn(row)) for row in rows]
+    error = evaluate_multimodal(truth, found).score["calibration_error"]
+    assert error == pytest.approx((abs(0.8 - 1) + 0.9 + 0.7) / 3)

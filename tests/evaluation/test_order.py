@@ -181,3 +181,36 @@ def test_shards_that_overlap_or_are_of_other_data_are_errors():
         evaluator.merge(rows)
     with pytest.raises(DataError, match="image id 9 of a shard"):
         OrderEvaluator(data).merge(np.array([[9, 1, 2, CHAIR, 1, 1, 0]]))
+
+
+def test_every_pair_counts_alike_whatever_its_category():
+    """Of three pairs two are right, both with a chair behind: 2 / 3, not the mean of the categories 1 and 0."""
+    truth = {1: (LEFT, LEFT, LAMP), 2: (HIDDEN_MIDDLE, MIDDLE, CHAIR)}
+    records, results = [], []
+    for image, (behind, right) in enumerate([(CHAIR, True), (CHAIR, True), (RIFLE, False)]):
+        own = [instance(10 * image + n, category, v, a) for n, (v, a, category) in truth.items()]
+        own[1] = replace(own[1], category_id=behind)
+        records.append(replace(dataset(*own).images[0], id=image))
+        results += [result(10 * image + 1, LAMP, LEFT, image)]
+        results += [result(10 * image + 2, behind, MIDDLE if right else HIDDEN_MIDDLE, image)]
+    table = evaluate(AmodalDataset(images=tuple(records), categories=CATEGORIES), results)
+    assert table.score["order_accuracy"] == pytest.approx(2 / 3)
+    whole = table.intervals(samples=20)["order_accuracy"]["mean"]  # pairs of a category are alike: nothing varies
+    assert (whole.low, whole.high) == pytest.approx((2 / 3, 2 / 3))
+
+
+def test_a_stated_order_decides_where_each_hides_as_much_of_the_other():
+    """Two loops through each other: a pixel of either lies in the other; only the stated order tells them apart."""
+    first = instance(1, CHAIR, drawn("##..", "#..."), drawn("##..", "##.."))
+    second = instance(2, RIFLE, drawn("..##", ".###"), drawn(".###", ".###"))
+    with pytest.raises(DataError, match="no order can be scored"):
+        evaluate(dataset(first, second), [])
+    stated = dataset(replace(first, depth_order=1), replace(second, depth_order=0))
+    results = [
+        replace(result(1, CHAIR, LEFT[:, :4]), depth_order=3),
+        replace(result(2, RIFLE, LEFT[:, :4]), depth_order=2),
+    ]
+    results = [replace(one, segmentation=own.amodal) for one, own in zip(results, (first, second), strict=True)]
+    assert evaluate(stated, results).score["order_accuracy"] == 1
+    half_told = [results[0], replace(results[1], depth_order=None)]
+    assert evaluate(stated, half_told).score["order_accuracy"] == 0, "the masks are undecided"

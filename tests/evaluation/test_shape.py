@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from boxes import BoxMeshes, box_mesh, write_obj
 from drawn import drawn, instance, result
+from scipy.spatial.distance import cdist
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.given_masks.azimuth import azimuth_error, best_offset, period
 from shape3d_amodal.evaluation.given_masks.shape import COLUMNS, ShapeEvaluator
+from shape3d_amodal.meshes.mesh import MeshFile, read_mesh
+from shape3d_amodal.meshes.voxels import surface_points, to_unit_cube
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 
 CATEGORIES = (Category(1, "chair"), Category(2, "table"), Category(3, "lamp"))
@@ -176,3 +179,44 @@ def test_shards_merge_to_the_identical_table(tmp_path, workers):
         evaluator.process(results[worker::workers])
         merged.merge(evaluator.records())
     assert merged.evaluate().to_dict() == whole.to_dict()
+
+
+def test_what_is_missing_does_not_choose_the_turn():
+    """Two chairs 10 degrees too far, a third one without a viewpoint: turned by 350, the two have no error."""
+    table = evaluate(scene((1, 0), (1, 10), (1, 50)), [seen(1, 1, 10), seen(2, 1, 20), result(3, 1, MASK)])
+    assert table.offsets == {"chair": 350}
+    assert table.score["azimuth_error"] == 0
+    assert table.score["azimuth_accuracy"] == pytest.approx(2 / 3)
+
+
+def test_an_azimuth_of_zero_is_a_result():
+    table = evaluate(scene((1, 0), (1, 90), (1, 90)), [seen(1, 1, 0), seen(2, 1, 0)])
+    assert table.score.counts == {"instances": 3, "missing": 1}
+
+
+def test_results_of_objects_without_an_azimuth_are_passed_over():
+    data = scene((1, 0), (1, 90))
+    first, second = data.images[0].instances
+    bare = replace(data, images=(replace(data.images[0], instances=(first, replace(second, viewpoint=None))),))
+    assert evaluate(bare, [seen(1, 1, 0), seen(2, 1, 0)]).score.counts == {"instances": 1, "missing": 0}
+
+
+@pytest.mark.parametrize(
+    ("category", "degrees"),
+    [("bench", 180), ("dresser", 180), ("speaker", 180), ("table", 180), ("phone", 180), ("lamp", 0), ("car", 360)],
+)
+def test_which_categories_look_alike_from_behind(category, degrees):
+    assert period(category) == degrees
+
+
+def test_chamfer_is_in_hundredths_of_the_unit_cube(tmp_path):
+    """Against the plain formula on the same points: mean distance to the nearest point, both ways, times 100."""
+    source = BoxMeshes()
+    cube = box_mesh([((0, 0, 0), (1, 1, 1))])
+    write_obj(tmp_path / "cube.obj", cube)
+    table = evaluate(scene((1, 0)), [seen(1, 1, 0, "cube.obj")], meshes=source, folder=tmp_path)
+    found = read_mesh(MeshFile("", tmp_path / "cube.obj"), name="cube.obj")
+    pair = (found, source.load("chair/one_arm"))
+    apart = cdist(*(surface_points(to_unit_cube(mesh.verts), mesh.faces) for mesh in pair))
+    expected = 100 * (apart.min(axis=1).mean() + apart.min(axis=0).mean()) / 2
+    assert table.score["chamfer"] == pytest.approx(expected, rel=1e-3)

@@ -115,3 +115,43 @@ def test_where_the_lowest_number_is_the_best():
     )
     assert table.best() == [[True, False], [False, True]]
     assert table.transposed().best() == [[True, False], [False, True]]
+
+
+def test_the_best_of_close_numbers():
+    table = Table(title="", corner="", columns=("a",), rows=(("x", (1.2,)), ("y", (1.4,)), ("z", (math.nan,))))
+    assert table.best() == [[False], [True], [False]]
+    alone = Table(title="", corner="", columns=("a",), rows=(("x", (1.2,)), ("z", (math.nan,))))
+    assert alone.best() == [[False], [False]], "nothing to compare with"
+
+
+@pytest.mark.parametrize(
+    ("values", "any_number"), [((1.0, 2.0), True), ((1.0, math.nan), True), ((math.nan, math.nan), False)]
+)
+def test_whether_there_are_numbers(values, any_number):
+    assert Table(title="", corner="", columns=("a", "b"), rows=(("x", values),)).has_numbers == any_number
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "text"),
+    [
+        (0, ("object",), "0 objects"),
+        (1, ("object",), "1 object"),
+        (2, ("object",), "2 objects"),
+        (1234, ("box", "boxes"), "1,234 boxes"),
+        (1, ("box", "boxes"), "1 box"),
+    ],
+)
+def test_counted(number, words, text):
+    assert counted(number, *words) == text
+
+
+def test_the_highest_of_a_level_is_marked(methods):
+    assert level_table(methods).lower == ()
+    assert level_table({"low": methods["ours | new"]}, "miou").lower == ()
+    assert summary_table(methods).lower == ()
+
+
+def test_values_of_each_instance(methods):
+    values, categories = methods["visible only"].instances("instance_miou") or methods["visible only"].instances("miou")
+    assert sorted(values.tolist()) == [0.5, 0.5] and sorted(categories.tolist()) == [CHAIR, RIFLE]
+    assert methods["visible only"].instances("no such metric") is None
