@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
 from typing import Any, Literal
 
-import numpy as np
-from PIL.Image import Image
+from PIL.Image import Image, Transpose
 
 Orientation = Literal["exif", "stored"]
 """How pixels are read: turned upright as EXIF says, or in the order in which the file stores them."""
@@ -21,14 +19,14 @@ _TAG = 0x0112
 _TYPES = {1: "B", 3: "H", 4: "I"}
 """Types of integers in TIFF that writers use for the tag (it should be 3)."""
 _XMP = re.compile(r'tiff:Orientation(?:="|>)([1-8])')
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.swapaxes(0, 1),
-    6: lambda image: image[::-1].swapaxes(0, 1),
-    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
-    8: lambda image: image[:, ::-1].swapaxes(0, 1),
+_UPRIGHT = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
 }
 SIDEWAYS = (5, 6, 7, 8)
 """Orientations in which the stored width is the upright height."""
@@ -38,9 +36,9 @@ _MAX_STEPS = 200_000
 """Segments and bytes between them that may come before the pixels of a JPEG file."""
 
 
-def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """The stored ``image`` [H,W,C], turned and mirrored as the tag ``orientation`` (1 to 8) says; 1 copies nothing."""
-    return np.ascontiguousarray(_UPRIGHT[orientation](image)) if orientation in _UPRIGHT else image
+def upright(image: Image, orientation: int) -> Image:
+    """The ``image`` as it is stored, turned and mirrored as the tag ``orientation`` (1 to 8) says."""
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def orientation_of(image: Image, exif: bytes | None) -> int:

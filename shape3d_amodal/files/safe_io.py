@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import JpegImagePlugin, PngImagePlugin
+from PIL.Image import Image, fromarray
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files.exif import Orientation, orientation_of, split_jpeg, upright
@@ -208,18 +209,20 @@ def decode_image(data: bytes, *, file: str | Path, orientation: Orientation = "e
             problem = f"expected at most {MAX_IMAGE_PIXELS} pixels, got {image.width} x {image.height}; scale it down"
             raise DataError(problem, file=file)
         image.load()
-        if image.mode.startswith("I"):
-            grey = (np.asarray(image) >> 8).astype(np.uint8)
-            pixels = np.repeat(grey[:, :, None], 3, axis=2)
-        else:
-            pixels = np.array(image.convert("RGB"))
+        rgb = _grey(image) if image.mode.startswith("I") else image.convert("RGB")
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error) as error:
         raise DataError(f"damaged image ({reason(error)}); replace the file", file=file) from error
+    tag, damage = 1, None
     try:
         tag = orientation_of(image, exif)
     except ValueError as error:
-        return DecodedImage(pixels, exif_damage=reason(error))
-    return DecodedImage(upright(pixels, tag) if orientation == "exif" else pixels, tag)
+        damage = reason(error)
+    return DecodedImage(np.array(upright(rgb, tag) if orientation == "exif" else rgb), tag, damage)
+
+
+def _grey(image: Image) -> Image:
+    """An image of 16-bit grey with its high byte alone, as RGB."""
+    return fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
 
 
 def reason(error: BaseException) -> str:
