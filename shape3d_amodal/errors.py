@@ -5,9 +5,16 @@ The command line turns them into an exit status (``exit_status``) without a trac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral
 from pathlib import Path
 from typing import ClassVar
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """``names`` for a message: all, or the first of many with the number of the others."""
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 class AmodalError(Exception):

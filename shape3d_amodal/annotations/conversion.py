@@ -14,6 +14,7 @@ from shape3d_amodal.annotations.formats.interface import Listener
 from shape3d_amodal.annotations.formats.registry import FORMATS, Segmentation, read_annotations, read_dataset
 from shape3d_amodal.annotations.formats.writing import MaskForm
 from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
 
@@ -68,6 +69,7 @@ def convert(
     dataset, unclassed = reading.dataset, Counter[str]()
     if classes is not None:
         dataset, unclassed = map_classes(dataset, classes)
+    make_folder(Path(target).parent)
     write(target, dataset)
     unread = [f"{key} is not read" for key in reading.unread]
     why = FORMATS[to].notes

@@ -35,12 +35,12 @@ def validate(
         images: folder that file names are relative to; every image is then decoded and its size compared.
         published: published sets whose counts of images and classes the file must have: kins-train, kins-test,
             kins2019, kins2020, cocoa-cls-train, cocoa-cls-val or d2sa.
-        out: JSON file to write all problems to.
+        out: JSON file to write all problems to; - prints it in place of the table.
         examples: number of places shown for each kind of problem.
     """
     from shape3d_amodal.annotations.validation import check_published, validate
     from shape3d_amodal.errors import DataError
-    from shape3d_amodal.files.atomic import write_json_atomic
+    from shape3d_amodal.files.atomic import is_stdout, make_folder, write_json_atomic
     from shape3d_amodal.files.outputs import output_file
 
     check_published(published)  # all of it before minutes of work
@@ -48,8 +48,11 @@ def validate(
     if out is not None:
         output_file(out, inputs=[annotations])
     report, _ = validate(annotations, images=files, segmentation=segmentation, published=published, progress=_progress)
-    _print_report(report, examples)
+    if out is None or not is_stdout(out):
+        _print_report(report, examples)
     if out is not None:
+        if not is_stdout(out):
+            make_folder(out.parent)
         write_json_atomic(out, report.to_dict())
     if report.errors:
         leave_out = ", or leave records that cannot be read out by data convert --drop-invalid"
@@ -112,7 +115,7 @@ def stats(annotations: tyro.conf.Positional[Path], /, *, out: Path | None = None
     """
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.statistics import statistics
-    from shape3d_amodal.files.atomic import write_atomic, write_json_atomic
+    from shape3d_amodal.files.atomic import make_folder, write_atomic, write_json_atomic
     from shape3d_amodal.files.outputs import output_folder
     from shape3d_amodal.reports.statistics import draw_statistics, to_markdown
 
@@ -122,6 +125,7 @@ def stats(annotations: tyro.conf.Positional[Path], /, *, out: Path | None = None
     text = to_markdown(found, title=annotations.name)
     print(text, end="")
     if out is not None:
+        make_folder(out)
         write_json_atomic(out / "statistics.json", found.to_dict())
         write_atomic(out / "statistics.png", draw_statistics(found, title=annotations.name))
         write_atomic(out / "statistics.md", text.encode())

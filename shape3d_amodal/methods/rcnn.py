@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, listed
 from shape3d_amodal.masks.occlusion import known_order, occluders
 from shape3d_amodal.methods.results import completion_result, to_result
 from shape3d_amodal.structures import OCCLUDER, AmodalImage
@@ -87,8 +87,9 @@ def check_shared(known: Iterable[str], names: Iterable[str]) -> None:
         UsageError: they have none, so that nothing can be found.
     """
     if not set(known) & set(names):
-        problem = f"the detector knows {', '.join(known)}; the data have {', '.join(names)}"
-        raise UsageError(f"categories: expected names in common, got none: {problem}; rename those of the data")
+        problem = f"the detector knows {listed(known)}; the data have {listed(names)}"
+        remedy = "map those of the data by data convert --classes"
+        raise UsageError(f"categories: expected names in common, got none: {problem}; {remedy}")
 
 
 def on_grid(mask: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:

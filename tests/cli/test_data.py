@@ -76,6 +76,11 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(
     assert shown.out == "" and shown.err.count("\n") == 1
 
 
+def test_the_report_on_standard_output_is_json_alone(cocoa: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["data", "validate", str(cocoa), "--out", "-"]) == 0
+    assert json.loads(capfdbinary.readouterr().out)["format"] == "cocoa"
+
+
 def test_warnings_alone_are_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "kins.json").write_text(json.dumps(annotated.kins2019()))
     assert main(["data", "validate", str(tmp_path / "kins.json")]) == 0
@@ -133,6 +138,69 @@ def test_stats(cocoa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         "statistics.png",
     }
     assert json.loads((tmp_path / "out" / "statistics.json").read_text())["objects"] == 3
+
+
+@pytest.mark.parametrize("command", ["validate", "convert", "stats"])
+@pytest.mark.parametrize("link", ["same", "symbolic", "hard", "dots"])
+def test_no_command_writes_over_what_it_reads(
+    command: str, link: str, cocoa: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, out = cocoa.read_bytes(), cocoa.with_name("out.json")
+    if command == "stats":
+        cocoa = cocoa.rename(cocoa.with_name("statistics.json"))
+        out = cocoa
+    if link == "symbolic" and command != "stats":
+        out.symlink_to(cocoa)
+    elif link == "hard" and command != "stats":
+        out.hardlink_to(cocoa)
+    elif command != "stats":
+        out = cocoa if link == "same" else cocoa.parent / "x" / ".." / cocoa.name
+        (cocoa.parent / "x").mkdir()
+    target = out.parent if command == "stats" else out
+    more = ["--to", "d2sa"] if command == "convert" else []
+    assert main(["data", command, str(cocoa), *more, "--out", str(target)]) == 2
+    assert cocoa.read_bytes() == before
+    shown = capsys.readouterr()
+    assert "would overwrite the input" in shown.err and shown.err.count("\n") == 1 and shown.out == ""
+
+
+@pytest.mark.parametrize("out", ["", ".", "folder"])
+@pytest.mark.parametrize("arguments", [["validate"], ["convert", "--to", "d2sa"]])
+def test_an_output_without_a_name_is_one_line(
+    arguments: list[str],
+    out: str,
+    cocoa: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", *arguments, str(cocoa), "--out", out]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: --out: expected the name of a file to write") and err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cocoa.json", "folder"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["validate", "--published", "kins"],
+        ["validate", "--images", ".", "--allow-links", "missing"],
+        ["convert", "--to", "coco", "--out", "b.json"],
+        ["convert", "--to", "d2sa", "--masks", "polygons", "--out", "b.json"],
+        ["convert", "--to", "d2sa", "--out", "-"],
+        ["convert", "--to", "d2sa", "--out", ""],
+        ["convert", "--to", "d2sa", "--out", "b.json", "--classes", "missing.yaml"],
+    ],
+)
+def test_options_are_checked_before_the_file_is_read(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", *arguments, str(tmp_path / "no such file.json")]) == 2  # 3 would be the missing file
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from shape3d_amodal import masks
 from shape3d_amodal.config import configuration, dump_config
 from shape3d_amodal.drawing.crop_grids import found_grid
-from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.errors import UsageError, WeightsError, listed
 from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
 from shape3d_amodal.evaluation.workers import score
 from shape3d_amodal.files.pretrained import read_config, weights_folder
@@ -100,8 +100,9 @@ class RcnnTraining(TrainingConfig):
         names = set(train.dataset.category_names.values())
         absent = [category for category in network.detector.categories if category not in names]
         if absent:
-            problem = f"the training images have no category {absent[0]!r}, they have {', '.join(sorted(names))}"
-            raise UsageError(f"detector.categories: {problem}; give names that the annotations have")
+            problem = f"the training images have no category {absent[0]!r}, they have {listed(sorted(names))}"
+            remedy = "give names that the annotations have, or map theirs by data convert --classes"
+            raise UsageError(f"detector.categories: {problem}; {remedy}")
         check_shared(network.detector.categories, validation.dataset.category_names.values())
         return RcnnTask(self, model, train, validation)
 
