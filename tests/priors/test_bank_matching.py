@@ -7,8 +7,9 @@ import pytest
 import torch
 from boxes import BoxMeshes
 
+from shape3d_amodal.geometry.cameras import project
 from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
-from shape3d_amodal.priors.bank.matching import MatchConfig, match
+from shape3d_amodal.priors.bank.matching import MatchConfig, _regions, match
 from shape3d_amodal.priors.bank.shapes import BankConfig, BankShapes, ShapeBank
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.structures import InstanceCrops, Viewpoint
@@ -78,3 +79,36 @@ def test_hardly_anything_to_see(shapes: BankShapes, pixels: int) -> None:
     for tensor in (matches.score, matches.viewpoint.scale, matches.viewpoint.offset):
         assert torch.isfinite(tensor).all()
     assert (matches.viewpoint.scale > 0).all()
+
+
+def test_one_candidate_is_the_best_of_the_coarse_search(shapes: BankShapes) -> None:
+    crop = crop_of(rendered(shapes, 1, view(150, 30, 0.7, -0.2, 0.15)), slice(0, 16))
+    found = match(shapes, crop, 1, MatchConfig(candidates=1))
+    assert found.mesh.tolist() == [1] and found.score.item() > 0.6
+    assert found.viewpoint.azimuth.item() == pytest.approx(np.radians(150), abs=np.radians(31))
+
+
+def test_the_regions_are_means_over_blocks() -> None:
+    """Crop pixels become shares of 2 x 2 blocks: of what is visible, and of that and the occluder, at most 1."""
+    visible, occluder = torch.zeros(2, 1, 4, 4)
+    visible[0, 0, :3], visible[0, 1, 0] = 1, 0.5
+    occluder[0, :2, 2:], occluder[0, 3] = 0.5, 1
+    crop = InstanceCrops(torch.zeros(1, 3, 4, 4), visible, occluder, torch.zeros(1).long(), torch.zeros(1, 4))
+    seen, possible = _regions(crop, 2)
+    np.testing.assert_allclose(seen, [[2.5 / 4, 1 / 4], [0, 0]])
+    np.testing.assert_allclose(possible, [[2.5 / 4, (1 + 0.5 + 0.5 + 0.5) / 4], [0.5, 0.5]])
+
+
+def test_where_nothing_holds_what_is_visible_the_squarest_fills_the_crop(shapes: BankShapes) -> None:
+    ones = torch.ones(1, S, S)
+    crop = InstanceCrops(torch.zeros(1, 3, S, S), ones, 0 * ones, torch.zeros(1).long(), torch.zeros(1, 4))
+    found = match(shapes, crop, 4, MatchConfig(largest=0.5))
+    assert found.score.tolist() == [0]
+    verts = torch.from_numpy(shapes.meshes[int(found.mesh[0])][0])[None]
+    flat = project(verts, found.viewpoint)[0, :, :2]
+    low, high = flat.amin(dim=0), flat.amax(dim=0)
+    assert (high - low).max().item() == pytest.approx(2, rel=1e-4)
+    torch.testing.assert_close((low + high) / 2, torch.zeros(2), rtol=0, atol=1e-4)
+    sides = shapes.high - shapes.low
+    best = (sides.min(axis=1) / sides.max(axis=1)).max()
+    assert ((high - low).min() / (high - low).max()).item() == pytest.approx(best, rel=1e-4)

@@ -352,3 +352,11 @@ def test_what_the_occluder_looks_like_changes_nothing() -> None:
     criterion = PriorCriterion(replace(SILENT, choose_px=16), level=1)
     for name, value in criterion(prior, crops, 0.5).items():
         assert torch.equal(value, criterion(prior, other, 0.5)[name]), name
+
+
+def test_terms_without_weight_are_not_there() -> None:
+    prior, crops = real()
+    crops = replace(crops, visible=torch.ones(6, 32, 32))
+    criterion = PriorCriterion(replace(SILENT, pairs=0.0, flatness=0.0), level=1)
+    losses = criterion(prior, crops, 1.0, shape=torch.zeros(6, dtype=torch.int64))
+    assert not {"pairs", "flatness"} & losses.keys()

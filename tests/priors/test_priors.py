@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +12,16 @@ import torch
 from boxes import BoxMeshes
 from tiny import tiny_model
 
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
 from shape3d_amodal.priors.bank.matching import MatchConfig
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
-from shape3d_amodal.priors.interface import Prior
+from shape3d_amodal.priors.interface import Prior, no_estimate
 from shape3d_amodal.priors.learned.fit import FitConfig, LearnedPrior
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.priors.optimization import FreeViewpoint
+from shape3d_amodal.priors.registry import PriorParts, open_prior
 from shape3d_amodal.rendering import blur_sigma, render_silhouettes
 from shape3d_amodal.structures import InstanceCrops, Viewpoint
 
@@ -200,3 +203,37 @@ def test_the_lattice_moves_what_lies_in_it() -> None:
         lattice.zero_()
         lattice[0, 0, 0, 0, 1] = 0.1  # the node at +x alone (axes are z, y, x): it moves no corner of the three
     np.testing.assert_allclose((subject.verts() - verts)[0].detach().numpy()[:2], 0, atol=1e-6)
+
+
+def test_a_bank_has_no_trained_numbers(bank: BankPrior) -> None:
+    assert bank.parameters == bank.with_fit_steps(3).parameters == 0
+
+
+def test_where_no_prior_is_asked(crops: InstanceCrops) -> None:
+    count = len(crops)
+    nothing = no_estimate(crops)
+    assert nothing.verts.shape == nothing.faces.shape == (count, 1, 3)
+    assert not nothing.verts.any() and not nothing.faces.any(), "padding alone: no mesh"
+    assert nothing.silhouette.shape == crops.visible.shape and not nothing.silhouette.any()
+    view = nothing.viewpoint
+    assert view.scale.tolist() == [1] * count and view.offset.tolist() == [[0, 0]] * count
+    assert [one.tolist() for one in (view.azimuth, view.elevation, view.roll, nothing.fit)] == [[0] * count] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "problem"),
+    [
+        ("bank", PriorParts(categories=None, device="cpu"), "priors: these weights know no bank"),
+        ("learned", PriorParts(categories=None, device="cpu"), "priors: learned needs the networks"),
+        ("other", PriorParts(categories=None, device="cpu"), "priors: expected learned, bank, got 'other'"),
+    ],
+)
+def test_priors_that_cannot_be_opened(name: str, parts: PriorParts, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        open_prior(name, parts)  # type: ignore[arg-type]
+
+
+def test_a_bank_is_opened_from_its_meshes(box_folder: Path) -> None:
+    parts = PriorParts(categories=None, device="cpu", meshes=str(box_folder), bank_fit_steps=4)
+    opened = open_prior("bank", parts)
+    assert isinstance(opened, BankPrior) and opened.config.fit_steps == 4 and "chair" in opened.known

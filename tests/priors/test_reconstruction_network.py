@@ -144,3 +144,33 @@ def test_any_crop_size(encoder: ImageEncoder, size: int) -> None:
         torch.zeros(2, 3, size, size), zeros, zeros, torch.zeros(2, dtype=torch.int64), torch.zeros(2, 4)
     )
     assert encoder(crops).shape == (2, CONFIG.features + CONFIG.embedding)
+
+
+def test_the_encoder_by_plain_convolutions(encoder: ImageEncoder, crops: InstanceCrops) -> None:
+    """Four times a convolution that halves and one that does not, each with batch norm, then 4 x 4 means."""
+    encoder.eval()
+    state = encoder.state_dict()
+    x = torch.cat([(crops.rgb - 0.5) * crops.visible[:, None], crops.visible[:, None], crops.occluder[:, None]], dim=1)
+    for i in range(8):
+        x = torch.nn.functional.conv2d(x, state[f"stages.{i}.0.weight"], stride=2 - i % 2, padding=1)
+        mean, var, weight, bias = (
+            state[f"stages.{i}.1.{name}"][:, None, None] for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        x = ((x - mean) / (var + 1e-5).sqrt() * weight + bias).clamp(min=0)
+    x = torch.nn.functional.adaptive_avg_pool2d(x, 4).flatten(1)
+    x = (x @ state["project.0.weight"].T + state["project.0.bias"]).clamp(min=0)
+    expected = torch.cat([x, state["embedding.weight"][crops.category]], dim=1)
+    torch.testing.assert_close(encoder(crops), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_mesh_is_its_template_moved_mirrored_and_stretched(decoder: MeshDecoder) -> None:
+    """By the formula: template + gate * offset, averaged with its mirror image, times exp(0.7 gate tanh(stretch))."""
+    code, category, gate = torch.randn(2, decoder.to_code.out_features), torch.tensor([0, 1]), 0.6
+    with torch.no_grad():
+        hidden = decoder.hidden(torch.cat([code, decoder.embedding(category)], dim=1))
+        moved = decoder.templates[category] + gate * decoder.offsets(hidden).view(2, -1, 3)
+        mirrored = moved[:, decoder.mirror] * torch.tensor([-1.0, 1.0, 1.0])
+        stretch = torch.exp(0.7 * gate * torch.tanh(decoder.stretch(hidden)))
+        expected = (moved + mirrored) / 2 * stretch[:, None]
+        torch.testing.assert_close(decoder(code, category, gate).verts, expected)
+    assert (expected - decoder.templates[category]).abs().max() > 1e-3

@@ -92,3 +92,25 @@ def test_a_fixed_elevation() -> None:
     view = head(ViewpointConfig(max_elevation_deg=0.0))(torch.randn(5, FEATURES))[0].viewpoint
     assert not view.elevation.any()
     assert view.azimuth.isfinite().all()
+
+
+def test_the_numbers_of_a_viewpoint_by_their_formulas() -> None:
+    config = ViewpointConfig(hypotheses=3)
+    made = head(config)
+    features = torch.randn(4, made.select[0].in_features)
+    with torch.no_grad():
+        found = made(features)[0].viewpoint
+        raw = (0.5 * made.parameters_of(features)).view(4, 6, 3)
+    for row in range(4):
+        for k in range(3):
+            a, e, r, s, x, y = raw[row, :, k].tolist()
+            azimuth = 2 * math.pi * k / 3 + math.tanh(a) * math.pi / 3 * config.overlap
+            assert found.azimuth[row, k].item() == pytest.approx(azimuth, rel=1e-4, abs=1e-5)
+            elevation = math.radians(config.max_elevation_deg) / (1 + math.exp(-e))
+            assert found.elevation[row, k].item() == pytest.approx(elevation, rel=1e-4, abs=1e-5)
+            roll = math.radians(config.max_roll_deg) * math.tanh(r)
+            assert found.roll[row, k].item() == pytest.approx(roll, rel=1e-4, abs=1e-5)
+            scale = config.mean_scale * math.exp(config.max_log_scale * math.tanh(s))
+            assert found.scale[row, k].item() == pytest.approx(scale, rel=1e-4)
+            offset = [config.max_offset * math.tanh(one) for one in (x, y)]
+            assert found.offset[row, k].tolist() == pytest.approx(offset, rel=1e-4, abs=1e-5)
