@@ -2,8 +2,8 @@
 
 ``scripts/mutation.sh`` sets up what this needs and says how to call it. A mutant is tried in a copy of the code, in a
 child process that has the heavy libraries already. Its tests are those that run the changed line (all that run the
-file for lines that run at import, all of the room where numba's compiled code hides its lines), the fastest first,
-until one fails. Time is counted in seconds of CPU, so that a busy machine kills nothing.
+file for lines that run at import), the fastest first,
+until one fails. Files of compiled code are the room ``compiled``, which runs as plain Python. Time is counted in seconds of CPU, so that a busy machine kills nothing.
 """
 
 from __future__ import annotations
@@ -61,6 +61,15 @@ ROOMS: dict[str, tuple[list[str], list[str]]] = {
             "tests/baselines/test_pcnet_m.py",
             "tests/papers/test_layered_losses.py",
         ],
+    ),
+    "compiled": (
+        [
+            "priors/bank/placing.py",
+            *(f"evaluation/{one}.py" for one in ("given_masks/pixels", "instance/matching")),
+            "evaluation/instance/average_precision.py",
+        ],
+        ["tests/priors/test_placing.py"]
+        + [f"tests/evaluation/test_{name}.py" for name in ("pixels", "average_precision", "instance_evaluator")],
     ),
     "pasting": (["crops/pasting.py"], ["tests/crops/test_pasting.py"]),
 }
@@ -144,7 +153,8 @@ class Room:
         self.folder, (parts, self.tests) = folder, ROOMS[name]
         paths = [ROOT / PACKAGE / part for part in parts]
         found = [one for path in paths for one in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
-        self.files = [str(path.relative_to(ROOT)) for path in found]
+        own = [path for path in found if ("njit" in path.read_text()) == (name == "compiled")]
+        self.files = [str(path.relative_to(ROOT)) for path in own]
         self.losses = name == "losses"
         for path in ROOT.iterdir():
             if path.name not in (PACKAGE, ".git", "outputs"):
@@ -191,9 +201,7 @@ class Room:
         """The tests that may notice, and their seconds."""
         lines = self.runs[name]
         known = {test for test in lines.get(mutant.line, []) if test}
-        if "njit" in self.sources[name]:
-            known = set(self.seconds)
-        elif not known and mutant.line in lines:  # runs at import
+        if not known and mutant.line in lines:  # runs at import
             known = {test for tests in lines.values() for test in tests if test}
         elif not known:  # a later line of a statement
             before = max((line for line in lines if line < mutant.line), default=0)
@@ -203,8 +211,6 @@ class Room:
     def quick(self, name: str, mutant: Mutant) -> dict[tuple[str, int], CodeType] | None:
         """The code objects that the mutant changes, by name and first line; None where it takes a new import."""
         source = self.sources[name]
-        if "njit" in source:
-            return None
         before, after = (_codes(text, str(self.folder / name)) for text in (source, mutated(source, mutant)))
         changed = {place: code for place, code in after.items() if code != before.get(place)}
         return None if ("<module>", 1) in changed and not _same_but_functions(before, after) else changed
@@ -216,17 +222,14 @@ class Room:
             return "survived"
         path, source = self.folder / name, self.sources[name]
         stamp = path.stat()
-        compiled = "njit" in source
 
         def attempt() -> int:
             sys.dont_write_bytecode = True
-            if compiled:
-                numba.config.CACHE_DIR = tempfile.mkdtemp(dir=self.folder)
             files = sorted({test.partition("::")[0] for test in chosen})
             return run_pytest(self.folder, files, Watch(chosen=chosen))
 
         path.write_text(mutated(source, mutant))
-        status = in_child(attempt, _limit(chosen) + (3 * _SPARE_S if compiled else 0))
+        status = in_child(attempt, _limit(chosen))
         path.write_text(source)
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
         return _outcome(status)
@@ -338,6 +341,7 @@ def test_room(name: str, sample: int | None, limit_s: float) -> None:
     known = {}
     if log.exists():
         known = dict(json.loads(line) for line in log.read_text().splitlines())
+    numba.config.DISABLE_JIT = name == "compiled"
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         room = Room(name, Path(folder).resolve())
         everything = room.mutants()
