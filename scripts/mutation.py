@@ -1,9 +1,10 @@
 """Mutation test: change the code a little, run the tests that reach the change, and see whether one of them fails.
 
 ``scripts/mutation.sh`` sets up what this needs and says how to call it. A mutant is tried in a copy of the code, in a
-child process that has the heavy libraries already. Its tests are those that run the changed line (all that run the
-file for lines that run at import), the fastest first,
-until one fails. Files of compiled code are the room ``compiled``, which runs as plain Python. Time is counted in seconds of CPU, so that a busy machine kills nothing.
+child process that has the libraries and, where functions alone are changed, the tests already. Its tests are those that
+run the changed line (all that run the file for lines that run at import), the fastest first, until one fails. Files of
+compiled code are a room of their own, which runs as plain Python. Time is counted in seconds of CPU, so that a busy
+machine kills nothing.
 """
 
 from __future__ import annotations
