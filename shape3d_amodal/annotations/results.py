@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.fields import Record, is_number
+from shape3d_amodal.annotations.formats.fields import Record, is_number, told
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.atomic import write_json_atomic
 from shape3d_amodal.files.journal import SUFFIX, read_journal
@@ -120,7 +120,8 @@ def from_json(value: Any, file: str | Path, field: str) -> AmodalResult:
     segmentation = masks.from_rle(mask, file=file, field=record.place("segmentation"))
     viewpoint = record.optional("viewpoint", dict)
     if viewpoint is not None and not all(_is_measure(value) for value in viewpoint.values()):
-        raise record.error("viewpoint", "expected an object of finite numbers, or of lists of them")
+        wrong = next(told(value) for value in viewpoint.values() if not _is_measure(value))
+        raise record.error("viewpoint", f"expected an object of finite numbers, or of lists of them, got {wrong} in it")
     return AmodalResult(
         image_id=record.get("image_id", int),
         category_id=record.get("category_id", int),

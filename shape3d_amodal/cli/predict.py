@@ -156,12 +156,13 @@ class _Pictures:
 
 def _named(images: tuple[Path, ...], annotations: Path, reading: ImageOptions) -> _Pictures:
     """The images of an annotation file."""
-    from shape3d_amodal.annotations.formats.registry import read_dataset
+    from shape3d_amodal.annotations.formats.interface import ImagesAlone
+    from shape3d_amodal.annotations.formats.registry import read_annotations
     from shape3d_amodal.methods.ground_truth import shown
 
     if len(images) != 1 or not images[0].is_dir():
         raise UsageError("images: with annotations, expected the one folder that their file names are relative to")
-    dataset = read_dataset(annotations)
+    dataset = read_annotations(annotations, ImagesAlone()).dataset
     if not dataset.images:
         raise DataError("expected images, found none", file=annotations, field="images")
     return _Pictures(

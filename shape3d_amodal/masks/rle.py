@@ -141,7 +141,8 @@ def check_size(height: Any, width: Any, *, file: str | Path | None, field: str |
     """
     where = _Place(file, field)
     if type(height) is not int or type(width) is not int or height < 1 or width < 1:
-        raise where.error("expected height and width as positive integers; correct them")
+        came = " and ".join(_told(side) for side in (height, width))
+        raise where.error(f"expected height and width as positive integers, got {came}; correct them")
     if height * width > MAX_IMAGE_PIXELS:
         got = f"{_short(height)} x {_short(width)}"
         raise where.error(f"expected at most {MAX_IMAGE_PIXELS} pixels, got {got}; use smaller images")
@@ -265,6 +266,10 @@ def _check_one_size(*rles: Rle) -> None:
 
 def _is_pair(size: Any) -> TypeGuard[list[int]]:
     return isinstance(size, (list, tuple)) and len(size) == 2 and type(size[0]) is type(size[1]) is int
+
+
+def _told(side: Any) -> str:
+    return _short(side) if type(side) is int else type(side).__name__
 
 
 def _short(number: int) -> str:

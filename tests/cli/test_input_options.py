@@ -130,7 +130,10 @@ def test_linked_pictures_of_annotations_need_the_option(
 def test_options_that_cannot_be_are_one_line(
     options: list[str], part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["complete", "--images", str(tmp_path), "--annotations", "a.json", "--out", str(tmp_path / "o.json")]
+    file = tmp_path / "b.json"
+    file.write_text("not JSON: it is not read")
+    options = [str(file) if one == "b.json" else one for one in options]
+    line = ["complete", "--images", str(tmp_path), "--annotations", str(file), "--out", str(tmp_path / "o.json")]
     assert main([*line, *options]) == 2
     err = capsys.readouterr().err
     assert part in err and err.count("\n") == 1
@@ -197,3 +200,15 @@ def test_predict_reads_links_that_the_user_names_and_those_in_a_folder_that_he_n
     (tmp_path / "linked").symlink_to("images")
     assert predicted(tmp_path / "linked", weights, detector) == folder
     assert predicted(tmp_path / "images" / "a.png", weights, detector) == folder
+
+
+@pytest.mark.parametrize("kind", ["plain COCO", "images alone"])
+def test_predict_needs_no_masks_of_the_annotations(kind: str, weights: Path, detector: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(turned(1))
+    document = annotated("segmentation")
+    if kind == "images alone":
+        del document["annotations"]
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    found = predicted(tmp_path / "images", weights, detector, "--annotations", str(tmp_path / "a.json"))
+    assert list(found) == [7] and {one["category_id"] for one in found[7]} == {3}

@@ -81,3 +81,36 @@ def test_links_are_refused_unless_they_are_allowed(options: dict[str, str], tmp_
 def test_another_orientation_is_refused(kind: type) -> None:
     with pytest.raises(UsageError, match=r"orientation: .*'exif' or 'stored'"):
         parse_config("orientation: upright", kind)
+
+
+@pytest.mark.parametrize(
+    ("flags", "scored", "categories", "refused"),
+    [
+        ({}, True, (), False),
+        ({"iscrowd": 1}, False, (), True),
+        ({"ignore": 1}, False, (), False),  # it is learned from
+        ({"ignore": 1}, True, (), True),
+        ({"segmentation": None}, False, (), True),
+        ({}, False, ("table",), True),  # a class without objects
+        ({}, False, ("robot",), False),  # told with the names that there are
+        ({}, False, ("table", "chair"), False),
+    ],
+)
+def test_sets_without_an_object_are_refused(
+    flags: dict[str, object],
+    scored: bool,
+    categories: tuple[str, ...],
+    refused: bool,
+    options: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    document = json.loads((tmp_path / "a.json").read_text())
+    document["categories"].append({"id": 2, "name": "table"})
+    document["annotations"][0].update(flags)
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    config = ImagesConfig(**options, count=1)
+    if not refused:
+        assert open_images(config, tmp_path, workers=1, categories=categories, scored=scored).dataset.images
+        return
+    with pytest.raises(DataError, match="no object to score" if scored else "no object to learn from"):
+        open_images(config, tmp_path, workers=1, categories=categories, scored=scored)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.formats.fields import Record
+from shape3d_amodal.annotations.formats.fields import Record, told
 from shape3d_amodal.annotations.formats.interface import Format, Listener, Reading
 from shape3d_amodal.annotations.formats.objects import Found, find_object
 from shape3d_amodal.annotations.formats.reading import (
@@ -128,7 +128,8 @@ def _pairs(annotation: Record, found: dict[int, Found]) -> tuple[tuple[int, int]
         pairs = [tuple(find(int(number)) for number in pair.split("-")) for pair in text.split(",") if pair]
         return tuple((front, behind) for front, behind in pairs if front is not None and behind is not None)
     except (ValueError, KeyError):
-        raise annotation.error("depth_constraint", "expected pairs such as 1-2,1-5; correct or remove it") from None
+        problem = f"expected pairs such as 1-2,1-5, got {told(text)}; correct or remove it"
+        raise annotation.error("depth_constraint", problem) from None
 
 
 def _numbers(orders: dict[int, int | None]) -> dict[int, int]:

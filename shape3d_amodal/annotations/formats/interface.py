@@ -111,6 +111,17 @@ class Listener:
         """Look at an object and the record that it was read from."""
 
 
+class ImagesAlone(Listener):
+    """For who wants images and categories alone: annotations with errors are left out, and there need be none."""
+
+    def passes(self, error: DataError) -> bool:
+        super().passes(error)
+        return (error.field or "").startswith("annotations")
+
+    def images_alone(self, error: DataError) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class Reading:
     """The content of an annotation file.
