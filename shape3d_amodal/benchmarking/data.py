@@ -13,6 +13,7 @@ from shape3d_amodal.benchmarking.config import Benchmark
 from shape3d_amodal.benchmarking.provenance import code_hash
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.errors import DataError
+from shape3d_amodal.evaluation.tables import counted
 from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
@@ -54,7 +55,8 @@ def open_data(benchmark: Benchmark, name: str, folder: Path) -> BenchmarkData:
         return _read(name, given.files(given.images, given.annotations), str(given.annotations))
     scenes = benchmark.scenes[name]
     _make_scenes(scenes, folder)
-    origin = f"scenes of {scenes.meshes} ({given.scenes}), seed {scenes.seed}, {scenes.per_category} targets a category"
+    targets = counted(scenes.per_category, "target")
+    origin = f"scenes of {scenes.meshes} ({given.scenes}), seed {scenes.seed}, {targets} a category"
     return _read(name, ImageFiles(folder / "images", folder / "annotations.json"), origin, scenes.meshes)
 
 

@@ -42,6 +42,7 @@ def demo(
     from shape3d_amodal.benchmarking.config import BenchmarkConfig, DataConfig, RunConfig, resolve
     from shape3d_amodal.benchmarking.provenance import command
     from shape3d_amodal.benchmarking.runner import run_benchmark
+    from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.assets import CONFIGS
     from shape3d_amodal.files.atomic import write_atomic
     from shape3d_amodal.reports.benchmark.completion_cases import cases, scored_objects
@@ -62,7 +63,7 @@ def demo(
     )
     start = time.monotonic()
     (scores,) = run_benchmark(benchmark, out)
-    print(f"{len(scores.methods[_OURS].results)} objects completed in {time.monotonic() - start:.1f} s")
+    print(f"{counted(len(scores.methods[_OURS].results), 'object')} completed in {time.monotonic() - start:.1f} s")
     unseen = "None of these meshes was used in training." if benchmark.scenes["scenes"].meshes == "open13:test" else ""
     intro = (
         "Each image shows objects that hide each other. The methods are given the visible masks and predict the whole "
@@ -71,7 +72,7 @@ def demo(
     write_reports(out, [scores], title="Amodal completion", intro=intro, command=command())
     one_a_category = scored_objects(scores)[: len(scores.tables[_OURS].names)]
     rows = cases(scores, one_a_category[::2], (_SILHOUETTE, _OURS))
-    write_atomic(out / "gallery.png", png_bytes(gallery(rows)))
+    write_atomic(out / "gallery.png", png_bytes(gallery(rows, titles=True)))
     print((out / "tables.md").read_text(encoding="utf-8"))
     print(f"report: {out / 'report.html'}")
 

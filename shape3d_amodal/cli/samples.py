@@ -66,7 +66,7 @@ def samples(
         problem = "expected several results for an annotation id of a partly hidden object, found none"
         raise DataError(f"{problem}; is it of a method with samples?", file=results, field="annotation_id")
     make_folder(out.parent)
-    write_atomic(out, png_bytes(gallery(cases)))
+    write_atomic(out, png_bytes(gallery(cases, titles=True)))
     for case in cases:
         print(f"{case.title}: {case.caption}")
     print(f"written: {out}")

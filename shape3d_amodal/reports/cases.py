@@ -12,6 +12,7 @@ from PIL import ImageOps
 
 from shape3d_amodal.drawing.colors import BLUE, ORANGE, WHITE
 from shape3d_amodal.drawing.overlays import Image, Mask, crop_around, draw_amodal, image_grid, outline, tint
+from shape3d_amodal.drawing.text import title_row
 from shape3d_amodal.evaluation.metrics import iou, occluded_iou
 from shape3d_amodal.evaluation.tables import format_percent
 from shape3d_amodal.reports.html import EncodedImage, Key, Panel, ReportCase
@@ -132,13 +133,14 @@ def bounded(image: Image, side: int) -> Image:
     return np.asarray(smaller)
 
 
-def gallery(cases: Sequence[ReportCase], side: int = 144, gap: int = 4) -> Image:
-    """The panels of several cases as one image [H,W,3] uint8, a row a case, without text.
+def gallery(cases: Sequence[ReportCase], side: int = 144, gap: int = 4, *, titles: bool = False) -> Image:
+    """The panels of several cases as one image [H,W,3] uint8, a row a case.
 
     Args:
         cases: with the same number of panels each.
         side: of each panel in pixels; panels are scaled to fit and stand on white.
         gap: white pixels between panels.
+        titles: with the labels of the first case's panels above the columns.
     """
 
     def fitted(image: Image | EncodedImage) -> Image:
@@ -146,7 +148,10 @@ def gallery(cases: Sequence[ReportCase], side: int = 144, gap: int = 4) -> Image
         whole = PillowImage.fromarray(image)
         return np.asarray(ImageOps.pad(whole, (side, side), PillowImage.Resampling.LANCZOS, color="white"))
 
-    return image_grid([[fitted(panel.image) for panel in case.panels] for case in cases], gap)
+    grid = image_grid([[fitted(panel.image) for panel in case.panels] for case in cases], gap)
+    if not titles:
+        return grid
+    return np.concatenate([title_row([panel.label for panel in cases[0].panels], side, gap), grid])
 
 
 def _iou(mask: Mask, truth: Mask) -> str:

@@ -122,8 +122,8 @@ class PredictionFolder:
                 title="Objects found and completed",
                 intro=INTRO,
                 figures=(
-                    Figure(label="images", value=str(len(images))),
-                    Figure(label="objects", value=str(count)),
+                    Figure(label="image" if len(images) == 1 else "images", value=str(len(images))),
+                    Figure(label="object" if count == 1 else "objects", value=str(count)),
                 ),
                 sections=(Section(title="Images", blocks=groups, hint=hint or "", keys=KEYS),),
                 facts=tuple(facts.items()),

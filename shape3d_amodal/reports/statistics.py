@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from shape3d_amodal.annotations.statistics import KINDS, LEVELS, DatasetStatistics
-from shape3d_amodal.evaluation.tables import markdown_table
+from shape3d_amodal.evaluation.tables import counted, markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def draw_statistics(found: DatasetStatistics, *, title: str) -> bytes:
     stream = BytesIO()
     with rc_context({"text.parse_math": False}):  # names of classes are no formulas
         figure = Figure(figsize=(13, 7.5), layout="constrained")
-        figure.suptitle(f"{title}: {found.objects:,} objects in {found.images:,} images")
+        figure.suptitle(f"{title}: {counted(found.objects, 'object')} in {counted(found.images, 'image')}")
         (classes, levels, orders), (convexity, simplicity, matches) = figure.subplots(2, 3)
         _draw_classes(classes, found)
         edges = [index / LEVELS for index in range(LEVELS)]

@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -379,6 +380,11 @@ def test_gallery_fits_panels_into_a_grid():
     wide, tall = np.zeros((10, 40, 3), np.uint8), np.zeros((40, 20, 3), np.uint8)
     one = ReportCase(title="a", caption="", panels=(Panel(label="", image=wide), Panel(label="", image=tall)))
     grid = gallery([one, one], side=20, gap=2)
+    named = tuple(replace(panel, label="a") for panel in one.panels)
+    titled = gallery([replace(one, panels=named)] * 2, side=20, gap=2, titles=True)
+    np.testing.assert_array_equal(titled[-len(grid) :], grid)
+    head = titled[: -len(grid)].min(axis=2) < 128
+    assert head[:, :20].any() and head[:, 22:].any() and not head[:, 20:22].any()
     assert grid.shape == (20 + 2 + 20, 20 + 2 + 20, 3)
     dark = grid[:20].max(axis=2) < 128
     rows, columns = np.nonzero(dark[:, :20])
