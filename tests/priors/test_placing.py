@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -105,3 +107,80 @@ def test_nothing_visible() -> None:
     )
     assert place[0] == 0
     assert np.isfinite(place).all()
+
+
+def stretched(mask: np.ndarray, height: float, width: float) -> np.ndarray:
+    """The silhouette at any size: means over the nearest whole blocks, border pixels by the share that is covered."""
+    height, width = float(height), float(width)
+    result = np.zeros((math.ceil(height), math.ceil(width)))
+    for y, x in np.ndindex(*result.shape):
+        shares = (y / height, (y + 1) / height, x / width, (x + 1) / width)
+        ends = [math.floor(min(share, 1) * F + 0.5) for share in shares]
+        top, left = min(ends[0], F - 1), min(ends[2], F - 1)
+        block = mask[top : max(ends[1], top + 1), left : max(ends[3], left + 1)]
+        result[y, x] = block.mean() * (min(y + 1, height) - y) * (min(x + 1, width) - x)
+    return result
+
+
+def score_of(pixels: np.ndarray, visible: np.ndarray, possible: np.ndarray, top: int, left: int) -> float:
+    canvas = np.zeros((5 * G, 5 * G))
+    canvas[2 * G + top : 2 * G + top + pixels.shape[0], 2 * G + left : 2 * G + left + pixels.shape[1]] = pixels
+    inside = canvas[2 * G : 3 * G, 2 * G : 3 * G]
+    return float((inside * visible).sum() / (visible.sum() + pixels.sum() - (inside * possible).sum()))
+
+
+def soft_scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Two random silhouettes, and a soft visible mask that may touch the border, beside an occluder."""
+    masks = rng.random((2, F, F)) < 0.7
+    visible = np.zeros((G, G), np.float32)
+    top, left = rng.integers(0, G - 4, 2)
+    visible[top : top + 4, left : left + 5] = rng.choice([0.3, 0.7, 1.0], (4, min(5, G - left)))
+    visible[rng.integers(G), rng.integers(G)] = 0.2  # too little to have to lie within the box
+    occluder = (rng.random((G, G)) < 0.3).astype(np.float32)
+    return masks, np.array([[0.62, 1.0], [1.0, 0.8]], np.float32), visible, np.minimum(visible + occluder, 1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_oblong_silhouettes_of_any_size(seed: int) -> None:
+    masks, shape, visible, possible = soft_scene(np.random.default_rng(seed))
+    sizes = [5.3, 6.0, 8.6, 1.5 * G, 1.6 * G]
+    found = place_all(np.stack([integral_of(one) for one in masks]), shape, visible, possible, np.float32(sizes))
+    rows, columns = (np.nonzero((visible > 0.25).any(axis=axis))[0] for axis in (1, 0))
+    y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    for mask, (high, wide), place in zip(masks, shape, found, strict=True):
+        best = 0.0
+        for size in sizes[:4]:  # the last one is larger than 1.5 crops
+            height, width = high * size, wide * size
+            if height < y1 - y0 - 1 or width < x1 - x0 - 1:
+                continue
+            pixels = stretched(mask, height, width)
+            for top in range(max(y1 - pixels.shape[0] - 1, 1 - pixels.shape[0]), min(y0 + 1, G - 1) + 1):
+                for left in range(max(x1 - pixels.shape[1] - 1, 1 - pixels.shape[1]), min(x0 + 1, G - 1) + 1):
+                    best = max(best, score_of(pixels, visible, possible, top, left))
+        assert place[0] == pytest.approx(best, abs=1e-5)
+        if best:
+            pixels = stretched(mask, high * place[1], wide * place[1])
+            again = score_of(pixels, visible, possible, int(place[2]), int(place[3]))
+            assert again == pytest.approx(best, abs=1e-5)
+
+
+@pytest.mark.parametrize("reach", [0, 2])
+@pytest.mark.parametrize("seed", range(6))
+def test_about_a_start_the_box_keeps_its_centre(seed: int, reach: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks, shape, visible, possible = soft_scene(rng)
+    starts = np.array([[0, 7.0, *rng.uniform(-4, G - 2, 2)], [0, 5.5, *rng.uniform(-4, G - 2, 2)]], np.float32)
+    factors = [0.1, 0.8, 1.0, 1.3]
+    integral = np.stack([integral_of(one) for one in masks])
+    found = place_near(integral, shape, visible, possible, starts, np.float32(factors), reach=reach)
+    for mask, (high, wide), (_, start, row, column), place in zip(masks, shape, starts, found, strict=True):
+        best = 0.0
+        for factor in factors:
+            height, width = (max(side * start * np.float32(factor), 1.0) for side in (high, wide))
+            pixels = stretched(mask, height, width)
+            top, left = round(row + (high * start - height) / 2), round(column + (wide * start - width) / 2)
+            for dy in range(-reach, reach + 1):
+                for dx in range(-reach, reach + 1):
+                    if 1 - pixels.shape[0] <= top + dy <= G - 1 and 1 - pixels.shape[1] <= left + dx <= G - 1:
+                        best = max(best, score_of(pixels, visible, possible, top + dy, left + dx))
+        assert place[0] == pytest.approx(best, abs=1e-5)
