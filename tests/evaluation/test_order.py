@@ -214,3 +214,18 @@ def test_a_stated_order_decides_where_each_hides_as_much_of_the_other():
     assert evaluate(stated, results).score["order_accuracy"] == 1
     half_told = [results[0], replace(results[1], depth_order=None)]
     assert evaluate(stated, half_told).score["order_accuracy"] == 0, "the masks are undecided"
+
+
+def test_two_ignored_objects_are_no_pair_beside_what_is_scored():
+    """The rifle is scored, the chair in front is not; the lamp behind the chair, not scored either, makes no pair."""
+    chair, rifle = (replace(one, ignore=one.id == 1) for one in two().images[0].instances)
+    tall = [np.vstack([masks.decode(one), np.zeros((1, 8), bool)]) for one in (chair.visible, chair.amodal)]
+    lamp = np.zeros((2, 8), bool)
+    lamp[1, :4] = True
+    whole = lamp.copy()
+    whole[0, :4] = True
+    wide = [np.vstack([masks.decode(one), np.zeros((1, 8), bool)]) for one in (rifle.visible, rifle.amodal)]
+    data = dataset(
+        instance(1, CHAIR, *tall, ignore=True), instance(2, RIFLE, *wide), instance(3, LAMP, lamp, whole, ignore=True)
+    )
+    assert evaluate(data, []).score.counts["instances"] == 1

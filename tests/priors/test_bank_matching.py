@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +114,22 @@ def test_where_nothing_holds_what_is_visible_the_squarest_fills_the_crop(shapes:
     sides = shapes.high - shapes.low
     best = (sides.min(axis=1) / sides.max(axis=1)).max()
     assert ((high - low).min() / (high - low).max()).item() == pytest.approx(best, rel=1e-4)
+
+
+def test_meshes_that_are_left_out_are_not_found_unless_there_are_no_others(shapes: BankShapes) -> None:
+    crop = crop_of(rendered(shapes, 1, view(150, 30, 0.7, -0.2, 0.15)), slice(0, 16))
+    without = match(shapes, crop, 4, MatchConfig(), without=[shapes.names[1]])
+    assert set(without.mesh.tolist()) == {0}
+    everything, nothing = (match(shapes, crop, 4, MatchConfig(), without=names) for names in (shapes.names, ()))
+    assert everything.mesh.tolist() == nothing.mesh.tolist() and everything.mesh[0] == 1
+
+
+def test_sizes_go_from_the_smallest_to_the_largest(shapes: BankShapes) -> None:
+    """Sizes 0.4 and 0.8 of the crop alone: what is 0.8 large is found at that size, and not if 0.79 is the limit."""
+    whole = rendered(shapes, 0, view(30, 10, 1.0, 0, 0))
+    rows, columns = (torch.nonzero(whole[0].amax(dim=axis) > 0.5)[:, 0] for axis in (1, 0))
+    share = max(int(one.max() - one.min()) + 1 for one in (rows, columns)) / S
+    crop = crop_of(whole, slice(0, 0))
+    at = MatchConfig(smallest=share / 2, largest=share, ratio=2.0, candidates=4)
+    low = replace(at, largest=share * 0.98)
+    assert match(shapes, crop, 1, at).score.item() > match(shapes, crop, 1, low).score.item() + 0.1

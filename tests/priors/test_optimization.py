@@ -67,7 +67,7 @@ def test_each_row_keeps_the_best_state_it_had() -> None:
     subject.pull = torch.tensor([0.0, 5.0])
     scores = fit(subject, 10)
     assert subject.leaf[0] > 0.5 and subject.leaf[1] == 0
-    assert scores.tolist() == pytest.approx([float(subject.leaf[0].sigmoid()), 0.5])
+    assert scores.tolist() == pytest.approx([subject.leaf[0].sigmoid().item(), 0.5])
 
 
 def test_what_is_no_better_is_not_kept() -> None:
@@ -97,3 +97,16 @@ def test_the_penalty_of_a_deformation_by_hand() -> None:
         lattice[1, 0] = 0.3  # a third of the numbers
     expected = 5 * 0.09 / 3 + 0.05 * (0.01 + 0.04 + 0.09) + 0.5 * 0.04
     assert subject.penalty().tolist() == pytest.approx([0.0, expected])
+
+
+def test_a_deformation_stretches_by_the_exponential() -> None:
+    verts = torch.tensor([[[0.1, 0.2, 0.3], [-0.4, 0.0, 0.5]]])
+    zero = torch.zeros(1)
+    view = Viewpoint(zero, zero, zero, zero + 1, torch.zeros(1, 2))
+    subject = DeformedMeshes(verts, torch.zeros(1, 1, 3).long(), view, S, DeformationConfig())
+    torch.testing.assert_close(subject.verts(), verts)
+    with torch.no_grad():
+        subject.groups()[0]["params"][-1][0] = torch.tensor([2.0, 0.5, 1.0]).log()
+        subject.groups()[1]["params"][0][0, 1] = 0.1  # all nodes of the lattice move up
+    expected = (verts + torch.tensor([0.0, 0.1, 0.0])) * torch.tensor([2.0, 0.5, 1.0])
+    torch.testing.assert_close(subject.verts(), expected)
