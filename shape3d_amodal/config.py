@@ -37,7 +37,15 @@ from shape3d_amodal.errors import UsageError
 T = TypeVar("T")
 
 Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0)]
+Width = Annotated[int, Field(ge=1, le=16_384)]
+"""Channels, or numbers in a vector, of a layer."""
+Depth = Annotated[int, Field(ge=1, le=64)]
+"""Layers one after another."""
+CropSize = Annotated[int, Field(ge=8, le=1024)]
+"""Side of a crop in pixels."""
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 _WIDTH = 120

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.config import CropSize, configuration, dump_config
 from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.priors.learned.network import ShapePrior, ShapePriorConfig
@@ -22,9 +22,9 @@ from shape3d_amodal.structures import InstanceCrops
 class AmodalModelConfig:
     """Stages 2 to 5."""
 
-    categories: tuple[str, ...]
+    categories: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of the categories, in the order of the model's indices."""
-    crop_size: int = 64
+    crop_size: CropSize = 64
     """Side of the crops in pixels."""
     prior: ShapePriorConfig = ShapePriorConfig()
     """Stages 2 to 4."""

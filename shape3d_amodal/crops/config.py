@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shape3d_amodal.annotations.images import ImageReading
-from shape3d_amodal.config import Count, Share, configuration
+from shape3d_amodal.config import Count, CropSize, Share, configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.scenes.compose import SceneConfig
 
@@ -32,7 +32,7 @@ class CropsConfig(ImageReading):
     """Annotation file of any known format; all of its images are used."""
     images: str | None = None
     """Folder that the file names in ``annotations`` are relative to."""
-    size: Count = 64
+    size: CropSize = 64
     """Side of the crops in pixels."""
     jitter: Share = 0.06
     """Windows in scenes are shifted and scaled at random by up to this share of their side."""

@@ -10,12 +10,14 @@ driven by the same numbers, says how far each silhouette's own logits go into th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d, pixel_shuffle, pixel_unshuffle
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Width, configuration
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.structures import InstanceCrops
 
@@ -29,11 +31,11 @@ _SURE = 0.02
 class RefinementConfig:
     """Sizes of the refinement network."""
 
-    patch: int = 2
+    patch: Annotated[int, Field(ge=1, le=64)] = 2
     """Side, in crop pixels, of the patch that the network treats as one pixel."""
-    widths: tuple[int, ...] = (64, 128, 256)
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (64, 128, 256)
     """Channels at each resolution, from the highest resolution to the lowest."""
-    embedding: int = 32
+    embedding: Width = 32
     """Size of the vector that describes the category and the fits of the silhouettes, and modulates the channels."""
     use_rgb: bool = True
     """Whether the network sees colours, or masks alone."""

@@ -15,7 +15,7 @@ from shape3d_amodal.files.cache import alone
 from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.training.loop.distributed import check_device, is_first_rank
 from shape3d_amodal.training.loop.interface import TrainingConfig
-from shape3d_amodal.training.loop.trainer import TrainResult
+from shape3d_amodal.training.loop.trainer import TrainResult, check_parts
 from shape3d_amodal.training.loop.training import refuse_checkpoints, train
 
 
@@ -45,6 +45,7 @@ def run_training(
     config.check()
     importlib.import_module("tensorboard")  # if the log cannot be written, say so before the data are made
     check_device(config.loop.device)
+    check_parts(config.loop, int(os.environ.get("WORLD_SIZE", "1")))
     if not resume:
         refuse_checkpoints(output)
     with alone(output) if is_first_rank() else nullcontext():

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from shape3d_amodal.config import Count, Weight, configuration
+from shape3d_amodal.config import Count, Depth, Weight, Width, configuration
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.layers import HeadShape, convs, mask_loss, upsample
 from shape3d_amodal.segmentation.roi_heads import MASK_SIZE, MaskHead, Rois, RoiTargets, SystemConfig
@@ -26,13 +26,13 @@ NAMES = ("visible", "occluder", "amodal", "hidden")
 
 @configuration
 class AisformerConfig(SystemConfig):
-    convs: Count = 1
+    convs: Depth = 1
     """Convolutions before the upsampling."""
-    layers: Count = 1
+    layers: Depth = 1
     """Layers of the encoder, and of the decoder."""
     heads: Count = 2
     """Attention heads; they divide the channels of the mask head."""
-    feedforward: Count = 2048
+    feedforward: Width = 2048
     """Width inside the layers of the transformer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout of the transformer's layers."""
@@ -46,6 +46,9 @@ class AisformerConfig(SystemConfig):
     """Weight of the hidden mask."""
 
     def mask_head(self, shape: HeadShape) -> MaskHead:
+        if shape.mask_channels % 2:  # half of them tell the row, half the column
+            problem = f"expected an even number for aisformer, got {shape.mask_channels}"
+            raise UsageError(f"detector.regions.mask_channels: {problem}; change it")
         if shape.mask_channels % self.heads:
             problem = f"expected a divisor of the {shape.mask_channels} channels (detector.regions.mask_channels)"
             raise UsageError(f"options.heads: {problem}, got {self.heads}")

@@ -16,24 +16,24 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from shape3d_amodal.config import Count, configuration
+from shape3d_amodal.config import Width, configuration
 from shape3d_amodal.segmentation.layers import HeadShape, MaskBranch, mask_loss, of_category
 from shape3d_amodal.segmentation.roi_heads import MaskHead, MaskPrediction, Rois, RoiTargets, SystemConfig
 
 
 @configuration
 class ImleConfig(SystemConfig):
-    code: Count = 32
+    code: Width = 32
     """Numbers in a random code."""
-    candidates: Count = 10
+    candidates: Width = 10
     """Codes that are tried on each region in training."""
     distance: Literal["cross_entropy", "squared"] = "cross_entropy"
     """Distance to compare and minimise: the cross-entropy, as in Mask R-CNN, or the poster's squared distance."""
     keep: Annotated[int, Field(ge=0)] = 0
     """Steps for which the candidates of an object stay the same; 0 draws new ones for each region of each batch."""
-    samples: Count = 10
+    samples: Width = 10
     """Masks of each region at inference."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the codes at inference, which are the same for all regions."""
 
     def mask_head(self, shape: HeadShape) -> MaskHead:

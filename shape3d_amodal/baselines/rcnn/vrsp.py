@@ -39,7 +39,7 @@ class VrspConfig(SystemConfig):
     """Folder of weights that a training of the stage vrsp_shapes wrote; its sizes must be those of ``memory``."""
     memory: ShapeMemoryConfig = ShapeMemoryConfig()
     """Sizes of the shape prior."""
-    neighbours: Annotated[int, Field(ge=0)] = 16
+    neighbours: Annotated[int, Field(ge=0, le=16_384)] = 16
     """Number of known shapes that the amodal branch gets; 0 for none."""
     attention: Literal["soft", "binary"] = "soft"
     """Whether features are multiplied by a mask's probabilities or by 0 and 1."""
@@ -53,7 +53,7 @@ class VrspConfig(SystemConfig):
     """Weight of the true visible region in it; the predicted one is weighted by its IoU."""
     rescore_class: bool = True
     """Whether scores are corrected by that classification; false in the public code's configuration for KINS."""
-    rescore_shape: Annotated[float, Field(ge=2)] | None = 2.0
+    rescore_shape: Annotated[float, Field(ge=2, allow_inf_nan=False)] | None = 2.0
     """Alpha of the correction by the distance to known shapes (3 for KINS in the public code); null leaves it out."""
 
     @property

@@ -10,7 +10,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from shape3d_amodal.config import Count, configuration
+from shape3d_amodal.config import Width, configuration
 from shape3d_amodal.segmentation.roi_heads import MASK_SIZE
 
 _ITERATIONS = 20
@@ -21,9 +21,9 @@ _ITERATIONS = 20
 class ShapeMemoryConfig:
     convs: Literal[1, 2, 3] = 2
     """Convolutions of the encoder, each of which halves the side: 28, 14, 7, 4."""
-    channels: Count = 8
+    channels: Width = 8
     """Channels of the auto-encoder, and of a code."""
-    codes: Count = 1024
+    codes: Width = 1024
     """Codes a category, at most."""
 
 

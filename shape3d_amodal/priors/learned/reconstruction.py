@@ -7,10 +7,13 @@ that is gated until the template stands (UNICORN, Monnier et al., 2022).
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Width, configuration
 from shape3d_amodal.geometry.templates import Template, icosphere, symmetrize
 from shape3d_amodal.structures import InstanceCrops, MeshEstimate
 
@@ -19,15 +22,15 @@ from shape3d_amodal.structures import InstanceCrops, MeshEstimate
 class ReconstructionConfig:
     """Sizes of the reconstruction network."""
 
-    level: int = 2
+    level: Annotated[int, Field(ge=0, le=5)] = 2
     """Subdivisions of the template's icosphere (2: 162 vertices, 320 faces; 3: 642 and 1280)."""
-    code_size: int = 48
+    code_size: Width = 48
     """Numbers in the shape code."""
-    widths: tuple[int, int, int, int] = (32, 64, 128, 192)
+    widths: tuple[Width, Width, Width, Width] = (32, 64, 128, 192)
     """Channels of the encoder's four stages, each of which halves the resolution."""
-    features: int = 256
+    features: Width = 256
     """Numbers in the encoder's feature vector."""
-    embedding: int = 32
+    embedding: Width = 32
     """Numbers in a category's embedding."""
     use_rgb: bool = True
     """Whether the encoder sees colours, or masks alone."""

@@ -37,10 +37,7 @@ class Trainer:
     """The state of a training (module, running mean, optimiser) and one step of it."""
 
     def __init__(self, task: Task, config: LoopConfig, ranks: Ranks) -> None:
-        parts = ranks.count * config.accumulate
-        if config.batch_size % parts:
-            problem = f"expected a multiple of {ranks.count} ranks x {config.accumulate} accumulated parts"
-            raise UsageError(f"loop.batch_size: {problem}, got {config.batch_size}; change it or loop.accumulate")
+        check_parts(config, ranks.count)
         self.task, self.config, self.ranks = task, config, ranks
         self.module = task.modules().to(ranks.device)
         self.named = {name: tensor for name, tensor in self.module.named_parameters() if tensor.requires_grad}
@@ -163,6 +160,16 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         with self.average.applied(), torch.no_grad():
             yield
+
+
+def check_parts(config: LoopConfig, ranks: int) -> None:
+    """
+    Raises:
+        UsageError: a batch cannot be dealt out evenly.
+    """
+    if config.batch_size % (ranks * config.accumulate):
+        problem = f"expected a multiple of {ranks} ranks x {config.accumulate} accumulated parts"
+        raise UsageError(f"loop.batch_size: {problem}, got {config.batch_size}; change it or loop.accumulate")
 
 
 def _optimizer(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:

@@ -35,9 +35,10 @@ from shape3d_amodal.segmentation.images import (
 from shape3d_amodal.segmentation.mapper import AugmentConfig, Drawn, Mapper
 from shape3d_amodal.segmentation.model import Rcnn
 from shape3d_amodal.segmentation.pretrained import load_detector
-from shape3d_amodal.segmentation.samples import Samples
+from shape3d_amodal.segmentation.samples import ImageTargets, Samples
 from shape3d_amodal.segmentation.systems import RcnnConfig, system_config
 from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.training.tasks.trials import try_out
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class RcnnTraining(TrainingConfig):
             raise UsageError("freeze: a detector that stays as it is needs trained weights; give them as init")
         if self.detector.backbone.norm == "GN" and self.detector.backbone.weights is not None:
             raise UsageError("detector.backbone.weights: such weights need the norm FrozenBN or BN, got GN")
+        try_out(self, lambda training: _pass_through(Rcnn(training.network())), ("detector", "options"))
         torch.manual_seed(self.loop.seed)
         network = self.network()
         model = Rcnn(network)
@@ -180,6 +182,28 @@ class RcnnTask(Task):
             ]
             rows.append((image, truth, found))
         return {"samples": found_grid(rows)} if rows else {}
+
+
+def _pass_through(model: Rcnn) -> None:
+    """Send an image with one object of each size through all parts of the network, in training and at inference."""
+    corner, side = torch.tensor([[8.0, 8.0], [40.0, 20.0]]), torch.tensor([[24.0, 32.0], [80.0, 70.0]])
+    amodal = torch.zeros(2, 96, 128, dtype=torch.bool)
+    amodal[0, 8:40, 8:32] = amodal[1, 20:90, 40:120] = True
+    objects = ImageTargets(
+        boxes=torch.cat([corner, corner + side], dim=1),
+        category=torch.zeros(2, dtype=torch.int64),
+        amodal=amodal,
+        visible=amodal,
+        occluder=torch.zeros_like(amodal),
+        hidden=torch.zeros(2),
+        annotation=torch.arange(2),
+    )
+    with torch.no_grad():
+        image = torch.randint(256, (3, 96, 128), dtype=torch.uint8)
+        model.train().losses(Samples((image,), (objects,)))
+        images = model.eval().normalized([image])
+        levels = model.features(images)
+        model.masks(levels, model.detect(levels, images.image_sizes))
 
 
 def take_weights(model: Rcnn, name_or_folder: str | Path) -> set[str]:

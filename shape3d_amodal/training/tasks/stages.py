@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from shape3d_amodal.config import configuration
+from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.crops.sources import CropSource, open_crops
 from shape3d_amodal.errors import UsageError
@@ -14,6 +19,7 @@ from shape3d_amodal.training.tasks.crop_task import CropTask
 from shape3d_amodal.training.tasks.prior import PriorTask
 from shape3d_amodal.training.tasks.refinement import EndToEndTask, RefinementTask
 from shape3d_amodal.training.tasks.stage_options import StageOptions
+from shape3d_amodal.training.tasks.trials import try_out
 
 
 @configuration
@@ -22,6 +28,7 @@ class StageConfig(StageOptions):
 
     def task(self, cache: Path, *, workers: int) -> CropTask:
         self.check_options()
+        try_out(self, _pass_through, ("model", "train", "prior_loss", "refinement_loss", "augmentation"))
         model = self.start(self.loop.seed)
         train, validation = (
             open_crops(config, cache, categories=self.model.categories, workers=workers)
@@ -36,6 +43,39 @@ class StageConfig(StageOptions):
                     open_bank(self.bank, config, crops, cache, categories=self.model.categories, workers=workers)
                 )
         return build_task(self, model, train, validation, *banks)
+
+
+def _pass_through(config: StageConfig) -> None:
+    """One step and one validation on crops that show two rectangles."""
+    size, count = config.train.size, 4
+    masks = np.zeros((3, count, size, size), np.uint8)
+    third = max(size // 3, 1)
+    masks[:, :, third : 2 * third, third : 2 * third] = 255
+    masks[1, :, third : 2 * third, 2 * third :] = 255  # the occluder
+    masks[2, :, third : 2 * third, 2 * third :] = 255  # and what it hides
+    masks[1, :, third : 2 * third, : 2 * third] = 0
+    crops = CropArrays(
+        rgb=np.full((count, 3, size, size), 128, np.uint8),
+        visible=masks[0],
+        occluder=masks[1],
+        amodal=masks[2],
+        category=np.arange(count) % len(config.model.categories),
+        window=np.tile(np.array([0, 0, size, size], np.float32), (count, 1)),
+        hidden=np.full(count, 0.5, np.float32),
+        scene=np.arange(count),
+        mesh=np.array(["a", "a", "b", "b"]),
+    )
+    bank = BankArrays(np.arange(count), masks[2], np.full(count, 0.5, np.float32))
+    annotated = config.train.annotations is not None or config.train.shards is not None
+    plain = replace(config, train=CropsConfig(size=size)) if annotated else config
+    with torch.no_grad():
+        model = AmodalModel(config.model)
+        task = build_task(plain, model, crops, crops, *([] if config.bank is None else [bank, bank]))
+        batch, _ = task.batch(0, np.random.default_rng(0), 2)
+        model.train()
+        task.losses(batch, 0, 0.5)
+        model.eval()
+        task.validate(1)
 
 
 def build_task(
