@@ -167,7 +167,7 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
         if (data.scenes is None) == (data.annotations is None) or (data.annotations is None) != (data.images is None):
             raise UsageError(f"{source}: data.{name}: expected either scenes, or annotations and images")
     scenes = {
-        name: load_config(find_config(data.scenes), SceneSetConfig, overrides=data.set)
+        name: load_config(_beside(data.scenes, source), SceneSetConfig, overrides=data.set)
         for name, data in config.data.items()
         if data.scenes is not None
     }
@@ -190,6 +190,12 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
             _known(name, by_title[aim.run].methods, place)
         _known(aim.metric, shares(by_title[aim.run].track), f"{place}.metric")
     return Benchmark(config, scenes, methods, runs)
+
+
+def _beside(scenes: Path, source: str) -> Path:
+    """The file of a scene set: a shipped one, one of the working folder, or one beside the benchmark ``source``."""
+    found, beside = find_config(scenes), Path(source).parent / scenes
+    return beside if beside.is_file() and not found.is_file() else found
 
 
 def given(track: str) -> Given:

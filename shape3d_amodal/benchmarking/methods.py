@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Annotated, Any, ClassVar
@@ -20,7 +21,7 @@ from shape3d_amodal.baselines.mean_shape import MeanShapes
 from shape3d_amodal.baselines.pcnet_m.method import PcnetM
 from shape3d_amodal.baselines.visible_only import VisibleOnly
 from shape3d_amodal.config import Count, Share, configuration, from_mapping
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import MissingBackendError, UsageError
 from shape3d_amodal.files.pretrained import read_config, weights_folder
 from shape3d_amodal.files.safe_io import sha256
 from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, read_sealed
@@ -157,6 +158,10 @@ class MeanShapeOptions(MeshesOptions):
     """The mean shape of the category's meshes, posed by the certain pixels: a bank with one mesh for each category."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
+        if find_spec("pytorch3d") is None:
+            problem = "the kind mean_shape needs pytorch3d, which a plain installation lacks"
+            remedy = "pip install 'shape3d-amodal[pytorch3d]', or leave the method out"
+            raise MissingBackendError(f"{problem}; {remedy}")
         prior = BankPrior(ShapeBank(MeanShapes(mesh_source(self.meshes))), device=device)
         return PipelineMethod(ShapePriorPipeline({"bank": prior}, refine="visible-union"), names)
 

@@ -22,7 +22,7 @@ from shape3d_amodal.benchmarking.execution import Job, Workers, workers
 from shape3d_amodal.benchmarking.methods import BuiltOptions, MethodOptions, ResultsOptions
 from shape3d_amodal.benchmarking.store import ResultFiles, RunRecord
 from shape3d_amodal.device import torch_device
-from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.errors import DataError, MissingBackendError, UsageError
 from shape3d_amodal.evaluation.given_masks.evaluator import is_scored, refuse_missing
 from shape3d_amodal.evaluation.given_masks.shape import ShapeTable
 from shape3d_amodal.evaluation.interface import ScoreTable
@@ -173,8 +173,8 @@ def _try(run: RunConfig, sources: dict[str, _Computed | Path], pool: Workers) ->
         if isinstance(source, _Computed) and source.files.finished() is None:
             try:
                 pool.parameters(source.job)
-            except UsageError as error:
-                raise UsageError(f"{name} on {run.data}: {error}") from error
+            except (UsageError, MissingBackendError) as error:
+                raise type(error)(f"{name} on {run.data}: {error}") from error
 
 
 def _announce(runs: Sequence[RunConfig], sources: Sequence[Mapping[str, _Computed | Path]]) -> None:

@@ -24,7 +24,7 @@ from shape3d_amodal.annotations.results import read_results, write_results
 from shape3d_amodal.benchmarking import provenance
 from shape3d_amodal.benchmarking.methods import KINDS, BankOptions
 from shape3d_amodal.benchmarking.runner import run_benchmark
-from shape3d_amodal.errors import AmodalError, DataError, UsageError, WeightsError
+from shape3d_amodal.errors import AmodalError, DataError, MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.meshes.parsers import read_mesh_file
 from shape3d_amodal.methods.completion import complete_image
 from shape3d_amodal.methods.ground_truth import shown, without_order
@@ -396,3 +396,30 @@ def test_what_is_not_seen_is_not_shown():
     hidden = replace(seen, id=2, visible=masks.empty(4, 4))
     image = AmodalImage(id=1, file_name="a", width=4, height=4, instances=(seen, hidden), depth_constraint=((1, 2),))
     assert shown(image, "masks", depth_order=True) == replace(image, instances=(seen,), depth_constraint=())
+
+
+def test_a_device_that_is_not_there_is_refused_at_once(folder, tmp_path):
+    with pytest.raises(MissingBackendError, match="this machine has 0 CUDA devices, not cuda; use cpu") as caught:
+        run_benchmark(benchmark(folder, device="cuda"), tmp_path / "out")
+    assert caught.value.exit_status == 4
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_method_whose_library_is_not_there_is_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("shape3d_amodal.benchmarking.methods.find_spec", lambda _: None)
+    with pytest.raises(MissingBackendError, match=r"^mean on squares: the kind mean_shape needs pytorch3d.*leave the"):
+        run_benchmark(benchmark(folder, methods={"mean": {"kind": "mean_shape"}}), tmp_path / "out")
+
+
+def test_what_is_to_be_run_is_said_before(folder, tmp_path, caplog):
+    methods = {"hull": {"kind": "convex_hull"}, "visible": {"kind": "visible_only"}}
+    images = len(json.loads((folder / "annotations.json").read_text())["images"])
+    with caplog.at_level("INFO"):
+        run_benchmark(benchmark(folder, methods=methods), tmp_path / "out")
+    text = "\n".join(caplog.messages)
+    assert f"2 of 2 methods are to be run, on {2 * images} images in all" in text
+    assert f"  hull on squares: {images} images" in text and "hull on squares: took " in text
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        run_benchmark(benchmark(folder, methods=methods), tmp_path / "out")
+    assert caplog.messages[0].startswith("0 of 2 methods are to be run, on 0 images in all")
