@@ -166,6 +166,8 @@ def _left_out(source: str) -> list[tuple[_Place, _Place]]:
             nodes += [one.value for one in node.body if isinstance(one, ast.AnnAssign) and one.value]
         if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation:
             nodes.append(node.annotation)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            nodes.append(node)
         if isinstance(node, ast.Raise) or (isinstance(node, ast.keyword) and node.arg == "strict"):
             nodes.append(node)
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("_LOG.", "logger.", "warnings.")):

@@ -4,7 +4,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+from pycocotools.cocoeval import Params
 
+from shape3d_amodal.evaluation.given_masks import shape
+from shape3d_amodal.evaluation.instance.metrics import SUBSETS
 from shape3d_amodal.evaluation.tracks import TRACKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,3 +34,16 @@ def test_every_metric_has_a_name_a_formula_and_a_protocol(name):
 def test_no_two_tracks_share_a_name():
     names = [metric for track in TRACKS.values() for metric in track.metrics]
     assert len(set(names)) == len(names)
+
+
+def test_the_sizes_are_cocos() -> None:
+    """As COCOeval's own parameters have them."""
+    params = Params("segm")
+    for name, (low, high) in zip(params.areaRngLbl, params.areaRng, strict=True):
+        found = SUBSETS[name]
+        assert (found.measure, found.low, found.high) == ("area", low, high)
+
+
+def test_of_errors_and_distances_the_lowest_is_the_best() -> None:
+    lower = {name for name, metric in shape.METRICS.items() if not metric.higher_is_better}
+    assert lower == {"azimuth_median", "azimuth_error", "chamfer"}
