@@ -108,7 +108,8 @@ def test_forms_of_a_mask(data: st.DataObject) -> None:
             runs.append(0)
             value = bit
         runs[-1] += 1
-    forms = [mask, np.asfortranarray(mask), mask[::-1][::-1], {"size": [height, width], "counts": runs}]
+    turned = np.ascontiguousarray(mask[::-1, ::-1])[::-1, ::-1]
+    forms = [mask, np.asfortranarray(mask), turned, {"size": [height, width], "counts": runs}]
     forms += [mask.astype(kind) for kind in (np.uint8, np.int64, np.float32, np.float64)]
     forms += [mask * np.uint8(255), Image.fromarray(mask), Image.fromarray(mask * np.uint8(255))]
     for form in forms:
