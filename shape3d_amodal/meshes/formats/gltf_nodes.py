@@ -1,0 +1,125 @@
+"""The nodes of a glTF file: which meshes its scene shows, and where (EXT_mesh_gpu_instancing included)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.meshes.formats.gltf_arrays import Arrays
+from shape3d_amodal.meshes.formats.mesh_data import cap_vertices
+
+MAX_DEPTH = 64
+INSTANCING = "EXT_mesh_gpu_instancing"
+
+
+def placed_meshes(gltf: dict[str, Any], arrays: Arrays, left_out: Counter[str]) -> Iterator[tuple[int, np.ndarray]]:
+    """The meshes that the scene shows, by number, each with its places [K,4,4] (points as columns).
+
+    Args:
+        left_out: counts what is not read, as texts.
+    """
+    nodes = gltf.get("nodes", [])
+    _check_tree([node.get("children", []) for node in nodes])
+    if not nodes:
+        for mesh in range(len(gltf.get("meshes", []))):
+            yield mesh, np.eye(4)[None]
+        return
+    shown = 0
+    todo = [(root, np.eye(4)) for root in reversed(_roots(gltf, nodes))]
+    while todo:
+        number, parent = todo.pop()
+        node = nodes[number]
+        with np.errstate(over="ignore", invalid="ignore"):
+            world = parent @ _local(node)
+        todo.extend((child, world) for child in reversed(node.get("children", [])))
+        if (mesh := node.get("mesh")) is not None:
+            shown += 1
+            if node.get("skin") is not None:
+                left_out["the skin is not applied: the mesh is read as it was before it was posed"] += 1
+            yield mesh, world @ _instances(node, arrays)
+    hidden = sum(node.get("mesh") is not None for node in nodes) - shown
+    if hidden:
+        left_out["node outside of the scene|nodes outside of the scene"] += hidden
+
+
+def _roots(gltf: dict[str, Any], nodes: list[dict[str, Any]]) -> list[int]:
+    """The nodes at which the scene starts: the default scene, the first, or all that are no children."""
+    if scenes := gltf.get("scenes", []):
+        roots = scenes[gltf.get("scene", 0)].get("nodes", [])
+        if len(set(roots)) != len(roots):
+            raise DataError("expected each node once in a scene; export the mesh anew", field="scenes")
+        return list(roots)
+    children = {child for node in nodes for child in node.get("children", [])}
+    return [number for number in range(len(nodes)) if number not in children]
+
+
+def _local(node: dict[str, Any]) -> np.ndarray:
+    """The transform [4,4] of a node in its parent."""
+    if (matrix := node.get("matrix")) is not None:
+        return np.array(matrix, np.float64).reshape(4, 4).T
+    shift = np.array(node.get("translation", (0, 0, 0)), np.float64).reshape(1, 3)
+    turn = np.array(node.get("rotation", (0, 0, 0, 1)), np.float64).reshape(1, 4)
+    scale = np.array(node.get("scale", (1, 1, 1)), np.float64).reshape(1, 3)
+    composed: np.ndarray = _compose(shift, turn, scale)[0]
+    return composed
+
+
+def _instances(node: dict[str, Any], arrays: Arrays) -> np.ndarray:
+    """The places [K,4,4] of the instances of a node's mesh within the node; one without the extension."""
+    if (extension := node.get("extensions", {}).get(INSTANCING)) is None:
+        return np.eye(4)[None]
+    attributes = extension.get("attributes", {})
+    read = {
+        name: arrays.read(attributes[name], (kind,), name)
+        for name, kind in (("TRANSLATION", "VEC3"), ("ROTATION", "VEC4"), ("SCALE", "VEC3"))
+        if name in attributes
+    }
+    counts = {len(values) for values in read.values()}
+    if len(counts) != 1:
+        problem = "expected the same number of TRANSLATION, ROTATION and SCALE, at least one of them"
+        raise DataError(f"{problem}; export the mesh anew", field=INSTANCING)
+    (count,) = counts
+    cap_vertices(count)
+    return _compose(
+        read.get("TRANSLATION", np.zeros((count, 3))),
+        read.get("ROTATION", np.tile([0.0, 0, 0, 1], (count, 1))),
+        read.get("SCALE", np.ones((count, 3))),
+    )
+
+
+def _compose(shift: np.ndarray, turn: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Transforms [K,4,4] of translations [K,3], unit quaternions x y z w [K,4] and scales [K,3]."""
+    length = np.linalg.norm(turn, axis=1, keepdims=True)
+    x, y, z, w = (turn / np.where(length > 0, length, 1)).T
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+    composed = np.zeros((len(shift), 4, 4))
+    composed[:, :3, :3] = np.moveaxis(np.array(rows), 2, 0) * scale[:, None, :]
+    composed[:, :3, 3] = shift
+    composed[:, 3, 3] = 1
+    return composed
+
+
+def _check_tree(children: list[list[int]]) -> None:
+    """Refuse nodes that are no trees, or too deep ones."""
+    parents = [0] * len(children)
+    for child in (child for row in children for child in row):
+        if type(child) is not int or not 0 <= child < len(children):
+            raise IndexError(f"there is no node {str(child)[:20]}")
+        parents[child] += 1
+    level = [node for node, count in enumerate(parents) if count == 0]
+    depth = reached = 0
+    while level and depth <= MAX_DEPTH and max(parents, default=0) <= 1:
+        depth += 1
+        reached += len(level)
+        level = [child for node in level for child in children[node]]
+    if reached != len(children) or depth > MAX_DEPTH:
+        problem = f"expected a tree of nodes of at most {MAX_DEPTH} levels; flatten the scene"
+        raise DataError(problem, field="nodes")

@@ -1,0 +1,95 @@
+"""Object File Format as Geomview, CGAL and MeshLab write it, as text."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, counted, fitting
+from shape3d_amodal.meshes.formats.polygons import triangulate
+from shape3d_amodal.meshes.formats.text import Numbers, as_integers, numbers, without_mark
+
+_HEAD = re.compile(rb"\s*((?:ST|C|N)*)(4?n?)OFF\b[ \t]*(BINARY\b)?")
+_COMMENT = re.compile(rb"#[^\r\n]*")
+
+
+def parse_off(data: bytes) -> MeshData:
+    """Vertices and polygons; normals, colours and texture coordinates are not read."""
+    text = _COMMENT.sub(b"", without_mark(data))
+    head = _HEAD.match(text)
+    if head is None:
+        raise DataError("expected OFF and the counts of vertices and faces at its head; export the mesh anew")
+    if head[2] or head[3]:
+        name = "OFF BINARY" if head[3] else f"{head[2].decode()}OFF (4 or n numbers a vertex)"
+        raise DataError(f"expected vertices x y z as text, got {name}; export the mesh as plain OFF", field="header")
+    found = numbers(text[head.end() :], "numbers")
+    per_line = found.per_line
+    if len(per_line) == 0 or per_line[0] < 2:
+        raise DataError("expected the counts of vertices and faces on one line behind OFF; export the mesh anew")
+    verts, faces = (fitting(int(count), data, "counts") for count in as_integers(found.values[:2], "counts"))
+    if min(verts, faces) < 0:
+        raise DataError(f"expected counts of at least 0, got {verts} and {faces}; export the mesh anew", field="counts")
+    cap_vertices(verts)
+    cap_faces(faces)
+    rows = _rows(found, verts, faces, plain=not head[1])
+    points = found.values[rows[:verts, None] + np.arange(3)]
+    sizes = as_integers(found.values[rows[verts:]], "faces")
+    corners = as_integers(_behind(found.values, rows[verts:], sizes), "faces")
+    cut = triangulate(points, corners, sizes)
+    behind = len(per_line) - 1 - verts - faces
+    rest = (f"{counted(behind, 'line', 'lines')} behind the last face left out",) if behind > 0 else ()
+    return MeshData(points, cut.faces, None, (*cut.notes, *rest))
+
+
+def _rows(found: Numbers, verts: int, faces: int, *, plain: bool) -> np.ndarray:
+    """The positions [verts + faces] at which vertices and faces start: a line each or, in plain files, without lines.
+
+    Raises:
+        DataError: there are fewer, or one is too short.
+    """
+    lines, per_line = found.lines[1:], found.per_line[1:]
+    if len(lines) >= verts + faces:
+        rows, length = lines[: verts + faces], per_line[: verts + faces].copy()
+        needed = np.full(len(rows), 3.0)
+        needed[verts:] = 1 + found.values[rows[verts:]]
+        wrong = (length < needed) | ~(needed >= 1)
+        if not wrong.any():
+            return rows
+        number = int(wrong.argmax())
+        what, place = ("vertex", number) if number < verts else ("face", number - verts)
+        if not plain:
+            raise DataError(f"expected {needed[number]:g} numbers, got {length[number]}", field=f"{what} {place}")
+    elif not plain:
+        raise DataError(_short(verts, faces, len(lines)), field="header")
+    return _rows_without_lines(found, verts, faces)
+
+
+def _rows_without_lines(found: Numbers, verts: int, faces: int) -> np.ndarray:
+    """The same for vertices of three numbers and faces without colours that follow each other anyhow."""
+    start = int(found.lines[1]) if len(found.lines) > 1 else 3
+    total = len(found.values)
+    rows = start + 3 * np.arange(verts)
+    position = start + 3 * verts
+    places = []
+    for _ in range(faces):
+        if position >= total or not 0 <= found.values[position] <= total:
+            raise DataError(_short(verts, faces, len(found.lines) - 1), field="header")
+        places.append(position)
+        position += 1 + int(found.values[position])
+    if position != total or start + 3 * verts > total:
+        raise DataError(_short(verts, faces, len(found.lines) - 1), field="header")
+    return np.concatenate([rows, np.array(places, np.int64)])
+
+
+def _short(verts: int, faces: int, lines: int) -> str:
+    what = f"expected {verts} vertices and {faces} faces, a line each"
+    return f"{what}, got {counted(lines, 'line', 'lines')} that are not these; export the mesh anew"
+
+
+def _behind(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The ``sizes[k]`` numbers behind each of the positions ``starts[k]``, one after the other."""
+    step = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    found: np.ndarray = values[np.repeat(starts + 1, sizes) + step]
+    return found

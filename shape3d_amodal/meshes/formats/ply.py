@@ -1,0 +1,155 @@
+"""Stanford PLY, as text or binary of either byte order."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, check_indices, fitting
+from shape3d_amodal.meshes.formats.ply_elements import (
+    BinaryRows,
+    Columns,
+    Element,
+    ListColumn,
+    Property,
+    TextRows,
+    integers,
+)
+from shape3d_amodal.meshes.formats.polygons import triangulate
+from shape3d_amodal.meshes.formats.strips import strip_triangles
+from shape3d_amodal.meshes.formats.text import numbers, without_mark
+
+_MAX_HEADER = 1_000_000
+_TYPES = {
+    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
+    "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4",
+    "float32": "f4", "float64": "f8", "int64": "i8", "uint64": "u8",
+}  # fmt: skip
+_READ = ("vertex", "face", "tristrips")
+_INDICES = ("vertex_indices", "vertex_index")
+
+
+def parse_ply(data: bytes) -> MeshData:
+    """Vertices, polygons, triangle strips; colours of faces, or else of vertices, become face colours."""
+    data = without_mark(data)
+    kind, elements, body = _header(data)
+    wanted = [k for k, element in enumerate(elements) if element.name in _READ and element.rows]
+    found: dict[str, Columns] = {}
+    rows: TextRows | BinaryRows
+    if kind == "ascii":
+        rows = TextRows(numbers(data[body:], "data"))
+    else:
+        rows = BinaryRows(data[body:], "<" if kind == "binary_little_endian" else ">")
+    for element in elements[: max(wanted, default=-1) + 1]:
+        found[element.name] = rows.read(element)
+    if isinstance(rows, TextRows) and len(found) == sum(element.rows > 0 for element in elements):
+        rows.check_end()
+    left_out = [one for one in elements if one.name not in _READ and one.rows]
+    notes = tuple(f"{one.rows} of the element {one.name[:40]!r} left out" for one in left_out)
+    return _mesh(found, notes)
+
+
+def _mesh(found: dict[str, Columns], notes: tuple[str, ...]) -> MeshData:
+    vertex = found.get("vertex", {})
+    if vertex and not {"x", "y", "z"} <= {name for name, column in vertex.items() if isinstance(column, np.ndarray)}:
+        raise DataError("expected properties x, y and z of the vertices; export the mesh anew", field="header")
+    verts = np.stack([np.asarray(vertex[axis], np.float64) for axis in "xyz"], axis=1) if vertex else np.zeros((0, 3))
+    face = found.get("face", {})
+    lists = _indices(face, "face") if face else ListColumn(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    cut = triangulate(verts, integers(lists.values, "faces"), lists.sizes)
+    faces = cut.faces
+    colors = _colors(face)
+    if colors is not None:
+        colors = colors[cut.polygon]
+    if "tristrips" in found:
+        strips = _indices(found["tristrips"], "tristrips")
+        values = integers(strips.values, "tristrips")
+        check_indices(values[values >= 0], len(verts))
+        more = strip_triangles(values, strips.sizes)
+        faces = np.concatenate([faces, more])
+        colors = None if len(more) else colors
+    shades = _colors(vertex)
+    if colors is None and shades is not None and len(faces):
+        check_indices(faces, len(verts))
+        colors = shades[faces].mean(axis=1).astype(np.uint8)
+    return MeshData(verts, faces, colors, (*cut.notes, *notes))
+
+
+def _indices(columns: Columns, element: str) -> ListColumn:
+    """The list of vertex indices of an element."""
+    names = [name for name in _INDICES if isinstance(columns.get(name), ListColumn)]
+    lists = names or [name for name, column in columns.items() if isinstance(column, ListColumn)]
+    if not names and len(lists) != 1:
+        problem = f"expected a list vertex_indices of the element {element}, there is none; export the mesh anew"
+        raise DataError(problem, field="header")
+    column = columns[lists[0]]
+    assert isinstance(column, ListColumn)
+    return column
+
+
+def _colors(columns: Columns) -> np.ndarray | None:
+    """Colours [N,3] uint8 of an element: bytes as they are, 16 bits by their high byte, floats from 0 to 1."""
+    channels = [columns.get(name) for name in ("red", "green", "blue")]
+    if any(not isinstance(channel, np.ndarray) for channel in channels):
+        return None
+    return np.stack([_as_bytes(np.asarray(channel)) for channel in channels], axis=1)
+
+
+def _as_bytes(channel: np.ndarray) -> np.ndarray:
+    if channel.dtype.kind == "f":
+        channel = np.clip(np.nan_to_num(channel, posinf=0.0, neginf=0.0) * 255.0, 0.0, 255.0).round()
+    elif channel.dtype.itemsize == 2 and channel.dtype.kind == "u":
+        channel = channel >> 8
+    return channel.astype(np.uint8)
+
+
+def _header(data: bytes) -> tuple[str, tuple[Element, ...], int]:
+    """The format, the elements and where the body starts."""
+    kind = ""
+    elements: list[tuple[str, int, list[Property]]] = []
+    end = re.match(rb"ply[ \t]*(\r\n|\n|\r)", data)
+    if end is None:
+        raise DataError("expected a PLY header that starts with ply; export the mesh anew", field="header")
+    position = end.end()
+    while position < min(len(data), _MAX_HEADER):
+        stop = data.find(end[1], position, _MAX_HEADER)
+        line = data[position : stop if stop >= 0 else len(data)].decode("latin-1")
+        position = stop + len(end[1]) if stop >= 0 else len(data)
+        words = line.split()
+        if words == ["end_header"]:
+            if kind not in ("ascii", "binary_little_endian", "binary_big_endian"):
+                problem = f"expected the format ascii, binary_little_endian or binary_big_endian, got {kind[:30]!r}"
+                raise DataError(f"{problem}; export the mesh anew", field="header")
+            return kind, tuple(Element(name, rows, tuple(columns)) for name, rows, columns in elements), position
+        if words[:1] == ["format"] and len(words) > 1:
+            kind = words[1]
+        elif words[:1] == ["element"]:
+            elements.append(_element(words, data))
+        elif words[:1] == ["property"]:
+            if not elements:
+                raise DataError(f"expected an element before {line[:40]!r}; export the mesh anew", field="header")
+            elements[-1][2].append(_property(words))
+    raise DataError("expected a PLY header that ends with end_header; export the mesh anew", field="header")
+
+
+def _element(words: list[str], data: bytes) -> tuple[str, int, list[Property]]:
+    if len(words) != 3 or not re.fullmatch(r"\d{1,12}", words[2]):
+        raise DataError(
+            f"expected a name and a count, got {' '.join(words)[:40]!r}; export the mesh anew", field="header"
+        )
+    count = fitting(int(words[2]), data, f"element {words[1][:40]}")
+    (cap_vertices if words[1] == "vertex" else cap_faces)(count)
+    return words[1], count, []
+
+
+def _property(words: list[str]) -> Property:
+    types = words[2:4] if words[1:2] == ["list"] else words[1:2]
+    if len(words) != (5 if len(types) == 2 else 3) or any(one not in _TYPES for one in types):
+        problem = f"expected a property of a known type, got {' '.join(words)[:60]!r}"
+        raise DataError(f"{problem}; export the mesh anew", field="header")
+    kinds = [_TYPES[one] for one in types]
+    if len(kinds) == 2 and kinds[0][0] == "f":
+        raise DataError(f"expected lists that count in integers, got {types[0]}; export the mesh anew", field="header")
+    return Property(words[-1], kinds[-1], kinds[0] if len(kinds) == 2 else None)

@@ -1,0 +1,195 @@
+"""Polygons to triangles, the same way for every format.
+
+A polygon is looked at in its own plane (Newell's normal). Where the fan from its first corner covers it, as that of any
+convex polygon does, the fan is taken; others are cut by ear clipping (mapbox_earcut). A polygon of n corners becomes
+n - 2 triangles which use every corner; only where its outline crosses itself there may be fewer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mapbox_earcut
+import numpy as np
+
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.meshes.formats.mesh_data import cap_faces, check_coordinates, check_indices, counted
+
+MAX_CLIPPED_CORNERS = 10_000
+"""Corners of the largest polygon that is clipped: the time may grow with their square."""
+
+_CHUNK = 500_000
+"""Corners that are looked at together, so that memory stays small."""
+_FLAT = 1e-6
+"""Areas below this part of the polygon's own count as zero."""
+
+
+@dataclass(frozen=True)
+class Triangulation:
+    """Triangles of polygons.
+
+    Attributes:
+        faces: [F,3] int64, in the order of the polygons.
+        polygon: [F] int64, the polygon that each triangle is a part of.
+        notes: what was left out, or crosses itself.
+    """
+
+    faces: np.ndarray
+    polygon: np.ndarray
+    notes: tuple[str, ...]
+
+
+def triangulate(verts: np.ndarray, corners: np.ndarray, sizes: np.ndarray) -> Triangulation:
+    """Cut polygons into triangles.
+
+    Args:
+        verts: [V,3] float64.
+        corners: [C] int64, the vertex indices of all polygons one after the other.
+        sizes: [P] int64, corners of each polygon; the sum is C. Polygons of less than 3 corners are left out.
+
+    Raises:
+        DataError: too many triangles, an index out of range, a coordinate that is not finite, or a polygon of more
+            than ``MAX_CLIPPED_CORNERS`` corners that is no fan.
+    """
+    counts = np.maximum(sizes - 2, 0)
+    cap_faces(int(counts.sum()))
+    check_indices(corners, len(verts))
+    starts = np.cumsum(sizes) - sizes
+    faces = _fans(corners, starts, counts)
+    polygon = np.repeat(np.arange(len(sizes)), counts)
+    few = int((sizes < 3).sum())
+    notes = [f"{counted(few, 'face', 'faces')} of fewer than 3 corners left out"] if few else []
+    large = np.flatnonzero(sizes > 3)
+    if len(large):
+        check_coordinates(verts)
+        crossing, unused = _clip_into(faces, verts, corners, (starts, sizes, np.cumsum(counts) - counts), large)
+        if crossing:
+            verb = "crosses itself" if crossing == 1 else "cross themselves"
+            notes.append(f"{counted(crossing, 'polygon', 'polygons')} that {verb}")
+        if unused.any():
+            polygon, faces = polygon[~unused], faces[~unused]
+    return Triangulation(faces, polygon, tuple(notes))
+
+
+def _fans(corners: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The fan of each polygon from its first corner, [F,3]."""
+    first = np.repeat(starts, counts)
+    step = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], axis=1)
+
+
+def _clip_into(
+    faces: np.ndarray,
+    verts: np.ndarray,
+    corners: np.ndarray,
+    places: tuple[np.ndarray, np.ndarray, np.ndarray],
+    large: np.ndarray,
+) -> tuple[int, np.ndarray]:
+    """Replace the fans in ``faces`` that do not cover their polygon.
+
+    Returns:
+        How many polygons cross themselves, and which rows of ``faces`` are not needed.
+    """
+    starts, sizes, rows = places
+    unused = np.zeros(len(faces), bool)
+    crossing = 0
+    ends = np.cumsum(sizes[large])
+    bounds = np.unique(np.searchsorted(ends, np.arange(_CHUNK, int(ends[-1]) + _CHUNK, _CHUNK), side="left") + 1)
+    for chunk in np.split(large, bounds[bounds < len(large)]):
+        low, high = int(rows[chunk[0]]), int(rows[chunk[-1]] + sizes[chunk[-1]] - 2)
+        good = _fan_covers(verts, faces[low:high], rows[chunk] - low, sizes[chunk] - 2)
+        for one in chunk[~good].tolist():
+            start, size, row = int(starts[one]), int(sizes[one]), int(rows[one])
+            found, crosses = _clipped(verts[corners[start : start + size]])
+            crossing += crosses
+            faces[row : row + len(found)] = corners[start + found]
+            unused[row + len(found) : row + size - 2] = True
+    return crossing, unused
+
+
+def _fan_covers(verts: np.ndarray, faces: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Whether each fan covers its polygon [P] bool: its triangles face one way and turn by less than a full circle.
+
+    Args:
+        faces: [F,3], in which the fan of polygon p has ``counts[p]`` rows from ``starts[p]`` on.
+    """
+    chosen = np.repeat(starts, counts) + np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    triangles = verts[faces[chosen]]
+    before, after = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        cross = np.cross(before, after)
+        groups = np.cumsum(counts) - counts
+        normals = np.add.reduceat(cross, groups, axis=0)
+        length = np.linalg.norm(normals, axis=1)
+        extent = np.add.reduceat(np.linalg.norm(cross, axis=1), groups)
+        degenerate = extent == 0  # on one line: there is nothing to cover
+        unit = normals / np.where(length > 0, length, 1)[:, None]
+        signed = np.einsum("ij,ij->i", cross, np.repeat(unit, counts, axis=0))
+        plane = [edge - signed_height(edge, np.repeat(unit, counts, axis=0)) for edge in (before, after)]
+        angle = np.add.reduceat(np.arctan2(signed, np.einsum("ij,ij->i", *plane)), groups)
+        forward = np.minimum.reduceat(signed, groups) >= -_FLAT * length
+    covers: np.ndarray = degenerate | (forward & (angle < 2 * np.pi - _FLAT) & (length > _FLAT * extent))
+    return covers
+
+
+def signed_height(edges: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """The part of ``edges`` [N,3] along the unit normals [N,3]."""
+    height: np.ndarray = np.einsum("ij,ij->i", edges, unit)[:, None] * unit
+    return height
+
+
+def _clipped(points: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The triangles [T,3] of one polygon [n,3] as positions in it, and whether its outline crosses itself."""
+    if len(points) > MAX_CLIPPED_CORNERS:
+        problem = f"expected at most {MAX_CLIPPED_CORNERS} corners of a polygon that is not convex, got {len(points)}"
+        raise DataError(f"{problem}; export the mesh as triangles", field="faces")
+    flat = _in_its_plane(points)
+    area = _area(flat)
+    found = mapbox_earcut.triangulate_float64(flat, np.array([len(flat)], np.uint32)).reshape(-1, 3).astype(np.int64)
+    signed = _areas(flat, found)
+    found = np.where((signed * area < 0)[:, None], found[:, ::-1], found)
+    covered = float(np.abs(signed).sum())
+    crosses = abs(covered - abs(area)) > 1e-6 * max(covered, abs(area))
+    return np.concatenate([found, _left_over(flat, found)])[: len(points) - 2], crosses
+
+
+def _in_its_plane(points: np.ndarray) -> np.ndarray:
+    """The corners [n,2] float64 in the polygon's plane, seen from its front, about 1 across."""
+    centred = points - points.mean(axis=0)
+    centred = centred / max(float(np.abs(centred).max()), 1e-300)
+    normal = np.cross(centred, np.roll(centred, -1, axis=0)).sum(axis=0)
+    if np.linalg.norm(normal) <= _FLAT * np.linalg.norm(np.cross(centred, np.roll(centred, -1, axis=0)), axis=1).sum():
+        normal = np.linalg.svd(centred, full_matrices=False)[2][-1]  # its parts cancel out: the plane of least squares
+    normal = normal / np.linalg.norm(normal)
+    axis = np.eye(3)[np.abs(normal).argmin()]
+    right = np.cross(axis, normal)
+    right /= np.linalg.norm(right)
+    return np.ascontiguousarray(np.stack([centred @ right, centred @ np.cross(normal, right)], axis=1))
+
+
+def _left_over(flat: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Triangles [T,3] without area for corners that ear clipping passed over because they lie on a line.
+
+    Seen from the front they are nothing, but the corner may lie before or behind the plane.
+    """
+    used = np.zeros(len(flat), bool)
+    used[found] = True
+    if used.all() or not used.any():
+        return np.zeros((0, 3), np.int64)
+    around, missing = np.flatnonzero(used), np.flatnonzero(~used)
+    last = around[np.searchsorted(around, missing) - 1]  # before the first comes the last one
+    triangles = np.stack([last, missing, (missing + 1) % len(flat)], axis=1)
+    return triangles[np.abs(_areas(flat, triangles)) <= _FLAT]
+
+
+def _areas(flat: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """The signed areas [T] of triangles of points [n,2]."""
+    a, b, c = (flat[triangles[:, k]] for k in range(3))
+    areas: np.ndarray = ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]) / 2
+    return areas
+
+
+def _area(flat: np.ndarray) -> float:
+    """The signed area within an outline [n,2]."""
+    after = np.roll(flat, -1, axis=0)
+    return float((flat[:, 0] * after[:, 1] - flat[:, 1] * after[:, 0]).sum() / 2)
