@@ -38,7 +38,7 @@ READERS = {
 
 OWN_FILES = {
     "files/archives.py": "reads what safe_io has opened",
-    "meshes/parsers.py": "parses the bytes that safe_io has read",
+    "meshes/formats/npz.py": "parses the bytes that safe_io has read",
     "training/loop/checkpoints.py": "its own checkpoints, checked by their SHA-256",
     "training/loop/logging.py": "its own log",
     "crops/pool.py": "its own crops, written in the same run",

@@ -14,6 +14,7 @@ from shape3d_amodal.errors import DataError
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.atomic import write_atomic, write_json_atomic
 from shape3d_amodal.meshes import parsers
+from shape3d_amodal.meshes.formats import mesh_data
 
 RAMP = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
 SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], dtype=float)
@@ -181,7 +182,7 @@ class TestMeshes:
     def test_caps(self, cap: str, field: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         trimesh.creation.box().export(tmp_path / f"a.{suffix}")
         parsers.read_mesh_file(tmp_path / f"a.{suffix}")
-        monkeypatch.setattr(parsers, cap, 7)
+        monkeypatch.setattr(mesh_data, cap, 7)
         with pytest.raises(DataError, match=rf"{field}|line \d+"):
             parsers.read_mesh_file(tmp_path / f"a.{suffix}")
 

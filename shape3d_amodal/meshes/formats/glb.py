@@ -71,14 +71,18 @@ def _scene(gltf: dict[str, Any], arrays: Arrays) -> MeshData:
                 colors.append(shades)
                 total += len(points)
                 total_faces += len(corners)
-    notes = tuple(
-        f"{counted(count, *what.split('|'))} left out" if "|" in what else what for what, count in left_out.items()
-    )
+    notes = tuple(_note(what, count) for what, count in left_out.items())
     if not faces:
         return MeshData(np.zeros((0, 3)), np.zeros((0, 3), np.int64), None, notes)
     known = [shades for shades in colors if shades is not None]
     colored = np.concatenate(known) if len(known) == len(colors) else None
     return MeshData(np.concatenate(verts), np.concatenate(faces), colored, notes)
+
+
+def _note(what: str, count: int) -> str:
+    """The note about ``what``: "one|many" of things that are left out, or a text of its own."""
+    one, bar, many = what.partition("|")
+    return f"{counted(count, one, many)} left out" if bar else what
 
 
 def _parts(mesh: dict[str, Any], arrays: Arrays, left_out: Counter[str]) -> Iterator[Part]:

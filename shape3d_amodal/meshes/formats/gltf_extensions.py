@@ -11,8 +11,9 @@ _UNDERSTOOD = ("KHR_mesh_quantization", "EXT_mesh_gpu_instancing")
 _NOT_GEOMETRY = (
     "KHR_materials_", "KHR_texture_", "KHR_lights_", "KHR_xmp", "KHR_techniques_webgl", "KHR_animation_pointer",
     "KHR_audio", "EXT_texture_", "EXT_lights_", "EXT_materials_", "EXT_structural_metadata", "EXT_mesh_features",
-    "EXT_instance_features", "EXT_feature_metadata", "EXT_mesh_manifold", "MSFT_texture_", "MSFT_packing_", "ADOBE_materials_",
-    "AGI_", "CESIUM_primitive_outline", "FB_ngon_encoding", "VRMC_materials_", "VRMC_springBone", "VRMC_vrm",
+    "EXT_instance_features", "EXT_feature_metadata", "EXT_mesh_manifold", "MSFT_texture_", "MSFT_packing_",
+    "ADOBE_materials_", "AGI_", "CESIUM_primitive_outline", "FB_ngon_encoding", "VRMC_materials_",
+    "VRMC_springBone", "VRMC_vrm",
 )  # fmt: skip
 """Beginnings of the names of extensions about materials, textures, lights, metadata and the like."""
 

@@ -70,7 +70,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
         if length >= MAX_LINE:
             problem = f"expected lines of less than {MAX_LINE} signs, got a longer one; export the mesh anew"
             raise DataError(problem, field=f"line {number}")
-        if line.endswith("\\\n") and _may_go_on((*parts, line)):
+        if line.endswith("\\\n") and _may_go_on(parts[0] if parts else line, line):
             parts.append(line[:-2])
             continue
         yield number, " ".join((*parts, line))
@@ -78,12 +78,12 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
     yield 0, " ".join(parts)
 
 
-def _may_go_on(parts: tuple[str, ...]) -> bool:
+def _may_go_on(first: str, line: str) -> bool:
     """Whether a backslash at the end joins the next line: not in a comment or behind a name."""
-    if "#" in parts[-1]:
+    if "#" in line:
         return False
-    words = (parts[0] if parts[0].strip() else parts[-1]).split(maxsplit=1)
-    return words[0] not in _NAMES
+    words = first.split(maxsplit=1)
+    return not words or words[0] not in _NAMES
 
 
 def _corners(values: list[str], verts: int) -> list[int]:

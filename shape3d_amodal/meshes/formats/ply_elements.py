@@ -6,6 +6,7 @@ Rows whose lists are all of one length are read at once; others are walked one b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -53,6 +54,7 @@ class BinaryRows:
     def __init__(self, data: bytes, order: str) -> None:
         self._data = data
         self._order = order
+        self._byte_order: Literal["little", "big"] = "little" if order == "<" else "big"
         self._position = 0
 
     def read(self, element: Element) -> Columns:
@@ -102,11 +104,10 @@ class BinaryRows:
     def _size(self, position: int, one: Property, element: Element) -> int:
         """The length of the list at ``position``, which must lie within the file."""
         width = np.dtype(one.count).itemsize
-        order = "little" if self._order == "<" else "big"
         size = int.from_bytes(
             self._data[position : position + width],
-            order,
-            signed=str(one.count).startswith("i"),  # type: ignore[arg-type]
+            self._byte_order,
+            signed=str(one.count).startswith("i"),
         )
         if not 0 <= size <= (len(self._data) - position - width) // np.dtype(one.kind).itemsize:
             raise DataError(_too_few(element), field=f"element {element.name}")
@@ -117,7 +118,7 @@ class BinaryRows:
         widths = [(np.dtype(one.kind).itemsize, one) for one in element.properties]
         starts: dict[str, list[int]] = {one.name: [] for one in element.properties}
         sizes: dict[str, list[int]] = {one.name: [] for one in element.properties if one.count}
-        position, total, order = self._position, len(self._data), "little" if self._order == "<" else "big"
+        position, total, order = self._position, len(self._data), self._byte_order
         steps = [
             (
                 width,
@@ -133,7 +134,7 @@ class BinaryRows:
                     position += width
                     continue
                 bytes_of_size, signed, lengths = listed
-                size = int.from_bytes(self._data[position : position + bytes_of_size], order, signed=signed)  # type: ignore[arg-type]
+                size = int.from_bytes(self._data[position : position + bytes_of_size], order, signed=signed)
                 position += bytes_of_size
                 places.append(position)
                 lengths.append(size)
@@ -145,9 +146,9 @@ class BinaryRows:
         self._position = position
         columns: Columns = {}
         for one in element.properties:
-            lengths = np.array(sizes[one.name], np.int64) if one.count else np.ones(element.rows, np.int64)
-            values = self._gather(np.array(starts[one.name], np.int64), lengths, self._order + one.kind)
-            columns[one.name] = ListColumn(values, lengths) if one.count else values
+            counts = np.array(sizes[one.name], np.int64) if one.count else np.ones(element.rows, np.int64)
+            values = self._gather(np.array(starts[one.name], np.int64), counts, self._order + one.kind)
+            columns[one.name] = ListColumn(values, counts) if one.count else values
         return columns
 
     def _gather(self, starts: np.ndarray, sizes: np.ndarray, kind: str) -> np.ndarray:

@@ -78,9 +78,13 @@ def as_integers(values: np.ndarray, field: str) -> np.ndarray:
 
 
 def _first_wrong(text: bytes) -> str:
-    for word in text.split():
-        try:
-            float(word)
-        except ValueError:
-            return word[:20].decode("ascii", "replace")
-    return "words such as 1_000"
+    word = next((word for word in text.split() if not _is_number(word)), b"words such as 1_000")
+    return word[:20].decode("ascii", "replace")
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
