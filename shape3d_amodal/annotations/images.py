@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +54,12 @@ class ImageFiles:
             field=f"images[id={image.id}].file_name",
             remedy="copy the file, or allow the links by --allow-links DIR (in a configuration: allow_links)",
         )
+
+    def allowed(self, images: Iterable[AmodalImage]) -> Iterator[Path]:
+        """The files of those of ``images`` whose names do not lead out of the folder."""
+        for image in images:
+            with suppress(DataError):  # it is told of where the image is read
+                yield self.path(image)
 
     def read(self, image: AmodalImage) -> np.ndarray:
         """The pixels of ``image``, RGB, [H,W,3] uint8.

@@ -8,6 +8,9 @@ import tyro
 
 from shape3d_amodal.cli.options import Overrides, PrintConfig, check_positive, default_folder, flat
 
+WRITTEN = ("report.html", "tables.md", "tables.tex", "scores.csv", "scores.json", "data", "results")
+"""What is written to the folder of a benchmark."""
+
 
 def benchmark(
     config: tyro.conf.Positional[Path],
@@ -37,13 +40,13 @@ def benchmark(
 
     from shape3d_amodal.cli.kinds import check_kind
     from shape3d_amodal.files.assets import find_config
-    from shape3d_amodal.files.outputs import output_file, output_folder
+    from shape3d_amodal.files.outputs import output_file, output_folder, refuse_inputs
 
     check_positive(workers=workers)
     path, folder = find_config(config), out or default_folder(config)
     check_kind(config, "benchmark")  # before anything heavy is imported
     if not print_config:
-        output_folder(folder)
+        output_folder(folder, writes=WRITTEN, inputs=[path])
         if markdown is not None:
             output_file(markdown, inputs=[path], option="--markdown")
 
@@ -63,6 +66,10 @@ def benchmark(
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch_device(chosen.config.device)
+    if markdown is not None:
+        for data in chosen.config.data.values():
+            pictures = () if data.images is None else data.images.rglob("*")
+            refuse_inputs([markdown], [data.annotations, *pictures], option="--markdown")
     # This comes first, for it is short, and what it lacks is heard of at once.
     cameras = chosen.config.known_cameras
     extra = [] if cameras is None else [score_known_cameras(cameras)]

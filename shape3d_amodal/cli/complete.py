@@ -63,7 +63,7 @@ def complete(
     from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.atomic import is_stdout
     from shape3d_amodal.files.journal import journal_of
-    from shape3d_amodal.files.outputs import output_file, output_folder
+    from shape3d_amodal.files.outputs import output_file, output_folder, refuse_inputs, refuse_within
     from shape3d_amodal.methods.resuming import ImageWork
     from shape3d_amodal.methods.visible_sets import read_visible_set
 
@@ -71,13 +71,18 @@ def complete(
     files = reading.files(images, annotations)
     read = [annotations] if visible.image_info is None else [annotations, visible.image_info]
     output_file(out, inputs=read)
+    streamed = is_stdout(out)
+    journal = None if streamed else journal_of(out)
+    listing = None if streamed else out.with_name(f"{out.stem}.skipped.json")
     if save_meshes is not None:
-        output_folder(save_meshes, inputs=read, option="--save-meshes")
+        refuse_within(save_meshes, pipeline.meshes, option="--save-meshes")
+        output_folder(save_meshes, option="--save-meshes")
     completer = pipeline.open()
     found = read_visible_set(annotations, completer.categories, depth_order=depth_order, read=visible.read)
     wanted = [image for image in found.dataset.images if found.wanted(image)]
     if not wanted:
         refuse_empty(found.skipped)
+    refuse_inputs([one for one in (out, journal, listing) if one], [*read, *files.allowed(wanted)])
     work = ImageWork(
         picture=files.path,
         load=files.read,
@@ -86,14 +91,21 @@ def complete(
     )
     chosen = {"depth_order": depth_order, "orientation": reading.orientation, "visible": visible}
     key = fingerprint(pipeline, completer, *read, save_meshes=save_meshes, **chosen)
-    streamed = is_stdout(out)
-    journal = None if streamed else journal_of(out)
-    with outcomes_of(wanted, work, "complete", journal=journal, key=key, resume=resume, folder=save_meshes) as outcomes:
+    with outcomes_of(
+        wanted,
+        work,
+        "complete",
+        journal=journal,
+        key=key,
+        resume=resume,
+        writes=[] if listing is None else [out, listing],
+        folders=[] if save_meshes is None else [save_meshes],
+        folder=save_meshes,
+    ) as outcomes:
+        skipped = [*found.skipped, *(reason for one in outcomes for reason in one.skipped)]
+        tell_skipped(skipped, listing)
         results = [result for one in outcomes for result in one.results]
         write_results(out, results)
-    skipped = [*found.skipped, *(reason for one in outcomes for reason in one.skipped)]
-    listing = None if streamed else out.with_name(f"{out.stem}.skipped.json")
-    tell_skipped(skipped, listing)
     hidden = f", {counted(found.hidden, 'fully hidden object')} left out" if found.hidden else ""
     hidden += f", {found.low_scores} below --min-score {visible.min_score:g}" if found.low_scores else ""
     done = f"{counted(len(results), 'object')} in {counted(len(found.dataset.images), 'image')}{hidden}"

@@ -41,13 +41,17 @@ def validate(
     from shape3d_amodal.annotations.validation import check_published, validate
     from shape3d_amodal.errors import DataError
     from shape3d_amodal.files.atomic import is_stdout, make_folder, write_json_atomic
-    from shape3d_amodal.files.outputs import output_file
+    from shape3d_amodal.files.outputs import output_file, refuse_inputs
 
     check_published(published)  # all of it before minutes of work
     files = None if images is None else reading.files(images, annotations)
     if out is not None:
         output_file(out, inputs=[annotations])
-    report, _ = validate(annotations, images=files, segmentation=segmentation, published=published, progress=_progress)
+    report, dataset = validate(
+        annotations, images=files, segmentation=segmentation, published=published, progress=_progress
+    )
+    if out is not None and files is not None:
+        refuse_inputs([out], files.allowed(dataset.images))
     if out is None or not is_stdout(out):
         _print_report(report, examples)
     if out is not None:

@@ -32,12 +32,13 @@ def demo(
     """
     import time
 
+    from shape3d_amodal.cli.benchmark import WRITTEN
     from shape3d_amodal.cli.kinds import check_kind
     from shape3d_amodal.files.outputs import output_folder
 
     check_positive(per_category=per_category)
     check_kind(config, "scenes --config")
-    output_folder(out)
+    output_folder(out, writes=(*WRITTEN, "gallery.png"), inputs=[config])
 
     from shape3d_amodal.benchmarking.config import BenchmarkConfig, DataConfig, RunConfig, resolve
     from shape3d_amodal.benchmarking.provenance import command

@@ -82,7 +82,7 @@ def predict(
 
     pictures = _named(images, annotations, reading) if annotations else _numbered(images, reading)
     read = [pictures.file(one) for one in pictures.records]
-    output_folder(out, writes=PredictionFolder.OUTPUTS, inputs=[annotations, *read])
+    output_folder(out, writes=(*PredictionFolder.FILES, *PredictionFolder.FOLDERS), inputs=[annotations, *read])
     completer = pipeline.open()
     stage1 = Detector.from_pretrained(detector, device=pipeline.device)
     predictor = ImagePredictor(stage1, completer, min_score=min_score)
@@ -106,9 +106,20 @@ def predict(
         alternatives=alternatives,
         drawings=drawings,
     )
+    journal, listing = journal_of(out / "predict"), out / "skipped.json"
     with outcomes_of(
-        pictures.records, work, "predict", journal=journal_of(out / "predict"), key=key, resume=resume, folder=out
+        pictures.records,
+        work,
+        "predict",
+        journal=journal,
+        key=key,
+        resume=resume,
+        writes=[out / name for name in PredictionFolder.FILES],
+        folders=[out / name for name in PredictionFolder.FOLDERS],
+        folder=out,
     ) as outcomes:
+        skipped = [reason for one in outcomes for reason in one.skipped]
+        tell_skipped(skipped, listing)
         done = [(image, one) for image, one in zip(pictures.records, outcomes, strict=True) if not one.skipped]
         given = [one for _, one in done]
         found = sum(one.more["found"] for one in given)
@@ -116,14 +127,12 @@ def predict(
         hint = advice(found, len(given), min_score, empty=empty, known=stage1.categories)
         facts = {"detector": detector, "prior": pipeline.meshes or pipeline.weights or "open13"}
         folder.finish([image for image, _ in done], given, hint=hint, facts=facts)
-    skipped = [reason for one in outcomes for reason in one.skipped]
-    tell_skipped(skipped, out / "skipped.json")
     each = f"{sum(one.more['seconds'] for one in given) / len(given):.2f} s an image"
     print(f"{counted(found, 'object')} in {counted(len(given), 'image')}, {each}; results in {out / 'results.json'}")
     if hint:
         print(hint)
     if strict:
-        refuse_skipped(skipped, out / "skipped.json")
+        refuse_skipped(skipped, listing)
 
 
 def _predict(

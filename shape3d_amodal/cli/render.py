@@ -71,14 +71,15 @@ def render(
     visible.check()
     files = reading.files(images, annotations)
     read = [annotations] if visible.image_info is None else [annotations, visible.image_info]
-    output_folder(out, writes=["skipped.json"], inputs=read)
+    output_folder(out)
     completer = pipeline.open()
     found = read_visible_set(annotations, completer.categories, depth_order=depth_order, read=visible.read)
     found = found.first(limit) if limit else found
-    output_folder(out, writes=_names(found), inputs=[images / one.file_name for one in found.dataset.images])
     wanted = [image for image in found.dataset.images if found.wanted(image)]
     if not wanted:
         refuse_empty(found.skipped)
+    written = ["skipped.json", "render.part.jsonl", *_names(found)]
+    output_folder(out, writes=written, inputs=[*read, *files.allowed(wanted)])
     work = ImageWork(
         picture=files.path,
         load=files.read,
@@ -87,15 +88,24 @@ def render(
     )
     chosen = {"depth_order": depth_order, "orientation": reading.orientation, "visible": visible}
     key = fingerprint(pipeline, completer, *read, views=views, **chosen)
+    journal, listing = journal_of(out / "render"), out / "skipped.json"
     with outcomes_of(
-        wanted, work, "render", journal=journal_of(out / "render"), key=key, resume=resume, folder=out
+        wanted,
+        work,
+        "render",
+        journal=journal,
+        key=key,
+        resume=resume,
+        writes=[listing],
+        folders=[out],
+        folder=out,
     ) as outcomes:
-        count = sum(name.endswith("_turntable.png") for one in outcomes for name in one.files)
-    skipped = [*found.skipped, *(reason for one in outcomes for reason in one.skipped)]
-    tell_skipped(skipped, out / "skipped.json")
+        skipped = [*found.skipped, *(reason for one in outcomes for reason in one.skipped)]
+        tell_skipped(skipped, listing)
+    count = sum(name.endswith("_turntable.png") for one in outcomes for name in one.files)
     print(f"{counted(count, 'object')} of {counted(len(found.dataset.images), 'image')} in {out}")
     if strict:
-        refuse_skipped(skipped, out / "skipped.json")
+        refuse_skipped(skipped, listing)
 
 
 def _names(found: VisibleSet) -> list[str]:

@@ -63,6 +63,8 @@ def outcomes_of(
     journal: Path | None,
     key: Mapping[str, Any],
     resume: bool,
+    writes: Sequence[Path],
+    folders: Sequence[Path] = (),
     folder: Path | None = None,
 ) -> Iterator[list[ImageOutcome]]:
     """Do the work on all images; the block writes what it gave, and then the journal is removed.
@@ -73,16 +75,23 @@ def outcomes_of(
         journal: file that outcomes are kept in until the block ends; None keeps none.
         key: the fingerprint of the work.
         resume: go on with an earlier run.
+        writes: the files that the block writes.
+        folders: where the work writes files of single images.
 
     Raises:
         DataError: nothing is left, for everything was skipped.
     """
-    from shape3d_amodal.files.atomic import make_folder
+    from shape3d_amodal.files.atomic import make_folder, remove_leftovers, remove_leftovers_in
     from shape3d_amodal.methods.resuming import ResumableWork, open_journal
 
     if journal is not None:
         make_folder(journal.parent)
     with open_journal(journal, key, resume=resume) as kept:
+        ids = {str(image.id) for image in images}
+        for file in writes:
+            remove_leftovers(file)
+        for place in folders:  # names in them begin with the id of an image
+            remove_leftovers_in(place, lambda name: name.partition("_")[0] in ids)
         resumable = ResumableWork(images, work, kept, folder=folder)
         if kept is not None and kept.begun_anew:
             print(f"{journal} is of other inputs or options: begun anew", file=sys.stderr)

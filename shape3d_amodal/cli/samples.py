@@ -43,7 +43,7 @@ def samples(
         count: number of rows.
         shown: number of samples in a row.
     """
-    from shape3d_amodal.files.outputs import output_file
+    from shape3d_amodal.files.outputs import output_file, refuse_inputs
 
     check_positive(count=count, shown=shown)
     output_file(out, inputs=[results, annotations])
@@ -56,6 +56,7 @@ def samples(
 
     files = reading.files(images, annotations)
     dataset = read_dataset(annotations)
+    refuse_inputs([out], files.allowed(dataset.images))
     found: dict[int, list[Rle]] = {}
     for result in read_results(results):
         if result.annotation_id is not None:

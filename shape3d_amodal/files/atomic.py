@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, BinaryIO
 
 from shape3d_amodal.errors import DataError
 
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp")
 _STDOUT = frozenset(("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"))
 
 
@@ -101,6 +103,18 @@ def remove_leftovers(path: str | Path) -> None:
     path = _target(Path(path))
     for leftover in path.parent.glob(f".{escape(path.name)}.*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def remove_leftovers_in(folder: Path, belongs: Callable[[str], bool]) -> None:
+    """Remove the temporary files that killed writers have left in ``folder``, which need not exist.
+
+    Args:
+        belongs: whether a file of this name is the caller's.
+    """
+    for leftover in folder.glob(".*.tmp"):
+        name = _TEMPORARY.fullmatch(leftover.name)
+        if name is not None and belongs(name[1]):
+            leftover.unlink(missing_ok=True)
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:

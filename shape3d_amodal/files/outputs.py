@@ -62,31 +62,29 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path | None], 
     Raises:
         UsageError: naming the input.
     """
-    read: dict[_Identity, Path] = {}
-    around: dict[_Identity, Path] = {}
+    existing = {identity: output for output in outputs if (identity := _identity(output)) is not None}
+    if not existing:
+        return
+    with_folders = any(output.is_dir() for output in existing.values())
     for one in (Path(name).absolute() for name in inputs if name is not None):
-        _note(one, one, read)
-        for folder in one.parents:
-            _note(folder, one, around)
-    for output in outputs:
-        found = _identity(output)
-        spoilt = None if found is None else read.get(found) or around.get(found)
-        if spoilt is not None:
-            raise UsageError(f"{option}: {output} would overwrite the input {spoilt}; name another")
+        for place in (one, *one.parents) if with_folders else (one,):
+            spoilt = existing.get(_identity(place) or (0, 0))
+            if spoilt is not None:
+                raise UsageError(f"{option}: {spoilt} would overwrite the input {one}; name another")
 
 
-_Identity = tuple[int, int]
-"""Device and number of a file, the same under all of its names."""
+def refuse_within(output: Path, folder: str | Path | None, *, option: str = "--out") -> None:
+    """Refuse an output inside ``folder``, a folder of inputs of any names; None refuses nothing.
+
+    Raises:
+        UsageError: naming both.
+    """
+    if folder is not None and Path(folder).is_dir() and output.resolve().is_relative_to(Path(folder).resolve()):
+        raise UsageError(f"{option}: {output} lies in the folder of inputs {folder}; name another")
 
 
-def _note(path: Path, owner: Path, known: dict[_Identity, Path]) -> None:
-    found = _identity(path)
-    if found is not None:
-        known.setdefault(found, owner)
-
-
-def _identity(path: Path) -> _Identity | None:
-    """None where there is no file, or none that can be looked at."""
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of a file, the same under all of its names; None where there is none that can be looked at."""
     try:
         status = path.stat()
     except (OSError, ValueError):

@@ -64,8 +64,9 @@ class PredictionFolder:
         drawings: write overlays, meshes and report, too.
     """
 
-    OUTPUTS = ("results.json", "images.json", "skipped.json", "report.html", "overlays", "meshes")
-    """Names of all that is written."""
+    FILES = ("results.json", "images.json", "skipped.json", "report.html", "predict.part.jsonl")
+    FOLDERS = ("overlays", "meshes")
+    """Names of all that is written; what is in the folders begins with the id of an image."""
 
     def __init__(self, folder: Path, categories: Sequence[Category], *, drawings: bool = True) -> None:
         self.folder, self.drawings = folder, drawings
@@ -81,7 +82,7 @@ class PredictionFolder:
         meshes: dict[int, str] = {}
         files = []
         if self.drawings:
-            for name in ("overlays", "meshes"):
+            for name in self.FOLDERS:
                 make_folder(self.folder / name)
             for number, one in enumerate(known, start=1):
                 if one.completed is not None and len(one.completed.faces):

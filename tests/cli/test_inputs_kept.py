@@ -1,0 +1,186 @@
+"""Whatever the outputs of a command are called, its inputs are the same files with the same bytes afterwards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from boxes import PARTS, BoxMeshes, write_obj
+from PIL import Image
+from tiny import tiny_model
+
+from shape3d_amodal import masks
+from shape3d_amodal.cli import COMMANDS, main
+from shape3d_amodal.pipeline import ShapePriorPipeline
+
+CLASSES = "classes:\n  - {id: 1, name: chair, names: [chair]}\nothers: occluder\n"
+BENCHMARK = """
+data: {mine: {annotations: IN/annotations.json, images: IN/images}}
+methods: {visible: {kind: visible_only}}
+runs: [{data: mine, title: Mine, methods: [visible]}]
+title: Test
+"""
+
+
+def block(rows: slice, columns: slice) -> dict:
+    mask = np.zeros((60, 80), bool)
+    mask[rows, columns] = True
+    return masks.encode(mask).to_coco()
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, boxes: BoxMeshes) -> Path:
+    """Inputs of all commands."""
+    root = tmp_path_factory.mktemp("inputs")
+    ShapePriorPipeline.from_model(tiny_model()).save_pretrained(root / "weights")
+    (root / "images").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(root / "images/a.png")
+    for name in PARTS:
+        write_obj(root / "meshes" / f"{name}.obj", boxes.load(name))
+    whole = block(slice(20, 40), slice(10, 40))
+    common = {"image_id": 7, "category_id": 3, "segmentation": whole}
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "width": 80, "height": 60}],
+        "categories": [{"id": 3, "name": "chair"}],
+        "annotations": [{"id": 1, **common, "visible_mask": block(slice(20, 30), slice(10, 40))}],
+    }
+    (root / "annotations.json").write_text(json.dumps(content))
+    result = {**common, "annotation_id": 1, "score": 0.5}
+    (root / "results.json").write_text(
+        json.dumps([result, {**result, "segmentation": block(slice(18, 40), slice(10, 40))}])
+    )
+    (root / "classes.yaml").write_text(CLASSES)
+    (root / "benchmark.yaml").write_text(BENCHMARK)
+    (root / "set.yaml").write_text("meshes: IN/meshes\nper_category: 1\n")
+    (root / "shapes.yaml").write_text("count: 2\n")
+    (root / "train.yaml").write_text("task: shape_prior\ntrain: {meshes: IN/meshes, count: 4}\n")
+    return root
+
+
+GIVEN = "--images IN/images --annotations IN/annotations.json"
+COMPLETE = f"complete {GIVEN} --weights IN/weights"
+PICTURE = "images/a.png"
+FILES = {
+    f"{COMPLETE} --out OUT": ("annotations.json", PICTURE),
+    "data convert IN/annotations.json --to kins2020 --classes IN/classes.yaml --out OUT": (
+        "annotations.json",
+        "classes.yaml",
+    ),
+    "data validate IN/annotations.json --images IN/images --out OUT": ("annotations.json", PICTURE),
+    "meshes --meshes IN/meshes --out OUT": ("meshes/chair/four_legs.obj",),
+    f"samples IN/results.json {GIVEN} --out OUT": ("results.json", "annotations.json", PICTURE),
+    "benchmark IN/benchmark.yaml --out IN/scores --markdown OUT": ("benchmark.yaml", "annotations.json", PICTURE),
+}
+"""Commands that write a file, and what they read."""
+FOLDERS = (
+    f"{COMPLETE} --out IN/new.json --save-meshes OUT",
+    "predict IN/images --weights IN/weights --min-score 0.9 --out OUT",
+    f"render {GIVEN} --weights IN/weights --views 1 --out OUT",
+    "evaluate IN/results.json --track multimodal --annotations IN/annotations.json --out OUT",
+    "data stats IN/annotations.json --out OUT",
+    "scenes --config IN/set.yaml --out OUT",
+    "scenes --meshes IN/meshes --count 2 --shard-size 2 --out OUT",
+    "train IN/train.yaml --dry-run --out OUT",
+    "benchmark IN/benchmark.yaml --out OUT",
+    "demo --config IN/set.yaml --per-category 1 --weights IN/weights --out OUT",
+    "nmr --meshes IN/meshes --split test --out OUT",
+    "shapes2d make --config IN/shapes.yaml --out OUT",
+)
+"""Commands that write a folder."""
+COLLISIONS = (
+    (
+        f"complete {GIVEN} --meshes IN/meshes --out IN/new.json --save-meshes IN/meshes/chair",
+        "meshes/chair/four_legs.obj",
+        "meshes/chair/7_1.glb",
+    ),
+    (f"{COMPLETE} --out IN/new.json", "annotations.json", "new.skipped.json"),
+    (f"{COMPLETE} --out IN/new.json", "annotations.json", "new.json.part.jsonl"),
+    (
+        f"predict IN/images {GIVEN.split()[2]} IN/annotations.json --weights IN/weights --out IN",
+        "annotations.json",
+        "images.json",
+    ),
+    ("predict IN/overlays --weights IN/weights --out IN", PICTURE, "overlays/1_a.png"),
+    (f"render {GIVEN} --weights IN/weights --views 1 --out IN/images", PICTURE, "images/7_amodal.png"),
+    (
+        "evaluate IN/results.json --track multimodal --annotations IN/annotations.json --out IN",
+        "results.json",
+        "multimodal.json",
+    ),
+    ("data stats IN/annotations.json --out IN", "annotations.json", "statistics.json"),
+    ("scenes --config IN/set.yaml --out IN", "set.yaml", "annotations.json"),
+    ("benchmark IN/benchmark.yaml --out IN", "benchmark.yaml", "report.html"),
+    ("demo --config IN/set.yaml --per-category 1 --weights IN/weights --out IN", "set.yaml", "gallery.png"),
+)
+"""Commands, an input, and the name of an output in its place."""
+
+
+@pytest.fixture
+def root(original: Path, tmp_path: Path) -> Path:
+    """A copy of the inputs; its configurations name its own files."""
+    root = tmp_path / "in"
+    shutil.copytree(original, root)
+    for file in root.glob("*.yaml"):
+        file.write_text(file.read_text().replace("IN/", f"{root}/"))
+    return root
+
+
+def run(command: str, root: Path, out: Path) -> int:
+    words = (word.replace("IN", str(root), word.startswith("IN")) for word in command.split())
+    return main([str(out) if word == "OUT" else word for word in words])
+
+
+def state(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def check_kept(before: dict[str, bytes], root: Path) -> None:
+    after = state(root)
+    assert [name for name in before if after.get(name) != before[name]] == []
+
+
+def test_every_command_is_here() -> None:
+    assert {command.split()[0] for command in (*FILES, *FOLDERS)} | {"doctor"} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("alias", ["same", "dotted", "hard", "symbolic"])
+@pytest.mark.parametrize(("command", "victim"), [(one, name) for one, read in FILES.items() for name in read])
+def test_an_output_file_that_is_an_input(root: Path, tmp_path: Path, command: str, victim: str, alias: str) -> None:
+    target, link = root / victim, tmp_path / f"link{Path(victim).suffix}"
+    if alias == "hard":
+        link.hardlink_to(target)
+    elif alias == "symbolic":
+        link.symlink_to(target)
+    before = state(root)
+    status = run(command, root, {"same": target, "dotted": root / "images" / ".." / victim}.get(alias, link))
+    check_kept(before, root)
+    assert status in (2, 3)
+
+
+@pytest.mark.parametrize("place", [".", "images", "meshes", "weights", "annotations.json"])
+@pytest.mark.parametrize("command", FOLDERS)
+def test_an_output_folder_among_the_inputs(root: Path, command: str, place: str) -> None:
+    """What is new may lie there; what was there stays, but for results that are not read."""
+    if "IN/results.json" not in command:
+        (root / "results.json").unlink()
+    before = state(root)
+    status = run(command, root, root / place)
+    check_kept(before, root)
+    assert place != "annotations.json" or status in (2, 3)
+
+
+@pytest.mark.parametrize(("command", "victim", "name"), COLLISIONS)
+def test_outputs_of_the_name_of_an_input(root: Path, command: str, victim: str, name: str) -> None:
+    taken = root / name
+    taken.parent.mkdir(exist_ok=True)
+    (root / victim).rename(taken)
+    if victim == PICTURE:
+        content = json.loads((root / "annotations.json").read_text())
+        content["images"][0]["file_name"] = taken.name
+        (root / "annotations.json").write_text(json.dumps(content))
+    before = state(root)
+    run(command.replace(f"IN/{victim}", f"IN/{name}"), root, root)
+    check_kept(before, root)
