@@ -173,3 +173,9 @@ def test_the_pipelines_masks_start_at_one_half(refine: Refine, value: float, ins
     else:
         assert found.occluded[7:13, 13:17].any() == found.occluded[7:13, 13:17].all() == inside
         assert not (found.amodal & ~(VISIBLE | OCCLUDER)).any()
+
+
+def test_how_an_object_shows_itself() -> None:
+    whole = pasted(1.0)
+    assert "mesh of 3 vertices" in repr(whole) and "no mesh" not in repr(whole)
+    assert "no mesh" in repr(replace(whole, verts=np.zeros((0, 3), np.float32), faces=np.zeros((0, 3), np.int64)))
