@@ -48,8 +48,12 @@ def test_demo_evaluate_and_render(weights: str, tmp_path: Path, capsys: pytest.C
 
     (out / "data" / "scenes" / "images" / "000001.png").write_bytes(b"no picture")
     broken = ["render", *pictures, "--weights", weights, "--out", str(tmp_path / "broken")]
-    assert main(broken) == 3
-    assert not (tmp_path / "broken").exists()
+    assert main([*broken, "--limit", "2"]) == 0  # the other image is drawn
+    skipped = json.loads((tmp_path / "broken" / "skipped.json").read_text())
+    assert {one["image_id"] for one in skipped} == {2} and "000001.png" in skipped[0]["reason"]
+    assert (tmp_path / "broken" / "1_amodal.png").exists() and not (tmp_path / "broken" / "2_amodal.png").exists()
+    (out / "data" / "scenes" / "images" / "000000.png").write_bytes(b"no picture")
+    assert main([*broken, "--limit", "2"]) == 3  # nothing is left
 
 
 def test_demo_removes_nobodys_files(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
