@@ -195,7 +195,7 @@ def test_results_that_cannot_be_written_are_not_lost(root, tmp_path, monkeypatch
 @pytest.mark.timeout(3600)
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """50 times, at moments spread over its life, most of which is work and not the start of the program."""
-    make_set(tmp_path, 150)
+    make_set(tmp_path, 60)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def started(out: Path) -> subprocess.Popen[bytes]:
