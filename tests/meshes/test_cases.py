@@ -16,25 +16,25 @@ CASES = Path(__file__).resolve().parents[1] / "cases"
 @pytest.mark.parametrize(
     ("name", "area", "right"),
     [
-        ("concave-polygon-faces/u.obj", 7, 3),
-        ("concave-polygon-faces/u.ply", 7, 3),
-        ("concave-polygon-faces/arrow_bad.obj", 1, 2),
-        ("concave-polygon-faces/arrow_good.obj", 1, 2),
-        ("concave-polygon-faces/arrow.off", 1, 2),
-        ("glb-normalized-integers/normalized.glb", 2, 3),
-        ("glb-normalized-integers/plain.glb", 2, 3),
-        ("glb-required-extensions/instancing.glb", 3, 7),
-        ("glb-triangle-fans/triangles_and_fan.glb", 2, 6),
-        ("glb-triangle-fans/triangles_and_strip.glb", 2, 6),
-        ("binary-ply-mixed-polygons/quad_triangle_le.ply", 1.5, 2),
-        ("binary-ply-mixed-polygons/quad_triangle_be.ply", 1.5, 2),
-        ("binary-ply-mixed-polygons/trailing.ply", 1, 1),
-        ("off-variants/comment_behind_data.off", 1, 1),
-        ("off-variants/noff.off", 1, 1),
-        ("off-variants/stoff.off", 1, 1),
-        ("obj-comment-ends-with-backslash/comment.obj", 0.5, 1),
-        ("obj-byte-order-mark/bom.obj", 4, 4),
-        ("empty-and-null-values/primitive_without_positions.glb", 1, 1),
+        ("concave_polygon_faces/u.obj", 7, 3),
+        ("concave_polygon_faces/u.ply", 7, 3),
+        ("concave_polygon_faces/arrow_bad.obj", 1, 2),
+        ("concave_polygon_faces/arrow_good.obj", 1, 2),
+        ("concave_polygon_faces/arrow.off", 1, 2),
+        ("glb_normalized_integers/normalized.glb", 2, 3),
+        ("glb_normalized_integers/plain.glb", 2, 3),
+        ("glb_required_extensions/instancing.glb", 3, 7),
+        ("glb_triangle_fans/triangles_and_fan.glb", 2, 6),
+        ("glb_triangle_fans/triangles_and_strip.glb", 2, 6),
+        ("binary_ply_mixed_polygons/quad_triangle_le.ply", 1.5, 2),
+        ("binary_ply_mixed_polygons/quad_triangle_be.ply", 1.5, 2),
+        ("binary_ply_mixed_polygons/trailing.ply", 1, 1),
+        ("off_variants/comment_behind_data.off", 1, 1),
+        ("off_variants/noff.off", 1, 1),
+        ("off_variants/stoff.off", 1, 1),
+        ("obj_comment_ends_with_backslash/comment.obj", 0.5, 1),
+        ("obj_byte_order_mark/bom.obj", 4, 4),
+        ("empty_and_null_values/primitive_without_positions.glb", 1, 1),
     ],
 )
 def test_case(name: str, area: float, right: float) -> None:
@@ -49,14 +49,14 @@ def test_case(name: str, area: float, right: float) -> None:
 @pytest.mark.parametrize("name", ["meshopt_fallback.glb", "meshopt_one_buffer.glb"])
 def test_compressed_arrays_are_named(name: str) -> None:
     with pytest.raises(DataError, match="EXT_meshopt_compression"):
-        read_mesh_file(CASES / "glb-required-extensions" / name)
+        read_mesh_file(CASES / "glb_required_extensions" / name)
 
 
 def test_the_comment_swallows_no_vertex() -> None:
-    mesh = read_mesh_file(CASES / "obj-comment-ends-with-backslash/comment.obj")
+    mesh = read_mesh_file(CASES / "obj_comment_ends_with_backslash/comment.obj")
     np.testing.assert_array_equal(mesh.verts[mesh.faces[0]][:, :2], [[0, 0], [1, 0], [1, 1]])
 
 
 def test_what_is_left_out_is_said() -> None:
-    mesh = read_mesh_file(CASES / "empty-and-null-values/primitive_without_positions.glb")
+    mesh = read_mesh_file(CASES / "empty_and_null_values/primitive_without_positions.glb")
     assert mesh.notes == ("1 primitive without POSITION left out",)
