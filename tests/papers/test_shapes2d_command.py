@@ -74,10 +74,12 @@ def test_show_draws_a_row_a_scene(tmp_path: Path) -> None:
     config = LayeredConfig(image_size=64, backbone="resnet18", features=16, heads=(16,))
     torch.manual_seed(0)
     save_weights(tmp_path / "weights", dump_config(config), LayeredNetwork(config).state_dict())
-    arguments = ["--weights", str(tmp_path / "weights"), "--out", str(tmp_path / "p.png"), "--limit", "2"]
-    assert main(["shapes2d", "show", *arguments, *SMALL]) == 0
-    picture = np.asarray(Image.open(tmp_path / "p.png"))
-    assert picture.shape[0] == 2 * (64 + 4)
+    heights = []
+    for limit in ("1", "2"):
+        arguments = ["--weights", str(tmp_path / "weights"), "--out", str(tmp_path / "p.png"), "--limit", limit]
+        assert main(["shapes2d", "show", *arguments, *SMALL]) == 0
+        heights.append(np.asarray(Image.open(tmp_path / "p.png")).shape[0])
+    assert heights[1] - heights[0] == 64 + 4  # beside the titles, which both have
 
 
 def test_show_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from rcnn_small import CATEGORIES, SIZE, batched, small_rcnn, write_drawn
 from torch import nn
 
 from shape3d_amodal import masks
+from shape3d_amodal.annotations.images import ImageFiles
 from shape3d_amodal.segmentation.config import InputConfig
 from shape3d_amodal.segmentation.detector import Detector
 from shape3d_amodal.segmentation.images import AnnotationFile
@@ -97,7 +98,7 @@ def their_samples(folder: Path, flip: bool) -> list[dict]:
         instance_mask_format="bitmask",
     )
     records = []
-    for image in AnnotationFile(folder / "annotations.json", folder).dataset.images:
+    for image in AnnotationFile(ImageFiles(folder, folder / "annotations.json")).dataset.images:
         annotations = [
             {
                 "bbox": masks.bbox(one.amodal),
@@ -115,7 +116,7 @@ def their_samples(folder: Path, flip: bool) -> list[dict]:
 
 
 def our_samples(folder: Path, flip: bool) -> Samples:
-    mapper = Mapper(AnnotationFile(folder / "annotations.json", folder), CATEGORIES, WIDE, AugmentConfig())
+    mapper = Mapper(AnnotationFile(ImageFiles(folder, folder / "annotations.json")), CATEGORIES, WIDE, AugmentConfig())
     return batched(*(mapper.sample(row, flip, 1.0) for row in range(len(COUNTS))))
 
 
@@ -172,7 +173,7 @@ def test_the_regions_features(folder: Path, models: tuple[Rcnn, nn.Module]) -> N
 @torch.no_grad()
 def test_the_detections_in_the_pixels_of_the_image(folder: Path, models: tuple[Rcnn, nn.Module]) -> None:
     ours, theirs = (model.eval() for model in models)
-    images = AnnotationFile(folder / "annotations.json", folder)
+    images = AnnotationFile(ImageFiles(folder, folder / "annotations.json"))
     detector = Detector(ours)
     for record in images.dataset.images:
         image = images.image(record)
