@@ -12,23 +12,29 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files import safe_io
+from shape3d_amodal.meshes.folders import list_folder, why_unusable
+from shape3d_amodal.meshes.formats.mesh_data import counted
 from shape3d_amodal.meshes.mesh import SHAPENET_V1, SHAPENET_V2, Frame, MeshFile
+from shape3d_amodal.meshes.parsers import PARSERS
 
 SPLITS = ("train", "val", "test")
 _LAYOUTS = (("models/model_normalized.obj", SHAPENET_V2), ("model.obj", SHAPENET_V1))
+_SYNSET = re.compile(r"\d{8}")
 _MAX_BYTES = 64 * 1024**2
 """Longest taxonomy.json or all.csv that is read."""
 
 
 def is_shapenet(root: Path) -> bool:
     """Whether the folder looks like ShapeNetCore: folders named by synsets, with models in the layout of a version."""
-    return any(_mesh_of(place) is not None for folder in _synset_folders(root) for place in folder.iterdir())
+    places = (place for folder in _synset_folders(root) for place in _within(folder)[0])
+    return any(_mesh_of(place) is not None for place in places)
 
 
 def find_models(
@@ -46,29 +52,87 @@ def find_models(
     """
     names = {**_synset_names(root), **known}
     split_of = {} if splits is None else _official_split(root)
-    folders = [folder for folder in _synset_folders(root) if not only_known or folder.name in known]
-    if not folders:
-        raise DataError("expected folders named by synsets, such as 02691156; there are none", file=root)
+    wanted = [path for path in _synset_folders(root) if not only_known or path.name in known]
+    beside = _beside_synsets(root, whole=splits is None and not only_known)
+    skipped = {name: why for name, why in beside.items() if not only_known or name in known}
+    if not wanted:
+        left_out = f" ({min(skipped)}: {skipped[min(skipped)]})" if skipped else ""
+        problem = f"expected folders named by synsets, such as 02691156; there are none{left_out}"
+        raise DataError(problem, file=root)
     found: dict[str, MeshFile] = {}
-    skipped: dict[str, str] = {}
-    for place in (path for folder in folders for path in sorted(folder.iterdir()) if path.is_dir()):
-        synset = place.parent.name
-        name, split, mesh = f"{synset}/{place.name}", split_of.get((synset, place.name)), _mesh_of(place)
-        if splits is not None and split is None:
-            skipped[name] = "all.csv gives it no split"
-        elif splits is not None and split not in splits:
-            continue
-        elif mesh is None:
-            skipped[name] = "its folder has neither models/model_normalized.obj nor model.obj"
-        else:
-            found[name] = MeshFile(names.get(synset, synset), *mesh)
+    for folder in wanted:
+        places, why = _within(folder)
+        if why is not None:
+            skipped[folder.name] = why
+        for place in places:
+            key, name, mesh = (folder.name, place.name), f"{folder.name}/{place.name}", _mesh_of(place)
+            reason = None if mesh else _why_none(place)
+            if splits is not None and key in split_of and split_of[key] not in splits:
+                continue
+            if splits is not None and key not in split_of and (mesh or reason):
+                skipped[name] = "all.csv gives it no split"
+            elif mesh is not None:
+                found[name] = MeshFile(names.get(folder.name, folder.name), *mesh)
+            elif reason is not None:
+                skipped[name] = reason
     return found, skipped
+
+
+def _beside_synsets(root: Path, *, whole: bool) -> dict[str, str]:
+    """What in ``root`` may hold meshes and is no folder of a synset, with the reason why it is not read.
+
+    Args:
+        whole: also what has not the name of a synset.
+    """
+    skipped = {}
+    for path in _within(root)[0]:
+        if not whole and not _SYNSET.fullmatch(path.name):
+            continue
+        why = None
+        if not path.is_dir():
+            why = why_unusable(path) or _beside(path)
+        elif not _SYNSET.fullmatch(path.name) and os.access(path, os.R_OK | os.X_OK):
+            count = len(list_folder(path, PARSERS).files)
+            why = (
+                f"its name is no synset; {counted(count, 'mesh file', 'mesh files')} in it left out" if count else None
+            )
+        if why:
+            skipped[path.name] = why
+    return skipped
+
+
+def _why_none(place: Path) -> str | None:
+    """Why there is no mesh in ``place``, a model's folder; None for a file that has nothing to do with meshes."""
+    if not place.is_dir():
+        return why_unusable(place) or _beside(place)
+    for name in ("models", *(name for name, _ in _LAYOUTS)):
+        try:
+            (place / name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            return f"cannot read its folder ({error.strerror})"
+        if why := why_unusable(place / name):
+            return f"{name}: {why}"
+    return "its folder has neither models/model_normalized.obj nor model.obj"
+
+
+def _beside(file: Path) -> str | None:
+    return "not in a folder <synset>/<model>" if file.suffix.lower() in PARSERS else None
+
+
+def _within(folder: Path) -> tuple[list[Path], str | None]:
+    """What lies in ``folder``, sorted, or why that cannot be read."""
+    try:
+        return sorted(folder.iterdir()), None
+    except OSError as error:
+        return [], f"cannot read the folder ({error.strerror})"
 
 
 def _synset_names(root: Path) -> dict[str, str]:
     """The first lemma of each synset, such as ``airplane``, from taxonomy.json; nothing where there is no such file."""
     path = root / "taxonomy.json"
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():  # a link that leads nowhere is refused below
         return {}
     entries = safe_io.read_json(path, limit=_MAX_BYTES)
     if type(entries) is not list:
@@ -106,8 +170,9 @@ def _synset_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         problem = "expected ShapeNetCore's folder (shapenet:FOLDER, or shapenet:FOLDER:SPLIT with train, val or test)"
         raise DataError(f"{problem}, there is none", file=root)
-    return sorted(path for path in root.iterdir() if re.fullmatch(r"\d{8}", path.name) and path.is_dir())
+    return [path for path in _within(root)[0] if _SYNSET.fullmatch(path.name) and path.is_dir()]
 
 
 def _mesh_of(folder: Path) -> tuple[Path, Frame] | None:
-    return next(((folder / name, frame) for name, frame in _LAYOUTS if (folder / name).is_file()), None)
+    found = ((folder / name, frame) for name, frame in _LAYOUTS if os.path.isfile(folder / name))  # noqa: PTH113
+    return next(found, None)

@@ -10,6 +10,7 @@ from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.assets import ASSETS
 from shape3d_amodal.meshes import shapenet
+from shape3d_amodal.meshes.folders import list_folder
 from shape3d_amodal.meshes.mesh import OBJECT_FRAME, FileMeshes, Frame, MeshFile
 
 SYNSETS = {
@@ -58,22 +59,35 @@ def open13(split: str, folder: Path = OPEN13, *, strict: bool = False) -> FileMe
 def mesh_folder(folder: Path, *, frame: Frame = OBJECT_FRAME, strict: bool = False, spec: str = "") -> FileMeshes:
     """Any folder of meshes, ``<category>/.../<file>``; the category of files directly in it is the folder's own name.
 
-    A folder named by one of ``SYNSETS`` (ShapeNet) stands for the synset's category.
+    A folder named by one of ``SYNSETS`` (ShapeNet) stands for the synset's category. Links are followed; what lies in
+    the folder and cannot be read, such as a link that leads nowhere, is in ``skipped``.
 
     Raises:
         DataError: the folder is missing or holds no mesh.
     """
     if not folder.is_dir():
         raise DataError("expected a folder of meshes, there is none", file=folder)
+    try:
+        listing = list_folder(folder, MESH_SUFFIXES)
+    except OSError as error:
+        raise DataError(f"cannot read the folder ({error.strerror}); check its rights", file=folder) from error
     entries: dict[str, MeshFile] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in MESH_SUFFIXES and path.is_file():
-            parts = path.relative_to(folder).parts
-            category = parts[0] if len(parts) > 1 else folder.resolve().name
-            entries["/".join(parts)] = MeshFile(_SYNSET_NAMES.get(category, category), path, frame)
+    for name, path in listing.files.items():
+        first, slash, _ = name.partition("/")
+        category = first if slash else folder.resolve().name
+        entries[name] = MeshFile(_SYNSET_NAMES.get(category, category), path, frame)
     if not entries:
-        raise DataError(f"expected mesh files ({', '.join(MESH_SUFFIXES)}), found none", file=folder)
-    return FileMeshes(entries, spec=spec or str(folder), strict=strict)
+        problem = f"expected mesh files ({', '.join(MESH_SUFFIXES)}), found none{_and_passed_over(listing.skipped)}"
+        raise DataError(problem, file=folder)
+    return FileMeshes(entries, spec=spec or str(folder), strict=strict, skipped=listing.skipped)
+
+
+def _and_passed_over(skipped: dict[str, str]) -> str:
+    """For a message: how many places were passed over, and why the first was."""
+    if not skipped:
+        return ""
+    name, why = next(iter(skipped.items()))
+    return f"; {len(skipped)} passed over, such as {name[:200]}: {why}"
 
 
 def shapenet_core(

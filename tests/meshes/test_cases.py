@@ -9,6 +9,7 @@ import pytest
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.meshes.parsers import read_mesh_file
+from shape3d_amodal.meshes.sources import mesh_folder
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 
@@ -60,3 +61,36 @@ def test_the_comment_swallows_no_vertex() -> None:
 def test_what_is_left_out_is_said() -> None:
     mesh = read_mesh_file(CASES / "empty_and_null_values/primitive_without_positions.glb")
     assert mesh.notes == ("1 primitive without POSITION left out",)
+
+
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        ({}, {"chair/b.obj": "chair"}),
+        ({"table": "store/table"}, {"chair/b.obj": "chair", "table/a/model.obj": "table"}),
+        ({"table": "store/table/a"}, {"chair/b.obj": "chair", "table/model.obj": "table"}),
+        ({"chair/more": "store/chair"}, {"chair/b.obj": "chair", "chair/more/a/model.obj": "chair"}),
+        ({"chair/c.obj": "store/chair/a/model.obj"}, {"chair/b.obj": "chair", "chair/c.obj": "chair"}),
+        ({"04379243": "store/table"}, {"04379243/a/model.obj": "table", "chair/b.obj": "chair"}),
+    ],
+)
+def test_categories_behind_links(links: dict[str, str], expected: dict[str, str], tmp_path: Path) -> None:
+    root = tmp_path / "meshes"
+    for name in ("meshes/chair/b.obj", "store/chair/a/model.obj", "store/table/a/model.obj"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    for name, target in links.items():
+        (root / name).symlink_to(tmp_path / target)
+    source = mesh_folder(root)
+    assert {name: source.category(name) for name in source.names} == expected
+    assert source.skipped == {}
+    assert all(len(source.load(name).faces) == 1 for name in source.names)
+
+
+def test_all_categories_behind_links(tmp_path: Path) -> None:
+    for name in ("chair", "table"):
+        (tmp_path / "store" / name).mkdir(parents=True)
+        (tmp_path / "store" / name / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+        (tmp_path / "meshes").mkdir(exist_ok=True)
+        (tmp_path / "meshes" / name).symlink_to(tmp_path / "store" / name)
+    assert mesh_folder(tmp_path / "meshes").names == ("chair/a.obj", "table/a.obj")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,63 @@ def test_damaged_tables(name: str, content: str, message: str, tmp_path: Path) -
 def test_no_shapenet(spec: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         mesh_source(spec.format(published(tmp_path, 2)))
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "why"),
+    [
+        ("03211117", "gone", "a link that leads nowhere"),
+        ("02691156/plane_z", "gone", "a link that leads nowhere"),
+        ("02691156/plane_z.obj", "/dev/null", "expected a regular file"),
+        ("02691156/plane_z/models", "gone", "models: a link that leads nowhere"),
+        ("02691156/plane_z/models/model_normalized.obj", "gone", "models/model_normalized.obj: a link that leads"),
+        ("02691156/plane_z/model.obj", "/dev/null", "model.obj: expected a regular file"),
+        ("chairs", "gone", "a link that leads nowhere"),
+        ("02691156/loose.obj", "../03001627/chair_a/model.obj", "not in a folder <synset>/<model>"),
+        ("loose.glb", "all.csv", "not in a folder <synset>/<model>"),
+        ("chairs", "03001627", "its name is no synset; 1 mesh file in it left out"),
+    ],
+)
+def test_what_is_not_read_is_listed(link: str, target: str, why: str, tmp_path: Path) -> None:
+    published(tmp_path, 1)
+    (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / link).symlink_to(target)
+    source = mesh_source(str(tmp_path))
+    assert len(source.names) == 5
+    (name,) = set(source.skipped) - {"02691156/plane_c"}
+    assert link == name or link.startswith(f"{name}/")
+    assert source.skipped[name].startswith(why)
+    if name[0].isdigit():  # it is not lost among those of one split
+        assert name in mesh_source(f"shapenet13:{tmp_path}:train").skipped
+
+
+def test_linked_synsets_and_models_are_read(tmp_path: Path) -> None:
+    published(tmp_path / "store", 2)
+    root = tmp_path / "root"
+    (root / "03001627").mkdir(parents=True)
+    (root / "02691156").symlink_to("../store/02691156")
+    (root / "03001627" / "chair_a").symlink_to("../../store/03001627/chair_a")
+    source = mesh_source(str(root))
+    assert source.names == ("02691156/plane_a", "02691156/plane_b", "03001627/chair_a")
+    assert source.spec == f"shapenet:{root}"
+
+
+def test_only_links_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "03001627").symlink_to("gone")
+    with pytest.raises(DataError, match=r"there are none \(03001627: a link that leads nowhere"):
+        mesh_source(f"shapenet:{tmp_path}")
+
+
+def test_a_synset_that_cannot_be_read_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    iterdir = Path.iterdir
+
+    def refuse(self: Path) -> Iterator[Path]:
+        if self.name == "02946921":
+            raise PermissionError(13, "Permission denied", str(self))
+        return iterdir(self)
+
+    published(tmp_path, 2)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    source = mesh_source(str(tmp_path))
+    assert source.names == ("02691156/plane_a", "02691156/plane_b", "03001627/chair_a")
+    assert source.skipped["02946921"] == "cannot read the folder (Permission denied)"
