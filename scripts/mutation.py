@@ -335,7 +335,7 @@ def key(name: str, source: str, mutant: Mutant) -> str:
     return f"{name} {digest} {mutant.kind} {mutant.occurrence}"
 
 
-def test_room(name: str, sample: int | None, limit_s: float) -> None:
+def test_room(name: str, sample: int | None, seed: int, untried: bool, limit_s: float) -> None:
     """Try the room's mutants, or ``sample`` of them; those known to be killed are not tried again."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     log = RESULTS / f"{name}.jsonl"
@@ -346,9 +346,9 @@ def test_room(name: str, sample: int | None, limit_s: float) -> None:
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         room = Room(name, Path(folder).resolve())
         everything = room.mutants()
-        chosen = everything
-        if sample is not None and sample < len(everything):
-            chosen = sorted(random.Random(0).sample(everything, sample), key=everything.index)
+        chosen = [one for one in everything if not untried or key(one[0], room.sources[one[0]], one[1]) not in known]
+        if sample is not None and sample < len(chosen):
+            chosen = sorted(random.Random(seed).sample(chosen, sample), key=everything.index)
         room.measure()
         waiting = [
             (path, one)
@@ -393,14 +393,16 @@ def row(name: str, results: list[str], possible: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rooms", nargs="*", default=list(ROOMS), help=f"of {', '.join(ROOMS)}; all by default")
-    parser.add_argument("--sample", type=int, help="this many mutants of each room, drawn with a fixed seed")
+    parser.add_argument("--sample", type=int, help="this many mutants of each room, drawn with the seed")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample; 0 by default")
+    parser.add_argument("--untried", action="store_true", help="only mutants that no call has tried yet")
     parser.add_argument("--limit-s", type=float, default=float("inf"), help="stop after this time; call again to go on")
     options = parser.parse_args()
     if unknown := set(options.rooms) - set(ROOMS):
         parser.error(f"expected rooms of {', '.join(ROOMS)}, got {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
     for name in options.rooms:
-        test_room(name, options.sample, options.limit_s)
+        test_room(name, options.sample, options.seed, options.untried, options.limit_s)
 
 
 if __name__ == "__main__":

@@ -108,6 +108,26 @@ def test_boundary_iou_of_shifted_squares():
     assert table.score["boundary_miou"] == pytest.approx(18 / 54)
 
 
+@pytest.mark.parametrize(("height", "width", "reach"), [(30, 40, 1), (60, 80, 2), (90, 120, 3), (126, 168, 4)])
+def test_the_boundary_band_grows_with_the_images_diagonal(height, width, reach):
+    """2 % of the diagonal: 1, 2, 3 and 4.2 pixels; bands of hollow squares, one of them shifted by two columns."""
+    a = np.zeros((height, width), bool)
+    a[5:25, 5:25] = True
+    b = np.roll(a, 2, axis=1)
+    table = evaluate_completion(dataset(instance(1, CHAIR, a, a)), [result(1, CHAIR, b)], boundary=True)
+    true, found = boundary(a, reach), boundary(b, reach)
+    assert table.score["boundary_miou"] == pytest.approx((true & found).sum() / (true | found).sum())
+
+
+def test_intervals_are_of_a_thousand_samples_and_always_the_same_ones():
+    masks = [np.arange(1000) < n for n in np.random.default_rng(0).integers(1, 1000, 16)]
+    truth = dataset(*(instance(n, CHAIR, mask[None], np.ones((1, 1000), bool)) for n, mask in enumerate(masks, 1)))
+    table = evaluate_completion(truth, [result(n, CHAIR, mask[None]) for n, mask in enumerate(masks, 1)])
+    assert table.intervals() == table.intervals(samples=1000, seed=0) != table.intervals(samples=1001)
+    assert table.intervals() != table.intervals(seed=1)
+    assert table.to_dict() == table.to_dict(samples=1000, seed=0) != table.to_dict(seed=1)
+
+
 def test_single_instance():
     table = evaluate_completion(dataset(instance(1, CHAIR, LEFT, FULL)), [result(1, CHAIR, FULL)], boundary=True)
     score = table.score

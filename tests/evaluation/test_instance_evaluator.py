@@ -392,3 +392,65 @@ def test_what_no_detection_took_is_missing():
     truth = dataset(instance(1, CHAIR, LEFT, LEFT), instance(2, CHAIR, RIGHT, RIGHT))
     assert evaluate_instances(truth, [found(LEFT, 0.9)]).score.counts == {"instances": 2, "missing": 1}
     assert evaluate_instances(truth, []).score.counts == {"instances": 2, "missing": 2}
+
+
+@pytest.mark.parametrize("place", [1, 2, 9, 10, 11, 12, 99, 100, 101])
+def test_how_many_detections_a_recall_looks_at(place):
+    """The only right one comes at that rank: a recall of 1, 10 or 100 detections has it if the rank is no larger."""
+    results = [found(RIGHT, 0.9)] * (place - 1) + [found(LEFT, 0.8)]
+    score = evaluate_instances(dataset(instance(1, CHAIR, LEFT, LEFT)), results).score
+    assert [score[f"amodal_ar{most}"] for most in (1, 10, 100)] == [float(place <= most) for most in (1, 10, 100)]
+
+
+def test_a_detection_without_a_pixel_is_a_wrong_one():
+    """As in COCO: an area of 0 lies in the range of all sizes. Of its masks that show parts none is asked for."""
+    seen = drawn("##......", "##......")
+    truth = dataset(instance(1, CHAIR, seen, LEFT), instance(2, RIFLE, RIGHT, RIGHT))
+    right = [found(LEFT, 0.8, visible=seen), found(RIGHT, 0.8, RIFLE, visible=RIGHT)]
+    empty = [found(EMPTY, 0.9, category, visible=EMPTY) for category in (CHAIR, RIFLE)]
+    table = evaluate_instances(truth, [*empty, *right])
+    assert table.score["amodal_ap"] == pytest.approx(1 / 2)
+    assert table.score["visible_ap"] == table.score["occluded_ap"] == 1
+    # Nothing of it is hidden: it is wrong where nothing is hidden, and counts nowhere else.
+    levels = table.by_level()
+    assert levels["none"]["amodal_ap"] == pytest.approx(1 / 2) and levels["heavy"]["amodal_ap"] == 1
+    expected = coco_numbers(truth, [*empty, *right], "amodal", "area", {"all": [0, 1e10]})
+    assert table.score["amodal_ap"] == pytest.approx(expected["all"]["ap"])
+
+
+def test_the_sizes_are_cocos():
+    """Squares whose areas lie at COCO's limits, 32 and 96 squared: which sizes have a number, by pycocotools, too."""
+    sizes = {"all": [0, 1e10], "small": [0, 32**2], "medium": [32**2, 96**2], "large": [96**2, 1e10]}
+    for side, own in ((31, {"small"}), (32, {"small", "medium"}), (33, {"medium"}), (95, {"medium"}),
+                      (96, {"medium", "large"}), (97, {"large"}), (200, {"large"})):  # fmt: skip
+        mask = np.zeros((200, 200), bool)
+        mask[:side, :side] = True
+        data, results = dataset(instance(1, CHAIR, mask, mask)), [found(mask, 0.9, visible=mask)]
+        score = evaluate_instances(data, results).score
+        expected = coco_numbers(data, results, "amodal", "area", sizes)
+        for size in ("small", "medium", "large"):
+            assert score[f"amodal_ap_{size}"] == pytest.approx(expected[size]["ap"], nan_ok=True)
+            assert (score[f"amodal_ap_{size}"] == 1) == (size in own)
+
+
+def test_intervals_are_of_the_thresholds_that_their_names_say():
+    """One mask of IoU 6 / 8: right at 0.50 to 0.75, so AP50 is 1 and AP 6 / 10 in whatever images are drawn."""
+    rows = evaluate_instances(dataset(instance(1, CHAIR, LEFT, LEFT)), [found(THREE, 0.9, visible=THREE)]).intervals(
+        samples=5
+    )
+    means = {name: (row["mean"].low, row["mean"].high) for name, row in rows.items()}
+    assert means["amodal_ap50"] == (1, 1) and means["amodal_ap"] == means["visible_ap"] == pytest.approx((0.6, 0.6))
+    half = drawn("#####...", "........")
+    rows = evaluate_instances(dataset(instance(1, CHAIR, FULL, FULL)), [found(LEFT, 0.9), found(half, 0.8)]).intervals(
+        samples=5
+    )
+    assert (rows["amodal_ap50"]["mean"].low, rows["amodal_ap"]["mean"].low) == pytest.approx((1, 0.1))
+
+
+def test_intervals_are_the_same_unless_another_seed_is_asked_for():
+    data, results = random_case(4, 12)
+    table = evaluate_instances(data, results)
+    assert table.intervals(samples=30) == table.intervals(samples=30, seed=0) != table.intervals(samples=30, seed=1)
+    few = AmodalDataset(images=data.images[:4], categories=CATEGORIES)
+    table = evaluate_instances(few, [one for one in results if one.image_id <= 4])
+    assert table.intervals() == table.intervals(samples=1000)

@@ -44,6 +44,16 @@ def test_drawn_masks():
     assert table.without("rifle").score["best_miou"] == 1
 
 
+@pytest.mark.parametrize(("share", "merged"), [(4 / 5, False), (3 / 5, False), (1, True)])
+def test_pixels_that_all_samples_have_are_a_bin_of_their_own(share, merged):
+    """One false pixel that all of five samples have, and a true one that some have: errors of bins do not cancel."""
+    some = round(5 * share)
+    samples = [drawn("####", "####")] * some + [drawn("###.", "####")] * (5 - some)
+    truth = dataset(instance(1, CHAIR, drawn("##..", "####"), drawn("##.#", "####")))
+    found = evaluate_multimodal(truth, [result(1, CHAIR, mask) for mask in samples]).score["calibration_error"]
+    assert found == pytest.approx(abs(1 - 2) / 2 if merged else (1 + (1 - share)) / 2)
+
+
 @pytest.mark.parametrize(
     ("samples", "diversity", "error"),
     [

@@ -41,6 +41,29 @@ def test_a_box_fills_its_frame() -> None:
     np.testing.assert_allclose(low[0], -half[:2] * near, rtol=1e-5)
 
 
+def test_a_mesh_of_one_face_has_the_face_as_its_silhouette() -> None:
+    """A right triangle whose legs are the lower and the left side of its box: the frame below its diagonal."""
+    verts = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
+    (mask,), _, _ = silhouette_frames(verts, np.array([[0, 1, 2]], np.int32), np.zeros(1), np.zeros(1))
+    assert mask.shape == (48, 48)
+    row, column = np.indices(mask.shape)
+    assert mask[row > column].all() and not mask[row < column].any()
+
+
+def test_every_face_counts() -> None:
+    """Strips side by side make a full frame, whichever comes first; without one there is a gap of its width."""
+    strips = [[(x, 0, 0), (x + 1, 0, 0), (x + 1, 1, 0), (x, 1, 0)] for x in range(4)]
+    verts = np.array(strips, np.float32).reshape(-1, 3)
+    faces = np.array(
+        [[4 * i, 4 * i + 1, 4 * i + 2] for i in range(4)] + [[4 * i, 4 * i + 2, 4 * i + 3] for i in range(4)]
+    )
+    for turn in range(8):
+        (mask,), _, _ = silhouette_frames(verts, np.roll(faces, turn, 0).astype(np.int32), np.zeros(1), np.zeros(1))
+        assert mask.all()
+    (mask,), _, _ = silhouette_frames(verts, faces[[0, 2, 3, 4, 6, 7]].astype(np.int32), np.zeros(1), np.zeros(1))
+    assert mask.all(axis=0).tolist() == [True] * 12 + [False] * 12 + [True] * 24
+
+
 def test_frames_are_upright_and_not_mirrored() -> None:
     """A step: high on the object's +x side, which a camera at azimuth 0 has on its right."""
     mesh = box_mesh([((0, 0, 0), (1, 1, 0.1)), ((1, 0, 0), (2, 2, 0.1))])
@@ -79,6 +102,12 @@ def test_of_many_meshes_an_even_selection_and_a_word_of_it(caplog: pytest.LogCap
     source = BoxMeshes(["chair/four_legs", "chair/one_arm"])
     assert ShapeBank(source, BankConfig(azimuths=1, meshes=1)).shapes("chair").names == ("chair/four_legs",)
     assert "chair: the bank takes 1 of 2 meshes" in caplog.text
+
+
+def test_a_bank_of_just_so_many_meshes_leaves_none_out(caplog: pytest.LogCaptureFixture) -> None:
+    source = BoxMeshes(["chair/four_legs", "chair/one_arm"])
+    shapes = ShapeBank(source, BankConfig(azimuths=1, meshes=2)).shapes("chair")
+    assert shapes.names == ("chair/four_legs", "chair/one_arm") and not caplog.records
 
 
 def test_unknown_category() -> None:

@@ -133,3 +133,26 @@ def test_sizes_go_from_the_smallest_to_the_largest(shapes: BankShapes) -> None:
     at = MatchConfig(smallest=share / 2, largest=share, ratio=2.0, candidates=4)
     low = replace(at, largest=share * 0.98)
     assert match(shapes, crop, 1, at).score.item() > match(shapes, crop, 1, low).score.item() + 0.1
+
+
+@pytest.mark.parametrize("steps", [-2, -1, 0, 1, 2])
+def test_the_finer_search_tries_sizes_half_a_ratio_up_and_down(shapes: BankShapes, steps: int) -> None:
+    """The only coarse size is off by 2 to a quarter for each step: the finer sizes hold the right one exactly."""
+    scale, at = 0.7, int(np.flatnonzero((shapes.mesh == 1) & np.isclose(shapes.azimuth, np.radians(150)))[-1])
+    whole = rendered(shapes, 1, view(150, 30, scale, 0, 0))
+    share = float((shapes.high - shapes.low)[at].max()) * scale / 2
+    coarse = share * 2 ** (steps / 4)
+    config = MatchConfig(smallest=coarse, largest=coarse, ratio=2.0, candidates=len(shapes.mesh))
+    found = match(shapes, crop_of(whole, slice(0, 0)), 1, config)
+    assert found.viewpoint.scale.item() == pytest.approx(scale, rel=0.02)
+
+
+def test_a_match_that_is_fitted_stays_where_objects_are_seen_from() -> None:
+    """After a step beyond it the elevation comes back to straight above, as for every free viewpoint."""
+    verts, zero = torch.zeros(1, 3, 3), torch.zeros(1)
+    start = Viewpoint(zero, zero + 1.5, zero, zero + 1, torch.zeros(1, 2))
+    subject = DeformedMeshes(verts, torch.zeros(1, 1, 3).long(), start, S, DeformationConfig())
+    with torch.no_grad():
+        subject.viewpoint.leaves[1].add_(1)
+    subject.clamp()
+    assert subject.viewpoint.value().elevation.item() == pytest.approx(np.pi / 2)

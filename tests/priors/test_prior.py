@@ -48,6 +48,24 @@ def test_gate(prior: ShapePrior, crops: InstanceCrops) -> None:
     assert (prior(crops).mesh.verts - verts).abs().max() > 1e-3
 
 
+def test_by_default_every_instance_has_its_whole_shape_and_half_the_gate_half_of_it(
+    prior: ShapePrior, crops: InstanceCrops
+) -> None:
+    """Offsets alone (no stretch): the templates and what the last layer adds, times the gate."""
+    with torch.no_grad():
+        code = prior.decoder.encode(prior.encoder(crops))
+        hidden = prior.decoder.hidden(torch.cat([code, prior.decoder.embedding(crops.category)], dim=1))
+        offsets = prior.decoder.offsets(hidden).view(N, -1, 3)
+        mirrored = offsets[:, prior.decoder.mirror] * torch.tensor([-1.0, 1.0, 1.0])
+        template = prior.decoder.templates[crops.category]
+        moved = (offsets + mirrored) / 2
+        assert moved.abs().max() > 0.01
+        torch.testing.assert_close(prior(crops).mesh.verts, template + moved)
+        torch.testing.assert_close(prior.estimate(crops).verts, template + moved)
+        torch.testing.assert_close(prior.decoder(code, crops.category).verts, template + moved)
+        torch.testing.assert_close(prior(crops, gate=0.5).mesh.verts, template + moved / 2)
+
+
 def test_geometry_stays_in_single_precision(prior: ShapePrior, crops: InstanceCrops) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = prior(crops)

@@ -209,6 +209,20 @@ def test_a_bank_has_no_trained_numbers(bank: BankPrior) -> None:
     assert bank.parameters == bank.with_fit_steps(3).parameters == 0
 
 
+def test_nothing_is_fitted_unless_it_is_asked_for(crops: InstanceCrops, box_folder: Path) -> None:
+    prior = tiny_prior()
+    with torch.no_grad():
+        found, networks = prior.estimate(crops), prior.network.estimate(crops)
+    assert torch.equal(found.verts, networks.verts) and torch.equal(found.silhouette, networks.silhouette)
+    for name in ("azimuth", "elevation", "roll", "scale", "offset"):
+        assert torch.equal(getattr(found.viewpoint, name), getattr(networks.viewpoint, name))
+    parts = PriorParts(categories=prior.categories, device="cpu", network=prior.network, meshes=str(box_folder))
+    learned, opened = open_prior("learned", parts), open_prior("bank", parts)
+    assert isinstance(learned, LearnedPrior) and learned.fit.steps == 0 and learned.known == prior.categories
+    assert isinstance(opened, BankPrior) and opened.config.fit_steps == 0
+    assert learned.parameters == sum(one.numel() for one in prior.network.parameters()) > 0
+
+
 def test_where_no_prior_is_asked(crops: InstanceCrops) -> None:
     count = len(crops)
     nothing = no_estimate(crops)
@@ -225,6 +239,7 @@ def test_where_no_prior_is_asked(crops: InstanceCrops) -> None:
     [
         ("bank", PriorParts(categories=None, device="cpu"), "priors: these weights know no bank"),
         ("learned", PriorParts(categories=None, device="cpu"), "priors: learned needs the networks"),
+        ("learned", PriorParts(categories=("chair",), device="cpu"), "priors: learned needs the networks"),
         ("other", PriorParts(categories=None, device="cpu"), "priors: expected learned, bank, got 'other'"),
     ],
 )

@@ -41,6 +41,15 @@ def test_hypotheses_start_spread_over_the_circle(K: int) -> None:
     assert not view.offset.any()
 
 
+def test_the_first_weights_are_a_hundredth_so_that_hypotheses_begin_close_to_their_centres() -> None:
+    torch.manual_seed(0)
+    made = ViewpointHead(ViewpointConfig(hypotheses=64), FEATURES)
+    last = made.parameters_of[-1]
+    assert last.weight.numel() == 128 * 6 * 64, "so many that the spread is known to a third of a percent"
+    assert last.weight.std().item() == pytest.approx(0.01, rel=0.02)
+    assert last.weight.mean().item() == pytest.approx(0, abs=1e-3) and not last.bias.any()
+
+
 @pytest.mark.parametrize("size", [1.0, 1e3, 1e6])
 def test_everything_is_bounded(size: float) -> None:
     view = head(CONFIG)(size * torch.randn(200, FEATURES))[0].viewpoint
