@@ -137,12 +137,9 @@ def test_sizes_go_from_the_smallest_to_the_largest(shapes: BankShapes) -> None:
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_the_finer_search_tries_sizes_half_a_ratio_down(shapes: BankShapes, steps: int) -> None:
-    """The only coarse size is too large by the root or the fourth root of the ratio: the finer ones hold the right one."""
-    scale, ratio, at = (
-        0.7,
-        2.0,
-        int(np.flatnonzero((shapes.mesh == 1) & np.isclose(shapes.azimuth, np.radians(150)))[-1]),
-    )
+    """The only coarse size is too large by 2 to a quarter or a half: the finer ones hold the right one."""
+    scale, ratio = 0.7, 2.0
+    at = int(np.flatnonzero((shapes.mesh == 1) & np.isclose(shapes.azimuth, np.radians(150)))[-1])
     whole = rendered(shapes, 1, view(150, 30, scale, 0, 0))
     share = float((shapes.high - shapes.low)[at].max()) * scale / 2
     coarse = share * ratio ** (steps / 4)
