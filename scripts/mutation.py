@@ -2,7 +2,7 @@
 
 ``scripts/mutation.sh`` sets up what this needs and says how to call it. A mutant is tried in a copy of the code, in a
 child process that has the libraries and, where functions alone are changed, the tests already. Its tests are those that
-run the changed line (all that run the file for lines that run at import), the fastest first, until one fails. Files of
+run the changed line (all of the room for lines that run at import), the fastest first, until one fails. Files of
 compiled code are a room of their own, which runs as plain Python. Time is counted in seconds of CPU, so that a busy
 machine kills nothing.
 """
@@ -216,8 +216,8 @@ class Room:
         """The tests that may notice, and their seconds."""
         lines = self.runs[name]
         known = {test for test in lines.get(mutant.line, []) if test}
-        if not known and mutant.line in lines:  # runs at import
-            known = {test for tests in lines.values() for test in tests if test}
+        if not known and mutant.line in lines:  # runs at import, so that any test may see it
+            known = set(self.seconds)
         elif not known:  # a later line of a statement
             before = max((line for line in lines if line < mutant.line), default=0)
             known = {test for test in lines.get(before, []) if test}

@@ -418,7 +418,7 @@ def test_a_detection_without_a_pixel_is_a_wrong_one():
     assert table.score["amodal_ap"] == pytest.approx(expected["all"]["ap"])
 
 
-def test_the_sizes_are_cocos():
+def test_masks_of_the_size_of_a_limit_are_in_both_sizes():
     """Squares whose areas lie at COCO's limits, 32 and 96 squared: which sizes have a number, by pycocotools, too."""
     sizes = {"all": [0, 1e10], "small": [0, 32**2], "medium": [32**2, 96**2], "large": [96**2, 1e10]}
     for side, own in ((31, {"small"}), (32, {"small", "medium"}), (33, {"medium"}), (95, {"medium"}),
@@ -454,3 +454,53 @@ def test_intervals_are_the_same_unless_another_seed_is_asked_for():
     few = AmodalDataset(images=data.images[:4], categories=CATEGORIES)
     table = evaluate_instances(few, [one for one in results if one.image_id <= 4])
     assert table.intervals() == table.intervals(samples=1000)
+
+
+@pytest.mark.parametrize(("hidden", "inside"), [(0, False), (14, False), (15, False), (16, True), (50, True)])
+def test_more_than_fifteen_hundredths_hidden(hidden, inside):
+    """Objects of 100 pixels: only those of which more than 15 are hidden are among the occluded ones."""
+    whole = np.ones((10, 10), bool)
+    seen = whole.copy()
+    seen.flat[:hidden] = False
+    score = evaluate_instances(dataset(instance(1, CHAIR, seen, whole)), [found(whole, 0.9, visible=seen)]).score
+    assert score["amodal_ap_over15"] == 1 if inside else math.isnan(score["amodal_ap_over15"])
+
+
+@pytest.mark.parametrize(("hidden", "label"), [(0, False), (5, False), (6, True), (40, True)])
+def test_occluded_is_what_is_hidden_by_more_than_five_hundredths(hidden, label):
+    """Found as wholly visible: right where the true label is that, too."""
+    whole = np.ones((10, 10), bool)
+    seen = whole.copy()
+    seen.flat[:hidden] = False
+    truth = dataset(instance(1, CHAIR, seen, whole))
+    score = evaluate_instances(truth, [found(whole, 0.9, visible=whole)]).score
+    assert score["occlusion_accuracy"] == float(not label)
+    score = evaluate_instances(truth, [found(whole, 0.9, visible=seen)]).score
+    assert score["occlusion_accuracy"] == 1
+
+
+def test_an_object_without_a_pixel_is_asked_for_as_in_coco():
+    truth = dataset(instance(1, CHAIR, EMPTY, EMPTY), instance(2, CHAIR, LEFT, LEFT))
+    table = evaluate_instances(truth, [found(LEFT, 0.9, visible=LEFT)])
+    assert table.score.counts == {"instances": 2, "missing": 1}
+    assert table.score["amodal_ap"] == pytest.approx(51 / 101) and table.score["visible_ap"] == 1
+    assert table.by_level()["none"].counts["instances"] == 2
+
+
+def test_labels_of_ignored_objects_do_not_count():
+    truth = dataset(instance(1, CHAIR, LEFT, LEFT), instance(2, CHAIR, RIGHT, RIGHT, ignore=True))
+    half = drawn("....##..", "....##..")  # says that the ignored one is half hidden, which is wrong
+    score = evaluate_instances(truth, [found(LEFT, 0.9, visible=LEFT), found(RIGHT, 0.9, visible=half)]).score
+    assert score["occlusion_accuracy"] == 1
+
+
+def test_what_is_stored_says_how_it_came_about():
+    data, results = random_case(9, 5)
+    stored = evaluate_instances(data, results).to_dict(samples=7, seed=3)
+    assert {key: stored["intervals"][key] for key in ("level", "samples", "seed")} == {
+        "level": 0.95,
+        "samples": 7,
+        "seed": 3,
+    }
+    assert set(stored["levels"]) == set(stored["by_level"]) == {"none", "partial", "heavy"}
+    assert stored["levels"]["partial"] == "hidden share > 0 and <= 0.25"

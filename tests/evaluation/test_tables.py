@@ -6,7 +6,7 @@ import pytest
 from drawn import CATEGORIES, dataset, drawn, instance, result
 from scoring import evaluate_completion
 
-from shape3d_amodal.evaluation.tables import Table, category_table, counted, level_table, summary_table
+from shape3d_amodal.evaluation.tables import Table, category_table, counted, level_table, markdown_table, summary_table
 
 CHAIR, RIFLE, _ = (category.id for category in CATEGORIES)
 LEFT = drawn("##..", "##..")
@@ -155,3 +155,16 @@ def test_values_of_each_instance(methods):
     values, categories = methods["visible only"].instances("instance_miou") or methods["visible only"].instances("miou")
     assert sorted(values.tolist()) == [0.5, 0.5] and sorted(categories.tolist()) == [CHAIR, RIFLE]
     assert methods["visible only"].instances("no such metric") is None
+
+
+def test_columns_of_markdown_are_left_aligned_unless_told():
+    assert markdown_table(("a", "b"), [("1", "x|y"), ("2\n3", "")]) == (
+        "| a | b |\n| --- | --- |\n| 1 | x\\|y |\n| 2 3 |  |\n"
+    )
+    assert markdown_table(("a", "b"), [], ("---", "---:")) == "| a | b |\n| --- | ---: |\n"
+
+
+def test_instances_are_told_for_single_metrics_alone(methods):
+    table = methods["visible only"]
+    assert table.instances("miou") is not None and table.instances("occluded_miou") is not None
+    assert table.instances("micro_miou") is None
