@@ -89,7 +89,7 @@ class MeshesOptions(BuiltOptions):
     """A method that knows the shapes of meshes."""
 
     meshes: str = "open13:train"
-    """Mesh source: open13:SPLIT, or a folder of meshes by category."""
+    """Mesh source: open13[:SPLIT], or a folder of meshes by category."""
 
     def inputs(self) -> tuple[str, ...]:
         return (mesh_source(self.meshes).fingerprint(),)

@@ -11,10 +11,12 @@ from shape3d_amodal.errors import DataError, UsageError
 def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, strict: bool = False) -> None:
     """Read every mesh of a source once, and list what can be used and why the rest cannot.
 
-    The list is a mesh source itself: pass it as `--meshes meshes.json` to use only the valid meshes.
+    The list is a mesh source itself: pass it as `--meshes meshes.json` to use only the valid meshes. It also has notes
+    about what of the files was left out. Exit status 3 where no mesh can be used.
 
     Args:
-        meshes: mesh source: shapenet:FOLDER, shapenet13:FOLDER:train, any FOLDER of meshes by category, open13:train.
+        meshes: mesh source: shapenet:FOLDER, shapenet13:FOLDER:train, any FOLDER of meshes by category, open13 (all of
+            them) or open13:train.
         out: file for the list.
         workers: number of processes that read.
         strict: exit with status 3 if a mesh cannot be used; the list is written in any case.
@@ -37,9 +39,13 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
     if sys.stderr.isatty():
         print(file=sys.stderr)
     write_json_atomic(out, manifest)
-    skipped = manifest["skipped"]
+    skipped, notes = manifest["skipped"], manifest["notes"]
+    name = min(skipped, default="")
+    if not manifest["usable"]:
+        problem = f"none of {len(skipped)} meshes can be used, such as {name} ({skipped[name]}); see {out}"
+        raise DataError(problem, file=meshes)
     usable = f"{manifest['usable']} meshes in {len(manifest['categories'])} categories"
-    print(f"{usable}; {len(skipped)} cannot be used: {out}")
+    noted = f"; {len(notes)} read with notes" if notes else ""
+    print(f"{usable}; {len(skipped)} cannot be used{noted}: {out}")
     if strict and skipped:
-        name = min(skipped)
         raise DataError(f"{skipped[name]} ({len(skipped)} meshes cannot be used, see {out})", file=name)

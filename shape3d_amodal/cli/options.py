@@ -56,7 +56,7 @@ class PipelineOptions:
             --meshes, else those that the weights were trained with; beside the networks where stage 5 has learned to
             use both). The default is bank with --meshes, else all that stage 5 has learned to use.
         meshes: the shapes of the bank: a folder <category>/.../<mesh>.obj (.ply, .off, .glb, .npz), y up, or
-            open13:train.
+            open13 (all its meshes) or open13:train (val, test).
         fit_steps: gradient steps that fit shape and viewpoint to each object at test time. By default as in training:
             none for the learned prior. 30 improve a bank without weights, and bare silhouettes.
         refine: full (stage 5; default with weights that have learned it), 2d (stage 5 without the rendered silhouette:

@@ -34,9 +34,9 @@ def scenes(
 
     Args:
         out: folder to write to.
-        meshes: mesh source: open13:train (val, test, train+val); shapenet:FOLDER or shapenet:FOLDER:train (ShapeNetCore
-            v1 or v2; shapenet13: its 13 published categories); any FOLDER of meshes by category, FOLDER?up=+z&front=-y
-            where y is not up; or the meshes.json of `shape3d-amodal meshes`.
+        meshes: mesh source: open13 (all its meshes) or open13:train (val, test, train+val); shapenet:FOLDER or
+            shapenet:FOLDER:train (ShapeNetCore v1 or v2; shapenet13: its 13 published categories); any FOLDER of meshes
+            by category, FOLDER?up=+z&front=-y where y is not up; or the meshes.json of `shape3d-amodal meshes`.
         count: number of scenes.
         seed: seed of the scenes; scene k depends on the options, the seed and k alone.
         layout: folder (a benchmark set; the default without --count), shards (the default with it), or kins (--count

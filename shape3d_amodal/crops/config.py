@@ -19,7 +19,7 @@ class CropsConfig(ImageReading):
     images (``annotations`` and ``images``)."""
 
     meshes: str = "open13:train"
-    """Mesh source: open13:SPLIT, shapenet13:FOLDER[:SPLIT], a folder of meshes by category, or a checked list."""
+    """Mesh source: open13[:SPLIT], shapenet13:FOLDER[:SPLIT], a folder of meshes by category, or a checked list."""
     scenes: SceneConfig = SceneConfig(deform=0.6)
     """How scenes are made of meshes."""
     seed: Annotated[int, Field(ge=0)] = 1

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from shape3d_amodal.files.processes import spread
-from shape3d_amodal.meshes.mesh import UnusableMeshError
+from shape3d_amodal.meshes.mesh import FileMeshes, Mesh, UnusableMeshError
 from shape3d_amodal.meshes.sources import mesh_source
 
 _CHUNK = 32
@@ -22,8 +21,8 @@ def check_meshes(spec: str, *, workers: int = 1, progress: Callable[[int], None]
         progress: called with the number of meshes read so far.
 
     Returns:
-        ``FileMeshes.manifest`` with every mesh that cannot be used in ``skipped``, and ``usable``, the number of the
-        others.
+        ``FileMeshes.manifest`` with every mesh that cannot be used in ``skipped``, the notes of the others in
+        ``notes`` where they have any, and ``usable``, the number of the others.
 
     Raises:
         DataError: there is no such source.
@@ -31,21 +30,36 @@ def check_meshes(spec: str, *, workers: int = 1, progress: Callable[[int], None]
     source = mesh_source(spec)
     chunks = [source.names[start : start + _CHUNK] for start in range(0, len(source.names), _CHUNK)]
     unusable: dict[str, str] = {}
+    notes: dict[str, list[str]] = {}
     done = 0
-    with spread(partial, (_passed_over, spec), workers) as read:
-        for chunk, found in zip(chunks, read(chunks), strict=True):
-            unusable |= found
+    with spread(partial, (_read, spec), workers) as read:
+        for chunk, (bad, noted) in zip(chunks, read(chunks), strict=True):
+            unusable |= bad
+            notes |= noted
             done += len(chunk)
             if progress is not None:
                 progress(done)
     skipped = dict(sorted({**source.skipped, **unusable}.items()))
-    return {**source.manifest(), "usable": len(source.names) - len(unusable), "skipped": skipped}
+    usable = len(source.names) - len(unusable)
+    return {**source.manifest(), "usable": usable, "skipped": skipped, "notes": dict(sorted(notes.items()))}
 
 
-def _passed_over(spec: str, names: Sequence[str]) -> dict[str, str]:
-    """Which of the meshes ``names`` cannot be used, and why."""
-    meshes = mesh_source(spec)  # anew, so that no mesh stays in memory
+def _read(spec: str, names: Sequence[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Which of the meshes ``names`` cannot be used, and why, and the notes of the others."""
+    meshes = mesh_source(spec)
+    unusable: dict[str, str] = {}
+    notes: dict[str, list[str]] = {}
     for name in names:
-        with suppress(UnusableMeshError):
-            meshes.load(name)
-    return meshes.passed_over
+        mesh = _mesh_or_reason(meshes, name)
+        if isinstance(mesh, str):
+            unusable[name] = mesh
+        elif mesh.notes:
+            notes[name] = list(mesh.notes)
+    return unusable, notes
+
+
+def _mesh_or_reason(meshes: FileMeshes, name: str) -> Mesh | str:
+    try:
+        return meshes.read(name)
+    except UnusableMeshError as error:
+        return error.reason

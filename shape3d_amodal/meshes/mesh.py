@@ -24,6 +24,8 @@ from shape3d_amodal.meshes.parsers import read_mesh_file
 
 _KEPT_BYTES = 256 * 1024**2
 """Size of the meshes that a source keeps in memory; the oldest are dropped first."""
+_TOLD = 3
+"""Meshes of a source whose notes are logged; all are in its manifest."""
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,11 @@ SHAPENET_V2 = Frame("+y", "-z")
 class UnusableMeshError(DataError):
     """A mesh that its source lists and that cannot be used; another one may be drawn."""
 
+    @property
+    def reason(self) -> str:
+        """Why, without the file."""
+        return f"{self.field}: {self.problem}" if self.field else self.problem
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mesh(ArrayFields):
@@ -76,6 +83,7 @@ class Mesh(ArrayFields):
         verts: [V,3] float32.
         faces: [F,3] int32.
         colors: [F,3] uint8, flat colour of each face.
+        notes: what of its file was left out or is read in a way that a user may not expect.
     """
 
     name: str
@@ -83,6 +91,7 @@ class Mesh(ArrayFields):
     verts: NDArray[np.float32]
     faces: NDArray[np.int32]
     colors: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -119,6 +128,7 @@ class FileMeshes:
 
     Attributes:
         passed_over: the same for meshes that ``load`` was asked for; may be emptied to start a new list.
+        notes: the notes of the meshes that ``load`` gave, where they have any; may be emptied likewise.
     """
 
     def __init__(
@@ -135,6 +145,8 @@ class FileMeshes:
         self.spec = spec
         self.skipped = dict(skipped or {})
         self.passed_over: dict[str, str] = {}
+        self.notes: dict[str, tuple[str, ...]] = {}
+        self._told: set[str] = set()
         self._loaded: dict[str, Mesh] = {}
         self._loaded_bytes = 0
         self._unusable: dict[str, UnusableMeshError] = {}
@@ -158,16 +170,42 @@ class FileMeshes:
         """
         if name not in self._loaded and name not in self._unusable:
             try:
-                self._keep(read_mesh(self._entries[name], name=name))
-            except DataError as error:
-                if self._strict:
-                    raise
-                self._unusable[name] = UnusableMeshError(error.problem, file=error.file, field=error.field)
+                mesh = self.read(name)
+            except UnusableMeshError as error:
+                self._unusable[name] = error
                 log.warning("mesh skipped: %s", error)
+            else:
+                self._keep(mesh)
+                self._tell_notes(mesh)
         if unusable := self._unusable.get(name):
-            self.passed_over[name] = f"{unusable.field}: {unusable.problem}" if unusable.field else unusable.problem
+            self.passed_over[name] = unusable.reason
             raise unusable
-        return self._loaded[name]
+        found = self._loaded[name]
+        if found.notes:
+            self.notes[name] = found.notes
+        return found
+
+    def read(self, name: str) -> Mesh:
+        """The same mesh, read anew: it is neither kept nor listed nor logged.
+
+        Raises:
+            UnusableMeshError: it cannot be used (of a strict source: ``DataError``).
+        """
+        try:
+            return read_mesh(self._entries[name], name=name)
+        except DataError as error:
+            if self._strict:
+                raise
+            raise UnusableMeshError(error.problem, file=error.file, field=error.field) from error
+
+    def _tell_notes(self, mesh: Mesh) -> None:
+        if not mesh.notes or mesh.name in self._told or len(self._told) > _TOLD:
+            return
+        self._told.add(mesh.name)
+        if len(self._told) <= _TOLD:
+            log.warning("mesh read with notes: %s: %s", self._entries[mesh.name].path, "; ".join(mesh.notes))
+        else:
+            log.warning("more meshes of %s have notes; `shape3d-amodal meshes` lists them all", self.spec)
 
     def _keep(self, mesh: Mesh) -> None:
         self._loaded[mesh.name] = mesh
@@ -196,6 +234,7 @@ class FileMeshes:
             "file_frames": dict(sorted(Counter(str(file.frame) for file in self._entries.values()).items())),
             "object_frame": f"{OBJECT_FRAME}, bounding box centred, its diagonal 1",
             "skipped": dict(sorted({**self.skipped, **self.passed_over}.items())),
+            "notes": {name: list(notes) for name, notes in sorted(self.notes.items())},
         }
 
     def without(self, skipped: dict[str, str]) -> FileMeshes:
@@ -231,4 +270,4 @@ def read_mesh(file: MeshFile, *, name: str) -> Mesh:
         raise DataError("expected a mesh with an extent, all its vertices coincide", file=file.path, field="vertices")
     verts = (turned - (low + high) / 2) / diagonal
     colors = np.full((len(data.faces), 3), 180, np.uint8) if data.colors is None else data.colors
-    return Mesh(name, file.category, verts.astype(np.float32), data.faces.astype(np.int32), colors)
+    return Mesh(name, file.category, verts.astype(np.float32), data.faces.astype(np.int32), colors, data.notes)

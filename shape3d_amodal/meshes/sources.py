@@ -36,7 +36,7 @@ MESH_SUFFIXES = (".obj", ".ply", ".off", ".glb", ".npz")
 OPEN13 = ASSETS / "open13"
 
 
-def open13(split: str, folder: Path = OPEN13, *, strict: bool = False) -> FileMeshes:
+def open13(split: str, folder: Path = OPEN13, *, strict: bool = False, spec: str = "") -> FileMeshes:
     """The meshes of Open13's ``split``: train, val, test, or several joined by ``+``.
 
     Raises:
@@ -53,7 +53,7 @@ def open13(split: str, folder: Path = OPEN13, *, strict: bool = False) -> FileMe
         f"{row['category']}/{row['name']}": MeshFile(row["category"], folder / row["path"], cluster=row.get("cluster"))
         for row in rows
     }
-    return FileMeshes(entries, spec=f"open13:{split}", strict=strict)
+    return FileMeshes(entries, spec=spec or f"open13:{split}", strict=strict)
 
 
 def mesh_folder(folder: Path, *, frame: Frame = OBJECT_FRAME, strict: bool = False, spec: str = "") -> FileMeshes:
@@ -113,7 +113,7 @@ def shapenet_core(
 def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
     """The source that ``spec`` names.
 
-    - ``open13:train`` (val, test, train+val): the meshes that come with the repository;
+    - ``open13:train`` (val, test, train+val): the meshes that come with the package; ``open13`` all of them;
     - ``shapenet:FOLDER`` or ``shapenet:FOLDER:train``: ShapeNetCore v1 or v2, all or one official split;
       ``shapenet13:...`` its 13 published categories alone;
     - ``FILE.json``: a source that ``shape3d-amodal meshes`` has checked, without the meshes that cannot be used;
@@ -126,6 +126,8 @@ def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
     if not spec:
         raise UsageError("meshes: expected a source, such as open13:train or a folder of meshes, got none")
     kind, _, rest = spec.partition(":")
+    if spec == "open13":
+        return open13("+".join(shapenet.SPLITS), strict=strict, spec=spec)
     if kind == "open13":
         return open13(rest, strict=strict)
     if kind in ("shapenet", "shapenet13"):

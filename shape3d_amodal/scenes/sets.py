@@ -29,7 +29,7 @@ class SceneSetConfig:
     """A set of scenes, each with a scored target."""
 
     meshes: str = "open13:test"
-    """Mesh source: open13:SPLIT, shapenet:FOLDER[:SPLIT], a folder of meshes by category, or a checked list (.json)."""
+    """Mesh source: open13[:SPLIT], shapenet:FOLDER[:SPLIT], a folder of meshes by category, a checked list (.json)."""
     scenes: SceneConfig = SceneConfig()
     """How the scenes are made."""
     seed: Annotated[int, Field(ge=0)] = 0

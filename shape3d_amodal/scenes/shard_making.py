@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, TypeAdapter
 
@@ -45,7 +45,7 @@ class ShardsConfig:
     """Scenes in shards."""
 
     meshes: str = "open13:train"
-    """Mesh source: open13:SPLIT, shapenet:FOLDER[:SPLIT], a folder of meshes by category, or a checked list (.json)."""
+    """Mesh source: open13[:SPLIT], shapenet:FOLDER[:SPLIT], a folder of meshes by category, a checked list (.json)."""
     scenes: SceneConfig = SceneConfig()
     """How the scenes are made."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -100,10 +100,10 @@ def make_shards(
     with spread(_SceneMaker, (config,), workers) as make:
         for shard in mine:
             if shard.number not in finished:
-                skipped: dict[str, str] = {}
-                manifest = {"identity": identity, "config": description, "categories": names, "skipped": skipped}
+                told = _Told({}, {})
+                manifest = {"identity": identity, "config": description, "categories": names, **told._asdict()}
                 chunks = shown(make(_chunks(shard)), shard.tar.name, -(-shard.count // _CHUNK), unit=_UNIT)
-                shards.write_shard(shard, _samples(chunks, skipped), manifest)
+                shards.write_shard(shard, _samples(chunks, told), manifest)
             if progress is not None:
                 progress(shard, shard.number not in finished)
     kept = tuple(shard for shard in mine if shard.number in finished)
@@ -140,13 +140,21 @@ def _describe(config: ShardsConfig, listing: str) -> dict[str, Any]:
     return {**plain, "meshes_listing_sha256": listing, "version": _VERSION}
 
 
-_Chunk = tuple[list[Sample], dict[str, str]]
+class _Told(NamedTuple):
+    """Meshes that could not be used, with the reason, and the notes of those that were used, where they have any."""
+
+    skipped: dict[str, str]
+    notes: dict[str, tuple[str, ...]]
 
 
-def _samples(chunks: Iterator[_Chunk], skipped: dict[str, str]) -> Iterator[Sample]:
-    """The scenes of a shard; meshes that could not be used are added to ``skipped``."""
-    for samples, passed_over in chunks:
-        skipped.update(passed_over)
+_Chunk = tuple[list[Sample], _Told]
+
+
+def _samples(chunks: Iterator[_Chunk], told: _Told) -> Iterator[Sample]:
+    """The scenes of a shard; what there is to tell of their meshes is added to ``told``."""
+    for samples, more in chunks:
+        told.skipped.update(more.skipped)
+        told.notes.update(more.notes)
         yield from samples
 
 
@@ -156,7 +164,7 @@ def _chunks(shard: Shard) -> Iterator[range]:
 
 
 class _SceneMaker:
-    """Makes scenes as the bytes of a shard, and lists the meshes that could not be used."""
+    """Makes scenes as the bytes of a shard, with what there is to tell of their meshes."""
 
     def __init__(self, config: ShardsConfig) -> None:
         self._config = config
@@ -164,8 +172,9 @@ class _SceneMaker:
         self._names = (*category_names(self._meshes), OCCLUDER)
 
     def __call__(self, indices: range) -> _Chunk:
-        self._meshes.passed_over = {}
-        return [self._sample(index) for index in indices], self._meshes.passed_over
+        told = _Told({}, {})
+        self._meshes.passed_over, self._meshes.notes = told
+        return [self._sample(index) for index in indices], told
 
     def _sample(self, index: int) -> Sample:
         config = self._config

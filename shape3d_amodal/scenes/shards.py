@@ -2,7 +2,7 @@
 
     scenes-000003.tar    000003000.png 000003000.json 000003001.png ...
     scenes-000003.json   {"format", "tar", "sha256", "bytes", "first", "count", "identity", "config", "categories",
-                          "skipped"}
+                          "skipped", "notes"}
 
 A sample's JSON holds ``images`` (one) and ``annotations`` in the format ``formats.coco_amodal``; the categories are in
 the manifest. Headers have neither time nor owner, so that equal scenes give equal bytes. A shard is finished when its

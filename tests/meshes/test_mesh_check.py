@@ -53,6 +53,52 @@ def test_strict(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(out.read_text())["usable"] == 2
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_was_left_out_is_listed(
+    workers: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (folder / "chair" / "good.obj").open("a") as file:
+        file.write("l 1 2\nl 2 3\np 1\n")
+    out = tmp_path / "meshes.json"
+    assert main(["meshes", "--meshes", str(folder), "--out", str(out), "--workers", workers]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"2 meshes in 2 categories; 3 cannot be used; 1 read with notes: {out}\n"
+    assert printed.err == ""
+    expected = {"chair/good.obj": ["2 statements of lines left out", "1 statement of points left out"]}
+    listed = json.loads(out.read_text())
+    assert listed["notes"] == expected
+    source = mesh_source(str(out))
+    assert source.manifest()["notes"] == {}  # of a source, the notes of what it has loaded
+    for name in source.names:
+        source.load(name)
+    assert source.manifest()["notes"] == expected
+
+
+def test_a_list_of_an_older_version_has_no_notes(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "meshes.json"
+    assert main(["meshes", "--meshes", str(folder), "--out", str(out)]) == 0
+    listed = json.loads(out.read_text())
+    del listed["notes"]
+    out.write_text(json.dumps(listed))
+    assert len(mesh_source(str(out)).names) == 2
+
+
+def test_nothing_usable_is_one_line_and_status_3(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("chair", "dresser"):
+        (folder / name / "good.obj").unlink()
+    out = tmp_path / "meshes.json"
+    assert main(["meshes", "--meshes", str(folder), "--out", str(out)]) == 3
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    assert line.startswith(f"error: {folder}: none of 3 meshes can be used, such as chair/empty.obj (faces: expected")
+    assert line.endswith(f"; see {out}")
+    assert len(json.loads(out.read_text())["skipped"]) == 3
+    assert main(["meshes", "--meshes", str(out), "--out", str(tmp_path / "again.json")]) == 3
+
+
 @pytest.mark.parametrize(
     ("out", "status", "message"),
     [
@@ -76,12 +122,15 @@ def test_other_json_is_no_source(content: str, tmp_path: Path) -> None:
 
 
 def test_a_benchmark_set_lists_what_it_passed_over(folder: Path, tmp_path: Path) -> None:
+    with (folder / "chair" / "good.obj").open("a") as file:
+        file.write("l 1 2\n")
     command = ["scenes", "--meshes", str(folder), "--out", str(tmp_path / "out")]
     options = ["--set", "scenes.image_size=64", "per_category=3"]
     assert main([*command, "--strict", *options]) == 3
     assert not (tmp_path / "out").exists()
     assert main([*command, *options]) == 0
     listed = json.loads((tmp_path / "out" / "meshes.json").read_text())
+    assert listed["notes"] == {"chair/good.obj": ["1 statement of lines left out"]}
     assert set(listed["skipped"]) <= {"chair/empty.obj", "chair/zero.obj", "dresser/cut.glb"}
     assert listed["skipped"]
     annotations = json.loads((tmp_path / "out" / "annotations.json").read_text())

@@ -9,7 +9,7 @@ from boxes import ARMCHAIR, PARTS, box_mesh, write_obj
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.meshes import mesh as mesh_module
 from shape3d_amodal.meshes.mesh import FileMeshes, Frame, MeshFile, UnusableMeshError, read_mesh
-from shape3d_amodal.meshes.sources import CATEGORIES, SYNSETS, mesh_folder, mesh_source, open13
+from shape3d_amodal.meshes.sources import CATEGORIES, OPEN13, SYNSETS, mesh_folder, mesh_source, open13
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
 
 TRIANGLE = "v 0 0 0\nv 4 0 0\nv 0 3 0\nf 1 2 3\n"
@@ -89,7 +89,15 @@ def test_source_by_name(box_folder: Path) -> None:
     assert both == set(open13("train").names) | set(open13("val").names)
 
 
-@pytest.mark.parametrize("spec", ["open13", "open13:", "open13:all", "open13:train+"])
+def test_open13_alone_is_all_of_it() -> None:
+    source = mesh_source("open13")
+    with (OPEN13 / "index.tsv").open() as lines:
+        rows = [line.split("\t") for line in lines][1:]
+    assert sorted(source.names) == sorted(f"{category}/{name}" for category, name, *_ in rows)
+    assert source.manifest()["source"] == "open13"
+
+
+@pytest.mark.parametrize("spec", ["open13:", "open13:all", "open13:train+"])
 def test_unknown_split(spec: str) -> None:
     with pytest.raises(DataError, match="expected train, val, test or a sum of them"):
         mesh_source(spec)
@@ -194,3 +202,22 @@ def test_manifest_and_listing(tmp_path: Path, box_folder: Path) -> None:
     assert mesh_source(str(tmp_path)).listing_sha256() == manifest["listing_sha256"]
     (tmp_path / "chair" / "one_arm.obj").write_text(TRIANGLE)
     assert mesh_source(str(tmp_path)).listing_sha256() != manifest["listing_sha256"]
+
+
+def test_notes_are_kept_and_the_first_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"chair/{k}.obj" for k in range(6)]
+    for k, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(TRIANGLE + "l 1 2\n" * k)
+    source = mesh_folder(tmp_path)
+    for name in (*names, *names):
+        source.load(name)
+    several = {f"chair/{k}.obj": (f"{k} statements of lines left out",) for k in range(2, 6)}
+    assert source.notes == {"chair/1.obj": ("1 statement of lines left out",), **several}
+    assert source.load("chair/2.obj").notes == source.notes["chair/2.obj"]
+    told = [record.getMessage() for record in caplog.records]
+    assert [f"chair/{k}.obj" in line for k, line in enumerate(told[:3], 1)] == [True] * 3
+    assert told[3:] == [f"more meshes of {tmp_path} have notes; `shape3d-amodal meshes` lists them all"]
+    source.notes = {}  # a new list tells again of meshes that are already in memory
+    source.load("chair/1.obj")
+    assert list(source.notes) == ["chair/1.obj"]

@@ -222,13 +222,18 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("chair/one_arm", "chair/four_legs", "lamp/pole"):
         write_obj(tmp_path / "meshes" / f"{name}.obj", box_mesh(PARTS[name]))
     (tmp_path / "meshes" / "chair" / "bad.obj").write_text("v 0 0 0\n")
+    with (tmp_path / "meshes" / "lamp" / "pole.obj").open("a") as file:
+        file.write("l 1 2\n")
     command = ["nmr", "--meshes", str(tmp_path / "meshes"), "--split", "val", "--out", str(tmp_path / "out")]
     assert main(command) == 0
+    lamps = json.loads((tmp_path / "out" / "03636649_val.json").read_text())
+    assert lamps["notes"] == {"lamp/pole.obj": ["1 statement of lines left out"]}
     chair, lamp = nmr_objects(tmp_path / "out", "val")
     assert (chair.synset, chair.count, lamp.synset, lamp.count) == ("03001627", 2, "03636649", 1)
     listed = json.loads((tmp_path / "out" / "03001627_val.json").read_text())
     assert listed["objects"] == ["chair/four_legs.obj", "chair/one_arm.obj"]
     assert list(listed["skipped"]) == ["chair/bad.obj"]
+    assert listed["notes"] == {}
     arm = Mesh("", "", box_mesh(ARMCHAIR).verts, box_mesh(ARMCHAIR).faces, np.full((84, 3), 180, np.uint8))
     np.testing.assert_array_equal(next(chair.images())[1], render_views(arm))
     np.testing.assert_array_equal(next(chair.voxels())[1], nmr_voxels(unit_side(arm), arm.faces))

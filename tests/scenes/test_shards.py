@@ -256,6 +256,8 @@ def test_manifests_are_in_order(made: Path) -> None:
 def with_a_bad_mesh(tmp_path: Path) -> Path:
     write_obj(tmp_path / "meshes" / "chair" / "good.obj", box_mesh([((0, 0, 0), (1, 2, 1))]))
     (tmp_path / "meshes" / "chair" / "bad.obj").write_text("f 1 2 3\n")
+    with (tmp_path / "meshes" / "chair" / "good.obj").open("a") as file:
+        file.write("l 1 2\n")
     return tmp_path / "meshes"
 
 
@@ -265,9 +267,11 @@ def test_bad_meshes_are_listed_where_they_were_drawn(with_a_bad_mesh: Path, tmp_
     for number in (2, 1, 0):  # one process for each, in another order
         make_shards(config, tmp_path / "each", share=(number, 3))
     assert content(tmp_path / "all") == content(tmp_path / "each")
-    listed = json.loads((tmp_path / "all" / "scenes-000000.json").read_text())["skipped"]
-    assert list(listed) == ["chair/bad.obj"]
-    assert "expected vertex indices" in listed["chair/bad.obj"]
+    for number in range(3):
+        listed = json.loads((tmp_path / "all" / f"scenes-00000{number}.json").read_text())
+        assert list(listed["skipped"]) == ["chair/bad.obj"]
+        assert "expected vertex indices" in listed["skipped"]["chair/bad.obj"]
+        assert listed["notes"] == {"chair/good.obj": ["1 statement of lines left out"]}
     with pytest.raises(DataError, match=r"bad\.obj: faces: expected vertex indices"):
         make_shards(configured(with_a_bad_mesh, strict=True), tmp_path / "strict")
     assert not list((tmp_path / "strict").iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +20,8 @@ from shape3d_amodal.evaluation.metrics import Metric, by_name
 from shape3d_amodal.meshes import voxels
 from shape3d_amodal.meshes.mesh import Mesh, MeshFile, MeshSource, read_mesh
 from shape3d_amodal.structures import AmodalDataset, AmodalInstance
+
+log = logging.getLogger(__name__)
 
 SHAPE = "shape: visible masks given, matched by annotation id, instances of scenes whose mesh and camera are known"
 """The protocol tag of the shape track."""
@@ -240,6 +243,8 @@ def _read(name: str, folder: Path) -> Mesh:
     if not voxels.face_areas(mesh.verts, mesh.faces).any():
         problem = f"{path}: expected a mesh with a surface, its faces are lines or points; repair it"
         raise DataError(problem, field="mesh")
+    if mesh.notes:
+        log.warning("mesh read with notes: %s: %s", path, "; ".join(mesh.notes))
     return mesh
 
 

@@ -91,8 +91,8 @@ def write_nmr(
 ) -> list[Path]:
     """Render every mesh of the source ``spec`` to ``<synset>_<split>_{images,voxels}.npz`` and ``.json`` in ``folder``.
 
-    The JSON is written last and names the objects in their order and the meshes that could not be used. A synset with a
-    JSON of the same meshes is finished: its files are verified and kept.
+    The JSON is written last and names the objects in their order, the meshes that could not be used, and notes about
+    the others. A synset with a JSON of the same meshes is finished: its files are verified and kept.
 
     Args:
         progress: called with each finished synset and its number of objects.
@@ -111,7 +111,8 @@ def write_nmr(
     manifests = {synset: folder / f"{synset}_{split}.json" for synset in groups}
     objects = {synset: _finished(path, listing) for synset, path in manifests.items()}
     left = [synset for synset, names in objects.items() if names is None]
-    unusable = check_meshes(spec, workers=workers)["skipped"] if left else {}
+    checked = check_meshes(spec, workers=workers) if left else {"skipped": {}, "notes": {}}
+    unusable, notes = checked["skipped"], checked["notes"]
     make_folder(folder)
     with spread(_renderer, (spec,), workers if left else 1) as render:
         for synset, path in sorted(manifests.items()):
@@ -119,7 +120,9 @@ def write_nmr(
             if names is None:
                 names = [name for name in groups[synset] if name not in unusable]
                 skipped = {name: unusable[name] for name in groups[synset] if name in unusable}
-                manifest = {"format": FORMAT, "meshes_listing_sha256": listing, "source": spec, "skipped": skipped}
+                noted = {name: notes[name] for name in names if name in notes}
+                told = {"skipped": skipped, "notes": noted}
+                manifest = {"format": FORMAT, "meshes_listing_sha256": listing, "source": spec, **told}
                 if names:
                     _write(path, names, render(names), manifest)
             if progress is not None:
