@@ -261,3 +261,12 @@ def test_chamfer_is_in_hundredths_of_the_unit_cube(tmp_path):
     apart = cdist(*(surface_points(to_unit_cube(mesh.verts), mesh.faces) for mesh in pair))
     expected = 100 * (apart.min(axis=1).mean() + apart.min(axis=0).mean()) / 2
     assert table.score["chamfer"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_what_was_left_out_of_a_mesh_is_said(tmp_path, caplog):
+    write_obj(tmp_path / "cube.obj", box_mesh([((0, 0, 0), (1, 1, 1))]))
+    with (tmp_path / "cube.obj").open("a") as file:
+        file.write("l 1 2\n")
+    evaluate(scene((1, 0)), [seen(1, 1, 0, "cube.obj")], meshes=BoxMeshes(), folder=tmp_path)
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.endswith("cube.obj: 1 statement of lines left out")
