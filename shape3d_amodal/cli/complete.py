@@ -54,14 +54,14 @@ def complete(
             visible_mask (RLE or polygons); plain COCO with --segmentation visible; a list of a detector's results with
             --image-info. Give all objects of an image, for they hide each other; the category
             "occluder" marks what only hides others and is not completed, and so do categories that are not known.
-        out: results file to write (JSON); - is standard output, which keeps nothing of a stopped run.
+        out: results file to write (JSON); - is standard output, which, like a pipe, keeps nothing of a stopped run.
         save_meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
     """
     pipeline.check(needs_meshes=None if save_meshes is None else "--save-meshes")
     check_there(images, annotations, visible.image_info)
     from shape3d_amodal.annotations.results import write_results
     from shape3d_amodal.evaluation.tables import counted
-    from shape3d_amodal.files.atomic import is_stdout
+    from shape3d_amodal.files.atomic import is_stdout, is_stream
     from shape3d_amodal.files.journal import journal_of
     from shape3d_amodal.files.outputs import output_file, output_folder, refuse_inputs, refuse_within
     from shape3d_amodal.methods.resuming import ImageWork
@@ -71,7 +71,7 @@ def complete(
     files = reading.files(images, annotations)
     read = [annotations] if visible.image_info is None else [annotations, visible.image_info]
     output_file(out, inputs=read)
-    streamed = is_stdout(out)
+    streamed = is_stream(out)
     journal = None if streamed else journal_of(out)
     listing = None if streamed else out.with_name(f"{out.stem}.skipped.json")
     if save_meshes is not None:
@@ -100,7 +100,7 @@ def complete(
         resume=resume,
         writes=[] if listing is None else [out, listing],
         folders=[] if save_meshes is None else [save_meshes],
-        folder=save_meshes,
+        folder=save_meshes or Path(),
     ) as outcomes:
         skipped = [*found.skipped, *(reason for one in outcomes for reason in one.skipped)]
         tell_skipped(skipped, listing)
@@ -109,7 +109,7 @@ def complete(
     hidden = f", {counted(found.hidden, 'fully hidden object')} left out" if found.hidden else ""
     hidden += f", {found.low_scores} below --min-score {visible.min_score:g}" if found.low_scores else ""
     done = f"{counted(len(results), 'object')} in {counted(len(found.dataset.images), 'image')}{hidden}"
-    print(f"{done}; results in {out}", file=sys.stderr if streamed else sys.stdout)
+    print(f"{done}; results in {out}", file=sys.stderr if is_stdout(out) else sys.stdout)
     if strict:
         refuse_skipped(skipped, listing)
 

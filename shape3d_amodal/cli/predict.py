@@ -73,7 +73,7 @@ def predict(
     from shape3d_amodal.benchmarking.methods import weights_hash
     from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.journal import journal_of
-    from shape3d_amodal.files.outputs import output_folder
+    from shape3d_amodal.files.outputs import output_folder, refuse_within
     from shape3d_amodal.methods.prediction import ImagePredictor
     from shape3d_amodal.methods.rcnn import check_shared
     from shape3d_amodal.methods.resuming import ImageWork, Skipped
@@ -83,6 +83,8 @@ def predict(
     pictures = _named(images, annotations, reading) if annotations else _numbered(images, reading)
     read = [pictures.file(one) for one in pictures.records]
     output_folder(out, writes=(*PredictionFolder.FILES, *PredictionFolder.FOLDERS), inputs=[annotations, *read])
+    for name in PredictionFolder.FOLDERS:
+        refuse_within(out / name, pipeline.meshes)
     completer = pipeline.open()
     stage1 = Detector.from_pretrained(detector, device=pipeline.device)
     predictor = ImagePredictor(stage1, completer, min_score=min_score)

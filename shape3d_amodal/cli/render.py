@@ -61,7 +61,7 @@ def render(
     check_there(images, annotations, visible.image_info)
     from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.journal import journal_of
-    from shape3d_amodal.files.outputs import output_folder
+    from shape3d_amodal.files.outputs import output_folder, refuse_within
     from shape3d_amodal.methods.resuming import ImageWork
     from shape3d_amodal.methods.visible_sets import read_visible_set
 
@@ -71,6 +71,7 @@ def render(
     visible.check()
     files = reading.files(images, annotations)
     read = [annotations] if visible.image_info is None else [annotations, visible.image_info]
+    refuse_within(out, pipeline.meshes)
     output_folder(out)
     completer = pipeline.open()
     found = read_visible_set(annotations, completer.categories, depth_order=depth_order, read=visible.read)
@@ -109,10 +110,11 @@ def render(
 
 
 def _names(found: VisibleSet) -> list[str]:
-    """The names of all pictures that are written."""
+    """The names of all pictures and meshes that are written."""
     of_images = [f"{image.id}_amodal.png" for image in found.dataset.images]
     stems = [f"{image.id}_{one.id}" for image in found.dataset.images for one in image.instances]
-    return of_images + [f"{stem}_{kind}.png" for stem in stems for kind in ("projection", "turntable")]
+    of_images += [f"{stem}.glb" for stem in stems]
+    return of_images + [f"{stem}_{kind}" for stem in stems for kind in ("projection.png", "turntable.png")]
 
 
 def _render(

@@ -25,6 +25,7 @@ _RESUME = """go on where the same command with the same inputs was stopped; --no
 Resume: TypeAlias = Annotated[bool, tyro.conf.arg(help=_RESUME)]
 _STRICT = """exit with status 3 where something was skipped; all else is done and written in any case."""
 Strict: TypeAlias = Annotated[bool, tyro.conf.arg(help=_STRICT)]
+_LISTING = "skipped.json"
 _TOLD = 5  # kinds of reasons that are printed
 _PLACE = re.compile(r"\[[^\]]*\]|'.*?'|\d+")
 """Where two reasons of one kind differ: indices, names and numbers."""
@@ -65,7 +66,7 @@ def outcomes_of(
     resume: bool,
     writes: Sequence[Path],
     folders: Sequence[Path] = (),
-    folder: Path | None = None,
+    folder: Path = Path(),
 ) -> Iterator[list[ImageOutcome]]:
     """Do the work on all images; the block writes what it gave, and then the journal is removed.
 
@@ -75,7 +76,7 @@ def outcomes_of(
         journal: file that outcomes are kept in until the block ends; None keeps none.
         key: the fingerprint of the work.
         resume: go on with an earlier run.
-        writes: the files that the block writes.
+        writes: the files that the block writes, the list of what was skipped among them.
         folders: where the work writes files of single images.
 
     Raises:
@@ -84,6 +85,9 @@ def outcomes_of(
     from shape3d_amodal.files.atomic import make_folder, remove_leftovers, remove_leftovers_in
     from shape3d_amodal.methods.resuming import ResumableWork, open_journal
 
+    for file in writes:
+        if file.name.endswith(_LISTING) and file.exists() and not _is_listing(file):
+            raise DataError("expected a list of what was skipped, got another file; move it away", file=file)
     if journal is not None:
         make_folder(journal.parent)
     with open_journal(journal, key, resume=resume) as kept:
@@ -93,8 +97,8 @@ def outcomes_of(
         for place in folders:  # names in them begin with the id of an image
             remove_leftovers_in(place, lambda name: name.partition("_")[0] in ids)
         resumable = ResumableWork(images, work, kept, folder=folder)
-        if kept is not None and kept.begun_anew:
-            print(f"{journal} is of other inputs or options: begun anew", file=sys.stderr)
+        if kept is not None and kept.aside is not None:
+            print(f"{journal} was of other inputs or options, and is kept as {kept.aside.name}", file=sys.stderr)
         if resumable.outcomes:
             print(f"{len(resumable.outcomes)} of {len(images)} images were done before", file=sys.stderr)
         try:
@@ -111,6 +115,16 @@ def outcomes_of(
         yield outcomes
         if kept is not None:
             kept.remove()
+
+
+def _is_listing(file: Path) -> bool:
+    from shape3d_amodal.files.safe_io import read_json
+
+    try:
+        content = read_json(file)
+    except DataError:
+        return False
+    return isinstance(content, list) and all(isinstance(one, dict) and "reason" in one for one in content)
 
 
 def tell_skipped(skipped: Sequence[Skipped], listing: Path | None) -> None:

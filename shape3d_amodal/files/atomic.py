@@ -44,13 +44,13 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    target = _target(Path(path))
+    path = Path(path)
     try:
-        if _is_stream(target):
-            with target.open("wb") as stream:
+        if is_stream(path):
+            with path.open("wb") as stream:
                 yield stream
         else:
-            with _renamed_at_the_end(target) as file:
+            with _renamed_at_the_end(_target(path)) as file:
                 yield file
     except OSError as error:
         remedy = "check folder and space"
@@ -87,11 +87,17 @@ def _target(path: Path) -> Path:
         raise DataError("cannot write the file (its links lead in a circle); name another", file=path) from error
 
 
-def _is_stream(path: Path) -> bool:
-    """Whether there is a device or a pipe at ``path``."""
+def is_stream(path: Path) -> bool:
+    """Whether ``path`` leads to a device or a pipe, such as standard output.
+
+    Raises:
+        DataError: it leads to a folder.
+    """
+    if is_stdout(path):
+        return True
     try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
+        mode = path.stat().st_mode  # of what a link leads to: /dev/fd/63 is a link to a pipe that has no name
+    except (OSError, ValueError):
         return False
     if stat.S_ISDIR(mode):
         raise DataError("expected the name of a file to write, got a folder; name a file in it", file=path)

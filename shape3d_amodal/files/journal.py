@@ -3,7 +3,7 @@
     with Journal(path, fingerprint) as journal:
         for record in journal.records:      # what an earlier run with the same fingerprint has done
             ...
-        journal.append({"image_id": 7})     # on disk when this returns
+        journal.append({"image_id": 7})     # survives this process from here on
         journal.remove()                    # all is done, and stands elsewhere
 
 The first line tells, by the hash of the fingerprint, what the records belong to. A line that was cut off when its
@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 from typing_extensions import Self
 
 from shape3d_amodal.errors import AmodalError, DataError
+from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.files.safe_io import parse_json, read_bytes
 
 SUFFIX = ".part.jsonl"
@@ -41,23 +42,24 @@ class Journal:
 
     Args:
         path: the file.
-        fingerprint: JSON values, everything that the records depend on. Records of another fingerprint are dropped.
+        fingerprint: JSON values, everything that the records depend on. Records of another fingerprint are set aside,
+            in a file that ends in ``.old``; they come back when their fingerprint does.
         resume: False drops the records in any case.
 
     Attributes:
         records: those of an earlier run, in their order.
-        begun_anew: whether there were records that did not fit.
+        aside: where records were put that did not fit; None where there were none.
 
     Raises:
         AmodalError: another process works with this journal.
-        DataError: the file cannot be read or written.
+        DataError: the file cannot be read or written, or is no journal.
     """
 
     def __init__(self, path: Path, fingerprint: Mapping[str, Any], *, resume: bool = True) -> None:
         self.path = path
         self._resume = resume
         self.records: list[dict[str, Any]] = []
-        self.begun_anew = False
+        self.aside: Path | None = None
         self._head = _head_line(fingerprint)
         self._file: BinaryIO | None = None
 
@@ -96,17 +98,26 @@ class Journal:
 
     def _go_on(self, file: BinaryIO) -> None:
         """Read what fits, cut off the rest, and stand at the end."""
-        head, known, end = _parse(file.read(), self.path)
-        self.begun_anew = head is not None and head != self._head
+        content = file.read()
+        head, known, end = _parse(content, self.path)
+        if content and head is None and not self._head.startswith(content):
+            raise DataError("expected the journal of an unfinished run, got another file; move it away", file=self.path)
         if self._resume and head == self._head:
             self.records = known
-            file.seek(end)
-            file.truncate()
         else:
-            file.seek(0)
-            file.truncate()
-            file.write(self._head + b"\n")
-            file.flush()
+            content = self._exchanged(content) if self._resume and known else b""
+            _, self.records, end = _parse(content, self.path)
+        file.seek(0)
+        file.write(content[:end] or self._head + b"\n")
+        file.truncate()
+        file.flush()
+
+    def _exchanged(self, content: bytes) -> bytes:
+        """Set ``content`` aside; what was set aside before, where it fits."""
+        self.aside = self.path.with_name(f"{self.path.name}.old")
+        before = read_bytes(self.aside, _LIMIT) if self.aside.exists() else b""
+        write_atomic(self.aside, content)
+        return before if _parse(before, self.aside)[0] == self._head else b""
 
     def _close(self) -> None:
         if self._file is not None:

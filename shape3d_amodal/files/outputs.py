@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.files.atomic import is_stdout
+from shape3d_amodal.files.atomic import is_stdout, is_stream
 
 
 def output_file(path: Path, *, inputs: Iterable[str | Path | None] = (), option: str = "--out") -> Path:
@@ -29,9 +29,8 @@ def output_file(path: Path, *, inputs: Iterable[str | Path | None] = (), option:
     if path.is_dir():  # Path("") is the current folder
         raise UsageError(f"{option}: expected the name of a file to write, got the folder {path}; name a file in it")
     refuse_inputs([path], inputs, option=option)
-    target = path.resolve() if path.is_symlink() else path
-    if not target.exists() or target.is_file():  # not a device or a pipe
-        _try(target.parent)
+    if not is_stream(path):
+        _try((path.resolve() if path.is_symlink() else path).parent)
     return path
 
 

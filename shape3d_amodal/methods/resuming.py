@@ -73,20 +73,20 @@ class ResumableWork:
         images: in the order of the outcomes.
         work: what is done with each. An outcome is done again where the image's file has changed since.
         journal: an open journal; None stores nothing.
-        folder: what ``ImageOutcome.files`` are relative to. Where one is gone the image is done again.
+        folder: what ``ImageOutcome.files`` are relative to. Where one is gone or was changed, the image is done again.
 
     Attributes:
         outcomes: those so far, by image id; at first those that an earlier run has stored.
     """
 
     def __init__(
-        self, images: Sequence[AmodalImage], work: ImageWork, journal: Journal | None, *, folder: Path | None = None
+        self, images: Sequence[AmodalImage], work: ImageWork, journal: Journal | None, *, folder: Path = Path()
     ) -> None:
-        self._images, self._work, self._journal = images, work, journal
+        self._images, self._work, self._journal, self._folder = images, work, journal, folder
         self.outcomes: dict[int, ImageOutcome] = {}
         stored = {} if journal is None else {record.get("image_id"): record for record in journal.records}
         for image in images:
-            outcome = _restored(stored.get(image.id), self._state(image), folder)
+            outcome = _restored(stored.get(image.id), self._picture(image), folder)
             if outcome is not None:
                 self.outcomes[image.id] = outcome
 
@@ -94,10 +94,11 @@ class ResumableWork:
         """Do what is missing, with a word on how far it is; all outcomes in the order of the images."""
         missing = [image for image in self._images if image.id not in self.outcomes]
         for image in progress(missing, description, len(self._images), done=len(self.outcomes)):
-            state = self._state(image)
+            state = self._picture(image)
             outcome = self._outcome(image)
             if self._journal is not None:
-                self._journal.append({"image_id": image.id, "picture": state, **_to_json(outcome)})
+                written = [_state(self._folder / name) for name in outcome.files]
+                self._journal.append({"image_id": image.id, "picture": state, "written": written, **_to_json(outcome)})
             self.outcomes[image.id] = outcome
         return [self.outcomes[image.id] for image in self._images]
 
@@ -108,13 +109,21 @@ class ResumableWork:
             return ImageOutcome(skipped=self._work.skip(image, str(error)))
         return self._work.do(image, pixels)
 
-    def _state(self, image: AmodalImage) -> list[int] | None:
-        """Size and time of the image's file; None where it cannot be read."""
+    def _picture(self, image: AmodalImage) -> list[int] | None:
+        """The state of the image's file; None where its name is not allowed."""
         try:
-            status = self._work.picture(image).stat()
-        except (OSError, DataError):
+            return _state(self._work.picture(image))
+        except DataError:
             return None
-        return [status.st_size, status.st_mtime_ns]
+
+
+def _state(path: Path) -> list[int] | None:
+    """Size and time of a file, which tell whether it was changed; None where it cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def open_journal(
@@ -133,9 +142,9 @@ def _to_json(outcome: ImageOutcome) -> dict[str, Any]:
     }
 
 
-def _restored(record: Mapping[str, Any] | None, state: list[int] | None, folder: Path | None) -> ImageOutcome | None:
+def _restored(record: Mapping[str, Any] | None, picture: list[int] | None, folder: Path) -> ImageOutcome | None:
     """The outcome of a stored ``record``; None where the image must be done again."""
-    if record is None or state is None or record.get("picture") != state:
+    if record is None or picture is None or record.get("picture") != picture:
         return None
     try:
         outcome = ImageOutcome(
@@ -144,7 +153,7 @@ def _restored(record: Mapping[str, Any] | None, state: list[int] | None, folder:
             files=tuple(record["files"]),
             more=record["more"],
         )
+        unchanged = record["written"] == [_state(folder / name) for name in outcome.files]
     except (KeyError, TypeError, DataError):  # of an older version
         return None
-    there = folder is None or all((folder / name).is_file() for name in outcome.files)
-    return outcome if there else None
+    return outcome if unchanged else None

@@ -96,6 +96,12 @@ COLLISIONS = (
         "meshes/chair/four_legs.obj",
         "meshes/chair/7_1.glb",
     ),
+    (
+        f"render {GIVEN} --meshes IN/meshes --views 1 --out IN/meshes/chair",
+        "meshes/chair/four_legs.obj",
+        "meshes/chair/7_1.glb",
+    ),
+    ("predict IN/images --meshes IN/meshes --out IN", "meshes/chair/four_legs.obj", "meshes/1_a_1.glb"),
     (f"{COMPLETE} --out IN/new.json", "annotations.json", "new.skipped.json"),
     (f"{COMPLETE} --out IN/new.json", "annotations.json", "new.json.part.jsonl"),
     (

@@ -155,7 +155,61 @@ def test_other_options_begin_anew(root, tmp_path, monkeypatch, capsys, change: l
         tried = stop_after(patched, 99, KeyboardInterrupt)
         assert main([*words("complete", root, tmp_path), *change]) == 0
     assert tried == list(range(IMAGES))
-    assert ("begun anew" in capsys.readouterr().err) == (change != ["--no-resume"])
+    assert ("is kept as results.json.part.jsonl.old" in capsys.readouterr().err) == (change != ["--no-resume"])
+
+
+def test_a_mistyped_option_loses_nothing(root, tmp_path, monkeypatch, undisturbed) -> None:
+    for more in ([], ["--gap-px", "1"]):
+        with monkeypatch.context() as patched:
+            stop_after(patched, 2, KeyboardInterrupt)
+            assert main([*words("complete", root, tmp_path), *more]) == 130
+    with monkeypatch.context() as patched:
+        tried = stop_after(patched, 99, KeyboardInterrupt)
+        assert main(words("complete", root, tmp_path)) == 0
+    # The meshes of the first two images are those of the other options by now, and so are made again.
+    assert tried == list(range(IMAGES))
+    assert {**undisturbed("complete")}.items() <= files(tmp_path).items()
+
+
+def test_meshes_of_another_run_are_made_again(root, tmp_path, monkeypatch, undisturbed) -> None:
+    """Two runs into one folder of meshes: the results of each name meshes of its own."""
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2, KeyboardInterrupt)
+        assert main(words("complete", root, tmp_path)) == 130
+    other = [
+        str(tmp_path / "other.json") if one.endswith("results.json") else one
+        for one in words("complete", root, tmp_path)
+    ]
+    assert main([*other, "--fit-steps", "3"]) == 0
+    assert main(words("complete", root, tmp_path)) == 0
+    assert undisturbed("complete").items() <= files(tmp_path).items()
+
+
+@pytest.mark.parametrize("name", ["results.skipped.json", "results.json.part.jsonl"])
+def test_files_that_are_not_ours_stay(root, tmp_path, capsys, name: str) -> None:
+    (tmp_path / name).write_text("precious")
+    assert main(words("complete", root, tmp_path)) == 3
+    assert "got another file; move it away" in capsys.readouterr().err
+    assert files(tmp_path) == {name: b"precious"}
+
+
+def test_a_device_has_no_files_beside_it(root, tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE)
+    command = words("complete", root, tmp_path)[:-4]
+    assert main([*command, "--out", str(tmp_path / "pipe")]) == 0
+    assert len(json.loads(reader.communicate()[0])) == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_process_substitution(root, tmp_path) -> None:
+    """As in ``--out >(gzip > results.gz)``: a link to a pipe that has no name."""
+    read, write = os.pipe()
+    command = words("complete", root, tmp_path)[:-4]
+    assert main([*command, "--out", f"/dev/fd/{write}"]) == 0
+    os.close(write)
+    with os.fdopen(read, "rb") as stream:
+        assert len(json.loads(stream.read())) == 10
 
 
 def test_a_changed_method_begins_anew(root, tmp_path, monkeypatch) -> None:

@@ -27,7 +27,7 @@ def test_records_are_found_again(tmp_path: Path) -> None:
     assert path.name == "results.json.part.jsonl"
     written(path, *RECORDS[:2])
     with Journal(path, {"a": 1}) as journal:
-        assert journal.records == RECORDS[:2] and not journal.begun_anew
+        assert journal.records == RECORDS[:2] and journal.aside is None
         journal.append(RECORDS[2])
         assert read_journal(path) == RECORDS[:3]  # while it is written
         journal.remove()
@@ -56,13 +56,35 @@ def test_garbage_behind_the_last_record_is_dropped(tmp_path: Path) -> None:
         assert written(path) == whole
 
 
-def test_records_of_other_work_are_not_taken(tmp_path: Path) -> None:
+def test_records_of_other_work_are_set_aside_and_come_back(tmp_path: Path) -> None:
+    """A mistyped option must not cost hours of work."""
+    path, old = tmp_path / "a.part.jsonl", tmp_path / "a.part.jsonl.old"
+    first = written(path, *RECORDS)
+    with Journal(path, {"a": 2}) as journal:
+        assert journal.records == [] and journal.aside == old
+        journal.append(RECORDS[0])
+    second = path.read_bytes()
+    assert old.read_bytes() == first
+    with Journal(path, {"a": 1}) as journal:
+        assert journal.records == RECORDS
+    assert path.read_bytes() == first and old.read_bytes() == second
+    with Journal(path, {"a": 1}, resume=False) as journal:
+        assert journal.records == [] and journal.aside is None
+    with Journal(path, {"a": 3}) as journal:  # nothing was kept that could be set aside
+        assert journal.aside is None and old.read_bytes() == second
+
+
+@pytest.mark.parametrize("content", [b"precious\n", b'[{"image_id": 1}]', b"\0"])
+def test_a_file_that_is_no_journal_stays(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.part.jsonl"
-    written(path, *RECORDS)
-    with Journal(path, {"a": 2}) as journal:
-        assert journal.records == [] and journal.begun_anew
-    with Journal(path, {"a": 2}) as journal:
-        assert not journal.begun_anew
+    path.write_bytes(content)
+    for resume in (True, False):
+        with (
+            pytest.raises(DataError, match="expected the journal of an unfinished run, got another file"),
+            Journal(path, {}, resume=resume),
+        ):
+            pass
+    assert path.read_bytes() == content
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
