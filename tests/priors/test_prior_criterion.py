@@ -360,3 +360,16 @@ def test_terms_without_weight_are_not_there() -> None:
     criterion = PriorCriterion(replace(SILENT, pairs=0.0, flatness=0.0), level=1)
     losses = criterion(prior, crops, 1.0, shape=torch.zeros(6, dtype=torch.int64))
     assert not {"pairs", "flatness"} & losses.keys()
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_any_hypothesis_may_be_explored_however_many_crops_there_are(count: int) -> None:
+    """Of four hypotheses, told apart by their azimuths, hundreds of draws take each one, and no other."""
+    numbers = torch.arange(4.0).expand(count, 4)
+    views = Viewpoint(numbers, numbers, numbers, numbers, torch.zeros(count, 4, 2))
+    mesh = MeshEstimate(torch.zeros(count, 3, 3), torch.tensor([[0, 1, 2]]), torch.zeros(count, 1))
+    output = PriorOutput(mesh, ViewpointHypotheses(views, torch.full((count, 4), 0.25)), torch.zeros(count, 4))
+    criterion = PriorCriterion(replace(SILENT, explore=1.0), level=1)
+    torch.manual_seed(0)
+    drawn = [criterion._assigned(output, torch.zeros(count).long(), 0.0)[0].azimuth for _ in range(200)]
+    assert set(torch.cat(drawn).flatten().tolist()) == {0.0, 1.0, 2.0, 3.0}
