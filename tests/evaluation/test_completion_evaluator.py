@@ -89,6 +89,12 @@ def test_a_missing_prediction_of_an_empty_mask_is_no_hit():
     assert evaluate_completion(truth, [result(1, CHAIR, EMPTY)]).score["miou"] == 1
 
 
+def test_nothing_is_hidden_of_an_object_without_a_pixel():
+    table = evaluate_completion(dataset(instance(1, CHAIR, EMPTY, EMPTY), instance(2, CHAIR, LEFT, FULL)), [])
+    assert table.hidden_share.tolist() == [0, 1 / 2]
+    assert [score.counts["instances"] for score in table.by_level().values()] == [1, 0, 1]
+
+
 def test_micro_iou_is_weighted_by_pixels():
     counts = np.zeros((2, len(COUNTS)), np.int64)
     counts[:, :6] = [(1, CHAIR, 1, 2, 1, 1), (2, CHAIR, 1, 100, 100, 90)]  # ids, predicted, |P|, |A| and |P ∩ A|

@@ -504,3 +504,14 @@ def test_what_is_stored_says_how_it_came_about():
     }
     assert set(stored["levels"]) == set(stored["by_level"]) == {"none", "partial", "heavy"}
     assert stored["levels"]["partial"] == "hidden share > 0 and <= 0.25"
+
+
+@pytest.mark.parametrize(("says_hidden", "accuracy"), [("first", 0), ("second", 1)])
+def test_the_label_is_that_of_the_detection_that_is_first_at_one_half(says_hidden, accuracy):
+    """At IoU 0.50 the surer detection (IoU 6 / 8) takes the object, at 0.80 the other one; nothing is hidden."""
+    part = drawn("##......", "##......")
+    results = [found(THREE, 0.9, visible=THREE), found(LEFT, 0.8, visible=LEFT)]
+    place = ("first", "second").index(says_hidden)
+    results[place] = replace(results[place], visible=masks.encode(part))
+    score = evaluate_instances(dataset(instance(1, CHAIR, LEFT, LEFT)), results).score
+    assert score["occlusion_accuracy"] == accuracy

@@ -184,3 +184,18 @@ def test_about_a_start_the_box_keeps_its_centre(seed: int, reach: int) -> None:
                     if 1 - pixels.shape[0] <= top + dy <= G - 1 and 1 - pixels.shape[1] <= left + dx <= G - 1:
                         best = max(best, score_of(pixels, visible, possible, top + dy, left + dx))
         assert place[0] == pytest.approx(best, abs=1e-5)
+
+
+@pytest.mark.parametrize("slack", [0, 1])
+@pytest.mark.parametrize("short", [0, 1, 2, 3])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_visible_box_may_stick_out_by_the_slack_alone(axis: int, short: int, slack: int) -> None:
+    """Visible are 10 x 3 pixels, wherever; a silhouette that is 10 - ``short`` long is tried up to the slack."""
+    for begin in (0, 5, 14):
+        visible = np.zeros((24, 24), np.float32)
+        visible[begin : begin + 10, 7:10] = 1
+        visible = visible if axis == 0 else visible.T.copy()
+        shape = np.float32([[1, 0.5]] if axis == 0 else [[0.5, 1]])
+        size = np.float32([10 - short])
+        (place,) = place_all(integral_of(np.ones((F, F)))[None], shape, visible, visible, size, slack=slack)
+        assert (place[0] > 0) == (short <= slack)
