@@ -64,6 +64,12 @@ def test_how_often_an_object_looks_the_same_in_a_full_turn():
     }
 
 
+def test_the_definition_tells_the_symmetries():
+    told = "(bench 180°, dresser 180°, speaker 180°, table 180°, phone 180°, lamp not scored, others 360°)"
+    for name in ("azimuth_accuracy", "held_out_azimuth_accuracy", "azimuth_median", "azimuth_error"):
+        assert told in METRICS[name].formula
+
+
 def test_thirty_degrees_off_is_still_right():
     """60 degrees apart, a turn halfway leaves 30 for both; one of the two has to go where they are 61 apart."""
     true = np.array([0.0, 0.0])

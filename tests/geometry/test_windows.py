@@ -221,9 +221,3 @@ def test_inside_image() -> None:
     assert torch.equal(inside[1], torch.tensor([[0, 0, 1, 1]] * 3 + [[0, 0, 0, 0]]).float())
     assert torch.equal(inside[2], torch.zeros(4, 4))
     assert torch.equal(inside[3], torch.tensor([[0.5, 0.5, 0, 0]] + [[1, 1, 0, 0]] * 3))
-
-
-@pytest.mark.parametrize("window", [(50, 2, 60, 12), (-10, 2, 0, 12), (2, 40, 12, 50), (2, -10, 12, 0)])
-def test_paste_of_a_window_that_ends_where_the_image_begins(window: tuple[int, ...]) -> None:
-    pasted = paste(torch.ones(8, 8), torch.tensor(window, dtype=torch.float32), 40, 50)
-    assert pasted.shape == (40, 50) and not pasted.any()
