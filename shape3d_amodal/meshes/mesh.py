@@ -147,6 +147,7 @@ class FileMeshes:
         self.passed_over: dict[str, str] = {}
         self.notes: dict[str, tuple[str, ...]] = {}
         self._told: set[str] = set()
+        self._skipped_are_told = not self.skipped
         self._loaded: dict[str, Mesh] = {}
         self._loaded_bytes = 0
         self._unusable: dict[str, UnusableMeshError] = {}
@@ -168,6 +169,11 @@ class FileMeshes:
         Raises:
             UnusableMeshError: it cannot be used (of a strict source: ``DataError``).
         """
+        if not self._skipped_are_told:
+            self._skipped_are_told = True
+            first = min(self.skipped)
+            more = f"{len(self.skipped)} skipped of {self.spec}; `shape3d-amodal meshes` lists them all"
+            log.warning("%s: %s (%s)", first, self.skipped[first], more)
         if name not in self._loaded and name not in self._unusable:
             try:
                 mesh = self.read(name)
@@ -238,14 +244,18 @@ class FileMeshes:
         }
 
     def without(self, skipped: dict[str, str]) -> FileMeshes:
-        """The source without the meshes ``skipped``, which come with the reason."""
+        """The source without the meshes ``skipped``, which come with the reason and are known to the user."""
         left = {name: file for name, file in self._entries.items() if name not in skipped}
-        return FileMeshes(left, spec=self.spec, strict=self._strict, skipped={**self.skipped, **skipped})
+        source = FileMeshes(left, spec=self.spec, strict=self._strict, skipped={**self.skipped, **skipped})
+        source._skipped_are_told = True
+        return source
 
     def only(self, categories: Container[str]) -> FileMeshes:
         """The meshes of ``categories``."""
         left = {name: file for name, file in self._entries.items() if file.category in categories}
-        return FileMeshes(left, spec=self.spec, strict=self._strict, skipped=self.skipped)
+        source = FileMeshes(left, spec=self.spec, strict=self._strict, skipped=self.skipped)
+        source._skipped_are_told = self._skipped_are_told
+        return source
 
 
 def _size(path: Path) -> int:

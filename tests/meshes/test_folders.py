@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from shape3d_amodal.errors import DataError
+from shape3d_amodal.meshes.check import check_meshes
 from shape3d_amodal.meshes.folders import MAX_VISITS, list_folder
 from shape3d_amodal.meshes.sources import mesh_folder, mesh_source
 
@@ -173,3 +175,21 @@ def test_where_nothing_is_found_what_was_passed_over_is_told(tmp_path: Path) -> 
     (tmp_path / "chair").symlink_to("moved")
     with pytest.raises(DataError, match=r"found none; 1 passed over, such as chair: a link that leads nowhere"):
         mesh_source(str(tmp_path))
+
+
+def test_a_source_that_is_used_says_once_what_was_passed_over(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("sofa", "table"):
+        (root / name).symlink_to("moved")
+    source = mesh_folder(root)
+    assert not caplog.records
+    for _ in range(2):
+        source.load("chair/b.obj")
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith("sofa: a link that leads nowhere")
+    assert f"2 skipped of {root}" in line
+    caplog.clear()
+    (tmp_path / "list.json").write_text(json.dumps(check_meshes(str(root))))
+    mesh_source(str(tmp_path / "list.json")).load("chair/b.obj")  # whoever made the list has been told
+    assert not caplog.records
