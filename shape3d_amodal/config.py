@@ -34,6 +34,8 @@ from typing_extensions import dataclass_transform
 
 from shape3d_amodal.errors import UsageError
 
+_RENAMED = {"pictures": "train"}
+"""Old names of groups of options at the top of a file, which files of users may still have."""
 T = TypeVar("T")
 
 Count = Annotated[int, Field(ge=1)]
@@ -211,7 +213,7 @@ def _read(path: Path) -> list[tuple[str, dict[str, Any]]]:
             place = f"{files[-1]}: base: {path}" if files else f"{path}"
             raise UsageError(f"{place}: cannot read the configuration: {getattr(error, 'strerror', error)}") from error
         files.append(path)
-        said = _parse(text, str(path))
+        said = _with_new_names(_parse(text, str(path)))
         layers.insert(0, (str(path), said))
         if "base" not in said:
             return layers
@@ -232,6 +234,11 @@ def _parse(text: str, source: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise UsageError(f"{source}: expected a mapping of options, got {type(raw).__name__}")
     return raw
+
+
+def _with_new_names(said: dict[str, Any]) -> dict[str, Any]:
+    """The options, groups of an old name under the new one; where both stand, the old one is left to be refused."""
+    return {new if (new := _RENAMED.get(key, key)) not in said else key: value for key, value in said.items()}
 
 
 def _keys(cls: Any, prefix: str = "") -> Iterator[str]:

@@ -10,6 +10,7 @@ import yaml
 from shape3d_amodal.benchmarking.config import load_benchmark
 from shape3d_amodal.cli import main
 from shape3d_amodal.config import (
+    check_file,
     configuration,
     dump_config,
     explained_config,
@@ -407,3 +408,11 @@ def test_options_of_a_base_class_are_explained_too():
     for key in ("stage:", "supervision:", "hidden_share:"):
         (place,) = (number for number, line in enumerate(lines) if line.startswith(key))
         assert lines[place - 1].startswith("# "), key
+
+
+def test_a_group_of_an_old_name_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("stage: rcnn\nsystem: mask_rcnn\npictures: {annotations: a.json, images: b}\n")
+    assert check_file(file)["train"] == {"annotations": "a.json", "images": "b"}
+    file.write_text("stage: rcnn\npictures: {images: b}\ntrain: {images: c}\n")
+    assert check_file(file)["pictures"] == {"images": "b"} and check_file(file)["train"] == {"images": "c"}

@@ -196,9 +196,6 @@ def _numbered(paths: tuple[Path, ...], reading: ImageOptions) -> _Pictures:
         files += inside
     if not files:
         raise UsageError("images: expected one or more images or folders, got none")
-    for path in files:
-        if not path.exists():
-            raise DataError("expected an image or a folder, there is none; check the path", file=path)
     by_number = dict(enumerate(files, start=1))
     return _Pictures(
         records=tuple(

@@ -253,10 +253,11 @@ def test_a_stopped_prediction_goes_on(root: Path, tmp_path: Path, monkeypatch, c
     pictures = tmp_path / "pictures"
     shutil.copytree(root / "pictures", pictures)
     (pictures / "aa.png").write_bytes((pictures / "a.png").read_bytes()[:-100])
+    (pictures / "z.png").symlink_to("nowhere.png")
     command = [str(pictures), "--detector", str(root / "both")]
     assert predict(root, *command, "--out", str(tmp_path / "whole")) == 0
     error = capsys.readouterr().err
-    assert "1 skipped" in error and "aa.png: damaged image" in error
+    assert "2 skipped" in error and "aa.png: damaged image" in error and "z.png: cannot read the file" in error
     append = Journal.append
 
     def stopping(self: Journal, record: dict) -> None:
@@ -275,7 +276,7 @@ def test_a_stopped_prediction_goes_on(root: Path, tmp_path: Path, monkeypatch, c
         )
     )
     assert gone_on == whole
-    assert json.loads(whole["skipped.json"])[0]["image_id"] == 2
+    assert [one["image_id"] for one in json.loads(whole["skipped.json"])] == [2, 4]
     assert [one["id"] for one in json.loads(whole["images.json"])["images"]] == [1, 3]
     assert predict(root, *command, "--out", str(tmp_path / "out"), "--strict") == 3
 
