@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from shape3d_amodal.cli.options import Overrides, PrintConfig, check_positive, default_folder, flat
+from shape3d_amodal.cli.shared.options import Overrides, PrintConfig, check_positive, default_folder, flat
 
 WRITTEN = ("report.html", "tables.md", "tables.tex", "scores.csv", "scores.json", "data", "results")
 """What is written to the folder of a benchmark."""
@@ -38,7 +38,7 @@ def benchmark(
     """
     import logging
 
-    from shape3d_amodal.cli.kinds import check_kind
+    from shape3d_amodal.cli.shared.kinds import check_kind
     from shape3d_amodal.files.assets import find_config
     from shape3d_amodal.files.outputs import output_file, output_folder, refuse_inputs
 

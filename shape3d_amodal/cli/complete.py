@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shape3d_amodal.cli.input_options import ImageOptions, ImageReading, VisibleMaskOptions, VisibleMasks
-from shape3d_amodal.cli.options import DepthOrder, ImageFolder, Pipeline, check_there
-from shape3d_amodal.cli.running import (
+from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading, VisibleMaskOptions, VisibleMasks
+from shape3d_amodal.cli.shared.options import DepthOrder, ImageFolder, Pipeline, check_there
+from shape3d_amodal.cli.shared.running import (
     Resume,
     Strict,
     fingerprint,

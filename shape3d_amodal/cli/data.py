@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from shape3d_amodal.cli.input_options import ImageOptions, ImageReading, Segmentation
+from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading, Segmentation
 
 if TYPE_CHECKING:
     from shape3d_amodal.annotations.validation import ValidationReport

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shape3d_amodal.cli.options import Device, check_positive
+from shape3d_amodal.cli.shared.options import Device, check_positive
 
 _SILHOUETTE, _OURS = "silhouette", "ours"
 
@@ -33,7 +33,7 @@ def demo(
     import time
 
     from shape3d_amodal.cli.benchmark import WRITTEN
-    from shape3d_amodal.cli.kinds import check_kind
+    from shape3d_amodal.cli.shared.kinds import check_kind
     from shape3d_amodal.files.outputs import output_folder
 
     check_positive(per_category=per_category)

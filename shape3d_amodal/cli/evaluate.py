@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from shape3d_amodal.cli.options import check_positive
+from shape3d_amodal.cli.shared.options import check_positive
 from shape3d_amodal.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from shape3d_amodal.cli.input_options import ImageOptions, ImageReading
-from shape3d_amodal.cli.options import Pipeline, PipelineOptions, check_there
-from shape3d_amodal.cli.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped, tell_skipped
+from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
+from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_there
+from shape3d_amodal.cli.shared.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped, tell_skipped
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files.pretrained import weights_folder
 from shape3d_amodal.structures import AmodalImage, Category

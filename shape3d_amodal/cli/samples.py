@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from shape3d_amodal.cli.input_options import ImageOptions, ImageReading
-from shape3d_amodal.cli.options import ImageFolder, check_positive
+from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
+from shape3d_amodal.cli.shared.options import ImageFolder, check_positive
 from shape3d_amodal.errors import DataError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from shape3d_amodal.cli.options import Overrides, check_positive, flat, load, refuse_existing
+from shape3d_amodal.cli.shared.options import Overrides, check_positive, flat, load, refuse_existing
 from shape3d_amodal.errors import UsageError
 
 
@@ -51,7 +51,7 @@ def scenes(
     """
     import json
 
-    from shape3d_amodal.cli.kinds import check_kind
+    from shape3d_amodal.cli.shared.kinds import check_kind
     from shape3d_amodal.files.outputs import output_folder
 
     check_positive(workers=workers)

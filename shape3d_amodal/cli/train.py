@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from shape3d_amodal.cli.options import Overrides, PrintConfig, default_folder, flat
+from shape3d_amodal.cli.shared.options import Overrides, PrintConfig, default_folder, flat
 
 
 def train(
@@ -38,7 +38,7 @@ def train(
     """
     import logging
 
-    from shape3d_amodal.cli.kinds import check_kind
+    from shape3d_amodal.cli.shared.kinds import check_kind
     from shape3d_amodal.config import explained_config
     from shape3d_amodal.files.assets import find_config
     from shape3d_amodal.files.outputs import output_folder

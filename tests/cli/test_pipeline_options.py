@@ -12,7 +12,7 @@ import pytest
 from rcnn_small import small_config, small_rcnn
 from tiny import tiny_config
 
-from shape3d_amodal.cli.options import PipelineOptions
+from shape3d_amodal.cli.shared.options import PipelineOptions
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.errors import AmodalError, DataError, UsageError, WeightsError
 from shape3d_amodal.files.weights import save_weights
@@ -185,7 +185,7 @@ def test_meshes_that_none_will_be_made_of(root: Path, monkeypatch) -> None:
 
 def test_the_check_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from shape3d_amodal.cli.options import PipelineOptions; PipelineOptions().check(); "
+        "import sys; from shape3d_amodal.cli.shared.options import PipelineOptions; PipelineOptions().check(); "
         "PipelineOptions(weights='open13_bank', prior='bank').check(); "
         "print(*sorted({'torch', 'numba', 'scipy', 'kornia', 'trimesh', 'torchvision', 'PIL'} & set(sys.modules)))"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shape3d_amodal.cli.options import check_positive
+from shape3d_amodal.cli.shared.options import check_positive
 from shape3d_amodal.errors import UsageError
 
 

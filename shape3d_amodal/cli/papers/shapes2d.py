@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from shape3d_amodal.cli.kinds import check_kind
-from shape3d_amodal.cli.options import Device, Overrides, check_positive, flat, load, refuse_existing
+from shape3d_amodal.cli.shared.kinds import check_kind
+from shape3d_amodal.cli.shared.options import Device, Overrides, check_positive, flat, load, refuse_existing
 from shape3d_amodal.errors import UsageError
 
 _KIND = "shapes2d make --config"

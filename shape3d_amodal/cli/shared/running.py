@@ -16,7 +16,7 @@ import tyro
 from shape3d_amodal.errors import DataError
 
 if TYPE_CHECKING:
-    from shape3d_amodal.cli.options import PipelineOptions
+    from shape3d_amodal.cli.shared.options import PipelineOptions
     from shape3d_amodal.methods.resuming import ImageOutcome, ImageWork, Skipped
     from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.structures import AmodalImage

@@ -1,0 +1,1 @@
+"""What several commands share: options, checks, and work image by image."""
