@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Mutation test: small changes of the code, of which some test should notice each. tests/MUTATION.md has the results.
 #
-#   bash scripts/mutation.sh                             # all rooms; about an hour on one core
+#   bash scripts/mutation.sh                             # all rooms
 #   bash scripts/mutation.sh refinement geometry
 #   bash scripts/mutation.sh priors --sample 100         # a random sample, the same one each time
 #

@@ -515,3 +515,27 @@ def test_the_label_is_that_of_the_detection_that_is_first_at_one_half(says_hidde
     results[place] = replace(results[place], visible=masks.encode(part))
     score = evaluate_instances(dataset(instance(1, CHAIR, LEFT, LEFT)), results).score
     assert score["occlusion_accuracy"] == accuracy
+
+
+def test_one_detection_finds_one_object_whatever_the_levels_take():
+    """It is the chair that is wholly seen. Among the heavily hidden ones alone it would be taken for the other one."""
+    hidden = instance(2, CHAIR, drawn("....##..", "....##.."), drawn("######..", "######.."))
+    truth = dataset(instance(1, CHAIR, LEFT, LEFT), hidden)
+    table = evaluate_instances(truth, [found(LEFT, 0.9, visible=LEFT)])
+    assert table.score.counts == {"instances": 2, "missing": 1} and table.score["occlusion_accuracy"] == 1
+    assert table.by_level()["heavy"]["amodal_ap50"] == 1
+
+
+def test_an_object_is_found_from_an_iou_of_one_half():
+    assert evaluate_instances(dataset(instance(1, CHAIR, LEFT, LEFT)), [found(FULL, 0.9)]).score.counts["missing"] == 0
+
+
+def test_the_label_is_of_the_object_that_is_taken_among_all_sizes():
+    """Of a large object wholly seen, not of a small one in it, half hidden, that is taken where small ones count."""
+    large, small = np.zeros((2, 40, 40), bool)
+    large[:], small[:32, :32] = True, True
+    seen = small.copy()
+    seen[:16] = False
+    truth = dataset(instance(1, CHAIR, large, large), instance(2, CHAIR, seen, small))
+    table = evaluate_instances(truth, [found(large, 0.9, visible=large)])
+    assert table.score["occlusion_accuracy"] == 1 and table.score.counts["missing"] == 1
