@@ -60,7 +60,8 @@ def open_pool(config: CropsConfig, cache: Path, *, categories: Sequence[str] = C
         chunks = [range(i, min(i + _CHUNK, config.count)) for i in range(0, config.count, _CHUNK)]
         with spread(SceneCrops, (config, categories), workers) as run:
             size, words = _PART, {"description": "scenes", "unit": f"groups of {_CHUNK} scenes"}
-            return CropArrays.join(in_parts(parts, CropArrays, chunks, run, CropArrays.join, size=size, **words))
+            kept = parts / f"{_PART}x{_CHUNK}"  # parts of other sizes hold other scenes
+            return CropArrays.join(in_parts(kept, CropArrays, chunks, run, CropArrays.join, size=size, **words))
 
     return kept_arrays(folder, CropArrays, dump_config(config), cut)
 

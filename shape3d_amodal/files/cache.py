@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Timer
 from typing import TextIO
 
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.files.processes import refuse_second_run
 
@@ -34,6 +34,9 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         DataError: no folder can be made there.
         Exception: whatever ``make`` raises; then nothing stays of what it made.
     """
+    refuse_second_run()
+    if folder.is_dir():  # whole, as it appears at once; the cache may be read-only
+        return folder
     make_folder(folder.parent)
     with locked(folder):
         if not folder.is_dir():
@@ -53,9 +56,12 @@ def locked(path: Path) -> Iterator[None]:
     """Let one process at a time work on ``path``: the lock is a file beside it, in a folder that must exist.
 
     A process that has waited for ``PATIENCE`` seconds warns for whom.
+
+    Raises:
+        DataError: the folder cannot be written to.
     """
     refuse_second_run()
-    with path.with_name(f"{path.name}.lock").open("a+", encoding="utf-8") as lock:
+    with _lock_file(path.with_name(f"{path.name}.lock")) as lock:
 
         def tell() -> None:
             logger.warning("waiting for %s, which works on %s; end it or let it finish", _holder(lock), path)
@@ -81,7 +87,7 @@ def alone(folder: Path) -> Iterator[None]:
     """
     refuse_second_run()
     make_folder(folder)
-    with (folder / ".lock").open("a+", encoding="utf-8") as lock:
+    with _lock_file(folder / ".lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -89,6 +95,16 @@ def alone(folder: Path) -> Iterator[None]:
             raise UsageError(f"{folder}: {problem}") from None
         with _held(lock):
             yield
+
+
+def _lock_file(path: Path) -> TextIO:
+    try:
+        return path.open("a+", encoding="utf-8")
+    except OSError as error:
+        problem = (
+            f"cannot write to this folder: {error.strerror or error}; choose another one, or change its permissions"
+        )
+        raise DataError(problem, file=path.parent) from error
 
 
 @contextmanager

@@ -114,3 +114,20 @@ def test_a_second_process_in_a_folder_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"{named}; wait for it or choose another"
     with alone(tmp_path / "set"):  # it is free again
         pass
+
+
+def test_what_is_there_is_used_without_a_lock(tmp_path: Path) -> None:
+    """As in a shared cache that is read-only."""
+    (tmp_path / "set").mkdir()
+    assert made_once(tmp_path / "set", lambda _: pytest.fail("made again")) == tmp_path / "set"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_lock_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()  # no file can be opened there, not even by root
+    with pytest.raises(DataError, match="cannot write to this folder") as caught, alone(tmp_path):
+        pass
+    assert caught.value.file == str(tmp_path)
+    (tmp_path / "set.lock").mkdir()
+    with pytest.raises(DataError, match="cannot write to this folder"):
+        made_once(tmp_path / "set", lambda _: None)

@@ -252,7 +252,7 @@ def test_crops_are_cut_on_where_it_was_stopped_to_the_same_bits(
     assert cut("whole", 99) == [*range(0, 18, 2)]
     assert cut("stopped", 5) == [0, 2, 4, 6, 8, 10]  # two parts of two chunks are kept, the fifth chunk is lost
     assert cut("stopped", 3) == [8, 10, 12, 14]  # and now the third part
-    (damaged,) = (tmp_path / "stopped").glob("*.parts/00001.npz")
+    (damaged,) = (tmp_path / "stopped").glob("*.parts/*/00001.npz")
     damaged.write_bytes(damaged.read_bytes()[:-40])
     assert cut("stopped", 99) == [4, 6, 12, 14, 16]
     folders = [next(path for path in (tmp_path / name).iterdir() if path.is_dir()) for name in ("whole", "stopped")]
@@ -261,3 +261,50 @@ def test_crops_are_cut_on_where_it_was_stopped_to_the_same_bits(
         one, other = (np.load(folder / file.name) for folder in folders)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+def test_parts_of_another_size_are_not_taken_over(
+    tmp_path: Path, box_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CropsConfig(meshes=str(box_folder), count=8, scenes=SceneConfig(image_size=64), size=16)
+    categories = sorted(path.name for path in box_folder.iterdir())
+
+    class Stopping(SceneCrops):
+        def __call__(self, indices: range) -> CropArrays:
+            if indices.start >= 4:
+                raise KeyboardInterrupt
+            return super().__call__(indices)
+
+    whole = pool.open_pool(config, tmp_path / "whole", categories=categories, workers=1)
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(pool, "SceneCrops", Stopping)
+        patch.setattr(pool, "_CHUNK", 2)
+        patch.setattr(pool, "_PART", 1)
+        pool.open_pool(config, tmp_path / "stopped", categories=categories, workers=1)
+    assert list((tmp_path / "stopped").rglob("00001.npz"))
+    monkeypatch.setattr(pool, "_CHUNK", 4)
+    monkeypatch.setattr(pool, "_PART", 1)
+    other = pool.open_pool(config, tmp_path / "stopped", categories=categories, workers=1)
+    np.testing.assert_array_equal(other.hidden, whole.hidden)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), ImportError("no x"), OSError(28, "full"), torch.cuda.OutOfMemoryError()]
+)
+def test_what_the_machine_lacks_is_no_fault_of_an_option(error: Exception) -> None:
+    def attempt(_: CropsConfig) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        try_out(CropsConfig(count=3), attempt, ["count"])
+    assert caught.value is error
+
+
+def test_the_cause_of_a_wrong_option_is_kept() -> None:
+    def attempt(config: CropsConfig) -> None:
+        if config.count == 3:
+            raise RuntimeError("shapes differ")
+
+    with pytest.raises(UsageError, match=r"^count=3 cannot be used .shapes differ.") as caught:
+        try_out(CropsConfig(count=3), attempt, ["count"])
+    assert isinstance(caught.value.__cause__, RuntimeError)

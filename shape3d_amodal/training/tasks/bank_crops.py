@@ -145,7 +145,8 @@ def _ask(
             return ask(_rows_of(pool, chunk) for chunk in asked)
 
         words = {"description": "bank", "unit": f"groups of {_CHUNK} crops"}
-        found = _join(in_parts(parts, _Answers, chunks, run, _join, size=_PART, **words))
+        kept = parts / f"{_PART}x{_CHUNK}"  # parts of other sizes hold other crops
+        found = _join(in_parts(kept, _Answers, chunks, run, _join, size=_PART, **words))
     return BankArrays(rows, found.silhouette, found.fit)
 
 

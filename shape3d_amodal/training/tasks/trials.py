@@ -16,6 +16,9 @@ from shape3d_amodal.errors import AmodalError, UsageError
 
 Config = TypeVar("Config")
 
+_OF_THE_MACHINE = (MemoryError, ImportError, OSError, torch.cuda.OutOfMemoryError)
+"""No option of a network is at fault where memory, a library or a file is missing."""
+
 
 def try_out(config: Config, attempt: Callable[[Config], object], groups: Sequence[str]) -> None:
     """Call ``attempt`` with ``config``. The random state stays as it is.
@@ -25,37 +28,44 @@ def try_out(config: Config, attempt: Callable[[Config], object], groups: Sequenc
 
     Raises:
         UsageError: the attempt fails; the message names each option that, set back to its default, lets it succeed.
-        AmodalError: whatever of that kind the attempt raises.
+        AmodalError, MemoryError, ImportError, OSError: whatever of that kind the attempt raises.
     """
-    problem = _problem(config, attempt)
-    if problem is None:
+    error = _failure(config, attempt)
+    if error is None:
         return
+    problem = _in_one_line(error)
     changed = [one for one in _changed(config) if one[0].partition(".")[0] in groups]
     culprits = [(name, value) for name, value, default in changed if _helps(config, name.split("."), default, attempt)]
     named = ", ".join(f"{name}={value}" for name, value in culprits[:4])
     if not culprits:
-        raise UsageError(f"{' or '.join(groups)}: these options cannot be used together ({problem}); change some")
+        raise UsageError(
+            f"{' or '.join(groups)}: these options cannot be used together ({problem}); change some"
+        ) from error
     if len(culprits) == 1:
-        raise UsageError(f"{named} cannot be used ({problem}); change it")
-    raise UsageError(f"{named} cannot be used together ({problem}); change one of them")
+        raise UsageError(f"{named} cannot be used ({problem}); change it") from error
+    raise UsageError(f"{named} cannot be used together ({problem}); change one of them") from error
 
 
-def _problem(config: Config, attempt: Callable[[Config], object]) -> str | None:
-    """What is wrong, in one line; None if nothing is."""
+def _failure(config: Config, attempt: Callable[[Config], object]) -> Exception | None:
+    """What the attempt raises where options may be at fault; None if it succeeds. Other errors get through."""
     with torch.random.fork_rng(devices=[]):
         try:
             attempt(config)
-        except AmodalError:
+        except (AmodalError, *_OF_THE_MACHINE):
             raise
         except Exception as error:  # of any library
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            return (lines[0] if lines else type(error).__name__)[:160]
+            return error
     return None
+
+
+def _in_one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:160]
 
 
 def _helps(config: Any, path: list[str], default: Any, attempt: Callable[[Any], object]) -> bool:
     try:
-        return _problem(_with(config, path, default), attempt) is None
+        return _failure(_with(config, path, default), attempt) is None
     except AmodalError:  # the default does not go with the other options, either
         return False
 
