@@ -125,7 +125,14 @@ class ShapePriorPipeline:
             UsageError: an argument that is none, or a prior or a refinement that these weights have not learned.
             MissingBackendError: the device is not on this machine.
         """
-        _check_options(refine=refine, priors=priors, fit_steps=fit_steps, gap_px=gap_px)
+        _check_options(
+            refine=refine,
+            priors=priors,
+            fit_steps=fit_steps,
+            gap_px=gap_px,
+            fit=fit,
+            name_or_folder=name_or_folder,
+        )
         model = _load_model(name_or_folder, device)
         return cls.from_model(model, priors=priors, fit=fit, fit_steps=fit_steps, refine=refine, gap_px=gap_px)
 
@@ -141,7 +148,7 @@ class ShapePriorPipeline:
         gap_px: int = 0,
     ) -> ShapePriorPipeline:
         """Networks that are in memory, where they are; arguments and errors as for ``from_pretrained``."""
-        _check_options(refine=refine, priors=priors, fit_steps=fit_steps, gap_px=gap_px)
+        _check_options(refine=refine, priors=priors, fit_steps=fit_steps, gap_px=gap_px, fit=fit)
         config, device = model.config, next(model.parameters()).device
         refine = refine or default_refine(config.refinement.priors)
         if fit_steps is None and fit is not None:
@@ -184,7 +191,8 @@ class ShapePriorPipeline:
             UsageError: weights that are not needed, or whose refinement has not learned to use a bank; refine 2d, which
                 looks at no shapes; and the errors of ``from_pretrained``.
         """
-        _check_options(refine=refine, priors=None, fit_steps=fit_steps, gap_px=gap_px)
+        paths = {"meshes": meshes} if weights is None else {"meshes": meshes, "weights": weights}
+        _check_options(refine=refine, priors=None, fit_steps=fit_steps, gap_px=gap_px, **paths)
         refine = refine or ("visible-union" if weights is None else "full")
         if refine == "2d":
             raise UsageError("refine: 2d looks at no shapes; use from_pretrained, or refine full or visible-union")
@@ -321,6 +329,9 @@ class ShapePriorPipeline:
             if len(given) != len(masks) and not (name == "depth_order" and depth_order is None):
                 raise UsageError(f"{name}: expected one for each of the {len(masks)} masks, got {len(given)}")
         order = {*order_of_ranks(ranks), *given_pairs(in_front, len(masks))}
+        for front, behind in order:
+            if (behind, front) in order:
+                raise UsageError(f"in_front: objects {front} and {behind} are said to be in front of each other")
         if all(name == OCCLUDER for name in names):
             return []
         crops, objects = self.crops(pixels, VisibleObjects(masks, names, occluders(masks, order)))
@@ -352,13 +363,23 @@ def _open_priors(
     return opened if fit_steps is None else {name: one.with_fit_steps(fit_steps) for name, one in opened.items()}
 
 
-def _check_options(*, refine: object, priors: object, fit_steps: object, gap_px: object) -> None:
-    """Raise UsageError for an argument that is none, before anything is loaded."""
+def _check_options(
+    *, refine: object, priors: object, fit_steps: object, gap_px: object, fit: object = None, **paths: object
+) -> None:
+    """Raise UsageError for an argument that is none, before anything is loaded; ``paths`` are names of files."""
+    for name, path in paths.items():
+        if not isinstance(path, (str, Path)) or not str(path):
+            raise UsageError(f"{name}: expected a name or a path, got {path!r:.60}")
+    if fit is not None and not isinstance(fit, FitConfig):
+        raise UsageError(f"fit: expected a FitConfig, got {fit!r:.60}; give a number of steps by fit_steps")
     check_gap(gap_px)
     if refine is not None:
         check_refine(refine)
     if priors is not None:
-        check_names(in_order("priors", priors))
+        named = in_order("priors", priors)
+        if not named:
+            raise UsageError("priors: expected one or more names, got none; leave it out for the default")
+        check_names(named)
     if fit_steps is not None:
         _check_fit_steps(fit_steps)
 

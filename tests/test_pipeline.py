@@ -434,3 +434,30 @@ def test_a_prior_of_another_name_is_refused(pipeline: ShapePriorPipeline) -> Non
             ShapePriorPipeline(priors, pipeline.model)
     with pytest.raises(UsageError, match=r"priors: expected a list .* got 'learned'"):
         ShapePriorPipeline.from_model(pipeline.model, priors="learned")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ShapePriorPipeline.from_pretrained(None), "name_or_folder: expected a name or a path, got None"),
+        (lambda: ShapePriorPipeline.from_pretrained(""), "name_or_folder: expected a name or a path, got ''"),
+        (lambda: ShapePriorPipeline.from_pretrained("open13", fit=3), "fit: expected a FitConfig, got 3"),
+        (lambda: ShapePriorPipeline.from_pretrained("open13", priors=[]), "priors: expected one or more names"),
+        (lambda: ShapePriorPipeline.from_meshes(None), "meshes: expected a name or a path, got None"),
+        (lambda: ShapePriorPipeline.from_meshes("a", weights=5), "weights: expected a name or a path, got 5"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_named(make, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make()
+    assert message in str(caught.value)
+
+
+def test_an_order_that_contradicts_itself_is_refused() -> None:
+    pipeline = ShapePriorPipeline.from_model(tiny_model())
+    visible = np.zeros((2, 20, 40), bool)
+    visible[0, 5:15, 5:15] = visible[1, 5:15, 18:30] = True
+    image = np.zeros((20, 40, 3), np.uint8)
+    for order in ({"in_front": [(0, 1), (1, 0)]}, {"in_front": [(1, 0)], "depth_order": [0, 1]}):
+        with pytest.raises(UsageError, match="are said to be in front of each other"):
+            pipeline.complete(image, list(visible), ["chair", "table"], **order)

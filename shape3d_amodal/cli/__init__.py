@@ -116,6 +116,11 @@ def _run(arguments: list[str]) -> int:
 
 def _dispatch(arguments: list[str]) -> None:
     """Call the command. It is parsed on its own, so that no message speaks of the options of another command."""
+    if "" in arguments:
+        before = " ".join(arguments[: arguments.index("")][-1:])
+        raise UsageError(
+            f"an empty argument{f' behind {before}' if before else ''}; is a variable of the shell not set?"
+        )
     name, rest = (arguments or ["--help"])[0], arguments[1:]
     if name.startswith("-"):
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog=PROGRAM, description=DESCRIPTION, args=arguments or [name])

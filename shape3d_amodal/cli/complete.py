@@ -14,6 +14,7 @@ from shape3d_amodal.cli.shared.running import (
     Resume,
     Strict,
     fingerprint,
+    one_thread,
     outcomes_of,
     refuse_empty,
     refuse_skipped,
@@ -91,17 +92,20 @@ def complete(
     )
     chosen = {"depth_order": depth_order, "orientation": reading.orientation, "visible": visible}
     key = fingerprint(pipeline, completer, *read, save_meshes=save_meshes, **chosen)
-    with outcomes_of(
-        wanted,
-        work,
-        "complete",
-        journal=journal,
-        key=key,
-        resume=resume,
-        writes=[] if listing is None else [out, listing],
-        folders=[] if save_meshes is None else [save_meshes],
-        folder=save_meshes or Path(),
-    ) as outcomes:
+    with (
+        one_thread(pipeline.device),
+        outcomes_of(
+            wanted,
+            work,
+            "complete",
+            journal=journal,
+            key=key,
+            resume=resume,
+            writes=[] if listing is None else [out, listing],
+            folders=[] if save_meshes is None else [save_meshes],
+            folder=save_meshes or Path(),
+        ) as outcomes,
+    ):
         skipped = [*found.skipped, *(reason for one in outcomes for reason in one.skipped)]
         tell_skipped(skipped, listing)
         results = [result for one in outcomes for result in one.results]

@@ -13,6 +13,7 @@ from shape3d_amodal.cli.shared.running import (
     Resume,
     Strict,
     fingerprint,
+    one_thread,
     outcomes_of,
     refuse_empty,
     refuse_skipped,
@@ -90,17 +91,20 @@ def render(
     chosen = {"depth_order": depth_order, "orientation": reading.orientation, "visible": visible}
     key = fingerprint(pipeline, completer, *read, views=views, **chosen)
     journal, listing = journal_of(out / "render"), out / "skipped.json"
-    with outcomes_of(
-        wanted,
-        work,
-        "render",
-        journal=journal,
-        key=key,
-        resume=resume,
-        writes=[listing],
-        folders=[out],
-        folder=out,
-    ) as outcomes:
+    with (
+        one_thread(pipeline.device),
+        outcomes_of(
+            wanted,
+            work,
+            "render",
+            journal=journal,
+            key=key,
+            resume=resume,
+            writes=[listing],
+            folders=[out],
+            folder=out,
+        ) as outcomes,
+    ):
         skipped = [*found.skipped, *(reason for one in outcomes for reason in one.skipped)]
         tell_skipped(skipped, listing)
     count = sum(name.endswith("_turntable.png") for one in outcomes for name in one.files)

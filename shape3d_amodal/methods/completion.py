@@ -32,11 +32,12 @@ def complete_image(
         names: category names by id.
     """
     given = shown(record, "masks")
+    order = known_order(given)
     objects = pipeline.complete(
         image,
         [masks.decode(instance.visible) for instance in given.instances],
         [names[instance.category_id] for instance in given.instances],
-        in_front=known_order(given),
+        in_front={(i, j) for i, j in order if (j, i) not in order},  # annotations may contradict themselves
     )
     annotated = {instance.id: instance for instance in record.instances}
     completed = [annotated[one.id] for one in given.instances if names[one.category_id] != OCCLUDER]

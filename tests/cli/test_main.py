@@ -265,3 +265,10 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(before, given, exp
     environment |= {"PYTHONPATH": str(ROOT), **given}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == f"{expected}\n"
+
+
+@pytest.mark.parametrize("words", [["complete", "--weights", ""], ["predict", ""], [""], ["train", "x", "--out", ""]])
+def test_an_empty_argument_is_no_default(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As where a variable of the shell is not set."""
+    assert cli.main(words) == 2
+    assert "error: an empty argument" in capsys.readouterr().err

@@ -90,6 +90,8 @@ class PipelineOptions:
             check_whole("--fit-steps", self.fit_steps, "number of steps")
         check_device_name(self.device)
         chosen = self.chosen()
+        if chosen.refine == "2d" and self.fit_steps:
+            raise UsageError("--fit-steps and --refine 2d: it fits no shapes; leave out one of the two")
         if needs_meshes is not None and chosen.refine == "2d":
             raise UsageError(f"{needs_meshes} and --refine 2d: it makes no meshes; leave out one of the two")
         if chosen.meshes is not None and not Path(chosen.meshes).is_dir():

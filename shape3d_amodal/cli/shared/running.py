@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections import defaultdict
@@ -53,6 +54,24 @@ def fingerprint(options: PipelineOptions, opened: ShapePriorPipeline, *files: Pa
         inputs.append(mesh_source(meshes).fingerprint())
     given = {key: value if value is None else str(value) for key, value in {**asdict(options), **more}.items()}
     return {**given, "inputs": inputs, "code": provenance.methods_hash(), "versions": provenance.versions()}
+
+
+@contextmanager
+def one_thread(device: str) -> Iterator[None]:
+    """Let torch work with one thread on the CPU, unless OMP_NUM_THREADS says how many.
+
+    Crops are small: a second thread makes their completion no faster, and on a busy machine the two wait for each
+    other at every step.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
