@@ -36,5 +36,6 @@ def refuse_constant(text: str) -> NoReturn:
 def place_of(text: str, number: str) -> str:
     """Line and column, from 1 on, of the first ``number`` in the JSON ``text`` that is not part of a string."""
     pattern = rf'"[^"\\]*(?:\\.[^"\\]*)*"|(?<![\w.+-])({re.escape(number)})(?![\w.+-])'
-    at = next(match.start() for match in re.finditer(pattern, text, re.DOTALL) if match[1])
+    found = (match.start() for match in re.finditer(pattern, text, re.DOTALL) if match[1])
+    at = next(found, text.find(number))  # the number may run into other damage
     return f"line {text.count(chr(10), 0, at) + 1}, column {at - text.rfind(chr(10), 0, at)}"

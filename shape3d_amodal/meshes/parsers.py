@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.files.safe_io import read_bytes
+from shape3d_amodal.files.safe_io import read_bytes, reason
 from shape3d_amodal.meshes.formats.glb import parse_glb
 from shape3d_amodal.meshes.formats.mesh_data import MAX_MESH_BYTES, MeshData, checked
 from shape3d_amodal.meshes.formats.npz import parse_npz
@@ -39,3 +39,5 @@ def read_mesh_file(path: str | Path) -> MeshData:
         return checked(parse(data))
     except DataError as error:
         raise DataError(error.problem, file=path, field=error.field) from error
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # of numpy, on damage that nobody thought of
+        raise DataError(f"damaged {suffix} file ({reason(error)}); export the mesh anew", file=path) from error

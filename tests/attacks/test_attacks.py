@@ -343,7 +343,7 @@ MESHES: list[Attack] = [
     ("obj index of 10^30", obj(TRIANGLE + f"f 1 2 {10**30}\n"), "line 4"),
     ("obj index far back", obj(TRIANGLE + "f -1 -2 -4\n"), "line 4"),
     ("obj index as text", obj(TRIANGLE + "f a b c\n"), "line 4"),
-    ("obj face of two corners", obj(TRIANGLE + "f 1 2\n"), "line 4"),
+    ("obj face of two corners", obj(TRIANGLE + "f 1 2\n"), "at least one face"),
     ("obj coordinate NaN", obj(TRIANGLE + "v nan 0 0\nf 1 2 4\n"), "finite"),
     ("obj coordinate infinite", obj(TRIANGLE + "v 1e999 0 0\nf 1 2 4\n"), "finite"),
     ("obj coordinate missing", obj("v 0 0\nf 1 1 1\n"), "line 1"),

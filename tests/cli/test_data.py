@@ -178,7 +178,8 @@ def test_an_output_without_a_name_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert main(["data", *arguments, str(cocoa), "--out", out]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: --out: expected the name of a file to write") and err.count("\n") == 1
+    expected = "--out: expected the name of a file to write" if out else "an empty argument behind --out"
+    assert err.startswith(f"error: {expected}") and err.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cocoa.json", "folder"]
 
 

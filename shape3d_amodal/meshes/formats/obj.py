@@ -19,8 +19,11 @@ from shape3d_amodal.meshes.formats.text import without_mark
 MAX_LINE = 1_000_000
 """Longest line, in characters."""
 
-_NAMES = frozenset(("o", "g", "s", "mg", "usemtl", "mtllib", "usemap", "maplib", "shadow_obj", "trace_obj", "call"))
-"""Statements with a name or a file name behind them, which may end with a backslash."""
+_NUMERIC = {
+    *("v", "vt", "vn", "vp", "f", "fo", "l", "p", "curv", "curv2", "surf", "parm", "trim", "hole", "scrv", "sp"),
+    *("bmat", "step", "deg", "cstype", "con"),
+}
+"""Statements of numbers, which a backslash carries on to the next line; behind a name or in a comment it is a sign."""
 _LEFT_OUT = {"p": "points", "l": "lines", "curv": "curves", "curv2": "curves", "surf": "free-form surfaces"}
 
 
@@ -34,7 +37,7 @@ def parse_obj(data: bytes) -> MeshData:
     left_out: Counter[str] = Counter()
     for number, line in _lines(data):
         key, _, rest = line.lstrip().replace("\t", " ").partition(" ")
-        if key not in ("v", "f"):
+        if key not in ("v", "f", "fo"):  # fo is the old name of f
             if key in _LEFT_OUT:
                 left_out[_LEFT_OUT[key]] += 1
             continue
@@ -43,6 +46,8 @@ def parse_obj(data: bytes) -> MeshData:
             if key == "v":
                 x, y, z = values[:3]
                 verts.extend((float(x), float(y), float(z)))
+            elif len(values) < 3:
+                left_out["faces of fewer than 3 corners"] += 1
             else:
                 corners.extend(_corners(values, len(verts) // 3))
                 sizes.append(len(values))
@@ -70,8 +75,9 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
         if length >= MAX_LINE:
             problem = f"expected lines of less than {MAX_LINE} signs, got a longer one; export the mesh anew"
             raise DataError(problem, field=f"line {number}")
-        if line.endswith("\\\n") and _may_go_on(parts[0] if parts else line, line):
-            parts.append(line[:-2])
+        text = line.rstrip()
+        if text.endswith("\\") and _may_go_on(parts[0] if parts else line, line):
+            parts.append(text[:-1])
             continue
         yield number, " ".join((*parts, line))
         parts, length = [], 0
@@ -79,16 +85,14 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
 
 
 def _may_go_on(first: str, line: str) -> bool:
-    """Whether a backslash at the end joins the next line: not in a comment or behind a name."""
-    if "#" in line:
-        return False
+    """Whether a backslash at the end of ``line`` joins the next one, in a statement that begins with ``first``."""
     words = first.split(maxsplit=1)
-    return not words or words[0] not in _NAMES
+    return "#" not in line and bool(words) and words[0] in _NUMERIC
 
 
 def _corners(values: list[str], verts: int) -> list[int]:
     """0-based vertex indices of corners such as ``7``, ``7/1/3`` or ``-1//2``, where ``verts`` vertices came before."""
     corners = [int(value.partition("/")[0]) for value in values]
-    if len(corners) < 3 or 0 in corners or min(corners) < -verts or max(corners) > MAX_VERTICES:
-        raise ValueError("expected 3 or more indices, from 1 up or back from -1")
+    if 0 in corners or min(corners) < -verts or max(corners) > MAX_VERTICES:
+        raise ValueError("expected indices from 1 up or back from -1")
     return [corner - 1 if corner > 0 else verts + corner for corner in corners]

@@ -11,7 +11,9 @@ from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_ver
 from shape3d_amodal.meshes.formats.polygons import triangulate
 from shape3d_amodal.meshes.formats.text import Numbers, as_integers, numbers, without_mark
 
-_HEAD = re.compile(rb"\s*((?:ST|C|N)*)(4?n?)OFF\b[ \t]*(BINARY\b)?")
+_HEAD = re.compile(rb"\s*((?:ST|C|N)*)(4?n?)OFF(?=[\s\d]|$)[ \t]*(BINARY\b)?")
+_MORE = {b"ST": 2, b"C": 3, b"N": 3}
+"""Numbers at least that a prefix adds to each vertex: texture coordinates, a colour, a normal."""
 _COMMENT = re.compile(rb"#[^\r\n]*")
 
 
@@ -33,7 +35,8 @@ def parse_off(data: bytes) -> MeshData:
         raise DataError(f"expected counts of at least 0, got {verts} and {faces}; export the mesh anew", field="counts")
     cap_vertices(verts)
     cap_faces(faces)
-    rows = _rows(found, verts, faces, plain=not head[1])
+    more = sum(_MORE[word] for word in re.findall(rb"ST|C|N", head[1]))
+    rows = _rows(found, verts, faces, more)
     points = found.values[rows[:verts, None] + np.arange(3)]
     sizes = as_integers(found.values[rows[verts:]], "faces")
     corners = as_integers(_behind(found.values, rows[verts:], sizes), "faces")
@@ -43,8 +46,11 @@ def parse_off(data: bytes) -> MeshData:
     return MeshData(points, cut.faces, None, (*cut.notes, *rest))
 
 
-def _rows(found: Numbers, verts: int, faces: int, *, plain: bool) -> np.ndarray:
+def _rows(found: Numbers, verts: int, faces: int, more: int) -> np.ndarray:
     """The positions [verts + faces] at which vertices and faces start: a line each or, in plain files, without lines.
+
+    Args:
+        more: numbers at least of a vertex behind its coordinates; 0 for plain files.
 
     Raises:
         DataError: there are fewer, or one is too short.
@@ -52,16 +58,16 @@ def _rows(found: Numbers, verts: int, faces: int, *, plain: bool) -> np.ndarray:
     lines, per_line = found.lines[1:], found.per_line[1:]
     if len(lines) >= verts + faces:
         rows, length = lines[: verts + faces], per_line[: verts + faces].copy()
-        needed = np.full(len(rows), 3.0)
+        needed = np.full(len(rows), 3.0 + more)
         needed[verts:] = 1 + found.values[rows[verts:]]
         wrong = (length < needed) | ~(needed >= 1)
         if not wrong.any():
             return rows
         number = int(wrong.argmax())
         what, place = ("vertex", number) if number < verts else ("face", number - verts)
-        if not plain:
+        if more:
             raise DataError(f"expected {needed[number]:g} numbers, got {length[number]}", field=f"{what} {place}")
-    elif not plain:
+    elif more:
         raise DataError(_short(verts, faces, len(lines)), field="header")
     return _rows_without_lines(found, verts, faces)
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, check_indices, fitting
+from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, check_indices, counted, fitting
 from shape3d_amodal.meshes.formats.ply_elements import (
     BinaryRows,
     Columns,
@@ -46,8 +46,13 @@ def parse_ply(data: bytes) -> MeshData:
         found[element.name] = rows.read(element)
     if isinstance(rows, TextRows) and len(found) == sum(element.rows > 0 for element in elements):
         rows.check_end()
+    behind = 0
+    if isinstance(rows, BinaryRows) and len(found) == len(elements):
+        behind = rows.bytes_left
     left_out = [one for one in elements if one.name not in _READ and one.rows]
     notes = tuple(f"{one.rows} of the element {one.name[:40]!r} left out" for one in left_out)
+    if behind:
+        notes += (f"{counted(behind, 'byte', 'bytes')} behind the last row left out",)
     return _mesh(found, notes)
 
 
@@ -122,6 +127,9 @@ def _header(data: bytes) -> tuple[str, tuple[Element, ...], int]:
             if kind not in ("ascii", "binary_little_endian", "binary_big_endian"):
                 problem = f"expected the format ascii, binary_little_endian or binary_big_endian, got {kind[:30]!r}"
                 raise DataError(f"{problem}; export the mesh anew", field="header")
+            _refuse_repeated("element", [name for name, _, _ in elements])
+            for name, _, columns in elements:
+                _refuse_repeated(f"property of {name[:20]}", [column.name for column in columns])
             return kind, tuple(Element(name, rows, tuple(columns)) for name, rows, columns in elements), position
         if words[:1] == ["format"] and len(words) > 1:
             kind = words[1]
@@ -132,6 +140,13 @@ def _header(data: bytes) -> tuple[str, tuple[Element, ...], int]:
                 raise DataError(f"expected an element before {line[:40]!r}; export the mesh anew", field="header")
             elements[-1][2].append(_property(words))
     raise DataError("expected a PLY header that ends with end_header; export the mesh anew", field="header")
+
+
+def _refuse_repeated(what: str, names: list[str]) -> None:
+    repeated = [name for number, name in enumerate(names) if name in names[:number]]
+    if repeated:
+        problem = f"expected each {what} once, got {repeated[0][:40]!r} more than once; export the mesh anew"
+        raise DataError(problem, field="header")
 
 
 def _element(words: list[str], data: bytes) -> tuple[str, int, list[Property]]:

@@ -57,6 +57,11 @@ class BinaryRows:
         self._byte_order: Literal["little", "big"] = "little" if order == "<" else "big"
         self._position = 0
 
+    @property
+    def bytes_left(self) -> int:
+        """Bytes behind what was read."""
+        return len(self._data) - self._position
+
     def read(self, element: Element) -> Columns:
         """The columns of the next element.
 
