@@ -24,7 +24,7 @@ def read_mesh_file(path: str | Path) -> MeshData:
     """The triangle mesh of an .obj, .ply, .off, .glb or .npz file.
 
     Scene graphs are flattened with their transforms; vertices are neither merged nor reordered. Polygons are cut into
-    triangles (``formats.polygons``). Only ``path`` is opened: no material library, texture or external buffer.
+    triangles (``formats.triangulation``). Only ``path`` is opened: no material library, texture or external buffer.
 
     Raises:
         DataError: it cannot be read, has another format, is too large or damaged, has no face, a coordinate that is not

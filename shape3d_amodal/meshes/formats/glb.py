@@ -14,7 +14,7 @@ from shape3d_amodal.meshes.formats.gltf_arrays import Arrays
 from shape3d_amodal.meshes.formats.gltf_extensions import check_required
 from shape3d_amodal.meshes.formats.gltf_nodes import placed_meshes
 from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, check_indices, counted
-from shape3d_amodal.meshes.formats.strips import fan_triangles, strip_triangles
+from shape3d_amodal.meshes.formats.triangulation.strips import fan_triangles, strip_triangles
 
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 _OTHER_MODES = {0: "points", 1: "lines", 2: "lines", 3: "lines"}

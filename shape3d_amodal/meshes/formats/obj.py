@@ -13,8 +13,8 @@ import numpy as np
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files.safe_io import reason
 from shape3d_amodal.meshes.formats.mesh_data import MAX_VERTICES, MeshData, cap_faces, cap_vertices, counted
-from shape3d_amodal.meshes.formats.polygons import triangulate
 from shape3d_amodal.meshes.formats.text import without_mark
+from shape3d_amodal.meshes.formats.triangulation.polygons import triangulate
 
 MAX_LINE = 1_000_000
 """Longest line, in characters."""
@@ -62,7 +62,7 @@ def parse_obj(data: bytes) -> MeshData:
     others = tuple(
         f"{counted(count, 'statement', 'statements')} of {what} left out" for what, count in left_out.items()
     )
-    return MeshData(points, found.faces, None, (*found.notes, *others))
+    return MeshData(found.extended(points), found.faces, None, (*found.notes, *others))
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, str]]:

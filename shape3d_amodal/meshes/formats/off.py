@@ -8,8 +8,8 @@ import numpy as np
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, counted, fitting
-from shape3d_amodal.meshes.formats.polygons import triangulate
 from shape3d_amodal.meshes.formats.text import Numbers, as_integers, numbers, without_mark
+from shape3d_amodal.meshes.formats.triangulation.polygons import triangulate
 
 _HEAD = re.compile(rb"\s*((?:ST|C|N)*)(4?n?)OFF(?=[\s\d]|$)[ \t]*(BINARY\b)?")
 _MORE = {b"ST": 2, b"C": 3, b"N": 3}
@@ -43,7 +43,7 @@ def parse_off(data: bytes) -> MeshData:
     cut = triangulate(points, corners, sizes)
     behind = len(per_line) - 1 - verts - faces
     rest = (f"{counted(behind, 'line', 'lines')} behind the last face left out",) if behind > 0 else ()
-    return MeshData(points, cut.faces, None, (*cut.notes, *rest))
+    return MeshData(cut.extended(points), cut.faces, None, (*cut.notes, *rest))
 
 
 def _rows(found: Numbers, verts: int, faces: int, more: int) -> np.ndarray:

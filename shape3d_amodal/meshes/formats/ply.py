@@ -17,9 +17,9 @@ from shape3d_amodal.meshes.formats.ply_elements import (
     TextRows,
     integers,
 )
-from shape3d_amodal.meshes.formats.polygons import triangulate
-from shape3d_amodal.meshes.formats.strips import strip_triangles
 from shape3d_amodal.meshes.formats.text import numbers, without_mark
+from shape3d_amodal.meshes.formats.triangulation.polygons import triangulate
+from shape3d_amodal.meshes.formats.triangulation.strips import strip_triangles
 
 _MAX_HEADER = 1_000_000
 _TYPES = {
@@ -68,6 +68,9 @@ def _mesh(found: dict[str, Columns], notes: tuple[str, ...]) -> MeshData:
     colors = _colors(face)
     if colors is not None:
         colors = colors[cut.polygon]
+    shades = _colors(vertex)
+    if shades is not None:
+        shades = cut.extended(shades)
     if "tristrips" in found:
         strips = _indices(found["tristrips"], "tristrips")
         values = integers(strips.values, "tristrips")
@@ -75,11 +78,9 @@ def _mesh(found: dict[str, Columns], notes: tuple[str, ...]) -> MeshData:
         more = strip_triangles(values, strips.sizes)
         faces = np.concatenate([faces, more])
         colors = None if len(more) else colors
-    shades = _colors(vertex)
     if colors is None and shades is not None and len(faces):
-        check_indices(faces, len(verts))
         colors = shades[faces].mean(axis=1).astype(np.uint8)
-    return MeshData(verts, faces, colors, (*cut.notes, *notes))
+    return MeshData(cut.extended(verts), faces, colors, (*cut.notes, *notes))
 
 
 def _indices(columns: Columns, element: str) -> ListColumn:

@@ -2,26 +2,35 @@
 
 A polygon is looked at in its own plane (Newell's normal). Where the fan from its first corner covers it, as that of any
 convex polygon does, the fan is taken; others are cut by ear clipping (mapbox_earcut). A polygon of n corners becomes
-n - 2 triangles which use every corner; only where its outline crosses itself there may be fewer.
+n - 2 triangles which use every corner.
+
+Of a polygon whose outline crosses itself the region by the even-odd rule is covered, as tessellators of drawing
+libraries do unless told otherwise: each place once that the outline goes round an odd number of times. There, new
+vertices stand where edges cross, and others on the edges.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mapbox_earcut
 import numpy as np
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.meshes.formats.mesh_data import cap_faces, check_coordinates, check_indices, counted
+from shape3d_amodal.meshes.formats.triangulation.outlines import Region, contacts, even_odd
 
 MAX_CLIPPED_CORNERS = 10_000
 """Corners of the largest polygon that is clipped: the time may grow with their square."""
+MAX_PIECES_OF_ALL = 10_000_000
+"""Pieces into which the edges of all polygons that cross themselves may be cut: about 10 seconds."""
 
 _CHUNK = 500_000
 """Corners that are looked at together, so that memory stays small."""
 _FLAT = 1e-6
 """Areas below this part of the polygon's own count as zero."""
+_ROUNDING = 1e-9
+"""How far the triangles' area may be from the outline's, as a part of it."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +41,50 @@ class Triangulation:
         faces: [F,3] int64, in the order of the polygons.
         polygon: [F] int64, the polygon that each triangle is a part of.
         notes: what was left out, or crosses itself.
+        between: [K,2] int64, the two vertices between which each new vertex lies; the new ones come behind the others.
+        share: [K] float64 in 0..1, how far it is from the first to the second.
     """
 
     faces: np.ndarray
     polygon: np.ndarray
     notes: tuple[str, ...]
+    between: np.ndarray
+    share: np.ndarray
+
+    def extended(self, values: np.ndarray) -> np.ndarray:
+        """``values`` [V,...] of the vertices and, behind them, those of the new vertices [V+K,...]."""
+        if len(self.between) == 0:
+            return values
+        share = self.share[:, None]
+        between = values[self.between[:, 0]] * (1 - share) + values[self.between[:, 1]] * share
+        return np.concatenate([values, between])
+
+
+@dataclass
+class _Pieces:
+    """Triangles of polygons that cross themselves, and new vertices, numbered from ``verts`` on."""
+
+    verts: int
+    faces: list[np.ndarray] = field(default_factory=lambda: [np.zeros((0, 3), np.int64)])
+    polygon: list[np.ndarray] = field(default_factory=lambda: [np.zeros(0, np.int64)])
+    between: list[np.ndarray] = field(default_factory=lambda: [np.zeros((0, 2), np.int64)])
+    share: list[np.ndarray] = field(default_factory=lambda: [np.zeros(0)])
+    crossing: int = 0
+    work: int = 0
+
+    def add(self, one: int, corners: np.ndarray, region: Region) -> None:
+        """Take in the region of polygon ``one`` with its vertex indices ``corners`` [n]."""
+        numbers = np.concatenate([corners, self.verts + np.arange(len(region.edge))])
+        self.faces.append(numbers[region.triangles])
+        self.polygon.append(np.full(len(region.triangles), one))
+        self.between.append(np.stack([corners[region.edge], corners[(region.edge + 1) % len(corners)]], axis=1))
+        self.share.append(region.share)
+        self.verts += len(region.edge)
+        self.crossing += not region.simple
+        self.work += region.pieces
+        if self.work > MAX_PIECES_OF_ALL:
+            problem = f"expected polygons that cross themselves seldom, got {self.crossing} that do in many places"
+            raise DataError(f"{problem}; export the mesh as triangles", field="faces")
 
 
 def triangulate(verts: np.ndarray, corners: np.ndarray, sizes: np.ndarray) -> Triangulation:
@@ -49,7 +97,7 @@ def triangulate(verts: np.ndarray, corners: np.ndarray, sizes: np.ndarray) -> Tr
 
     Raises:
         DataError: too many triangles, an index out of range, a coordinate that is not finite, or a polygon of more
-            than ``MAX_CLIPPED_CORNERS`` corners that is no fan.
+            than ``MAX_CLIPPED_CORNERS`` corners that is no fan, or that crosses itself in too many places.
     """
     counts = np.maximum(sizes - 2, 0)
     cap_faces(int(counts.sum()))
@@ -60,15 +108,18 @@ def triangulate(verts: np.ndarray, corners: np.ndarray, sizes: np.ndarray) -> Tr
     few = int((sizes < 3).sum())
     notes = [f"{counted(few, 'face', 'faces')} of fewer than 3 corners left out"] if few else []
     large = np.flatnonzero(sizes > 3)
+    pieces = _Pieces(len(verts))
     if len(large):
         check_coordinates(verts)
-        crossing, unused = _clip_into(faces, verts, corners, (starts, sizes, np.cumsum(counts) - counts), large)
-        if crossing:
-            verb = "crosses itself" if crossing == 1 else "cross themselves"
-            notes.append(f"{counted(crossing, 'polygon', 'polygons')} that {verb}")
+        unused = _clip_into(faces, verts, corners, (starts, sizes, np.cumsum(counts) - counts), large, pieces)
         if unused.any():
-            polygon, faces = polygon[~unused], faces[~unused]
-    return Triangulation(faces, polygon, tuple(notes))
+            polygon = np.concatenate([polygon[~unused], *pieces.polygon])
+            order = np.argsort(polygon, kind="stable")
+            polygon, faces = polygon[order], np.concatenate([faces[~unused], *pieces.faces])[order]
+    if pieces.crossing:
+        verb = "crosses itself" if pieces.crossing == 1 else "cross themselves"
+        notes.append(f"{counted(pieces.crossing, 'polygon', 'polygons')} that {verb}, read by the even-odd rule")
+    return Triangulation(faces, polygon, tuple(notes), np.concatenate(pieces.between), np.concatenate(pieces.share))
 
 
 def _fans(corners: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -84,15 +135,15 @@ def _clip_into(
     corners: np.ndarray,
     places: tuple[np.ndarray, np.ndarray, np.ndarray],
     large: np.ndarray,
-) -> tuple[int, np.ndarray]:
-    """Replace the fans in ``faces`` that do not cover their polygon.
+    pieces: _Pieces,
+) -> np.ndarray:
+    """Replace the fans in ``faces`` that do not cover their polygon, or add other triangles to ``pieces``.
 
     Returns:
-        How many polygons cross themselves, and which rows of ``faces`` are not needed.
+        [F] bool, the rows of ``faces`` that are not needed.
     """
     starts, sizes, rows = places
     unused = np.zeros(len(faces), bool)
-    crossing = 0
     ends = np.cumsum(sizes[large])
     bounds = np.unique(np.searchsorted(ends, np.arange(_CHUNK, int(ends[-1]) + _CHUNK, _CHUNK), side="left") + 1)
     for chunk in np.split(large, bounds[bounds < len(large)]):
@@ -100,11 +151,15 @@ def _clip_into(
         good = _fan_covers(verts, faces[low:high], rows[chunk] - low, sizes[chunk] - 2)
         for one in chunk[~good].tolist():
             start, size, row = int(starts[one]), int(sizes[one]), int(rows[one])
-            found, crosses = _clipped(verts[corners[start : start + size]])
-            crossing += crosses
-            faces[row : row + len(found)] = corners[start + found]
+            of_one = corners[start : start + size]
+            found = _clipped(verts[of_one])
+            if isinstance(found, Region):
+                pieces.add(one, of_one, found)
+                unused[row : row + size - 2] = True
+                continue
+            faces[row : row + len(found)] = of_one[found]
             unused[row + len(found) : row + size - 2] = True
-    return crossing, unused
+    return unused
 
 
 def _fan_covers(verts: np.ndarray, faces: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -128,7 +183,10 @@ def _fan_covers(verts: np.ndarray, faces: np.ndarray, starts: np.ndarray, counts
         plane = [edge - signed_height(edge, np.repeat(unit, counts, axis=0)) for edge in (before, after)]
         angle = np.add.reduceat(np.arctan2(signed, np.einsum("ij,ij->i", *plane)), groups)
         forward = np.minimum.reduceat(signed, groups) >= -_FLAT * length
-    covers: np.ndarray = degenerate | (forward & (angle < 2 * np.pi - _FLAT) & (length > _FLAT * extent))
+        back = (before != 0).any(axis=1) & (after == 0).all(axis=1)  # at the first corner, to begin a second round
+        back[groups + counts - 1] = False
+        once = ~np.logical_or.reduceat(back, groups)
+    covers: np.ndarray = degenerate | (once & forward & (angle < 2 * np.pi - _FLAT) & (length > _FLAT * extent))
     return covers
 
 
@@ -138,8 +196,8 @@ def signed_height(edges: np.ndarray, unit: np.ndarray) -> np.ndarray:
     return height
 
 
-def _clipped(points: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The triangles [T,3] of one polygon [n,3] as positions in it, and whether its outline crosses itself."""
+def _clipped(points: np.ndarray) -> np.ndarray | Region:
+    """The triangles [T,3] of one polygon [n,3] as positions in it, or its region where ears do not cover it."""
     if len(points) > MAX_CLIPPED_CORNERS:
         problem = f"expected at most {MAX_CLIPPED_CORNERS} corners of a polygon that is not convex, got {len(points)}"
         raise DataError(f"{problem}; export the mesh as triangles", field="faces")
@@ -149,8 +207,15 @@ def _clipped(points: np.ndarray) -> tuple[np.ndarray, bool]:
     signed = _areas(flat, found)
     found = np.where((signed * area < 0)[:, None], found[:, ::-1], found)
     covered = float(np.abs(signed).sum())
-    crosses = abs(covered - abs(area)) > 1e-6 * max(covered, abs(area))
-    return np.concatenate([found, _left_over(flat, found)])[: len(points) - 2], crosses
+    whole = abs(covered - abs(area)) <= _ROUNDING * max(covered, abs(area))
+    touching = np.zeros((0, 2), np.int64)
+    if len(flat) > 4 or not whole:  # two triangles that face one way lie on two sides of their common edge
+        touching = contacts(flat)
+    if len(touching) or not whole:
+        region = even_odd(flat, touching)
+        if not (whole and region.simple):
+            return region
+    return np.concatenate([found, _left_over(flat, found)])[: len(points) - 2]
 
 
 def _in_its_plane(points: np.ndarray) -> np.ndarray:

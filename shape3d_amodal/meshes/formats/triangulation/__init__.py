@@ -1,0 +1,1 @@
+"""Polygons, strips and fans to triangles, the same way for every format."""
