@@ -227,6 +227,7 @@ def glb_files(draw: Any) -> tuple[dict[str, Any], bytes]:
         kind = np.dtype(COMPONENTS[component])
         low, high = (-1000, 1000) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
         values = numbers.integers(low, high, (count, 3), endpoint=True).astype(kind)
+        values[0, 0] = low  # which, normalized, would lie below -1
         stride = -(-3 * kind.itemsize // 4) * 4 + draw(st.sampled_from([0, 4]))
         rows = np.zeros((count, stride), np.uint8)
         rows[:, : 3 * kind.itemsize] = values.view(np.uint8).reshape(count, -1)
