@@ -59,14 +59,17 @@ def _scene(gltf: dict[str, Any], arrays: Arrays) -> MeshData:
     total = total_faces = 0
     for mesh, places in placed_meshes(gltf, arrays, left_out):
         if mesh not in parts:
+            most = _most(gltf["meshes"][mesh], arrays)
+            cap_vertices(total + most[0])
+            cap_faces(total_faces + most[1])
             parts[mesh] = list(_parts(gltf["meshes"][mesh], arrays, left_out))
         for points, corners, shades in parts[mesh]:
             cap_vertices(total + len(points) * len(places))
             cap_faces(total_faces + len(corners) * len(places))
             for matrix in places:
-                turned = np.linalg.det(matrix[:3, :3]) < 0  # a mirror turns faces inside out
-                faces.append((corners[:, ::-1] if turned else corners) + total)
                 with np.errstate(over="ignore", invalid="ignore"):
+                    turned = np.linalg.det(matrix[:3, :3]) < 0  # a mirror turns faces inside out
+                    faces.append((corners[:, ::-1] if turned else corners) + total)
                     verts.append(points @ matrix[:3, :3].T + matrix[:3, 3])
                 colors.append(shades)
                 total += len(points)
@@ -83,6 +86,21 @@ def _note(what: str, count: int) -> str:
     """The note about ``what``: "one|many" of things that are left out, or a text of its own."""
     one, bar, many = what.partition("|")
     return f"{counted(count, one, many)} left out" if bar else what
+
+
+def _most(mesh: dict[str, Any], arrays: Arrays) -> tuple[int, int]:
+    """How many vertices and triangles a mesh may have by the counts of its arrays, which it may name many times."""
+    verts: dict[int, int] = {}
+    faces = 0
+    for primitive in mesh["primitives"]:
+        mode, position = primitive.get("mode", _TRIANGLES), primitive.get("attributes", {}).get("POSITION")
+        if position is None or mode in _OTHER_MODES:
+            continue
+        verts[position] = arrays.count(position)
+        indices = primitive.get("indices")
+        corners = verts[position] if indices is None else arrays.count(indices)
+        faces += corners // 3 if mode == _TRIANGLES else corners
+    return sum(verts.values()), faces
 
 
 def _parts(mesh: dict[str, Any], arrays: Arrays, left_out: Counter[str]) -> Iterator[Part]:

@@ -29,6 +29,10 @@ class Arrays:
         self._binary = binary
         self._required = [name for name in COMPRESSED if name in gltf.get("extensionsUsed", [])]
 
+    def count(self, number: int) -> int:
+        """How many rows accessor ``number`` says it has."""
+        return count_of(self._entry(self._accessors, number)["count"])
+
     def read(self, number: int, types: tuple[str, ...], what: str) -> np.ndarray:
         """The array [N,width] float64 of accessor ``number``, normalized integers as -1..1 or 0..1.
 

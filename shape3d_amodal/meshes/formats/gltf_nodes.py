@@ -10,9 +10,11 @@ import numpy as np
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.meshes.formats.gltf_arrays import Arrays
-from shape3d_amodal.meshes.formats.mesh_data import cap_vertices
 
 MAX_DEPTH = 64
+MAX_NODES = 100_000
+MAX_PLACES = 500_000
+"""Meshes and instances of meshes that a scene may show."""
 INSTANCING = "EXT_mesh_gpu_instancing"
 
 
@@ -21,14 +23,19 @@ def placed_meshes(gltf: dict[str, Any], arrays: Arrays, left_out: Counter[str]) 
 
     Args:
         left_out: counts what is not read, as texts.
+
+    Raises:
+        DataError: the nodes are no trees, too deep or too many, or show more than ``MAX_PLACES`` meshes.
     """
     nodes = gltf.get("nodes", [])
+    if len(nodes) > MAX_NODES:
+        raise DataError(f"expected at most {MAX_NODES} nodes, got {len(nodes)}; join the scene's meshes", field="nodes")
     _check_tree([node.get("children", []) for node in nodes])
     if not nodes:
         for mesh in range(len(gltf.get("meshes", []))):
             yield mesh, np.eye(4)[None]
         return
-    shown = 0
+    shown = places = 0
     todo = [(root, np.eye(4)) for root in reversed(_roots(gltf, nodes))]
     while todo:
         number, parent = todo.pop()
@@ -40,7 +47,11 @@ def placed_meshes(gltf: dict[str, Any], arrays: Arrays, left_out: Counter[str]) 
             shown += 1
             if node.get("skin") is not None:
                 left_out["the skin is not applied: the mesh is read as it was before it was posed"] += 1
-            yield mesh, world @ _instances(node, arrays)
+            instances = _instances(node, arrays, MAX_PLACES - places)
+            places += len(instances)
+            with np.errstate(over="ignore", invalid="ignore"):
+                placed = world @ instances
+            yield mesh, placed
     hidden = sum(node.get("mesh") is not None for node in nodes) - shown
     if hidden:
         left_out["node outside of the scene|nodes outside of the scene"] += hidden
@@ -68,11 +79,16 @@ def _local(node: dict[str, Any]) -> np.ndarray:
     return composed
 
 
-def _instances(node: dict[str, Any], arrays: Arrays) -> np.ndarray:
-    """The places [K,4,4] of the instances of a node's mesh within the node; one without the extension."""
-    if (extension := node.get("extensions", {}).get(INSTANCING)) is None:
+def _instances(node: dict[str, Any], arrays: Arrays, most: int) -> np.ndarray:
+    """The places [K,4,4], at most ``most``, of a node's mesh within the node; one without the extension."""
+    extension = node.get("extensions", {}).get(INSTANCING)
+    attributes = {} if extension is None else extension.get("attributes", {})
+    largest = max((arrays.count(number) for number in attributes.values()), default=1)
+    if largest > most:
+        problem = f"expected at most {MAX_PLACES} places of meshes, got {MAX_PLACES - most + largest} or more"
+        raise DataError(f"{problem}; simplify the scene", field="nodes")
+    if extension is None:
         return np.eye(4)[None]
-    attributes = extension.get("attributes", {})
     read = {
         name: arrays.read(attributes[name], (kind,), name)
         for name, kind in (("TRANSLATION", "VEC3"), ("ROTATION", "VEC4"), ("SCALE", "VEC3"))
@@ -83,7 +99,6 @@ def _instances(node: dict[str, Any], arrays: Arrays) -> np.ndarray:
         problem = "expected the same number of TRANSLATION, ROTATION and SCALE, at least one of them"
         raise DataError(f"{problem}; export the mesh anew", field=INSTANCING)
     (count,) = counts
-    cap_vertices(count)
     return _compose(
         read.get("TRANSLATION", np.zeros((count, 3))),
         read.get("ROTATION", np.tile([0.0, 0, 0, 1], (count, 1))),

@@ -29,6 +29,8 @@ _CHUNK = 500_000
 """Corners that are looked at together, so that memory stays small."""
 _FLAT = 1e-6
 """Areas below this part of the polygon's own count as zero."""
+_BACK = 1e-5
+"""Radians by which a fan may turn back, for rounding."""
 _ROUNDING = 1e-9
 """How far the triangles' area may be from the outline's, as a part of it."""
 
@@ -181,8 +183,10 @@ def _fan_covers(verts: np.ndarray, faces: np.ndarray, starts: np.ndarray, counts
         unit = normals / np.where(length > 0, length, 1)[:, None]
         signed = np.einsum("ij,ij->i", cross, np.repeat(unit, counts, axis=0))
         plane = [edge - signed_height(edge, np.repeat(unit, counts, axis=0)) for edge in (before, after)]
-        angle = np.add.reduceat(np.arctan2(signed, np.einsum("ij,ij->i", *plane)), groups)
+        turns = np.arctan2(signed, np.einsum("ij,ij->i", *plane))  # half a turn, either way, through the first corner
+        angle = np.add.reduceat(turns, groups)
         forward = np.minimum.reduceat(signed, groups) >= -_FLAT * length
+        forward &= np.minimum.reduceat(turns, groups) >= -_BACK
         back = (before != 0).any(axis=1) & (after == 0).all(axis=1)  # at the first corner, to begin a second round
         back[groups + counts - 1] = False
         once = ~np.logical_or.reduceat(back, groups)
