@@ -75,10 +75,11 @@ def test_outlines_that_are_not_flat_are_covered_seen_from_the_front(seed: int, c
         [[1, 3], [3, 0], [0, 3], [3, 3], [3, 3], [3, 0], [0, 3]],
         [[2, 3], [3, 0], [1, 0], [0, 3], [3, 3], [0, 0]],
         [[3, 1], [2, 0], [3, 3], [3, 0], [2, 2], [2, 3], [3, 3]],
+        [[0, 1], *[[1, 1]] * 4, [1, 2], [1, 0], *[[1, 1]] * 3, [2, 1], [1, 2], [0, 1], [1, 1], [2, 1]],
     ],
 )
-def test_outlines_that_pass_through_their_first_corner(outline: list[list[int]]) -> None:
-    """Seen from there they turn by half a circle, and rounding says which way: many planes are tried."""
+def test_outlines_that_touch_themselves_often(outline: list[list[int]]) -> None:
+    """Where they pass through their first corner, rounding says which way they turn there: many planes are tried."""
     for seed in range(20):
         check_in_space(np.array(outline, np.float64), seed)
 
@@ -105,6 +106,23 @@ def test_areas_by_hand(outline: list[list[float]], area: float) -> None:
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     assert np.linalg.norm(normals, axis=1).sum() / 2 == pytest.approx(area, abs=1e-6)
     assert (normals[:, 2] >= 0).all() or (normals[:, 2] <= 0).all()
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 2), (2, 0)])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_corners_on_edges_and_corners_twice_are_used(axes: tuple[int, int], backwards: bool) -> None:
+    """A U of 7 squares, with the middles of its edges and each corner twice, from any corner on."""
+    corners = np.array([[0, 0], [3, 0], [3, 3], [2, 3], [2, 1], [1, 1], [1, 3], [0, 3]], np.float64)
+    middles = (corners + np.roll(corners, -1, axis=0)) / 2
+    outline = np.stack([corners, corners, middles], axis=1).reshape(-1, 2)[:: -1 if backwards else 1]
+    for first in range(len(outline)):
+        points = np.zeros((len(outline), 3))
+        points[:, axes] = np.roll(outline, -first, axis=0)
+        cut = triangulate(points, np.arange(len(points)), np.array([len(points)]))
+        assert cut.notes == () and len(cut.between) == 0
+        assert np.unique(cut.faces).tolist() == list(range(len(points)))
+        sides = points[cut.faces][:, 1:] - points[cut.faces][:, :1]
+        assert np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1).sum() / 2 == pytest.approx(7)
 
 
 def test_the_mesh_says_so_and_convex_polygons_keep_their_fans(tmp_path: Path) -> None:

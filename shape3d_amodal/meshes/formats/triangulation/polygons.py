@@ -19,6 +19,7 @@ import numpy as np
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.meshes.formats.mesh_data import cap_faces, check_coordinates, check_indices, counted
 from shape3d_amodal.meshes.formats.triangulation.outlines import Region, contacts, even_odd
+from shape3d_amodal.meshes.formats.triangulation.plane import in_its_plane, outline_area, triangle_areas
 
 MAX_CLIPPED_CORNERS = 10_000
 """Corners of the largest polygon that is clipped: the time may grow with their square."""
@@ -205,35 +206,30 @@ def _clipped(points: np.ndarray) -> np.ndarray | Region:
     if len(points) > MAX_CLIPPED_CORNERS:
         problem = f"expected at most {MAX_CLIPPED_CORNERS} corners of a polygon that is not convex, got {len(points)}"
         raise DataError(f"{problem}; export the mesh as triangles", field="faces")
-    flat = _in_its_plane(points)
-    area = _area(flat)
+    flat = in_its_plane(points)
+    area = outline_area(flat)
     found = mapbox_earcut.triangulate_float64(flat, np.array([len(flat)], np.uint32)).reshape(-1, 3).astype(np.int64)
-    signed = _areas(flat, found)
-    found = np.where((signed * area < 0)[:, None], found[:, ::-1], found)
+    signed = triangle_areas(flat, found)
+    found = found[:, ::-1] if signed.sum() * area < 0 else found
     covered = float(np.abs(signed).sum())
     whole = abs(covered - abs(area)) <= _ROUNDING * max(covered, abs(area))
+    found = np.concatenate([found, _left_over(flat, found)])[: len(points) - 2]
     touching = np.zeros((0, 2), np.int64)
     if len(flat) > 4 or not whole:  # two triangles that face one way lie on two sides of their common edge
         touching = contacts(flat)
     if len(touching) or not whole:
         region = even_odd(flat, touching)
-        if not (whole and region.simple):
+        if not (whole and region.simple and _bounded(found, len(flat))):
             return region
-    return np.concatenate([found, _left_over(flat, found)])[: len(points) - 2]
+    return found
 
 
-def _in_its_plane(points: np.ndarray) -> np.ndarray:
-    """The corners [n,2] float64 in the polygon's plane, seen from its front, about 1 across."""
-    centred = points - points.mean(axis=0)
-    centred = centred / max(float(np.abs(centred).max()), 1e-300)
-    normal = np.cross(centred, np.roll(centred, -1, axis=0)).sum(axis=0)
-    if np.linalg.norm(normal) <= _FLAT * np.linalg.norm(np.cross(centred, np.roll(centred, -1, axis=0)), axis=1).sum():
-        normal = np.linalg.svd(centred, full_matrices=False)[2][-1]  # its parts cancel out: the plane of least squares
-    normal = normal / np.linalg.norm(normal)
-    axis = np.eye(3)[np.abs(normal).argmin()]
-    right = np.cross(axis, normal)
-    right /= np.linalg.norm(right)
-    return np.ascontiguousarray(np.stack([centred @ right, centred @ np.cross(normal, right)], axis=1))
+def _bounded(triangles: np.ndarray, corners: int) -> bool:
+    """Whether the triangles' edges cancel out but for the outline's, so that they cover what it goes round."""
+    outline = np.arange(corners)
+    start = np.concatenate([triangles.ravel(), (outline + 1) % corners])
+    end = np.concatenate([triangles[:, [1, 2, 0]].ravel(), outline])
+    return np.array_equal(np.sort(start * corners + end), np.sort(end * corners + start))
 
 
 def _left_over(flat: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -248,17 +244,4 @@ def _left_over(flat: np.ndarray, found: np.ndarray) -> np.ndarray:
     around, missing = np.flatnonzero(used), np.flatnonzero(~used)
     last = around[np.searchsorted(around, missing) - 1]  # before the first comes the last one
     triangles = np.stack([last, missing, (missing + 1) % len(flat)], axis=1)
-    return triangles[np.abs(_areas(flat, triangles)) <= _FLAT]
-
-
-def _areas(flat: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """The signed areas [T] of triangles of points [n,2]."""
-    a, b, c = (flat[triangles[:, k]] for k in range(3))
-    areas: np.ndarray = ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]) / 2
-    return areas
-
-
-def _area(flat: np.ndarray) -> float:
-    """The signed area within an outline [n,2]."""
-    after = np.roll(flat, -1, axis=0)
-    return float((flat[:, 0] * after[:, 1] - flat[:, 1] * after[:, 0]).sum() / 2)
+    return triangles[np.abs(triangle_areas(flat, triangles)) <= _FLAT]
