@@ -6,9 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from boxes import PARTS, BoxMeshes, write_obj
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from shape3d_amodal.training.loop.interface import LoopConfig
+
+# The same examples in every run, so that a failure is a change's own; HYPOTHESIS_PROFILE=search looks for new ones.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("search", print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
