@@ -5,6 +5,7 @@ The command line turns them into an exit status (``exit_status``) without a trac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from numbers import Integral
 from pathlib import Path
@@ -15,6 +16,24 @@ def listed(names: Iterable[str], most: int = 20) -> str:
     """``names`` for a message: all, or the first of many with the number of the others."""
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
+def counted(number: int, one: str, many: str = "", *, digits: str = "") -> str:
+    """How many there are, in words that fit: "1 object", "2 objects".
+
+    Args:
+        many: what several are called; by default ``one`` with an s.
+        digits: how the number is written, as in format strings: ``,`` sets thousands apart.
+    """
+    return f"{number:{digits}} {one if number == 1 else many or one + 's'}"
+
+
+def without_values(message: str) -> str:
+    """``message`` without numbers and what stands in single quotes, which differ in messages of one kind."""
+    return _VALUE.sub("", message)
+
+
+_VALUE = re.compile(r"'.*?'|-?[\d.]+")
 
 
 class AmodalError(Exception):

@@ -15,7 +15,7 @@ from shape3d_amodal.annotations.formats.interface import Format, Listener
 from shape3d_amodal.annotations.formats.registry import PUBLISHED, Segmentation, read_annotations
 from shape3d_amodal.annotations.images import ImageFiles, switch
 from shape3d_amodal.annotations.usable import count_objects
-from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.errors import DataError, UsageError, without_values
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
 
@@ -60,7 +60,7 @@ class ValidationReport:
         """The problems by kind, errors and frequent ones first; those of a kind differ only in numbers and names."""
         kinds: dict[tuple[str, ...], list[Problem]] = defaultdict(list)
         for one in self.problems:
-            kinds[one.severity, one.check, _INDEX.sub("", one.field), _NUMBER.sub("", one.problem)].append(one)
+            kinds[one.severity, one.check, _INDEX.sub("", one.field), without_values(one.problem)].append(one)
         return sorted(kinds.values(), key=lambda group: (group[0].severity, -len(group)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,7 +68,6 @@ class ValidationReport:
 
 
 _INDEX = re.compile(r"\[[^\]]*\]")
-_NUMBER = re.compile(r"'.*?'|-?[\d.]+")
 
 
 def validate(

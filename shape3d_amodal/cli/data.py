@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading, Segmentation
+from shape3d_amodal.errors import counted
 
 if TYPE_CHECKING:
     from shape3d_amodal.annotations.validation import ValidationReport
@@ -61,7 +62,7 @@ def validate(
     if report.errors:
         leave_out = ", or leave records that cannot be read out by data convert --drop-invalid"
         remedy = "correct them" + (leave_out if report.unreadable else "")
-        raise DataError(f"{_counted(report.errors, 'error')}; {remedy}", file=annotations)
+        raise DataError(f"{counted(report.errors, 'error')}; {remedy}", file=annotations)
 
 
 def convert(
@@ -103,7 +104,7 @@ def convert(
     for error in done.left_out:
         print(f"left out: {error.field}: {error.problem}")
     for name, number in done.unclassed.most_common():
-        print(f"no class: {name}, {_counted(number, 'object')}")
+        print(f"no class: {name}, {counted(number, 'object')}")
     for loss in done.losses:
         print(f"not held: {loss}")
     objects = sum(len(image.instances) for image in done.dataset.images)
@@ -170,8 +171,4 @@ def _print_report(report: ValidationReport, examples: int) -> None:
     console = Console()
     if report.problems:
         Console(width=max(console.width, 120)).print(table)
-    print(f"{_counted(report.errors, 'error')}, {_counted(len(report.problems) - report.errors, 'warning')}")
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+    print(f"{counted(report.errors, 'error')}, {counted(len(report.problems) - report.errors, 'warning')}")

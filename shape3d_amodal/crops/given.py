@@ -217,9 +217,11 @@ def _is_pil(value: Any) -> bool:
 def _of_pil(image: Any) -> NDArray[np.uint8]:
     from PIL import ImageOps
 
+    from shape3d_amodal.files.safe_io import high_byte
+
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):  # the high byte, as for files
-        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+        return np.array(high_byte(image))
     if image.mode in ("I", "F"):
         raise UsageError(f"image: expected {_IMAGE}, got a PIL image of mode {image.mode}, whose range is not known")
     return np.array(image.convert("RGB"))

@@ -40,9 +40,7 @@ def distinct_colors(count: int) -> tuple[Color, ...]:
 
 def ink_on(color: Color) -> Color:
     """Black or white, whichever is easier to read on ``color``, by the contrast that WCAG 2 defines."""
-    shares = np.array(color) / 255
-    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    luminance = float(linear @ [0.2126, 0.7152, 0.0722])
+    luminance = float(_linear(np.array(color)) @ [0.2126, 0.7152, 0.0722])
     return BLACK if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else WHITE
 
 
@@ -70,10 +68,14 @@ def _distance(points: NDArray[np.float64], point: NDArray[np.float64]) -> NDArra
 
 def _oklab(colors: NDArray[np.int64]) -> NDArray[np.float64]:
     """Lightness and two opponent colours [N,3] of sRGB colours [N,3] in 0..255 (Ottosson's Oklab, 2020)."""
-    shares = colors / 255
-    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    cones = np.cbrt(linear @ _TO_CONES.T)
+    cones = np.cbrt(_linear(colors) @ _TO_CONES.T)
     return np.asarray(cones @ _TO_LAB.T)
+
+
+def _linear(colors: NDArray[np.int64]) -> NDArray[np.float64]:
+    """sRGB colours [...,3] in 0..255 as amounts of light in 0..1 (IEC 61966-2-1)."""
+    shares = colors / 255
+    return np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
 
 
 _TO_CONES = np.array([

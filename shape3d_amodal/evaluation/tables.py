@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from shape3d_amodal import errors
 from shape3d_amodal.evaluation.interface import Score, ScoreTable
 from shape3d_amodal.evaluation.metrics import Metric
 
@@ -190,8 +191,8 @@ def format_interval(low: float, high: float) -> str:
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """How many there are, in words that fit: "1 object", "2 objects"; ``many`` is what several are called."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    """As ``errors.counted``, with thousands set apart, as in tables."""
+    return errors.counted(number, one, many, digits=",")
 
 
 def metric_value(score: Score | None, metric: Metric) -> float:

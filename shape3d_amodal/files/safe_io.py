@@ -209,7 +209,7 @@ def decode_image(data: bytes, *, file: str | Path, orientation: Orientation = "e
             problem = f"expected at most {MAX_IMAGE_PIXELS} pixels, got {image.width} x {image.height}; scale it down"
             raise DataError(problem, file=file)
         image.load()
-        rgb = _grey(image) if image.mode.startswith("I") else image.convert("RGB")
+        rgb = high_byte(image) if image.mode.startswith("I") else image.convert("RGB")
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error) as error:
         raise DataError(f"damaged image ({reason(error)}); replace the file", file=file) from error
     tag, damage = 1, None
@@ -220,7 +220,7 @@ def decode_image(data: bytes, *, file: str | Path, orientation: Orientation = "e
     return DecodedImage(np.array(upright(rgb, tag) if orientation == "exif" else rgb), tag, damage)
 
 
-def _grey(image: Image) -> Image:
+def high_byte(image: Image) -> Image:
     """An image of 16-bit grey with its high byte alone, as RGB."""
     return fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
 

@@ -17,10 +17,9 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, counted
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.meshes.folders import list_folder, why_unusable
-from shape3d_amodal.meshes.formats.mesh_data import counted
 from shape3d_amodal.meshes.mesh import SHAPENET_V1, SHAPENET_V2, Frame, MeshFile
 from shape3d_amodal.meshes.parsers import PARSERS
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, counted
 from shape3d_amodal.files.safe_io import parse_json, reason
 from shape3d_amodal.meshes.formats.gltf_arrays import Arrays
 from shape3d_amodal.meshes.formats.gltf_extensions import check_required
 from shape3d_amodal.meshes.formats.gltf_nodes import placed_meshes
-from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, check_indices, counted
+from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, check_indices
 from shape3d_amodal.meshes.formats.triangulation.strips import fan_triangles, strip_triangles
 
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6

@@ -79,11 +79,6 @@ def check_indices(corners: np.ndarray, verts: int) -> None:
         raise DataError(f"{problem}; repair the mesh", field="faces")
 
 
-def counted(count: int, one: str, many: str) -> str:
-    """Such as ``1 line`` or ``3 lines``."""
-    return f"{count} {one if count == 1 else many}"
-
-
 def _cap(count: int, limit: int, field: str) -> None:
     if count > limit:
         raise DataError(f"expected at most {limit} {field}, got {count}; simplify the mesh", field=field)

@@ -10,9 +10,9 @@ from functools import partial
 
 import numpy as np
 
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, counted
 from shape3d_amodal.files.safe_io import reason
-from shape3d_amodal.meshes.formats.mesh_data import MAX_VERTICES, MeshData, cap_faces, cap_vertices, counted
+from shape3d_amodal.meshes.formats.mesh_data import MAX_VERTICES, MeshData, cap_faces, cap_vertices
 from shape3d_amodal.meshes.formats.text import without_mark
 from shape3d_amodal.meshes.formats.triangulation.polygons import triangulate
 

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from shape3d_amodal.errors import DataError
-from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, counted, fitting
+from shape3d_amodal.errors import DataError, counted
+from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, fitting
 from shape3d_amodal.meshes.formats.text import Numbers, as_integers, numbers, without_mark
 from shape3d_amodal.meshes.formats.triangulation.polygons import triangulate
 

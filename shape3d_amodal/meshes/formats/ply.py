@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from shape3d_amodal.errors import DataError
-from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, check_indices, counted, fitting
+from shape3d_amodal.errors import DataError, counted
+from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, check_indices, fitting
 from shape3d_amodal.meshes.formats.ply_elements import (
     BinaryRows,
     Columns,

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import mapbox_earcut
 import numpy as np
 
-from shape3d_amodal.errors import DataError
-from shape3d_amodal.meshes.formats.mesh_data import cap_faces, check_coordinates, check_indices, counted
+from shape3d_amodal.errors import DataError, counted
+from shape3d_amodal.meshes.formats.mesh_data import cap_faces, check_coordinates, check_indices
 from shape3d_amodal.meshes.formats.triangulation.outlines import Region, contacts, even_odd
 from shape3d_amodal.meshes.formats.triangulation.plane import in_its_plane, outline_area, triangle_areas
 
