@@ -13,7 +13,7 @@ import tyro
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
 from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_there
-from shape3d_amodal.cli.shared.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped, tell_skipped
+from shape3d_amodal.cli.shared.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files.pretrained import weights_folder
 from shape3d_amodal.structures import AmodalImage, Category
@@ -114,15 +114,14 @@ def predict(
         work,
         "predict",
         journal=journal,
+        listing=listing,
         key=key,
         resume=resume,
         writes=[out / name for name in PredictionFolder.FILES],
         folders=[out / name for name in PredictionFolder.FOLDERS],
         folder=out,
     ) as outcomes:
-        skipped = [reason for one in outcomes for reason in one.skipped]
-        tell_skipped(skipped, listing)
-        done = [(image, one) for image, one in zip(pictures.records, outcomes, strict=True) if not one.skipped]
+        done = [(image, one) for image, one in zip(pictures.records, outcomes.images, strict=True) if not one.skipped]
         given = [one for _, one in done]
         found = sum(one.more["found"] for one in given)
         empty = sum(not one.more["found"] for one in given)
@@ -134,7 +133,7 @@ def predict(
     if hint:
         print(hint)
     if strict:
-        refuse_skipped(skipped, listing)
+        refuse_skipped(outcomes.skipped, listing)
 
 
 def _predict(

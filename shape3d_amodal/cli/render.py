@@ -8,17 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading, VisibleMaskOptions, VisibleMasks
-from shape3d_amodal.cli.shared.options import DepthOrder, ImageFolder, Pipeline, check_positive, check_there
-from shape3d_amodal.cli.shared.running import (
-    Resume,
-    Strict,
-    fingerprint,
-    one_thread,
-    outcomes_of,
-    refuse_empty,
-    refuse_skipped,
-    tell_skipped,
-)
+from shape3d_amodal.cli.shared.options import DepthOrder, ImageFolder, Pipeline, check_positive
+from shape3d_amodal.cli.shared.running import Resume, Strict, refuse_skipped
+from shape3d_amodal.cli.shared.visible_input import VisibleInput
 from shape3d_amodal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,59 +50,34 @@ def render(
         views: number of viewpoints in a turntable strip.
         limit: stop after this many images; 0 is all.
     """
-    pipeline.check(needs_meshes="render")
-    check_there(images, annotations, visible.image_info)
-    from shape3d_amodal.evaluation.tables import counted
-    from shape3d_amodal.files.journal import journal_of
-    from shape3d_amodal.files.outputs import output_folder, refuse_within
-    from shape3d_amodal.methods.resuming import ImageWork
-    from shape3d_amodal.methods.visible_sets import read_visible_set
-
     check_positive(views=views)
     if limit < 0:
         raise UsageError(f"--limit: expected a number of images, 0 for all, got {limit}")
-    visible.check()
-    files = reading.files(images, annotations)
-    read = [annotations] if visible.image_info is None else [annotations, visible.image_info]
+    given = VisibleInput(images, annotations, reading, visible, pipeline, depth_order)
+    given.check(needs_meshes="render")
+    from shape3d_amodal.evaluation.tables import counted
+    from shape3d_amodal.files.journal import journal_of
+    from shape3d_amodal.files.outputs import output_folder, refuse_within
+
     refuse_within(out, pipeline.meshes)
     output_folder(out)
-    completer = pipeline.open()
-    found = read_visible_set(annotations, completer.categories, depth_order=depth_order, read=visible.read)
-    found = found.first(limit) if limit else found
-    wanted = [image for image in found.dataset.images if found.wanted(image)]
-    if not wanted:
-        refuse_empty(found.skipped)
-    written = ["skipped.json", "render.part.jsonl", *_names(found)]
-    output_folder(out, writes=written, inputs=[*read, *files.allowed(wanted)])
-    work = ImageWork(
-        picture=files.path,
-        load=files.read,
-        do=partial(_render, completer, found.dataset.category_names, out, views),
-        skip=found.skip,
-    )
-    chosen = {"depth_order": depth_order, "orientation": reading.orientation, "visible": visible}
-    key = fingerprint(pipeline, completer, *read, views=views, **chosen)
-    journal, listing = journal_of(out / "render"), out / "skipped.json"
-    with (
-        one_thread(pipeline.device),
-        outcomes_of(
-            wanted,
-            work,
-            "render",
-            journal=journal,
-            key=key,
-            resume=resume,
-            writes=[listing],
-            folders=[out],
-            folder=out,
-        ) as outcomes,
-    ):
-        skipped = [*found.skipped, *(reason for one in outcomes for reason in one.skipped)]
-        tell_skipped(skipped, listing)
-    count = sum(name.endswith("_turntable.png") for one in outcomes for name in one.files)
+    opened = given.open(limit=limit)
+    found, journal, listing = opened.found, journal_of(out / "render"), out / "skipped.json"
+    output_folder(out, writes=[journal.name, listing.name, *_names(found)], inputs=opened.inputs)
+    with opened.outcomes(
+        "render",
+        partial(_render, out, views),
+        key={"views": views},
+        journal=journal,
+        listing=listing,
+        resume=resume,
+        folders=[out],
+        folder=out,
+    ) as outcomes:
+        count = sum(name.endswith("_turntable.png") for one in outcomes.images for name in one.files)
     print(f"{counted(count, 'object')} of {counted(len(found.dataset.images), 'image')} in {out}")
     if strict:
-        refuse_skipped(skipped, listing)
+        refuse_skipped(outcomes.skipped, listing)
 
 
 def _names(found: VisibleSet) -> list[str]:
@@ -122,10 +89,10 @@ def _names(found: VisibleSet) -> list[str]:
 
 
 def _render(
-    pipeline: ShapePriorPipeline,
-    names: Mapping[int, str],
     out: Path,
     views: int,
+    pipeline: ShapePriorPipeline,
+    names: Mapping[int, str],
     image: AmodalImage,
     pixels: NDArray[np.uint8],
 ) -> ImageOutcome:

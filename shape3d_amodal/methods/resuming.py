@@ -86,7 +86,8 @@ class ResumableWork:
         self.outcomes: dict[int, ImageOutcome] = {}
         stored = {} if journal is None else {record.get("image_id"): record for record in journal.records}
         for image in images:
-            outcome = _restored(stored.get(image.id), self._picture(image), folder)
+            record = stored.get(image.id)
+            outcome = None if record is None else _restored(record, self._picture(image), folder)
             if outcome is not None:
                 self.outcomes[image.id] = outcome
 
@@ -142,9 +143,9 @@ def _to_json(outcome: ImageOutcome) -> dict[str, Any]:
     }
 
 
-def _restored(record: Mapping[str, Any] | None, picture: list[int] | None, folder: Path) -> ImageOutcome | None:
+def _restored(record: Mapping[str, Any], picture: list[int] | None, folder: Path) -> ImageOutcome | None:
     """The outcome of a stored ``record``; None where the image must be done again."""
-    if record is None or picture is None or record.get("picture") != picture:
+    if picture is None or record.get("picture") != picture:
         return None
     try:
         outcome = ImageOutcome(

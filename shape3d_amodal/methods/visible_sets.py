@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from shape3d_amodal import masks
@@ -33,8 +34,12 @@ class VisibleSet:
 
     def wanted(self, image: AmodalImage) -> list[AmodalInstance]:
         """The objects of ``image`` that are to be completed."""
-        names = self.dataset.category_names
-        return [one for one in image.instances if names[one.category_id] != OCCLUDER]
+        return [one for one in image.instances if one.category_id not in self._occluders]
+
+    @cached_property
+    def _occluders(self) -> frozenset[int]:
+        """Ids of the categories that only hide others."""
+        return frozenset(one.id for one in self.dataset.categories if one.name == OCCLUDER)
 
     def skip(self, image: AmodalImage, reason: str) -> tuple[Skipped, ...]:
         """All objects of ``image`` that were to be completed, left out for ``reason``."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import tyro
 
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, without_values
 
 if TYPE_CHECKING:
     from shape3d_amodal.cli.shared.options import PipelineOptions
@@ -26,10 +25,7 @@ _RESUME = """go on where the same command with the same inputs was stopped; --no
 Resume: TypeAlias = Annotated[bool, tyro.conf.arg(help=_RESUME)]
 _STRICT = """exit with status 3 where something was skipped; all else is done and written in any case."""
 Strict: TypeAlias = Annotated[bool, tyro.conf.arg(help=_STRICT)]
-_LISTING = "skipped.json"
 _TOLD = 5  # kinds of reasons that are printed
-_PLACE = re.compile(r"\[[^\]]*\]|'.*?'|\d+")
-"""Where two reasons of one kind differ: indices, names and numbers."""
 
 
 def fingerprint(options: PipelineOptions, opened: ShapePriorPipeline, *files: Path, **more: Any) -> dict[str, Any]:
@@ -74,6 +70,13 @@ def one_thread(device: str) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class Outcomes(NamedTuple):
+    """What the work on all images gave, in their order, and all that was skipped."""
+
+    images: list[ImageOutcome]
+    skipped: list[Skipped]
+
+
 @contextmanager
 def outcomes_of(
     images: Sequence[AmodalImage],
@@ -81,37 +84,40 @@ def outcomes_of(
     description: str,
     *,
     journal: Path | None,
+    listing: Path | None,
     key: Mapping[str, Any],
     resume: bool,
-    writes: Sequence[Path],
+    before: Sequence[Skipped] = (),
+    writes: Sequence[Path] = (),
     folders: Sequence[Path] = (),
     folder: Path = Path(),
-) -> Iterator[list[ImageOutcome]]:
-    """Do the work on all images; the block writes what it gave, and then the journal is removed.
+) -> Iterator[Outcomes]:
+    """Do the work on all images, and tell what was skipped; the block writes the rest, and the journal is removed.
 
     Args:
         images, work, folder: as for ``ResumableWork``.
         description: of the progress.
         journal: file that outcomes are kept in until the block ends; None keeps none.
+        listing: file of the list of what was skipped (JSON); None only prints.
         key: the fingerprint of the work.
         resume: go on with an earlier run.
-        writes: the files that the block writes, the list of what was skipped among them.
+        before: what was skipped before the work.
+        writes: the files that the block writes.
         folders: where the work writes files of single images.
 
     Raises:
-        DataError: nothing is left, for everything was skipped.
+        DataError: nothing is left, for everything was skipped; or ``listing`` is another file.
     """
     from shape3d_amodal.files.atomic import make_folder, remove_leftovers, remove_leftovers_in
     from shape3d_amodal.methods.resuming import ResumableWork, open_journal
 
-    for file in writes:
-        if file.name.endswith(_LISTING) and file.exists() and not _is_listing(file):
-            raise DataError("expected a list of what was skipped, got another file; move it away", file=file)
+    if listing is not None and listing.exists() and not _is_listing(listing):
+        raise DataError("expected a list of what was skipped, got another file; move it away", file=listing)
     if journal is not None:
         make_folder(journal.parent)
     with open_journal(journal, key, resume=resume) as kept:
         ids = {str(image.id) for image in images}
-        for file in writes:
+        for file in (*writes, *([] if listing is None else [listing])):
             remove_leftovers(file)
         for place in folders:  # names in them begin with the id of an image
             remove_leftovers_in(place, lambda name: name.partition("_")[0] in ids)
@@ -127,11 +133,14 @@ def outcomes_of(
                 stored = f"{len(resumable.outcomes)} of {len(images)} images are kept in {journal}"
                 print(f"{stored}; the same command goes on from there", file=sys.stderr)
             raise
+        skipped = [reason for one in outcomes for reason in one.skipped]
         if all(one.skipped and not one.results and not one.files for one in outcomes):
             if kept is not None:
                 kept.remove()
-            refuse_empty([reason for one in outcomes for reason in one.skipped])
-        yield outcomes
+            refuse_empty(skipped)
+        skipped = [*before, *skipped]
+        _tell_skipped(skipped, listing)
+        yield Outcomes(outcomes, skipped)
         if kept is not None:
             kept.remove()
 
@@ -146,25 +155,21 @@ def _is_listing(file: Path) -> bool:
     return isinstance(content, list) and all(isinstance(one, dict) and "reason" in one for one in content)
 
 
-def tell_skipped(skipped: Sequence[Skipped], listing: Path | None) -> None:
-    """Write the list of what was skipped, and print how much it is and why.
-
-    Args:
-        listing: the file of the list (JSON), which is removed where nothing was skipped; None only prints.
-    """
+def _tell_skipped(skipped: Sequence[Skipped], listing: Path | None) -> None:
+    """Write the list of what was skipped, or remove an earlier run's, and print how much it is and why."""
     from shape3d_amodal.files.atomic import write_json_atomic
 
     if listing is not None:
         if skipped:
             write_json_atomic(listing, [asdict(one) for one in skipped])
         else:
-            listing.unlink(missing_ok=True)  # of an earlier run
+            listing.unlink(missing_ok=True)
     if not skipped:
         return
     print(f"{len(skipped)} skipped{'' if listing is None else f', listed in {listing}'}:", file=sys.stderr)
     kinds: dict[str, list[str]] = defaultdict(list)
     for one in skipped:
-        kinds[_PLACE.sub("", one.reason)].append(one.reason)
+        kinds[without_values(one.reason)].append(one.reason)
     frequent = sorted(kinds.values(), key=lambda reasons: -len(reasons))
     for first, *others in frequent[:_TOLD]:
         print(f"  {first}{f' (and {len(others)} more like it)' if others else ''}", file=sys.stderr)
