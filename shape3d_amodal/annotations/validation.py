@@ -60,7 +60,8 @@ class ValidationReport:
         """The problems by kind, errors and frequent ones first; those of a kind differ only in numbers and names."""
         kinds: dict[tuple[str, ...], list[Problem]] = defaultdict(list)
         for one in self.problems:
-            kinds[one.severity, one.check, _INDEX.sub("", one.field), without_values(one.problem)].append(one)
+            problem = one.problem if one.check in _BY_NUMBER else without_values(one.problem)
+            kinds[one.severity, one.check, _INDEX.sub("", one.field), problem].append(one)
         return sorted(kinds.values(), key=lambda group: (group[0].severity, -len(group)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,6 +69,8 @@ class ValidationReport:
 
 
 _INDEX = re.compile(r"\[[^\]]*\]")
+_BY_NUMBER = frozenset(("exif-orientation",))
+"""Checks whose kinds differ in a number: an image that lies on its side is another case than one that is mirrored."""
 
 
 def validate(

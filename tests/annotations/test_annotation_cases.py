@@ -71,10 +71,12 @@ class TestExifOrientation:
         assert [one["field"] for one in problems] == ["images[id=2].file_name", "images[id=3].file_name"]
         assert all(f"--orientation {other}" in one["problem"] for one in problems)
 
-    def test_validate_puts_them_into_one_row(self) -> None:
-        file = EXIF / "annotations_first_three.json"
+    def test_validate_gives_each_orientation_a_row(self) -> None:
+        """square_6.jpg and wide_6.jpg together, wide_3.jpg on its own."""
+        file = EXIF / "annotations.json"
         report, _ = validate(file, images=ImageFiles(EXIF / "images", file))
-        assert [len(group) for group in report.groups()] == [2]
+        rows = [[one.field for one in group] for group in report.groups()]
+        assert rows == [["images[id=2].file_name", "images[id=4].file_name"], ["images[id=3].file_name"]]
 
     def test_validate_warns_of_damaged_exif(self, tmp_path: Path) -> None:
         data = (EXIF / "images" / "square_6.jpg").read_bytes()

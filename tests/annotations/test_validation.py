@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import annotated
+import exif_files
 import numpy as np
 import pytest
 from annotated import Document
@@ -437,3 +438,18 @@ def test_groups_and_json() -> None:
     told = report.to_dict()
     assert (told["errors"], told["warnings"], len(told["problems"])) == (1, 3, 4)
     assert json.loads(json.dumps(told))["problems"][3]["field"] == "annotations[9].id"
+
+
+def test_each_exif_orientation_is_a_group_with_its_count(tmp_path: Path) -> None:
+    document = annotated.own()
+    names = {f"{tag}_{copy}.png": tag for tag in range(1, 9) for copy in range(tag)}
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    for name, tag in names.items():
+        (tmp_path / name).write_bytes(exif_files.png(pixels, exif_files.chunk(b"eXIf", exif_files.exif(tag))))
+    sizes = {"width": 8, "height": 8}
+    document["images"] = [{"id": id, "file_name": name, **sizes} for id, name in enumerate(names, start=1)]
+    document["annotations"] = []
+    report = report_of(tmp_path, document, images=ImageFiles(tmp_path, tmp_path / "set.json"))
+    groups = [group for group in report.groups() if group[0].check == "exif-orientation"]
+    told = [(group[0].problem.partition(":")[0], len(group)) for group in groups]
+    assert told == [(f"EXIF orientation {tag}", tag) for tag in range(8, 1, -1)]
