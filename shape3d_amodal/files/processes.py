@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import re
 import signal
 import sys
 import threading
@@ -103,11 +105,27 @@ class _WorkerContext(SpawnContext):
 
     def note(self, sent: Any) -> None:
         """Look whether ``sent`` belongs to the main program, which pickle then names."""
-        self.runs_main = self.runs_main or b"__main__" in bytes(ForkingPickler.dumps(sent))
+        if not self.runs_main:
+            seeker = _MainSeeker()
+            ForkingPickler(seeker, pickle.HIGHEST_PROTOCOL).dump(sent)
+            self.runs_main = seeker.found
 
     def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
         kind = SpawnProcess if self.runs_main else _ProcessWithoutMain
         return kind(*args, **kwargs)
+
+
+class _MainSeeker:
+    """A file that keeps nothing of a pickle but whether the main program is named in it: arguments may be large."""
+
+    _NAME = re.compile(rb"\x8c\x08__main__")
+    """As pickle writes a name of eight bytes; a longer text that has it in it is none."""
+
+    def __init__(self) -> None:
+        self.found = False
+
+    def write(self, part: Any) -> None:
+        self.found = self.found or self._NAME.search(part) is not None
 
 
 _starting = threading.Lock()
@@ -125,7 +143,10 @@ class _ProcessWithoutMain(SpawnProcess):
 
 
 def _noted(tasks: Iterable[Task], context: Any) -> Iterator[Task]:
-    """The tasks; ``context`` has seen the first of them, by which workers are started."""
+    """The tasks; ``context`` has seen the first of them, by which workers are started.
+
+    To look at more would draw tasks before they are needed. ``_work`` refuses a later one that needs more.
+    """
     waiting = iter(tasks)
     first = list(islice(waiting, 1))
     if isinstance(context, _WorkerContext):
@@ -151,7 +172,7 @@ def _threads_each(threads: int) -> Iterator[None]:
 def _in_order(pool: ProcessPoolExecutor, tasks: Iterable[Task], ahead: int) -> Iterator[Any]:
     waiting: deque[Future[Any]] = deque()
     for task in tasks:
-        waiting.append(pool.submit(_work, task))
+        waiting.append(pool.submit(_work, bytes(ForkingPickler.dumps(task))))
         if len(waiting) >= ahead:
             yield waiting.popleft().result()
     while waiting:
@@ -176,5 +197,13 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
-def _work(task: Any) -> Any:
+def _work(pickled: bytes) -> Any:
+    """Do a task. It is unpickled here: where the pool did it, a worker that cannot would die and not say why."""
+    try:
+        task = ForkingPickler.loads(pickled)
+    except AttributeError as error:
+        if "__main__" not in str(error):
+            raise
+        problem = f"a worker process has nothing of the main program, which only a later task needs ({error})"
+        raise AmodalError(f"{problem}; put that into a module of its own, or begin with such a task") from error
     return _worker[0]()(task)

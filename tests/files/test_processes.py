@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shape3d_amodal.errors import AmodalError, UsageError
-from shape3d_amodal.files.processes import spread
+from shape3d_amodal.files.processes import _WorkerContext, spread
 
 
 def adding(term: int) -> Callable[[int], int]:
@@ -165,6 +167,66 @@ if __name__ == "__main__":
 """
     done = run(program, tmp_path)
     assert (done.returncode, done.stdout) == (0, "0 1 4 9 16\n2\n"), done.stderr
+
+
+def test_a_later_task_of_the_main_program_is_one_line(tmp_path: Path) -> None:
+    program = """
+from functools import partial
+from shape3d_amodal.errors import AmodalError
+from shape3d_amodal.files.processes import spread
+
+class Task:
+    pass
+
+if __name__ == "__main__":
+    with spread(partial, (str,), 2) as work:
+        try:
+            print(*work([1, 2, Task()]))
+        except AmodalError as error:
+            print(error)
+        print(*work([3]))  # no worker has died of it
+"""
+    done = run(program, tmp_path)
+    assert done.returncode == 0, done.stderr
+    line, after = done.stdout.splitlines()
+    assert "Can't get attribute 'Task'" in line and "put that into a module of its own" in line
+    assert after == "3"
+
+
+@pytest.mark.parametrize("text", ["__main__.py", "a/__main__/b"])
+def test_a_text_with_that_name_in_it_does_not_run_the_program(text: str, tmp_path: Path) -> None:
+    program = f"""
+from functools import partial
+from shape3d_amodal.files.processes import spread
+
+print("runs")
+with spread(partial, (max, {text!r}), 2) as work:
+    print(*work(["", {text!r}]))
+"""
+    done = run(program, tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"runs\n{text} {text}\n"), done.stderr
+
+
+def test_large_arguments_are_looked_through_without_a_copy() -> None:
+    """Of bytes and of arrays; and the name is found behind them."""
+    size = 2**26
+    for large in (bytes(size), np.zeros(size, np.uint8)):
+        context = _WorkerContext()
+        tracemalloc.start()
+        context.note((large, len))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < size / 16
+        assert not context.runs_main
+        main = sys.modules["__main__"]
+        main.telling = telling
+        telling.__module__, before = "__main__", telling.__module__
+        try:
+            context.note((large, telling))
+        finally:
+            telling.__module__ = before
+            del main.telling
+        assert context.runs_main
 
 
 @pytest.mark.parametrize("before", ["", "with locked(Path('lock')):\n    "])
