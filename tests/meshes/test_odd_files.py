@@ -29,10 +29,10 @@ def area(mesh) -> float:
     return float(np.linalg.norm(crossed, axis=1).sum() / 2)
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["newgroup C:\\a\\", "O C:\\a\\", "# C:\\a\\", "o C:\\a\\", "usemtl a\\", "\\", "g a b\\  ", "material x\\"],
-)
+NAMES = ["newgroup", "O", "#", "o", "g", "usemtl", "material", "call", "mtllib", "maplib", "usemap", "shadow_obj"]
+
+
+@pytest.mark.parametrize("line", ["\\", "g a b\\  ", "csh a\\", "trace_obj a\\", *(f"{key} C:\\a\\" for key in NAMES)])
 def test_a_backslash_behind_a_name_joins_nothing(tmp_path: Path, line: str) -> None:
     mesh = read(tmp_path, "a.obj", f"{line}\n{VERTICES}v 5 5 5\nf 1 2 3 4\n")
     assert len(mesh.verts) == 5 and area(mesh) == pytest.approx(1)
@@ -40,8 +40,46 @@ def test_a_backslash_behind_a_name_joins_nothing(tmp_path: Path, line: str) -> N
 
 @pytest.mark.parametrize("end", ["\\\n", "\\ \n", "\\\t\r\n", "\\\r\n"])
 def test_a_backslash_behind_numbers_joins_the_next_line(tmp_path: Path, end: str) -> None:
-    mesh = read(tmp_path, "a.obj", f"v 0 0{end} 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nf 1 2{end} 3 4\n")
+    mesh = read(tmp_path, "a.obj", f"v 0 0{end} 0\nv 1 0 0\nv 1 1 0\nv{end}0 1 0\nf{end} 1 2{end} 3 4\n")
     assert len(mesh.verts) == 4 and area(mesh) == pytest.approx(1)
+
+
+ARGUMENTS = {
+    "v": "0 0 0 1", "vt": "0 0", "vn": "0 0 1", "vp": "0 0", "cstype": "rat bezier", "deg": "3 3", "bmat": "u 1",
+    "step": "1 1", "p": "1", "l": "1 2", "f": "1 2 4", "fo": "1 2 4", "curv": "0 1 1 2", "curv2": "1 2",
+    "surf": "0 1 0 1 1 2", "parm": "u 0 1", "trim": "0 1 1", "hole": "0 1 1", "scrv": "0 1 1", "sp": "1", "end": "",
+    "con": "1 0 1 1", "s": "1", "mg": "1 0.5", "bevel": "on", "c_interp": "on", "d_interp": "on", "lod": "1",
+    "ctech": "cparm 1", "stech": "cparma 1 1", "bzp": "1 2", "bsp": "1 2", "cdc": "1 2", "cdp": "1 2", "res": "3",
+}  # fmt: skip
+"""All statements of the format whose arguments are no names, those of old versions too, each with some arguments."""
+
+
+@pytest.mark.parametrize("key", ARGUMENTS)
+def test_a_statement_that_goes_on_swallows_the_next_line(key: str, tmp_path: Path) -> None:
+    """What stands behind the backslash is no statement of its own, whatever it looks like."""
+    number = "1" if key in ("v", "f", "fo") else "f 1 2 4"  # of which a letter would be refused
+    mesh = read(tmp_path, "a.obj", f"{VERTICES}{key} {ARGUMENTS[key]} \\\n{number}\nf 1 2 3\n")
+    assert len(mesh.faces) == {"f": 3, "fo": 3}.get(key, 1)
+
+
+LEFT_OUT = {
+    "p 1": "statements of points", "l 1 2": "statements of lines", "curv 0 1 1 2": "statements of curves",
+    "curv2 1 2": "statements of curves", "surf 0 1 0 1 1 2": "statements of free-form surfaces",
+    "bzp 1 2": "statements of Bezier patches (bzp)", "bsp 1 2": "statements of B-spline patches (bsp)",
+    "cdc 1 2 3": "statements of Cardinal curves (cdc)", "cdp 1 2": "statements of Cardinal patches (cdp)",
+    "call other.obj 1": "statements of called files (call)", "csh -ls": "statements of shell commands (csh)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LEFT_OUT)
+def test_geometry_that_is_left_out_is_told_once_with_its_count(line: str, tmp_path: Path) -> None:
+    mesh = read(tmp_path, "a.obj", f"{VERTICES}{line}\n{line}\n f 1 2 3\n{line}\n")
+    assert mesh.notes == (f"3 {LEFT_OUT[line]} left out",)
+
+
+def test_what_has_no_shape_of_its_own_needs_no_word(tmp_path: Path) -> None:
+    lines = "mtllib a.mtl\nusemtl a\ng a\ns 1\nmg 1 2\nlod 1\nres 3 4\nvp 0 0\nbevel on\nshadow_obj a.obj\n"
+    assert read(tmp_path, "a.obj", f"{lines}{VERTICES}f 1 2 3\n").notes == ()
 
 
 def test_the_old_name_of_faces(tmp_path: Path) -> None:

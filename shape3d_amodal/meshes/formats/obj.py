@@ -19,12 +19,29 @@ from shape3d_amodal.meshes.formats.triangulation.polygons import triangulate
 MAX_LINE = 1_000_000
 """Longest line, in characters."""
 
-_NUMERIC = {
-    *("v", "vt", "vn", "vp", "f", "fo", "l", "p", "curv", "curv2", "surf", "parm", "trim", "hole", "scrv", "sp"),
-    *("bmat", "step", "deg", "cstype", "con"),
+_MAY_GO_ON = {
+    *("v", "vt", "vn", "vp", "cstype", "deg", "bmat", "step", "p", "l", "f", "fo", "curv", "curv2", "surf"),
+    *("parm", "trim", "hole", "scrv", "sp", "end", "con", "s", "mg", "bevel", "c_interp", "d_interp", "lod"),
+    *("ctech", "stech", "bzp", "bsp", "cdc", "cdp", "res"),
 }
-"""Statements of numbers, which a backslash carries on to the next line; behind a name or in a comment it is a sign."""
-_LEFT_OUT = {"p": "points", "l": "lines", "curv": "curves", "curv2": "curves", "surf": "free-form surfaces"}
+"""Statements of numbers and fixed words, those of old versions too, which a backslash carries on to the next line.
+
+Behind a name (``o``, ``usemtl``, ``call`` and so on), a word of no known statement or in a comment it is a sign as any.
+"""
+_LEFT_OUT = {
+    "p": "points",
+    "l": "lines",
+    "curv": "curves",
+    "curv2": "curves",
+    "surf": "free-form surfaces",
+    "bzp": "Bezier patches (bzp)",
+    "bsp": "B-spline patches (bsp)",
+    "cdc": "Cardinal curves (cdc)",
+    "cdp": "Cardinal patches (cdp)",
+    "call": "called files (call)",
+    "csh": "shell commands (csh)",
+}
+"""Statements that have or bring in geometry of their own."""
 
 
 def parse_obj(data: bytes) -> MeshData:
@@ -76,7 +93,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
             problem = f"expected lines of less than {MAX_LINE} signs, got a longer one; export the mesh anew"
             raise DataError(problem, field=f"line {number}")
         text = line.rstrip()
-        if text.endswith("\\") and _may_go_on(parts[0] if parts else line, line):
+        if text.endswith("\\") and _may_go_on(parts[0] if parts else text[:-1], line):
             parts.append(text[:-1])
             continue
         yield number, " ".join((*parts, line))
@@ -87,7 +104,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
 def _may_go_on(first: str, line: str) -> bool:
     """Whether a backslash at the end of ``line`` joins the next one, in a statement that begins with ``first``."""
     words = first.split(maxsplit=1)
-    return "#" not in line and bool(words) and words[0] in _NUMERIC
+    return "#" not in line and bool(words) and words[0] in _MAY_GO_ON
 
 
 def _corners(values: list[str], verts: int) -> list[int]:
