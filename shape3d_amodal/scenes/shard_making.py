@@ -88,26 +88,51 @@ def make_shards(
         DataError: a mesh source that cannot be used, a folder that holds another set, or one that cannot be written.
         UsageError: scenes as configured cannot be made of these meshes.
     """
+    plan = _planned(config, folder, share)
+    make_folder(folder)
+    if plan.done:
+        workers = 1  # nothing is left to make
+    with spread(_SceneMaker, (config,), workers) as make:
+        for shard in plan.shards:
+            if shard.number not in plan.finished:
+                told = _Told({}, {})
+                chunks = shown(make(_chunks(shard)), shard.tar.name, -(-shard.count // _CHUNK), unit=_UNIT)
+                shards.write_shard(shard, _samples(chunks, told), {**plan.manifest, **told._asdict()})
+            if progress is not None:
+                progress(shard, shard.number not in plan.finished)
+    kept = tuple(shard for shard in plan.shards if shard.number in plan.finished)
+    return Made(tuple(shard for shard in plan.shards if shard.number not in plan.finished), kept)
+
+
+def are_made(config: ShardsConfig, folder: Path) -> bool:
+    """Whether all shards of the set are in ``folder``, each verified. Nothing is written.
+
+    Raises:
+        DataError: a mesh source that cannot be used, or a folder that holds another set.
+    """
+    return _planned(config, folder, (0, 1)).done
+
+
+class _Plan(NamedTuple):
+    """Shards to be made, the numbers of those that are finished, and what the manifest of each says."""
+
+    shards: list[Shard]
+    finished: set[int]
+    manifest: dict[str, Any]
+
+    @property
+    def done(self) -> bool:
+        return len(self.finished) == len(self.shards)
+
+
+def _planned(config: ShardsConfig, folder: Path, share: tuple[int, int]) -> _Plan:
     meshes = mesh_source(config.meshes, strict=config.strict)
     names = (*category_names(meshes), OCCLUDER)
     description = _describe(config, meshes.listing_sha256())
     identity = hashlib.sha256(json.dumps([description, names]).encode()).hexdigest()
     mine = shards.shards_of(folder, config.count, config.shard_size)[share[0] :: share[1]]
     finished = {shard.number for shard in mine if shards.is_finished(shard, identity, description)}
-    make_folder(folder)
-    if len(finished) == len(mine):
-        workers = 1  # nothing is left to make
-    with spread(_SceneMaker, (config,), workers) as make:
-        for shard in mine:
-            if shard.number not in finished:
-                told = _Told({}, {})
-                manifest = {"identity": identity, "config": description, "categories": names, **told._asdict()}
-                chunks = shown(make(_chunks(shard)), shard.tar.name, -(-shard.count // _CHUNK), unit=_UNIT)
-                shards.write_shard(shard, _samples(chunks, told), manifest)
-            if progress is not None:
-                progress(shard, shard.number not in finished)
-    kept = tuple(shard for shard in mine if shard.number in finished)
-    return Made(tuple(shard for shard in mine if shard.number not in finished), kept)
+    return _Plan(mine, finished, {"identity": identity, "config": description, "categories": names})
 
 
 def share_of(text: str | None, environment: Mapping[str, str]) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.files.cache import locked
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.scenes.compose import SceneConfig
-from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards
+from shape3d_amodal.scenes.shard_making import ShardsConfig, are_made, make_shards
 from shape3d_amodal.scenes.shard_reading import SceneShards
 from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage
 
@@ -149,6 +149,8 @@ def _made(config: ShardsConfig, cache: Path, workers: int) -> Path:
     origin = mesh_source(config.meshes).fingerprint()
     name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
     folder = cache / f"scenes-{name}"
+    if are_made(config, folder):  # without a lock, since the cache may be read-only
+        return folder
     make_folder(cache)
     with locked(folder):
         if not folder.is_dir():

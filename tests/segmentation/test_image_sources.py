@@ -16,6 +16,8 @@ from shape3d_amodal.config import parse_config
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.sources import open_crops
 from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.scenes.compose import SceneConfig
+from shape3d_amodal.scenes.shard_making import ShardsConfig
 from shape3d_amodal.segmentation.images import ImagesConfig, open_images
 
 PIXELS = np.random.default_rng(1).integers(0, 128, (64, 64, 3), dtype=np.uint8)
@@ -114,3 +116,20 @@ def test_sets_without_an_object_are_refused(
         return
     with pytest.raises(DataError, match="no object to score" if scored else "no object to learn from"):
         open_images(config, tmp_path, workers=1, categories=categories, scored=scored)
+
+
+def test_made_scenes_are_read_from_a_cache_that_cannot_be_written(box_folder: Path, tmp_path: Path) -> None:
+    """In the place of the lock stands a folder, so that not even root can lock; scenes that lack a part need it."""
+    scenes = ShardsConfig(meshes=str(box_folder), scenes=SceneConfig(image_size=64), count=3, shard_size=2)
+    config = ImagesConfig(scenes=scenes)
+    first = open_images(config, tmp_path, workers=1)
+    (lock,) = tmp_path.glob("*.lock")
+    lock.unlink()
+    lock.mkdir()
+    again = open_images(config, tmp_path, workers=1)
+    assert again.dataset == first.dataset
+    for image in first.dataset.images:
+        np.testing.assert_array_equal(again.image(image), first.image(image))
+    next(tmp_path.glob("*/scenes-000001.json")).unlink()
+    with pytest.raises(DataError, match="cannot write to this folder"):
+        open_images(config, tmp_path, workers=1)
