@@ -10,7 +10,7 @@ import numpy as np
 
 from shape3d_amodal.errors import DataError, counted
 from shape3d_amodal.files.safe_io import parse_json, reason
-from shape3d_amodal.meshes.formats.gltf_arrays import Arrays
+from shape3d_amodal.meshes.formats.gltf_arrays import Arrays, entry_of
 from shape3d_amodal.meshes.formats.gltf_extensions import check_required
 from shape3d_amodal.meshes.formats.gltf_nodes import placed_meshes
 from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, check_indices
@@ -39,15 +39,25 @@ def _container(data: bytes) -> tuple[dict[str, Any], bytes]:
         raise DataError("expected a binary glTF 2.0 file; export the mesh anew")
     if int.from_bytes(data[4:8], "little") != 2:
         raise DataError(f"expected glTF 2.0, got version {int.from_bytes(data[4:8], 'little')}; export the mesh anew")
-    if int.from_bytes(data[8:12], "little") != len(data):
-        raise DataError(f"expected the length that its header states, got {len(data)} bytes; replace the file")
+    if (stated := int.from_bytes(data[8:12], "little")) != len(data):
+        raise DataError(f"expected the {stated} bytes that its header states, got {len(data)}; replace the file")
     length = int.from_bytes(data[12:16], "little")
-    gltf = parse_json(data[20 : 20 + length].rstrip(b"\0 "), file=None)
+    gltf = parse_json(data[20 : 20 + length].rstrip(b"\0 "), file=None, object_hook=_plain)
     if type(gltf) is not dict:
         raise DataError("expected an object in the JSON of the glTF file; export the mesh anew")
     start = 20 + length
     size, kind = int.from_bytes(data[start : start + 4], "little"), data[start + 4 : start + 8]
     return gltf, data[start + 8 : start + 8 + size] if kind == b"BIN\0" else b""
+
+
+def _plain(entries: dict[str, Any]) -> dict[str, Any]:
+    """An object of the JSON: keys that are null are as good as absent, and 3.0 is an integer."""
+    kept = {key: _whole(value) for key, value in entries.items() if value is not None}
+    return {key: [*map(_whole, value)] if type(value) is list else value for key, value in kept.items()}
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _scene(gltf: dict[str, Any], arrays: Arrays) -> MeshData:
@@ -59,10 +69,11 @@ def _scene(gltf: dict[str, Any], arrays: Arrays) -> MeshData:
     total = total_faces = 0
     for mesh, places in placed_meshes(gltf, arrays, left_out):
         if mesh not in parts:
-            most = _most(gltf["meshes"][mesh], arrays)
+            entry = entry_of(gltf["meshes"], mesh)
+            most = _most(entry, arrays)
             cap_vertices(total + most[0])
             cap_faces(total_faces + most[1])
-            parts[mesh] = list(_parts(gltf["meshes"][mesh], arrays, left_out))
+            parts[mesh] = list(_parts(entry, arrays, left_out))
         for points, corners, shades in parts[mesh]:
             cap_vertices(total + len(points) * len(places))
             cap_faces(total_faces + len(corners) * len(places))

@@ -31,7 +31,7 @@ class Arrays:
 
     def count(self, number: int) -> int:
         """How many rows accessor ``number`` says it has."""
-        return count_of(self._entry(self._accessors, number)["count"])
+        return count_of(entry_of(self._accessors, number)["count"])
 
     def read(self, number: int, types: tuple[str, ...], what: str) -> np.ndarray:
         """The array [N,width] float64 of accessor ``number``, normalized integers as -1..1 or 0..1.
@@ -39,13 +39,13 @@ class Arrays:
         Raises:
             DataError: it has another type, lies outside of the file, is compressed or too large.
         """
-        accessor = self._entry(self._accessors, number)
+        accessor = entry_of(self._accessors, number)
         cap_vertices(count_of(accessor["count"]))
         return self._floats(accessor, types, what)
 
     def integers(self, number: int, what: str) -> np.ndarray:
         """The numbers [N] int64 of the accessor of indices ``number``, with the errors of ``read``."""
-        accessor = self._entry(self._accessors, number)
+        accessor = entry_of(self._accessors, number)
         cap_faces(count_of(accessor["count"]) // 3)
         kind = accessor["componentType"]
         if accessor["type"] != "SCALAR" or _KINDS.get(kind, "<f4")[1] != "u":
@@ -93,11 +93,13 @@ class Arrays:
 
     def _table(self, view: int, offset: int, count: int, kind: str, width: int, what: str) -> np.ndarray:
         """``count`` rows of ``width`` numbers from ``offset`` on in a view of the binary chunk."""
-        entry = self._entry(self._views, view)
-        if found := [name for name in COMPRESSED if name in entry.get("extensions", {})]:
-            raise compressed(found[0])
+        entry = entry_of(self._views, view)
         buffer, start, length = entry["buffer"], count_of(entry.get("byteOffset", 0)), count_of(entry["byteLength"])
-        if buffer != 0 or "uri" in self._entry(self._buffers, buffer):
+        inside = buffer == 0 and "uri" not in entry_of(self._buffers, buffer)
+        for codec in (name for name in COMPRESSED if name in entry.get("extensions", {})):
+            if not inside or start + length > len(self._binary) or self._is_packed(entry, codec):
+                raise compressed(codec)
+        if not inside:
             problem = "expected arrays inside the file, got outside ones; export it as one uncompressed file"
             raise DataError(problem, field="buffers")
         item = np.dtype(kind).itemsize * width
@@ -108,12 +110,23 @@ class Arrays:
         strides = (stride, np.dtype(kind).itemsize)
         return np.ndarray((count, width), kind, self._binary, start + offset if count else 0, strides)
 
-    @staticmethod
-    def _entry(entries: list[Any], number: int) -> dict[str, Any]:
-        if type(number) is not int or not 0 <= number < len(entries):
-            raise IndexError(f"there is no entry {str(number)[:20]}")
-        entry: dict[str, Any] = entries[number]
-        return entry
+    def _is_packed(self, view: dict[str, Any], codec: str) -> bool:
+        """Whether the bytes of ``view`` are those that ``codec`` packed, and no plain copy for readers without it."""
+        packed = view["extensions"][codec]
+        if packed.get("buffer") != view["buffer"]:
+            return False
+        marked = entry_of(self._buffers, view["buffer"]).get("extensions", {}).get(codec, {}).get("fallback", False)
+        start, other = view.get("byteOffset", 0), packed.get("byteOffset", 0)
+        apart = start + view["byteLength"] <= other or other + packed["byteLength"] <= start
+        return bool(marked) or not apart
+
+
+def entry_of(entries: list[Any], number: Any) -> dict[str, Any]:
+    """The entry ``number`` of a list of the file. Negative numbers name none."""
+    if type(number) is not int or not 0 <= number < len(entries):
+        raise IndexError(f"there is no entry {str(number)[:20]}")
+    entry: dict[str, Any] = entries[number]
+    return entry
 
 
 def count_of(value: Any) -> int:

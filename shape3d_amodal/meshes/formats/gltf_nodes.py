@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.meshes.formats.gltf_arrays import Arrays
+from shape3d_amodal.meshes.formats.gltf_arrays import Arrays, entry_of
 
 MAX_DEPTH = 64
 MAX_NODES = 100_000
@@ -32,19 +32,19 @@ def placed_meshes(gltf: dict[str, Any], arrays: Arrays, left_out: Counter[str]) 
         raise DataError(f"expected at most {MAX_NODES} nodes, got {len(nodes)}; join the scene's meshes", field="nodes")
     _check_tree([node.get("children", []) for node in nodes])
     if not nodes:
-        for mesh in range(len(gltf.get("meshes", []))):
-            yield mesh, np.eye(4)[None]
+        yield from ((number, np.eye(4)[None]) for number in range(len(gltf.get("meshes", []))))
         return
-    shown = places = 0
+    places = 0
+    reached: set[int] = set()
     todo = [(root, np.eye(4)) for root in reversed(_roots(gltf, nodes))]
     while todo:
         number, parent = todo.pop()
-        node = nodes[number]
+        node = entry_of(nodes, number)
+        reached.add(number)
         with np.errstate(over="ignore", invalid="ignore"):
             world = parent @ _local(node)
         todo.extend((child, world) for child in reversed(node.get("children", [])))
         if (mesh := node.get("mesh")) is not None:
-            shown += 1
             if node.get("skin") is not None:
                 left_out["the skin is not applied: the mesh is read as it was before it was posed"] += 1
             instances = _instances(node, arrays, MAX_PLACES - places)
@@ -52,15 +52,23 @@ def placed_meshes(gltf: dict[str, Any], arrays: Arrays, left_out: Counter[str]) 
             with np.errstate(over="ignore", invalid="ignore"):
                 placed = world @ instances
             yield mesh, placed
-    hidden = sum(node.get("mesh") is not None for node in nodes) - shown
-    if hidden:
+    _tell_hidden(gltf, reached, left_out)
+
+
+def _tell_hidden(gltf: dict[str, Any], reached: set[int], left_out: Counter[str]) -> None:
+    """Count the nodes with a mesh that are not ``reached``, and the meshes that no node names."""
+    nodes = gltf["nodes"]
+    if hidden := sum(node.get("mesh") is not None for number, node in enumerate(nodes) if number not in reached):
         left_out["node outside of the scene|nodes outside of the scene"] += hidden
+    named = {node.get("mesh") for node in nodes}
+    if unnamed := sum(mesh not in named for mesh in range(len(gltf.get("meshes", [])))):
+        left_out["mesh that no node names|meshes that no node names"] += unnamed
 
 
 def _roots(gltf: dict[str, Any], nodes: list[dict[str, Any]]) -> list[int]:
     """The nodes at which the scene starts: the default scene, the first, or all that are no children."""
     if scenes := gltf.get("scenes", []):
-        roots = scenes[gltf.get("scene", 0)].get("nodes", [])
+        roots = entry_of(scenes, gltf.get("scene", 0)).get("nodes", [])
         if len(set(roots)) != len(roots):
             raise DataError("expected each node once in a scene; export the mesh anew", field="scenes")
         return list(roots)
