@@ -3,11 +3,12 @@
 Frames. Image pixels: x right, y down, (0, 0) is the upper left corner of the upper left pixel, so that pixel
 (row, column) has its centre at (column + 0.5, row + 0.5). Crop NDC: PyTorch3D's frame on a square crop, x left, y up, z
 into the scene, the crop's borders at -1 and 1. Object frame: y up, front +z, mirror plane x = 0, bounding box centred,
-its diagonal about 1.
+its diagonal about 1. Camera frame (OpenCV's and BOP's): x right, y down, z forward, the origin at the optical centre.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -73,6 +74,46 @@ class Rle:
         return {"size": [self.height, self.width], "counts": self.counts}
 
 
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Where an object stands in the camera frame: x_camera = R x_model + t, as BOP writes it.
+
+    x_model is a point in the coordinates of the model's own file, not in the object frame.
+
+    Attributes:
+        rotation: R, 9 numbers, row by row.
+        translation: t, in the units of the model file, which are millimetres in BOP.
+
+    Raises:
+        ValueError: other counts of numbers, a number that is not finite, or an R that is no rotation.
+    """
+
+    rotation: tuple[float, ...]
+    translation: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        counts = len(self.rotation), len(self.translation)
+        if counts != (9, 3) or not all(map(math.isfinite, (*self.rotation, *self.translation))):
+            raise ValueError(
+                f"expected 9 and 3 finite numbers of a pose, got {counts[0]} and {counts[1]}; correct them"
+            )
+        if not _is_rotation(self.rotation):
+            raise ValueError("expected a rotation (orthogonal rows of length 1, determinant 1), got another matrix")
+
+
+def _is_rotation(matrix: Sequence[float]) -> bool:
+    """Whether 9 numbers, row by row, are a rotation up to the rounding of published poses."""
+    x, y, z = matrix[:3], matrix[3:6], matrix[6:]
+    # The rows of a rotation are unit vectors, and each is the cross product of the other two.
+    cross = [x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0]]
+    products = (sum(a * b for a, b in zip(*pair, strict=True)) for pair in ((x, x), (y, y), (x, y)))
+    errors = [product - wanted for product, wanted in zip(products, (1, 1, 0), strict=True)]
+    return max(map(abs, [*errors, *(a - b for a, b in zip(cross, z, strict=True))])) < _ROTATION_ERROR
+
+
+_ROTATION_ERROR = 0.01
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AmodalInstance:
     """One annotated object.
@@ -92,6 +133,7 @@ class AmodalInstance:
         mesh: name of the source mesh, for scenes made from meshes; never given to a model.
         viewpoint: azimuth_deg and elevation_deg of the camera as it lies from the middle of the object, in the
             object's frame (``Viewpoint``); likewise.
+        pose: of the object's CAD model; likewise.
     """
 
     id: int
@@ -106,6 +148,7 @@ class AmodalInstance:
     is_stuff: bool = False
     mesh: str | None = None
     viewpoint: dict[str, float] | None = None
+    pose: Pose | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -115,6 +158,9 @@ class AmodalImage:
     Attributes:
         depth_constraint: pairs of instance ids (in front, behind): an order that says nothing of other pairs.
         camera: kept for inspection and never given to a model.
+        intrinsics: (fx, fy, cx, cy) of a pinhole camera, in pixels of the image frame above, in which pixel centres lie
+            at halves: a point (x, y, z) of the camera frame is seen at (fx x / z + cx, fy y / z + cy). In files (key
+            ``cam_K``) and in BOP and OpenCV centres lie at whole numbers, so that cx and cy there are 0.5 less.
     """
 
     id: int
@@ -124,6 +170,7 @@ class AmodalImage:
     instances: tuple[AmodalInstance, ...]
     depth_constraint: tuple[tuple[int, int], ...] = ()
     camera: dict[str, float] | None = None
+    intrinsics: tuple[float, float, float, float] | None = None
 
     def __repr__(self) -> str:
         size = f"width={self.width}, height={self.height}"

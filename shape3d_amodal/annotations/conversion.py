@@ -109,7 +109,7 @@ def _places(image: AmodalImage) -> list[tuple[int, int]]:
 Facts = dict[str, Callable[[Any], Any]]
 """Functions whose values are compared, by name."""
 _IMAGE_FACTS: Facts = {
-    **{name: attrgetter(name) for name in ("id", "file_name", "width", "height", "camera")},
+    **{name: attrgetter(name) for name in ("id", "file_name", "width", "height", "camera", "intrinsics")},
     "depth_constraint": _places,
 }
 _OBJECT_FACTS: Facts = {

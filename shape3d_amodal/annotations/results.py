@@ -1,9 +1,11 @@
 """The results file: a JSON list with one record for each predicted instance, like COCO's results.
 
     [{"image_id", "category_id", "score", "segmentation", "annotation_id"?, "visible_mask"?, "occluded_mask"?,
-      "viewpoint"?: {"azimuth_deg", "elevation_deg", "roll_deg", "scale", "offset"}, "mesh"?, "depth_order"?}]
+      "viewpoint"?: {"azimuth_deg", "elevation_deg", "roll_deg", "scale", "offset"}, "mesh"?, "depth_order"?,
+      "cam_R_m2c"?, "cam_t_m2c"?}]
 
-``segmentation`` is the amodal mask. Masks are written as compressed run-length codes; those of either kind are read.
+``segmentation`` is the amodal mask; the last two keys are the pose of a known CAD model (``formats.poses``). Masks
+are written as compressed run-length codes; those of either kind are read.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from typing import Any
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.fields import Record, is_number, told
+from shape3d_amodal.annotations.formats.poses import pose_fields, read_pose
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.atomic import write_json_atomic
 from shape3d_amodal.files.journal import SUFFIX, read_journal
-from shape3d_amodal.structures import Rle
+from shape3d_amodal.structures import Pose, Rle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ class AmodalResult:
         viewpoint: numbers, or lists of numbers, by name (degrees for names in ``_deg``).
         mesh: file name of the reconstructed mesh.
         depth_order: rank of the object in its image, 0 nearest.
+        pose: of the object's CAD model.
     """
 
     image_id: int
@@ -46,6 +50,7 @@ class AmodalResult:
     viewpoint: dict[str, float | list[float]] | None = None
     mesh: str | None = None
     depth_order: int | None = None
+    pose: Pose | None = None
 
 
 def write_results(path: str | Path, results: Iterable[AmodalResult]) -> None:
@@ -105,6 +110,7 @@ def to_json(result: AmodalResult) -> dict[str, Any]:
         "viewpoint": result.viewpoint,
         "mesh": result.mesh,
         "depth_order": result.depth_order,
+        **({} if result.pose is None else pose_fields(result.pose)),
     }
     return {key: value for key, value in values.items() if value is not None}
 
@@ -133,6 +139,7 @@ def from_json(value: Any, file: str | Path, field: str) -> AmodalResult:
         viewpoint=viewpoint,
         mesh=record.optional("mesh", str),
         depth_order=record.optional("depth_order", int),
+        pose=read_pose(record),
     )
 
 

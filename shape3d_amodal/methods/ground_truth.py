@@ -16,15 +16,16 @@ def shown(image: AmodalImage, given: Given, *, depth_order: bool = True) -> Amod
     """An annotated image as a method may see it, so that no method can score by looking at the ground truth.
 
     Args:
-        given: ``image`` leaves the image's id, name and size alone. ``masks`` leaves, of the instances of which
-            something is visible, id, category, visible mask and what is known of their order: no amodal masks,
-            occlusion rates, meshes, viewpoints, cameras, ignore or crowd flags.
+        given: ``image`` leaves the image's id, name, size and intrinsics (which say nothing of its objects) alone.
+            ``masks`` leaves, of the instances of which something is visible, id, category, visible mask and what is
+            known of their order: no amodal masks, occlusion rates, meshes, viewpoints, poses, cameras, ignore or crowd
+            flags.
         depth_order: False also hides the order, in any of its forms, so that every object may hide every other.
     """
     if given == "image":
         return replace(image, instances=(), depth_constraint=(), camera=None)
     instances = tuple(
-        replace(one, amodal=None, occlude_rate=None, mesh=None, viewpoint=None, ignore=False, crowd=False)
+        replace(one, amodal=None, occlude_rate=None, mesh=None, viewpoint=None, pose=None, ignore=False, crowd=False)
         for one in image.instances
     )
     record = with_something_visible(replace(image, instances=instances, camera=None))

@@ -23,7 +23,9 @@ from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 LAYOUT = {"d2sa": "coco_amodal"}
-NEITHER = {"crowd": False, "is_stuff": False, "mesh": None, "viewpoint": None, "depth_order": None, "cluster": None}
+NEITHER = {"crowd": False, "is_stuff": False, "depth_order": None, "cluster": None} | dict.fromkeys(
+    ("mesh", "viewpoint", "pose")
+)
 FORGOTTEN: dict[str, dict[str, Any]] = {
     "coco_amodal": {},
     "kins2020": NEITHER,
@@ -51,6 +53,7 @@ def held(dataset: AmodalDataset, to: str) -> list[AmodalImage]:
                 instances=instances,
                 depth_constraint=image.depth_constraint if kept else (),
                 camera=image.camera if kept else None,
+                intrinsics=image.intrinsics if kept else None,
             )
         )
     return images

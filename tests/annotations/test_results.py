@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_datasets import POSES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult, read_results, write_results
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.structures import Rle
+from shape3d_amodal.structures import Pose, Rle
 
 MASK = Rle(4, 5, "488")
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -32,6 +33,7 @@ RESULTS = st.lists(
         viewpoint=st.none() | st.dictionaries(st.text(max_size=4), NUMBERS | st.lists(NUMBERS, max_size=2), max_size=3),
         mesh=st.none() | st.text(max_size=5),
         depth_order=st.none() | st.integers(-3, 99),
+        pose=st.none() | POSES,
     ),
     max_size=3,
 )
@@ -68,6 +70,7 @@ def test_the_written_record(tmp_path: Path) -> None:
         viewpoint={"azimuth_deg": 30.0, "offset": [0.0, 0.1]},
         depth_order=2,
         mesh="a.glb",
+        pose=Pose((0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0), (0.5, 0.0, 900.0)),
     )
     write_results(tmp_path / "r.json", [full, AmodalResult(image_id=1, category_id=3, score=1, segmentation=MASK)])
     code = {"size": [4, 5], "counts": "488"}
@@ -83,6 +86,8 @@ def test_the_written_record(tmp_path: Path) -> None:
             "viewpoint": {"azimuth_deg": 30.0, "offset": [0.0, 0.1]},
             "depth_order": 2,
             "mesh": "a.glb",
+            "cam_R_m2c": [0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0],
+            "cam_t_m2c": [0.5, 0.0, 900.0],
         },
         {"image_id": 1, "category_id": 3, "score": 1, "segmentation": code},
     ]

@@ -183,6 +183,21 @@ OTHERS: list[tuple[str, Make, Change, str]] = [
     ),
     ("own pairs of text", annotated.own, lambda d: d["images"][0].update(depth_constraint=["1-2"]), "pairs of"),
     ("own camera of text", annotated.own, lambda d: d["images"][0].update(camera={"fov": "x"}), "finite numbers"),
+    (
+        "own pose of 8 numbers",
+        annotated.own,
+        lambda d: first(d).update(cam_R_m2c=[0] * 8, cam_t_m2c=[0] * 3),
+        "9 finite",
+    ),
+    ("own pose of text", annotated.own, lambda d: first(d).update(cam_R_m2c=["x"] * 9, cam_t_m2c=[0] * 3), "text 'x'"),
+    (
+        "own pose without place",
+        annotated.own,
+        lambda d: first(d).update(cam_R_m2c=[1, 0, 0, 0, 1, 0, 0, 0, 1]),
+        "missing",
+    ),
+    ("own pose of zeros", annotated.own, lambda d: first(d).update(cam_R_m2c=[0] * 9, cam_t_m2c=[0] * 3), "rotation"),
+    ("own camera matrix of text", annotated.own, lambda d: d["images"][0].update(cam_K="x"), "cam_K: expected a list"),
     ("own viewpoint of text", annotated.own, lambda d: first(d).update(viewpoint={"a": "x"}), "viewpoint"),
     ("own mesh as number", annotated.own, lambda d: first(d).update(mesh=3), "mesh: expected text"),
 ]

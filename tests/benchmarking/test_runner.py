@@ -30,7 +30,7 @@ from shape3d_amodal.methods.completion import complete_image
 from shape3d_amodal.methods.ground_truth import shown, without_order
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.priors.bank.prior import BankPrior
-from shape3d_amodal.structures import AmodalImage, AmodalInstance
+from shape3d_amodal.structures import AmodalImage, AmodalInstance, Pose
 
 SIX = [1, 2, 3, 4, 5, 6]
 
@@ -396,6 +396,16 @@ def test_what_is_not_seen_is_not_shown():
     hidden = replace(seen, id=2, visible=masks.empty(4, 4))
     image = AmodalImage(id=1, file_name="a", width=4, height=4, instances=(seen, hidden), depth_constraint=((1, 2),))
     assert shown(image, "masks", depth_order=True) == replace(image, instances=(seen,), depth_constraint=())
+
+
+def test_a_pose_is_not_shown_and_the_lens_is():
+    """A camera's intrinsics are known before any object is; they say nothing of the truth."""
+    pose = Pose((1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, 9))
+    seen = AmodalInstance(id=1, category_id=1, visible=masks.encode(np.eye(4, dtype=bool)))
+    instances, lens = (replace(seen, pose=pose),), (5.0, 5.0, 2.0, 2.0)
+    image = AmodalImage(id=1, file_name="a", width=4, height=4, instances=instances, intrinsics=lens)
+    assert shown(image, "masks") == replace(image, instances=(seen,))
+    assert shown(image, "image") == replace(image, instances=())
 
 
 def test_a_device_that_is_not_there_is_refused_at_once(folder, tmp_path):

@@ -7,9 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from shape3d_amodal import masks
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category, Pose
 
 ANGLES = st.none() | st.fixed_dictionaries({"azimuth_deg": st.floats(-1e9, 1e9), "elevation_deg": st.floats(-90, 90)})
+
+ROTATIONS = st.sampled_from(
+    ((1, 0, 0, 0, 1, 0, 0, 0, 1), (0, -1, 0, 0, 0, -1, 1, 0, 0), (0.6, 0.8, 0, -0.8, 0.6, 0, 0, 0, 1))
+)
+POSES = st.builds(Pose, ROTATIONS, st.tuples(*[st.floats(-1e9, 1e9)] * 3))
+PIXELS = st.integers(-(10**6), 10**6).map(lambda number: number / 8)  # so that adding and taking off 0.5 is exact
+INTRINSICS = st.tuples(st.floats(0.1, 1e9), st.floats(0.1, 1e9), PIXELS, PIXELS)
 
 
 @st.composite
@@ -38,6 +45,7 @@ def images(draw: st.DrawFn, index: int, category_ids: list[int], *, whole: bool)
                 is_stuff=draw(st.booleans()),
                 mesh=draw(st.none() | st.text(max_size=5)),
                 viewpoint=draw(ANGLES),
+                pose=draw(st.none() | POSES),
             )
         )
     ids = [one.id for one in instances]
@@ -50,6 +58,7 @@ def images(draw: st.DrawFn, index: int, category_ids: list[int], *, whole: bool)
         instances=tuple(instances),
         depth_constraint=tuple(draw(pairs)),
         camera=draw(st.none() | st.dictionaries(st.text(max_size=3), st.floats(-1e9, 1e9), max_size=2)),
+        intrinsics=draw(st.none() | INTRINSICS),
     )
 
 

@@ -1,18 +1,20 @@
 """Our own annotation format: COCO with a visible and an amodal mask for each instance.
 
-    {"images": [{"id", "file_name", "width", "height", "camera"?, "depth_constraint"?}],
+    {"images": [{"id", "file_name", "width", "height", "camera"?, "depth_constraint"?, "cam_K"?}],
      "categories": [{"id", "name", "supercategory"?}],
      "annotations": [{"id", "image_id", "category_id", "visible_mask", "segmentation"?, "invisible_mask"?,
                       "occlude_rate"?, "iscrowd"?, "bbox"?, "area"?,
-                      "depth_order"?, "cluster"?, "ignore"?, "isStuff"?, "mesh"?, "viewpoint"?}]}
+                      "depth_order"?, "cluster"?, "ignore"?, "isStuff"?, "mesh"?, "viewpoint"?,
+                      "cam_R_m2c"?, "cam_t_m2c"?}]}
 
 Masks are run-length codes of either kind or polygons; ``segmentation`` is the amodal mask, ``bbox`` (x, y, width,
 height) and ``area`` are its box and area. Fields that follow from the masks (``bbox``, ``area``, ``occlude_rate``,
-``invisible_mask``) are written, and computed anew on reading.
+``invisible_mask``) are written, and computed anew on reading. Poses and cameras (``cam_R_m2c``, ``cam_t_m2c``,
+``cam_K``) are written as BOP writes them (``formats.poses``).
 
-COCOA-cls and D2SA are this format without ``depth_constraint``, ``camera`` and the last six fields, and with
-``segmentation`` everywhere. No key tells them apart, so that their files are recognised as ``coco_amodal``, which reads
-them just the same.
+COCOA-cls and D2SA are this format without ``depth_constraint``, ``camera``, ``cam_K`` and the last eight fields, and
+with ``segmentation`` everywhere. No key tells them apart, so that their files are recognised as ``coco_amodal``, which
+reads them just the same.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.interface import CROWDS, Format
+from shape3d_amodal.annotations.formats.poses import POSE_KEYS, camera_matrix, pose_fields
 from shape3d_amodal.annotations.formats.reading import read_records
 from shape3d_amodal.annotations.formats.writing import document, header, image_entry, require_amodal
 from shape3d_amodal.files.atomic import write_json_atomic
@@ -79,6 +82,8 @@ def _image(image: AmodalImage) -> dict[str, Any]:
         entry["depth_constraint"] = [list(pair) for pair in image.depth_constraint]
     if image.camera is not None:
         entry["camera"] = image.camera
+    if image.intrinsics is not None:
+        entry["cam_K"] = camera_matrix(image.intrinsics)
     return entry
 
 
@@ -88,6 +93,8 @@ def _record(instance: AmodalInstance, image: AmodalImage) -> dict[str, Any]:
         value = getattr(instance, key)
         if value is not None:
             record[key] = value
+    if instance.pose is not None:
+        record |= pose_fields(instance.pose)
     record |= {"ignore": int(instance.ignore), "iscrowd": int(instance.crowd)}
     return {**record, "isStuff": 1} if instance.is_stuff else record
 
@@ -105,8 +112,8 @@ COCO_AMODAL = Format(
     order="depth_order",
     cluster="cluster",
     needs_amodal=False,
-    more=("id", "image_id", "category_id", "iscrowd", "ignore", "isStuff", "mesh", "viewpoint"),
-    image_more=("camera", "depth_constraint"),
+    more=("id", "image_id", "category_id", "iscrowd", "ignore", "isStuff", "mesh", "viewpoint", *POSE_KEYS),
+    image_more=("camera", "depth_constraint", "cam_K"),
 )
 COCO = replace(
     COCO_AMODAL,

@@ -9,6 +9,7 @@ import numpy as np
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.fields import Record, is_nothing, is_number, told
 from shape3d_amodal.annotations.formats.interface import Format
+from shape3d_amodal.annotations.formats.poses import read_pose
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.structures import AmodalImage, AmodalInstance, Rle
 
@@ -50,6 +51,7 @@ def find_object(record: Record, format: Format, image: AmodalImage, *, identity:
         is_stuff=record.flag("isStuff"),
         mesh=record.optional("mesh", str),
         viewpoint=numbers(record, "viewpoint"),
+        pose=read_pose(record),
     )
     return Found(record, instance, visible is not None)
 

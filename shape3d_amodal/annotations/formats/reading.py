@@ -11,6 +11,7 @@ from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.fields import Record, told
 from shape3d_amodal.annotations.formats.interface import Format, Listener, Reading
 from shape3d_amodal.annotations.formats.objects import Found, find_object, numbers
+from shape3d_amodal.annotations.formats.poses import read_intrinsics
 from shape3d_amodal.masks.occlusion import visible_by_order
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
@@ -104,6 +105,7 @@ def read_images(root: Record, listener: Listener) -> dict[int, AmodalImage]:
                 instances=(),
                 depth_constraint=_pairs(record),
                 camera=numbers(record, "camera"),
+                intrinsics=read_intrinsics(record),
             )
     return images
 
