@@ -40,7 +40,9 @@ def _container(data: bytes) -> tuple[dict[str, Any], bytes]:
     if int.from_bytes(data[4:8], "little") != 2:
         raise DataError(f"expected glTF 2.0, got version {int.from_bytes(data[4:8], 'little')}; export the mesh anew")
     if (stated := int.from_bytes(data[8:12], "little")) != len(data):
-        raise DataError(f"expected the {stated} bytes that its header states, got {len(data)}; replace the file")
+        raise DataError(
+            f"expected the length that its header states, {stated} bytes, got {len(data)}; replace the file"
+        )
     length = int.from_bytes(data[12:16], "little")
     gltf = parse_json(data[20 : 20 + length].rstrip(b"\0 "), file=None, object_hook=_plain)
     if type(gltf) is not dict:
