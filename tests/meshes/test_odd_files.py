@@ -143,6 +143,100 @@ def test_bytes_behind_the_last_face_get_a_word(tmp_path: Path) -> None:
     assert read(tmp_path, "b.ply", ply("binary_little_endian", XYZ, TRIANGLE)).notes == ()
 
 
+EDGES = "element edge 2\nproperty int vertex1\nproperty int vertex2\n"
+ROWS = {"vertex": "0 0 0\n1 0 0\n0 1 0\n", "face": "3 0 1 2\n", "edge": "0 1\n1 2\n"}
+
+
+def text_ply(*order: str, more: str = "") -> str:
+    """The triangle as text: its elements in this order, and ``more`` behind them."""
+    heads = {
+        "vertex": f"element vertex 3\n{XYZ}",
+        "face": "element face 1\nproperty list uchar int vertex_indices\n",
+        "edge": EDGES,
+    }
+    head = "".join(heads[name] for name in order)
+    return f"ply\nformat ascii 1.0\n{head}end_header\n{''.join(ROWS[name] for name in order)}{more}"
+
+
+EDGES_LEFT_OUT = "2 of the element 'edge' left out"
+
+
+@pytest.mark.parametrize(
+    ("order", "more", "notes"),
+    [
+        (("vertex", "face"), "", ()),
+        (("vertex", "face"), "\n \n", ()),
+        (("vertex", "face"), "3 0 1 2\n", ("1 line behind the last row left out",)),
+        (("vertex", "face"), "3 0 1 2\n\n3 2 1 0\n", ("2 lines behind the last row left out",)),
+        (("face", "vertex"), "0 0 5\n", ("1 line behind the last row left out",)),
+        (("vertex", "face", "edge"), "", (EDGES_LEFT_OUT,)),
+        (("edge", "vertex", "face"), "7\n", (EDGES_LEFT_OUT, "1 line behind the last row left out")),
+        (("vertex", "face", "edge"), "2 0\n0 1\n", (EDGES_LEFT_OUT, "2 lines behind the last row left out")),
+    ],
+)
+def test_rows_behind_the_last_one_of_a_text_get_a_word(
+    order: tuple[str, ...], more: str, notes: tuple[str, ...], tmp_path: Path
+) -> None:
+    mesh = read(tmp_path, "a.ply", text_ply(*order, more=more))
+    assert area(mesh) == pytest.approx(0.5) and mesh.notes == notes
+
+
+def test_bytes_behind_elements_that_are_not_read_get_a_word(tmp_path: Path) -> None:
+    content = ply("binary_little_endian", XYZ, b"").replace(b"end_header", EDGES.encode() + b"end_header") + TRIANGLE
+    assert read(tmp_path, "a.ply", content + bytes(16)).notes == (EDGES_LEFT_OUT,)
+    notes = (EDGES_LEFT_OUT, "1 byte behind the last row left out")
+    assert read(tmp_path, "b.ply", content + bytes(17)).notes == notes
+
+
+def test_rows_that_the_header_describes_wrongly_are_refused_before_elements_that_are_not_read(tmp_path: Path) -> None:
+    """Each vertex has a number more than the header says, and still the numbers make a triangle.
+
+    The edges behind the faces are not read otherwise.
+    """
+    content = text_ply("vertex", "face", "edge")
+    content = content.replace(ROWS["vertex"] + ROWS["face"], "0 0 0 1\n0 0 0 1\n0 3 0 1\n2 0 1\n")
+    with pytest.raises(DataError, match="expected 17 numbers as the header lists, got 19"):
+        read(tmp_path, "a.ply", content)
+
+
+@pytest.mark.parametrize("kind", ["ascii", "binary_little_endian"])
+@pytest.mark.parametrize(
+    ("first", "others", "last"),
+    [
+        ("\r\n", "\n", "\n"),
+        ("\n", "\r\n", "\r\n"),
+        ("\r\n", "\r\n", "\n"),
+        ("\n", "\n", "\r\n"),
+        ("\r", "\r", "\r"),
+        ("\n", "\r", "\n"),
+        ("\r", "\n", "\r\n"),
+        ("\r\n", "\r", "\r"),
+        (" \r\n", "\t\n", "\n"),
+    ],
+)
+def test_line_ends_of_a_header_may_differ(first: str, others: str, last: str, kind: str, tmp_path: Path) -> None:
+    """The first byte of the binary body is that of a line end, too."""
+    start = b"0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n" if kind == "ascii" else b"\n\0\0\0" + TRIANGLE[4:]  # 1.4e-44
+    head, mark, _ = ply(kind, XYZ, b"").decode().rpartition("end_header")
+    top, _, rest = head.partition("\n")
+    text = top + first + rest.replace("\n", others) + mark + last
+    mesh = read(tmp_path, "a.ply", text.encode() + start)
+    assert area(mesh) == pytest.approx(0.5) and mesh.notes == ()
+    np.testing.assert_allclose(mesh.verts, [[0, 0, 0], [1, 0, 0], [0, 1, 0]], atol=1e-40)
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_lines_may_end_in_several_ways(end: str, tmp_path: Path) -> None:
+    """The rows of colours are only told by the lines."""
+    rows = [f"{line} 9 9 9" for line in SQUARE.splitlines()]
+    content = f"COFF{end}4 1 0{end}" + end.join(rows) + f"{end}4 0 1 2 3 8 8 8{end}\n"
+    assert area(read(tmp_path, "a.off", content)) == pytest.approx(1)
+    assert area(read(tmp_path, "b.off", content.replace("\n", "\r\n", 1))) == pytest.approx(1)
+    body = ROWS["vertex"].replace("\n", end) + "3 0 1 2\n3 0 2 1\r\n"
+    mesh = read(tmp_path, "a.ply", text_ply("vertex", "face").partition("0 0 0")[0] + body)
+    assert mesh.notes == ("1 line behind the last row left out",)
+
+
 def test_damage_in_one_file_does_not_end_the_list(tmp_path: Path) -> None:
     """A number that runs into damage in the JSON of a GLB."""
     folder = tmp_path / "meshes" / "chair"

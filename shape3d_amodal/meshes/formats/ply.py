@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
-from shape3d_amodal.errors import DataError, counted
+from shape3d_amodal.errors import DataError
 from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_vertices, check_indices, fitting
 from shape3d_amodal.meshes.formats.ply_elements import (
     BinaryRows,
@@ -29,6 +30,7 @@ _TYPES = {
 }  # fmt: skip
 _READ = ("vertex", "face", "tristrips")
 _INDICES = ("vertex_indices", "vertex_index")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 def parse_ply(data: bytes) -> MeshData:
@@ -42,17 +44,14 @@ def parse_ply(data: bytes) -> MeshData:
         rows = TextRows(numbers(data[body:], "data"))
     else:
         rows = BinaryRows(data[body:], "<" if kind == "binary_little_endian" else ">")
-    for element in elements[: max(wanted, default=-1) + 1]:
+    read = max(wanted, default=-1) + 1
+    for element in elements[:read]:
         found[element.name] = rows.read(element)
-    if isinstance(rows, TextRows) and len(found) == sum(element.rows > 0 for element in elements):
-        rows.check_end()
-    behind = 0
-    if isinstance(rows, BinaryRows) and len(found) == len(elements):
-        behind = rows.bytes_left
+    behind = rows.behind(elements[read:])
     left_out = [one for one in elements if one.name not in _READ and one.rows]
     notes = tuple(f"{one.rows} of the element {one.name[:40]!r} left out" for one in left_out)
     if behind:
-        notes += (f"{counted(behind, 'byte', 'bytes')} behind the last row left out",)
+        notes += (f"{behind} behind the last row left out",)
     return _mesh(found, notes)
 
 
@@ -115,14 +114,10 @@ def _header(data: bytes) -> tuple[str, tuple[Element, ...], int]:
     """The format, the elements and where the body starts."""
     kind = ""
     elements: list[tuple[str, int, list[Property]]] = []
-    end = re.match(rb"ply[ \t]*(\r\n|\n|\r)", data)
-    if end is None:
+    lines = _header_lines(data)
+    if next(lines, ("", 0))[0].rstrip(" \t") != "ply":
         raise DataError("expected a PLY header that starts with ply; export the mesh anew", field="header")
-    position = end.end()
-    while position < min(len(data), _MAX_HEADER):
-        stop = data.find(end[1], position, _MAX_HEADER)
-        line = data[position : stop if stop >= 0 else len(data)].decode("latin-1")
-        position = stop + len(end[1]) if stop >= 0 else len(data)
+    for line, position in lines:
         words = line.split()
         if words == ["end_header"]:
             if kind not in ("ascii", "binary_little_endian", "binary_big_endian"):
@@ -141,6 +136,17 @@ def _header(data: bytes) -> tuple[str, tuple[Element, ...], int]:
                 raise DataError(f"expected an element before {line[:40]!r}; export the mesh anew", field="header")
             elements[-1][2].append(_property(words))
     raise DataError("expected a PLY header that ends with end_header; export the mesh anew", field="header")
+
+
+def _header_lines(data: bytes) -> Iterator[tuple[str, int]]:
+    """The lines at the head of a file, each with the position behind it. They may end in several ways."""
+    position, end = 0, b""
+    while found := _LINE_END.search(data, position, _MAX_HEADER):
+        if (end, found[0]) != (b"\r", b"\r\n"):  # otherwise \n may be the first byte of a binary body
+            end = found[0]
+        line = data[position : found.start()].decode("latin-1")
+        position = found.start() + len(end)
+        yield line, position
 
 
 def _refuse_repeated(what: str, names: list[str]) -> None:

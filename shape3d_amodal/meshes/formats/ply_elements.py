@@ -5,12 +5,13 @@ Rows whose lists are all of one length are read at once; others are walked one b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, counted
 from shape3d_amodal.meshes.formats.text import Numbers, as_integers
 
 
@@ -57,10 +58,16 @@ class BinaryRows:
         self._byte_order: Literal["little", "big"] = "little" if order == "<" else "big"
         self._position = 0
 
-    @property
-    def bytes_left(self) -> int:
-        """Bytes behind what was read."""
-        return len(self._data) - self._position
+    def behind(self, others: Sequence[Element]) -> str:
+        """How many bytes stand behind what was read and the elements ``others``, in words; empty where none do.
+
+        Where lists stand in ``others`` it is not known, as damage in what nobody reads shall do no harm.
+        """
+        if any(one.count for element in others for one in element.properties):
+            return ""
+        widths = (self._record({}, element).itemsize * element.rows for element in others)
+        left = len(self._data) - self._position - sum(widths)
+        return counted(left, "byte") if left > 0 else ""
 
     def read(self, element: Element) -> Columns:
         """The columns of the next element.
@@ -228,16 +235,23 @@ class TextRows:
     def _note_rows(self, rows: np.ndarray) -> None:
         self._aligned &= bool(self._starts[rows].all())
 
-    def check_end(self) -> None:
-        """Refuse numbers behind the last row, or rows that the header describes wrongly.
+    def behind(self, others: Sequence[Element]) -> str:
+        """How many lines stand behind what was read and the elements ``others``, in words; empty where none do.
 
         Raises:
             DataError: the rows are not where the lines are, and there are more numbers than the header lists.
         """
-        aligned = self._aligned and self._starts[self._position]
-        if not aligned and self._position != len(self._found.values):
-            problem = f"expected {self._position} numbers as the header lists, got {len(self._found.values)}"
+        values, lines = self._found.values, self._found.lines
+        if self._aligned and self._starts[self._position]:
+            left = len(lines) - np.searchsorted(lines, self._position)
+            left -= sum(element.rows for element in others if element.properties)
+            return counted(int(left), "line") if left > 0 else ""
+        for element in others:
+            self.read(element)
+        if self._position != len(values):
+            problem = f"expected {self._position} numbers as the header lists, got {len(values)}"
             raise DataError(f"{problem}, and lines that do not match it; export the mesh anew", field="header")
+        return ""
 
 
 def _column(table: np.ndarray, one: Property, sizes: dict[str, int]) -> np.ndarray | ListColumn:

@@ -42,17 +42,15 @@ def without_mark(data: bytes) -> bytes:
 
 
 def numbers(text: bytes, field: str) -> Numbers:
-    """The numbers of ``text``, which holds nothing else.
+    """The numbers of ``text``, which holds nothing else. Its lines end in ``\\n``, ``\\r\\n`` or ``\\r``.
 
     Raises:
         DataError: a word is no number.
     """
-    if b"\n" not in text:
-        text = text.replace(b"\r", b"\n")
     signs = np.frombuffer(text, np.uint8)
     space = (signs == 32) | ((signs >= 9) & (signs <= 13))
     begins = np.flatnonzero(~space & np.concatenate([[True], space[:-1]]))
-    line = np.searchsorted(np.flatnonzero(signs == 10), begins)
+    line = np.searchsorted(np.flatnonzero((signs == 10) | (signs == 13)), begins)
     lines = np.flatnonzero(np.diff(line, prepend=-1))
     try:
         values = np.fromstring(text, dtype=np.float64, sep=" ")
