@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from shape3d_amodal.cli.shared.options import Overrides, PrintConfig, check_positive, default_folder, flat
+from shape3d_amodal.cli.shared.stopping import keeps
 
 WRITTEN = ("report.html", "tables.md", "tables.tex", "scores.csv", "scores.json", "data", "results")
 """What is written to the folder of a benchmark."""
@@ -73,7 +74,8 @@ def benchmark(
     # This comes first, for it is short, and what it lacks is heard of at once.
     cameras = chosen.config.known_cameras
     extra = [] if cameras is None else [score_known_cameras(cameras)]
-    scores = run_benchmark(chosen, folder, processes=workers)
+    with keeps(f"what is done is kept in {folder}"):
+        scores = run_benchmark(chosen, folder, processes=workers)
     title, intro = chosen.config.title, chosen.config.intro
     write_reports(folder, scores, title=title, intro=intro, command=command(), extra=extra)
     if markdown is not None:

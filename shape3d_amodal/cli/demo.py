@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shape3d_amodal.cli.shared.options import Device, check_positive
+from shape3d_amodal.cli.shared.stopping import keeps
 
 _SILHOUETTE, _OURS = "silhouette", "ours"
 
@@ -63,7 +64,8 @@ def demo(
         source="demo",
     )
     start = time.monotonic()
-    (scores,) = run_benchmark(benchmark, out)
+    with keeps(f"what is done is kept in {out}"):
+        (scores,) = run_benchmark(benchmark, out)
     print(f"{counted(len(scores.methods[_OURS].results), 'object')} completed in {time.monotonic() - start:.1f} s")
     unseen = "None of these meshes was used in training." if benchmark.scenes["scenes"].meshes == "open13:test" else ""
     intro = (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from shape3d_amodal.cli.shared.options import Overrides, check_positive, flat, load, refuse_existing
+from shape3d_amodal.cli.shared.stopping import keeps
 from shape3d_amodal.errors import UsageError
 
 
@@ -107,7 +108,8 @@ def _shards(out: Path, config: Path | None, options: list[str], shard: str | Non
     def progress(shard: Shard, made: bool) -> None:
         print(f"{shard.tar.name}: {'made' if made else 'kept'}, {time.monotonic() - start:.1f} s", flush=True)
 
-    done = make_shards(chosen, out, share=share, workers=workers, progress=progress)
+    with keeps(f"finished shards are kept in {out}"):
+        done = make_shards(chosen, out, share=share, workers=workers, progress=progress)
     scenes = sum(one.count for one in done.made)
     rate = scenes / max(time.monotonic() - start, 1e-3)
     made = f"{len(done.made)} shards made ({scenes} scenes, {rate:.0f} a second)"

@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from shape3d_amodal.cli.shared.options import Overrides, PrintConfig, default_folder, flat
+from shape3d_amodal.cli.shared.stopping import keeps
 
 
 def train(
@@ -37,6 +38,7 @@ def train(
         dry_run: one batch through everything; no weights, checkpoints or logs are written.
     """
     import logging
+    from contextlib import nullcontext
 
     from shape3d_amodal.cli.shared.kinds import check_kind
     from shape3d_amodal.config import explained_config
@@ -60,7 +62,8 @@ def train(
     from shape3d_amodal.training.run import run_training
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    result = run_training(training, folder, cache=cache, resume=resume, dry_run=dry_run)
+    with nullcontext() if dry_run else keeps(f"what is done is kept in {cache} and {folder}", resume=resume):
+        result = run_training(training, folder, cache=cache, resume=resume, dry_run=dry_run)
     if not is_first_rank():
         return
     for name, value in result.metrics.items():

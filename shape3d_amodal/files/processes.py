@@ -77,6 +77,10 @@ def spread(
     with _threads_each(threads), ProcessPoolExecutor(workers, context, _start, (make, arguments)) as pool:
         try:
             yield lambda tasks: _in_order(pool, _noted(tasks, context), _AHEAD * workers)
+        except KeyboardInterrupt:
+            for process in list((pool._processes or {}).values()):  # as terminate_workers() of Python 3.14
+                process.terminate()  # Ctrl-C has reached them, too, other signals have not
+            raise
         except BrokenProcessPool:
             problem = "a worker process died, perhaps for want of memory; run the same command again with fewer workers"
             if isinstance(context, _WorkerContext) and context.runs_main:
@@ -184,7 +188,8 @@ _worker: list[Callable[[], Callable[[Any], Any]]] = []
 
 
 def _start(make: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once; it would begin its next tasks otherwise
+    for number in (signal.SIGINT, signal.SIGTERM):  # end it at once; it would begin its next tasks otherwise
+        signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _worker.append(cache(lambda: make(*arguments)))  # made with the first task, so that an error reaches the caller
 

@@ -13,7 +13,8 @@ from PIL import Image
 from tiny import tiny_model
 
 from shape3d_amodal import masks
-from shape3d_amodal.cli import COMMANDS, main
+from shape3d_amodal.cli import main
+from shape3d_amodal.cli.dispatch import COMMANDS
 from shape3d_amodal.pipeline import ShapePriorPipeline
 
 CLASSES = "classes:\n  - {id: 1, name: chair, names: [chair]}\nothers: occluder\n"

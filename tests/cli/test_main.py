@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from shape3d_amodal import __version__, cli
+from shape3d_amodal import __version__
+from shape3d_amodal.cli import dispatch, main
 from shape3d_amodal.errors import DataError, MissingBackendError, TrainingError, UsageError
 
 
@@ -22,7 +23,7 @@ def fails(monkeypatch: pytest.MonkeyPatch):
         def doctor() -> None:
             raise error
 
-        monkeypatch.setitem(cli.COMMANDS, "doctor", doctor)
+        monkeypatch.setitem(dispatch.COMMANDS, "doctor", doctor)
 
     return install
 
@@ -40,13 +41,13 @@ def fails(monkeypatch: pytest.MonkeyPatch):
 )
 def test_errors_have_their_status_and_one_line(fails, capsys, error, status, line):
     fails(error)
-    assert cli.main(["doctor"]) == status
+    assert main(["doctor"]) == status
     assert capsys.readouterr().err == line
 
 
 def test_missing_optional_library_names_the_remedy(fails, capsys):
     fails(ModuleNotFoundError("No module named 'detectron2.engine'", name="detectron2.engine"))
-    assert cli.main(["doctor"]) == 4
+    assert main(["doctor"]) == 4
     assert capsys.readouterr().err.startswith("error: detectron2 is not installed: run scripts/setup.sh")
 
 
@@ -54,12 +55,12 @@ def test_missing_optional_library_names_the_remedy(fails, capsys):
 def test_our_own_faults_keep_their_traceback(fails, error):
     fails(error)
     with pytest.raises(type(error)):
-        cli.main(["doctor"])
+        main(["doctor"])
 
 
 def test_debug_shows_the_traceback(fails, capsys):
     fails(DataError("expected JSON"))
-    assert cli.main(["doctor", "--debug"]) == 3
+    assert main(["doctor", "--debug"]) == 3
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert err.endswith("error: expected JSON\n")
@@ -80,22 +81,22 @@ def test_debug_shows_the_traceback(fails, capsys):
     ],
 )
 def test_an_unknown_command_names_the_nearest(capsys, arguments, program, line):
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"error: {program}: expected one of ")
     assert line in err and err.endswith(f" {program} --help\n") and err.count("\n") == 1
 
 
-EVERY = [[name] for name in cli.COMMANDS if name not in cli.GROUPS]
-EVERY += [[name, inner] for name, group in cli.GROUPS.items() for inner in group]
+EVERY = [[name] for name in dispatch.COMMANDS if name not in dispatch.GROUPS]
+EVERY += [[name, inner] for name, group in dispatch.GROUPS.items() for inner in group]
 
 
-@pytest.mark.parametrize("group", cli.GROUPS)
+@pytest.mark.parametrize("group", dispatch.GROUPS)
 def test_help_of_a_group_names_its_commands(capsys, group):
     with pytest.raises(SystemExit) as caught:
-        cli.main([group, "--help"])
+        main([group, "--help"])
     assert not caught.value.code
-    assert "{" + ",".join(cli.GROUPS[group]) + "}" in capsys.readouterr().out.replace(" ", "")
+    assert "{" + ",".join(dispatch.GROUPS[group]) + "}" in capsys.readouterr().out.replace(" ", "")
 
 
 @pytest.mark.parametrize("command", EVERY, ids=" ".join)
@@ -103,7 +104,7 @@ def test_a_wrong_option_points_to_the_help_of_its_own_command(capsys, command):
     """Each is like an option of some command, but no option."""
     for option in ("--nonsense", "--fit-stepss", "--formats", "--devices", "--workerz"):
         with pytest.raises(SystemExit) as caught:
-            cli.main([*command, option, "1"])
+            main([*command, option, "1"])
         assert caught.value.code == 2
         err = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().err).split())
         named = {tuple(one.split()) for one in re.findall(r"shape3d-amodal((?: [a-z][\w-]*)+) --help", err)}
@@ -111,29 +112,29 @@ def test_a_wrong_option_points_to_the_help_of_its_own_command(capsys, command):
 
 
 def test_training_takes_a_device(capsys):
-    assert cli.main(["train", "open13/unet2d.yaml", "--device", "cpu", "--print-config"]) == 0
+    assert main(["train", "open13/unet2d.yaml", "--device", "cpu", "--print-config"]) == 0
     assert "\n  device: cpu\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["doctor", "--nonsense"], ["complete"]])
 def test_wrong_usage_exits_with_2(arguments):
     with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
+        main(arguments)
     assert caught.value.code == 2
 
 
 def test_version(capsys):
-    assert cli.main(["--version"]) == 0
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"shape3d-amodal {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])
 def test_help_names_every_command(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
+        main(arguments)
     assert not caught.value.code
     out = capsys.readouterr().out
-    assert all(command in out for command in cli.COMMANDS)
+    assert all(command in out for command in dispatch.COMMANDS)
 
 
 RUN_HELP = """
@@ -212,7 +213,7 @@ def test_in_an_ascii_locale_other_signs_are_escaped(tmp_path, arguments, status,
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", dispatch.COMMANDS)
 def test_help_in_an_ascii_locale(command):
     done = run([command, "--help"], **ASCII)
     assert done.returncode == 0, done.stderr
@@ -270,5 +271,5 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(before, given, exp
 @pytest.mark.parametrize("words", [["complete", "--weights", ""], ["predict", ""], [""], ["train", "x", "--out", ""]])
 def test_an_empty_argument_is_no_default(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """As where a variable of the shell is not set."""
-    assert cli.main(words) == 2
+    assert main(words) == 2
     assert "error: an empty argument" in capsys.readouterr().err

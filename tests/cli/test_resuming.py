@@ -119,6 +119,12 @@ def test_a_stopped_command_goes_on(root, tmp_path, monkeypatch, capsys, undistur
     assert files(tmp_path) == expected
 
 
+def test_what_stops_without_resuming_says_how_to_go_on(root, tmp_path, monkeypatch, capsys) -> None:
+    stop_after(monkeypatch, 1, KeyboardInterrupt)
+    assert main([*words("complete", root, tmp_path), "--no-resume"]) == 130
+    assert "the same command without --no-resume goes on from there" in capsys.readouterr().err
+
+
 def test_a_mesh_that_was_removed_is_made_again(root, tmp_path, monkeypatch, undisturbed) -> None:
     with monkeypatch.context() as patched:
         stop_after(patched, 2, KeyboardInterrupt)

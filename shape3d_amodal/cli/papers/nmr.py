@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shape3d_amodal.cli.shared.options import check_positive
+from shape3d_amodal.cli.shared.stopping import keeps
 from shape3d_amodal.errors import UsageError
 
 
@@ -35,4 +36,5 @@ def nmr(*, meshes: str, out: Path, split: str | None = None, workers: int = 1) -
     def progress(synset: str, objects: int) -> None:
         print(f"{synset}_{chosen}: {objects} objects", flush=True)
 
-    write_nmr(meshes, out, chosen, workers=workers, progress=progress)
+    with keeps(f"finished categories are kept in {out}"):
+        write_nmr(meshes, out, chosen, workers=workers, progress=progress)

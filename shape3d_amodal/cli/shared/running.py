@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import tyro
 
+from shape3d_amodal.cli.shared.stopping import tell_kept
 from shape3d_amodal.errors import DataError, without_values
 
 if TYPE_CHECKING:
@@ -128,10 +129,11 @@ def outcomes_of(
             print(f"{len(resumable.outcomes)} of {len(images)} images were done before", file=sys.stderr)
         try:
             outcomes = resumable.run(description)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             if kept is not None:
-                stored = f"{len(resumable.outcomes)} of {len(images)} images are kept in {journal}"
-                print(f"{stored}; the same command goes on from there", file=sys.stderr)
+                tell_kept(
+                    stop, f"{len(resumable.outcomes)} of {len(images)} images are kept in {journal}", resume=resume
+                )
             raise
         skipped = [reason for one in outcomes for reason in one.skipped]
         if all(one.skipped and not one.results and not one.files for one in outcomes):

@@ -121,7 +121,11 @@ def _run(
                     folder.save(trainer.checkpoint(step, settings, seconds + elapsed))
                 ranks.wait()
             if halt > TIME_IS_UP:
-                logger.info("stopped by signal %d after step %d, which is saved", halt, step)
+                logger.info(
+                    "stopped by signal %d after step %d, which is saved; the same command goes on from there",
+                    halt,
+                    step,
+                )
                 raise SystemExit(128 + halt)
             if ranks.first and (last or _due(step, config.validate_every)):
                 metrics = trainer.validate(step)
