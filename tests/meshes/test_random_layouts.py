@@ -1,9 +1,10 @@
-"""Mesh files of random layouts, against the values that were written and a small reader after the text of glTF 2.0."""
+"""Text and PLY files of random layouts, against the values that were written. GLB is in ``test_random_glb``."""
 
 from __future__ import annotations
 
-import json
 import struct
+from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shape3d_amodal.meshes.formats.glb import parse_glb
 from shape3d_amodal.meshes.formats.obj import parse_obj
 from shape3d_amodal.meshes.formats.off import parse_off
 from shape3d_amodal.meshes.formats.ply import parse_ply
@@ -58,41 +58,116 @@ def as_text(points: np.ndarray) -> list[str]:
     return [" ".join(repr(float(value)) for value in row) for row in points]
 
 
-def obj_of(points: np.ndarray) -> bytes:
-    lines = [f"v {row}" for row in as_text(points)]
-    return "\n".join([*lines, "f " + " ".join(str(k + 1) for k in range(len(points)))]).encode()
+def obj_of(points: np.ndarray, polygons: list[list[int]]) -> bytes:
+    faces = ["f " + " ".join(str(corner + 1) for corner in one) for one in polygons]
+    return "\n".join([*(f"v {row}" for row in as_text(points)), *faces]).encode()
 
 
-def off_of(points: np.ndarray) -> bytes:
-    count = len(points)
-    return "\n".join(["OFF", f"{count} 1 0", *as_text(points), f"{count} " + " ".join(map(str, range(count)))]).encode()
+def off_of(points: np.ndarray, polygons: list[list[int]]) -> bytes:
+    faces = [" ".join(map(str, [len(one), *one])) for one in polygons]
+    return "\n".join(["OFF", f"{len(points)} {len(faces)} 0", *as_text(points), *faces]).encode()
 
 
-def ply_of(points: np.ndarray) -> bytes:
-    head = f"ply\nformat binary_big_endian 1.0\nelement vertex {len(points)}\n"
+def ply_of(points: np.ndarray, polygons: list[list[int]], kind: str) -> bytes:
+    head = f"ply\nformat {kind} 1.0\nelement vertex {len(points)}\n"
     head += "".join(f"property double {axis}\n" for axis in "xyz")
-    head += "element face 1\nproperty list ushort int vertex_indices\nend_header\n"
-    return (
-        head.encode()
-        + points.astype(">f8").tobytes()
-        + struct.pack(f">H{len(points)}i", len(points), *range(len(points)))
-    )
+    head += f"element face {len(polygons)}\nproperty list ushort int vertex_indices\nend_header\n"
+    if kind == "ascii":
+        return head.encode() + b"\n".join(off_of(points, polygons).split(b"\n")[2:])
+    sign = "<" if kind == "binary_little_endian" else ">"
+    rows = [struct.pack(f"{sign}H{len(one)}i", len(one), *one) for one in polygons]
+    return head.encode() + points.astype(f"{sign}f8").tobytes() + b"".join(rows)
+
+
+KINDS = ("ascii", "binary_little_endian", "binary_big_endian")
 
 
 @MANY
-@given(outlines(), st.integers(0, 1000))
-def test_polygons_in_any_plane(flat: np.ndarray, seed: int) -> None:
-    polygon = shapely.Polygon(flat)
-    assert polygon.is_valid, "the test draws outlines that do not cross themselves"
-    points = in_space(flat, seed)
-    for parse, content in ((parse_obj, obj_of(points)), (parse_off, off_of(points)), (parse_ply, ply_of(points))):
-        mesh = parse(content)
+@given(st.lists(outlines(), min_size=1, max_size=4), st.integers(0, 1000))
+def test_polygons_in_any_planes(flats: list[np.ndarray], seed: int) -> None:
+    """Each has vertices of its own, so that its triangles are known by them."""
+    shapes = [shapely.Polygon(flat) for flat in flats]
+    assert all(shape.is_valid for shape in shapes), "the test draws outlines that do not cross themselves"
+    points = np.concatenate([in_space(flat, seed + k) for k, flat in enumerate(flats)])
+    starts = np.cumsum([0, *map(len, flats)])
+    polygons = [list(range(start, end)) for start, end in pairwise(starts.tolist())]
+    meshes = [parse_obj(obj_of(points, polygons)), parse_off(off_of(points, polygons))]
+    meshes += [parse_ply(ply_of(points, polygons, kind)) for kind in KINDS]
+    for mesh in meshes:
         np.testing.assert_array_equal(mesh.verts, points)
         assert np.unique(mesh.faces).tolist() == list(range(len(points)))
-        np.testing.assert_allclose(area(mesh.verts, mesh.faces), polygon.area, rtol=1e-5)
-        parts = [shapely.Polygon(flat[face]) for face in mesh.faces]
-        union = shapely.union_all([part for part in parts if part.area > 1e-9])
-        assert union.symmetric_difference(polygon).area < 1e-5 * polygon.area
+        owner = np.searchsorted(starts, mesh.faces, side="right") - 1
+        assert (owner == owner[:, :1]).all()
+        for k, (flat, shape) in enumerate(zip(flats, shapes, strict=True)):
+            faces = mesh.faces[owner[:, 0] == k]
+            np.testing.assert_allclose(area(mesh.verts, faces), shape.area, rtol=1e-5)
+            parts = [shapely.Polygon(flat[face - starts[k]]) for face in faces]
+            union = shapely.union_all([part for part in parts if part.area > 1e-9])
+            assert union.symmetric_difference(shape).area < 1e-5 * shape.area
+
+
+@st.composite
+def convex_polygons(draw: Any) -> tuple[np.ndarray, list[list[int]]]:
+    """Vertices [V,3] on a parabola, small whole numbers in any order, and polygons among them, either way round."""
+    numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    along = numbers.permutation(np.arange(-7, 8))[: draw(st.integers(4, 12))]
+    verts = np.stack([along, along**2, np.full(len(along), 3)], axis=1).astype(np.float64)
+    polygons = []
+    for _ in range(draw(st.integers(1, 5))):
+        chosen = numbers.choice(len(along), numbers.integers(3, len(along), endpoint=True), replace=False)
+        outline = np.roll(chosen[np.argsort(along[chosen])], numbers.integers(len(chosen)))
+        polygons.append((outline[::-1] if numbers.integers(2) else outline).tolist())
+    return verts, polygons
+
+
+def assert_covers(faces: np.ndarray, verts: np.ndarray, polygons: list[list[int]]) -> None:
+    """That the triangles cover one polygon after the other: all turn its way, and their inner edges cancel out."""
+    assert len(faces) == sum(len(polygon) - 2 for polygon in polygons)
+    start = 0
+    for polygon in polygons:
+        triangles = faces[start : start + len(polygon) - 2]
+        start += len(triangles)
+        x, y = np.moveaxis(verts[triangles], 2, 0)[:2]
+        turns = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (x[:, 2] - x[:, 0])
+        x, y = verts[polygon].T[:2]
+        assert (np.sign(turns) == np.sign((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())).all()
+        edges = Counter(
+            (one, other) for face in triangles.tolist() for one, other in zip(face, face[1:] + face[:1], strict=True)
+        )
+        for one, other in list(edges):
+            both = min(edges[one, other], edges[other, one])
+            edges.subtract({(one, other): both, (other, one): both})
+        assert +edges == Counter(zip(polygon, polygon[1:] + polygon[:1], strict=True))
+
+
+@MANY
+@given(st.data())
+def test_obj_layouts(data: st.DataObject) -> None:
+    """Vertices and polygons among other statements, which go on behind a backslash, and with or without a note."""
+    draw = data.draw
+    verts, polygons = draw(convex_polygons())
+    known = {"": "", "bzp 1 2": "patches (bzp)", "call a.obj": "called files (call)", "l 1 2": "lines", "p 1": "points"}
+    others = st.sampled_from([*known, "# f 1 2 3 \\", "g f 1 2", "usemtl v\\", "vn 0 0 1", "s 1", "res 4 4"])
+    backwards, slashes = draw(st.booleans()), draw(st.sampled_from(["", "/1", "//1", "/1/1"]))
+    rows = [f"v {x:g} {y:g} {z:g}{draw(st.sampled_from(['', ' 1', ' 0.5 0.5 0.5']))}" for x, y, z in verts.tolist()]
+    for polygon in polygons:
+        corners = [corner - len(verts) if backwards else corner + 1 for corner in polygon]
+        rows.append("f " + " ".join(f"{corner}{slashes}" for corner in corners))
+    lines, told = [], Counter[str]()
+    for row in rows:
+        other = draw(others)
+        told += Counter([known[other]] if known.get(other) else [])
+        lines += [other, *([f"{other} \\", "f 1 2 3"] if other in ("vn 0 0 1", "s 1", "res 4 4") else []), row]
+    text = draw(st.sampled_from(["\n", "\r\n", "\r"])).join(lines)
+    cuts = draw(st.sampled_from([" ", " \\\n ", "\t", " \\\r\n"]))
+    for row in rows:
+        text = text.replace(row, row.replace(" ", cuts))
+    mesh = parse_obj(text.encode())
+    np.testing.assert_array_equal(mesh.verts, verts)
+    assert_covers(mesh.faces, verts, polygons)
+    assert len(mesh.notes) == len(told)
+    for what, count in told.items():
+        assert any(note.startswith(f"{count} statement") and f"{what} left out" in note for note in mesh.notes)
 
 
 PLY_TYPES = {
@@ -108,14 +183,13 @@ PLY_TYPES = {
 
 
 @st.composite
-def ply_files(draw: Any) -> tuple[bytes, np.ndarray, list[list[int]]]:
-    """A PLY file, its vertices, and its polygons, which are triangles and convex quadrilaterals."""
-    kind = draw(st.sampled_from(["ascii", "binary_little_endian", "binary_big_endian"]))
+def ply_files(draw: Any) -> tuple[bytes, np.ndarray, list[list[int]], int]:
+    """A PLY file, its vertices, its polygons, and the bytes or lines behind them."""
+    kind = draw(st.sampled_from(KINDS))
     numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    size = draw(st.integers(4, 9))
     coordinate = draw(st.sampled_from(["float", "double", "short", "char"]))
-    verts = numbers.integers(-50, 50, (size, 3)).astype(np.float64)
-    faces = [numbers.choice(size, 3, replace=False).tolist() for _ in range(draw(st.integers(1, 5)))]
+    verts, faces = draw(convex_polygons())
+    size = len(verts)
 
     def extra(what: str) -> list[tuple[str, str | None, str]]:
         names = draw(st.lists(st.sampled_from("abcd"), unique=True, max_size=2))
@@ -126,17 +200,17 @@ def ply_files(draw: Any) -> tuple[bytes, np.ndarray, list[list[int]]]:
 
     def table(
         columns: list[tuple[str, str | None, str]], rows: int, given: dict[str, list[Any]]
-    ) -> tuple[str, list[Any]]:
+    ) -> tuple[str, list[list[Any]]]:
         head = "".join(f"property {f'list {count} ' if count else ''}{one} {name}\n" for name, count, one in columns)
-        body = []
+        body: list[list[Any]] = [[] for _ in range(rows)]
         for row in range(rows):
             for name, count, one in columns:
                 value = given[name][row] if name in given else None
                 if count is None:
-                    body.append((one, int(numbers.integers(0, 99)) if value is None else value))
+                    body[row].append((one, int(numbers.integers(0, 99)) if value is None else value))
                 else:
                     listed = numbers.integers(0, 99, int(numbers.integers(0, 4))).tolist() if value is None else value
-                    body += [(count, len(listed)), *((one, entry) for entry in listed)]
+                    body[row] += [(count, len(listed)), *((one, entry) for entry in listed)]
         return head, body
 
     axes = [(axis, None, coordinate) for axis in "xyz"]
@@ -154,34 +228,51 @@ def ply_files(draw: Any) -> tuple[bytes, np.ndarray, list[list[int]]]:
         "other": (3, *table([("o", None, "float"), *extra("o")], 3, {})),
     }
     order = draw(st.permutations(list(elements)))
-    line = draw(st.sampled_from(["\n", "\r\n"]))
+    aligned = draw(st.booleans())
     head = f"ply\nformat {kind} 1.0\ncomment made by a test\n"
     body = b""
     for name in order:
         rows, properties, values = elements[name]
         head += f"element {name} {rows}\n{properties}"
         if kind == "ascii":
-            body += "\n".join(_rows(values, rows)).encode() + b"\n"
+            body += "".join(f"{row}\n" for row in _rows(values, aligned)).encode()
         else:
             sign = "<" if kind == "binary_little_endian" else ">"
-            body += b"".join(np.array(value).astype(sign + PLY_TYPES[one]).tobytes() for one, value in values)
-    return (head + "end_header\n").replace("\n", line).encode() + body, verts, faces
+            whole = [value for row in values for value in row]
+            body += b"".join(np.array(value).astype(sign + PLY_TYPES[one]).tobytes() for one, value in whole)
+    behind = draw(st.integers(0, 3)) if kind != "ascii" or aligned else 0
+    if any(" list " in elements[name][1] for name in order[1 + max(map(order.index, ("vertex", "face"))) :]):
+        behind = behind if kind == "ascii" else 0  # where unread lists end nobody knows
+    body += b"7 7\n" * behind if kind == "ascii" else bytes(behind)
+    ends = draw(st.sampled_from([("\n", "\n"), ("\r\n", "\r\n"), ("\r\n", "\n"), ("\n", "\r\n"), ("\r", "\r")]))
+    first, _, rest = (head + "end_header\n").partition("\n")
+    return (first + ends[0] + rest.replace("\n", ends[1])).encode() + body, verts, faces, behind
 
 
-def _rows(values: list[tuple[str, Any]], rows: int) -> list[str]:
-    """All values of an element, as text without regard to lines: readers go by the counts."""
-    words = [repr(float(value)) if one in ("float", "double") else str(int(value)) for one, value in values]
-    width = -(-len(words) // rows) if rows else 1
-    return [" ".join(words[k : k + width]) for k in range(0, len(words), max(width, 1))]
+def _rows(values: list[list[tuple[str, Any]]], aligned: bool) -> list[str]:
+    """The rows of an element as text, or the same numbers without regard to lines: readers then go by the counts."""
+    words = [
+        [repr(float(value)) if one in ("float", "double") else str(int(value)) for one, value in row] for row in values
+    ]
+    if aligned:
+        return [" ".join(row) for row in words]
+    every = [word for row in words for word in row]
+    width = max(-(-len(every) // max(len(words), 1)), 1)
+    return [" ".join(every[k : k + width]) for k in range(0, len(every), width)]
 
 
 @MANY
 @given(ply_files())
-def test_ply_layouts(file: tuple[bytes, np.ndarray, list[list[int]]]) -> None:
-    content, verts, faces = file
+def test_ply_layouts(file: tuple[bytes, np.ndarray, list[list[int]], int]) -> None:
+    content, verts, faces, behind = file
     mesh = parse_ply(content)
     np.testing.assert_array_equal(mesh.verts, verts)
-    assert mesh.faces.tolist() == faces
+    assert_covers(mesh.faces, verts, faces)
+    assert [note for note in mesh.notes if "element" not in note] == (
+        [f"{behind} {'line' if b' ascii ' in content else 'byte'}{'s' * (behind > 1)} behind the last row left out"]
+        if behind
+        else []
+    )
 
 
 @MANY
@@ -191,164 +282,15 @@ def test_off_layouts(data: st.DataObject) -> None:
     numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     words = [word for word in ("ST", "C", "N") if draw(st.booleans())]
     more = sum({"ST": 2, "C": 4, "N": 3}[word] for word in words)
-    verts = numbers.integers(-9, 9, (6, 3)).astype(float)
-    faces = [numbers.choice(6, 3, replace=False).tolist() for _ in range(draw(st.integers(1, 4)))]
+    verts, faces = draw(convex_polygons())
     colour = draw(st.sampled_from(["", " 1", " 10 20 30", " 0.5 0.5 0.5 1"]))
 
     def junk() -> str:
         return draw(st.sampled_from(["", "", "\n", " # words 1 2 3", "\n# 7 8 9", "\t"]))
 
-    lines = [f"{''.join(words)}OFF{junk()}", f"6 {len(faces)}{draw(st.sampled_from(['', ' 0']))}{junk()}"]
+    lines = [f"{''.join(words)}OFF{junk()}", f"{len(verts)} {len(faces)}{draw(st.sampled_from(['', ' 0']))}{junk()}"]
     lines += [" ".join(map(str, [*row, *numbers.random(more).round(3)])) + junk() for row in verts.tolist()]
-    lines += [f"3 {' '.join(map(str, face))}{colour}{junk()}" for face in faces]
+    lines += [f"{len(face)} {' '.join(map(str, face))}{colour}{junk()}" for face in faces]
     mesh = parse_off(draw(st.sampled_from(["\n", "\r\n"])).join(lines).encode())
     np.testing.assert_array_equal(mesh.verts, verts)
-    assert mesh.faces.tolist() == faces
-
-
-COMPONENTS = {5120: "i1", 5121: "u1", 5122: "i2", 5123: "u2", 5125: "u4", 5126: "f4"}
-
-
-def glb(document: dict[str, Any], binary: bytes) -> bytes:
-    text = json.dumps(document).encode()
-    text += b" " * (-len(text) % 4)
-    binary += b"\0" * (-len(binary) % 4)
-    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
-
-
-@st.composite
-def glb_files(draw: Any) -> tuple[dict[str, Any], bytes]:
-    numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    binary, views, accessors, primitives = b"", [], [], []
-    for _ in range(draw(st.integers(1, 3))):
-        count = draw(st.sampled_from([3, 6, 9]))  # a multiple of 3, as triangles without indices must have
-        component = draw(st.sampled_from([5120, 5121, 5122, 5123, 5126]))
-        kind = np.dtype(COMPONENTS[component])
-        low, high = (-1000, 1000) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
-        values = numbers.integers(low, high, (count, 3), endpoint=True).astype(kind)
-        values[0, 0] = low  # which, normalized, would lie below -1
-        stride = -(-3 * kind.itemsize // 4) * 4 + draw(st.sampled_from([0, 4]))
-        rows = np.zeros((count, stride), np.uint8)
-        rows[:, : 3 * kind.itemsize] = values.view(np.uint8).reshape(count, -1)
-        binary += b"\0" * draw(st.sampled_from([0, 4, 8]))
-        views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": rows.size, "byteStride": stride})
-        binary += rows.tobytes()
-        position = {"bufferView": len(views) - 1, "componentType": component, "count": count, "type": "VEC3"}
-        if kind.kind != "f" and draw(st.booleans()):
-            position["normalized"] = True
-        accessors.append(position)
-        primitive: dict[str, Any] = {"attributes": {"POSITION": len(accessors) - 1}}
-        mode = draw(st.sampled_from([None, 4, 5, 6, 1]))
-        if mode is not None:
-            primitive["mode"] = mode
-        if draw(st.booleans()):
-            component = draw(st.sampled_from([5121, 5123, 5125]))
-            listed = numbers.integers(0, count, 3 * draw(st.integers(1, 4))).astype(COMPONENTS[component])
-            binary += b"\0" * (-len(binary) % 4)
-            views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": listed.nbytes})
-            binary += listed.tobytes() + b"\0" * (-listed.nbytes % 4)
-            accessors.append(
-                {"bufferView": len(views) - 1, "componentType": component, "count": len(listed), "type": "SCALAR"}
-            )
-            primitive["indices"] = len(accessors) - 1
-        primitives.append(primitive)
-    scale, shift = draw(st.sampled_from([1.0, 0.5, 2.0])), draw(st.integers(-5, 5))
-    nodes: list[dict[str, Any]] = [{"mesh": 0}, {"children": [0], "translation": [shift, 0, 1], "scale": [scale] * 3}]
-    if draw(st.booleans()):
-        # A quarter turn about z, then a shift, by columns.
-        nodes.append({"mesh": 0, "matrix": [0, 1, 0, 0, -1, 0, 0, 0, 0, 0, 1, 0, shift, 2, 3, 1]})
-    document = {
-        "asset": {"version": "2.0"},
-        "extensionsUsed": ["KHR_mesh_quantization"],
-        "extensionsRequired": ["KHR_mesh_quantization"],
-        "buffers": [{"byteLength": len(binary)}],
-        "bufferViews": views,
-        "accessors": accessors,
-        "meshes": [{"primitives": primitives}],
-        "nodes": nodes,
-        "scenes": [{"nodes": list(range(1, len(nodes)))}],
-        "scene": 0,
-    }
-    return document, binary
-
-
-def accessor(document: dict[str, Any], binary: bytes, number: int) -> np.ndarray:
-    """The values of an accessor, one by one, as sections 3.6.2 and 3.11 say."""
-    one = document["accessors"][number]
-    view = document["bufferViews"][one["bufferView"]]
-    kind = np.dtype(COMPONENTS[one["componentType"]]).newbyteorder("<")
-    width = {"SCALAR": 1, "VEC3": 3}[one["type"]]
-    stride = view.get("byteStride", width * kind.itemsize)
-    begin = view.get("byteOffset", 0) + one.get("byteOffset", 0)
-    rows = [np.frombuffer(binary, kind, width, begin + k * stride) for k in range(one["count"])]
-    values = np.array(rows, np.float64)
-    if one.get("normalized"):
-        values = np.maximum(values / np.iinfo(kind).max, -1)
-    return values
-
-
-def triangles_of(document: dict[str, Any], binary: bytes) -> np.ndarray:
-    """All triangles [T,3,3] of the scene, after the text of glTF 2.0 (3.7.2.1: modes; 3.5.2: transforms)."""
-    found = []
-
-    def visit(node: dict[str, Any], above: np.ndarray) -> None:
-        local = np.eye(4)
-        if "matrix" in node:
-            local = np.array(node["matrix"], float).reshape(4, 4).T
-        else:
-            local[:3, :3] = np.diag(node.get("scale", [1, 1, 1]))
-            local[:3, 3] = node.get("translation", [0, 0, 0])
-        whole = above @ local
-        for one in document["meshes"][node["mesh"]]["primitives"] if "mesh" in node else ():
-            points = accessor(document, binary, one["attributes"]["POSITION"]) @ whole[:3, :3].T + whole[:3, 3]
-            order = list(range(len(points)))
-            if "indices" in one:
-                order = accessor(document, binary, one["indices"])[:, 0].astype(int).tolist()
-            mode = one.get("mode", 4)
-            if mode == 4:
-                found.extend(points[order[k : k + 3]] for k in range(0, len(order) - 2, 3))
-            elif mode == 5:
-                found.extend(
-                    points[[order[k], order[k + 1 + k % 2], order[k + 2 - k % 2]]] for k in range(len(order) - 2)
-                )
-            elif mode == 6:
-                found.extend(points[[order[k + 1], order[k + 2], order[0]]] for k in range(len(order) - 2))
-        for child in node.get("children", []):
-            visit(document["nodes"][child], whole)
-
-    for root in document["scenes"][0]["nodes"]:
-        visit(document["nodes"][root], np.eye(4))
-    return np.array(found).reshape(-1, 3, 3)
-
-
-def without_degenerate(triangles: np.ndarray) -> list[list[float]]:
-    """Those with an area, each from its smallest corner on, sorted: readers may leave out the others."""
-    crossed = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    kept = triangles[np.linalg.norm(crossed, axis=1) > 1e-9]
-    turned = [min((np.roll(one, -k, axis=0).round(6) + 0.0).ravel().tolist() for k in range(3)) for one in kept]
-    return sorted(turned)
-
-
-@MANY
-@given(glb_files())
-def test_glb_layouts(file: tuple[dict[str, Any], bytes]) -> None:
-    expected = without_degenerate(triangles_of(*file))
-    mesh = parse_glb(glb(*file))
-    np.testing.assert_allclose(without_degenerate(mesh.verts[mesh.faces]), expected, rtol=1e-6, atol=1e-6)
-    lines = sum(one.get("mode") == 1 for one in file[0]["meshes"][0]["primitives"])
-    assert bool(mesh.notes) == bool(lines), mesh.notes
-
-
-def test_the_reader_of_this_test() -> None:
-    """A unit square as a strip has the area 1."""
-    square = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], "<f4").tobytes()
-    document = {
-        "bufferViews": [{"byteLength": 48}],
-        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3"}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "mode": 5}]}],
-        "nodes": [{"mesh": 0}],
-        "scenes": [{"nodes": [0]}],
-    }
-    triangles = triangles_of(document, square)
-    assert area(triangles.reshape(-1, 3), np.arange(6).reshape(2, 3)) == 1
+    assert_covers(mesh.faces, verts, faces)
