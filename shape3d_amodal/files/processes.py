@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import re
 import signal
 import sys
@@ -35,6 +34,8 @@ _AHEAD = 4
 """Tasks per worker that are begun before their results are asked for."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What the libraries of linear algebra, and torch, read when they are loaded."""
+_PROTOCOL = 5
+"""Of pickle; the first that takes arrays as they lie in memory."""
 _GUARD = 'put what your program runs below a line: if __name__ == "__main__":'
 
 
@@ -111,7 +112,7 @@ class _WorkerContext(SpawnContext):
         """Look whether ``sent`` belongs to the main program, which pickle then names."""
         if not self.runs_main:
             seeker = _MainSeeker()
-            ForkingPickler(seeker, pickle.HIGHEST_PROTOCOL).dump(sent)
+            ForkingPickler(seeker, _PROTOCOL).dump(sent)
             self.runs_main = seeker.found
 
     def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
