@@ -48,8 +48,8 @@ class VisibleSet:
     def first(self, limit: int) -> VisibleSet:
         """The set with its first ``limit`` images alone, and what was skipped of them."""
         images = self.dataset.images[:limit]
-        ids = {image.id for image in images}
-        kept = tuple(one for one in self.skipped if one.image_id is None or one.image_id in ids)
+        others = {image.id for image in self.dataset.images[limit:]}
+        kept = tuple(one for one in self.skipped if one.image_id not in others)
         return replace(self, dataset=replace(self.dataset, images=images), skipped=kept)
 
 
@@ -73,7 +73,10 @@ def read_visible_set(
     listener = Listener(drop_invalid=True)
     reading = read(annotations, listener)
     dataset = reading.dataset
-    unread = tuple(Skipped(reason=str(error)) for error in listener.errors)
+    unread = tuple(
+        Skipped(reason=str(one.error), image_id=one.image_id, annotation_id=one.annotation_id)
+        for one in listener.unread
+    )
     dataset, strange = _hiding_unknown(dataset, tuple(known))
     hidden = sum(masks.area(one.visible) == 0 for image in dataset.images for one in image.instances)
     dataset = without_invisible(dataset)

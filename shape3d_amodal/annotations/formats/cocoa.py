@@ -24,6 +24,7 @@ from shape3d_amodal.annotations.formats.fields import Record, told
 from shape3d_amodal.annotations.formats.interface import Format, Listener, Reading
 from shape3d_amodal.annotations.formats.objects import Found, find_object
 from shape3d_amodal.annotations.formats.reading import (
+    about,
     image_of,
     read_images,
     settle,
@@ -50,14 +51,14 @@ def read_cocoa(root: Record, format: Format, listener: Listener) -> Reading:
     new_image_ids = count(max(images, default=0) + 1)
     ids, names = count(1), dict[str, int]()
     done: dict[int, AmodalImage] = {}
-    for record in unique_records(root, "annotations", listener):
-        with listener:
+    for record in unique_records(root, "annotations", listener, one_object=False):
+        with about(record.values, "annotations", listener, one_object=False):
             image = image_of(record, images)
             if image.id in done:
                 image = replace(image, id=next(new_image_ids))
             found = _find_regions(record, format, image, ids, names, listener)
             done[image.id] = replace(image, instances=settle([*found.values()], format, listener))
-            with listener:
+            with listener.about(image_id=image.id):
                 done[image.id] = replace(done[image.id], depth_constraint=_pairs(record, found))
     categories = tuple(Category(identity, name) for name, identity in names.items())
     ordered = [done.pop(identity, image) for identity, image in images.items()]
@@ -107,7 +108,7 @@ def _find_regions(
     """The objects of one annotation by their places in it, counted from 1; new categories are added to ``names``."""
     found = {}
     for index, value in enumerate(annotation.get("regions", list)):
-        with listener:
+        with listener.about(image_id=image.id):
             record = Record(value, annotation.file, f"{annotation.field}.regions[{index}]")
             name = record.get("name", str).strip()
             category = names.get(name, len(names) + 1)

@@ -47,7 +47,8 @@ def read_detections(
     found: dict[int, list[Found]] = defaultdict(list)
     low = 0
     for index, value in enumerate(detections):
-        with listener:
+        image_id = value.get("image_id") if isinstance(value, dict) else None
+        with listener.about(image_id=image_id, annotation_id=index + 1):
             record = Record(value, file, f"[{index}]")
             if record.values.get("score") is not None and record.number("score") < min_score:
                 low += 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,32 +76,50 @@ class Format:
         return frozenset(("id", "file_name", "width", "height", *self.image_more))
 
 
+@dataclass(frozen=True)
+class Unread:
+    """A record with an error; its ids, or those that it names, are None where it does not tell."""
+
+    error: DataError
+    image_id: int | None = None
+    annotation_id: int | None = None
+
+
 class Listener:
     """Is told of each error and each object that a reader meets.
 
-    A reader treats each record in a ``with listener:`` block; where the listener lets an error pass, the record is left
-    out and reading goes on.
+    A reader treats each record in a ``with listener.about(...):`` block; where the listener lets an error pass, the
+    record is left out and reading goes on.
 
     Args:
         drop_invalid: let every error pass, instead of raising the first one.
 
     Attributes:
-        errors: the errors so far.
+        unread: the records with errors so far.
     """
 
     def __init__(self, *, drop_invalid: bool = False) -> None:
-        self.errors: list[DataError] = []
+        self.unread: list[Unread] = []
         self._drop_invalid = drop_invalid
 
-    def __enter__(self) -> None:
-        pass
+    @property
+    def errors(self) -> list[DataError]:
+        """The errors so far."""
+        return [one.error for one in self.unread]
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        return isinstance(error, DataError) and self.passes(error)
+    @contextmanager
+    def about(self, *, image_id: object = None, annotation_id: object = None) -> Iterator[None]:
+        """A block that reads a record of this image and annotation, as far as these are ids at all."""
+        try:
+            yield
+        except DataError as error:
+            image, annotation = (one if type(one) is int else None for one in (image_id, annotation_id))
+            self.unread.append(Unread(error, image, annotation))
+            if not self.passes(error):
+                raise
 
-    def passes(self, error: DataError) -> bool:
+    def passes(self, error: DataError) -> bool:  # noqa: ARG002 - others look at it
         """Whether reading goes on after ``error``, without the record that has it."""
-        self.errors.append(error)
         return self._drop_invalid
 
     def images_alone(self, error: DataError) -> None:
@@ -115,7 +134,6 @@ class ImagesAlone(Listener):
     """For who wants images and categories alone: annotations with errors are left out, and there need be none."""
 
     def passes(self, error: DataError) -> bool:
-        super().passes(error)
         return (error.field or "").startswith("annotations")
 
     def images_alone(self, error: DataError) -> None:

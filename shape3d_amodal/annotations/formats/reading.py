@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -33,7 +34,7 @@ def read_records(root: Record, format: Format, listener: Listener) -> Reading:
     images = read_images(root, listener)
     found: dict[int, list[Found]] = defaultdict(list)
     for record in unique_records(root, "annotations", listener):
-        with listener:
+        with about(record.values, "annotations", listener):
             image, category = image_of(record, images), category_of(record, categories)
             identity = record.get("id", int)
             found[image.id].append(find_object(record, format, image, identity=identity, category=category))
@@ -49,17 +50,31 @@ def _with_objects(
     instances = settle(found, format, listener)
     known = {one.id for one in instances}
     pairs = tuple(pair for pair in image.depth_constraint if known.issuperset(pair))
-    with listener:
+    with listener.about(image_id=image.id):
         if len(pairs) < len(image.depth_constraint):
             problem = "expected pairs of ids of the image's annotations; correct or remove the others"
             raise root.error(f"images[id={image.id}].depth_constraint", problem)
     return replace(image, instances=instances, depth_constraint=pairs)
 
 
-def unique_records(root: Record, key: str, listener: Listener) -> list[Record]:
-    """The objects of the list ``key``, each with an ``id`` of its own."""
+def about(value: Any, key: str, listener: Listener, *, one_object: bool = True) -> AbstractContextManager[None]:
+    """The listener's block about ``value``, an entry of the list ``key``, whatever it is.
+
+    Args:
+        one_object: whether an annotation is one object, and its id that of the object.
+    """
+    told = value if isinstance(value, dict) else {}
+    if key == "images":
+        return listener.about(image_id=told.get("id"))
+    if key == "annotations":
+        return listener.about(image_id=told.get("image_id"), annotation_id=told.get("id") if one_object else None)
+    return listener.about()
+
+
+def unique_records(root: Record, key: str, listener: Listener, *, one_object: bool = True) -> list[Record]:
+    """The objects of the list ``key``, each with an ``id`` of its own; ``one_object`` as for ``about``."""
     values: list[Any] = []
-    with listener:
+    with listener.about():
         if key == "annotations" and key not in root.values:
             listener.images_alone(root.error(key, "missing; expected a list; add it, or use the annotated part"))
         else:
@@ -67,7 +82,7 @@ def unique_records(root: Record, key: str, listener: Listener) -> list[Record]:
     records = []
     ids: set[int] = set()
     for index, value in enumerate(values):
-        with listener:
+        with about(value, key, listener, one_object=one_object):
             record = Record(value, root.file, f"{key}[{index}]")
             identity = record.get("id", int)
             if abs(identity) > MAX_ID:
@@ -83,7 +98,7 @@ def read_categories(root: Record, listener: Listener) -> dict[int, Category]:
     """The categories by their ids."""
     categories = {}
     for record in unique_records(root, "categories", listener):
-        with listener:
+        with listener.about():
             identity, name = record.get("id", int), record.get("name", str)
             categories[identity] = Category(identity, name, record.optional("supercategory", str))
     return categories
@@ -93,7 +108,7 @@ def read_images(root: Record, listener: Listener) -> dict[int, AmodalImage]:
     """The images by their ids, without instances."""
     images = {}
     for record in unique_records(root, "images", listener):
-        with listener:
+        with about(record.values, "images", listener):
             height, width = record.get("height", int), record.get("width", int)
             masks.check_size(height, width, file=record.file, field=record.field)
             identity = record.get("id", int)
