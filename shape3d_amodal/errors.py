@@ -18,6 +18,20 @@ def listed(names: Iterable[str], most: int = 20) -> str:
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` that ``name`` may have meant, for "did you mean ...?"; None where all are far from it.
+
+    Of names with folders, such as ``baselines/unet2d``, the last part will do.
+    """
+    import difflib
+
+    whole = {one: one for one in known}
+    ends = {one.rpartition("/")[2]: one for one in whole}
+    alike = [whole[one] for one in difflib.get_close_matches(name, whole, n=1)]
+    alike += [ends[one] for one in difflib.get_close_matches(name.rpartition("/")[2], ends, n=1)]
+    return alike[0] if alike else None
+
+
 def counted(number: int, one: str, many: str = "", *, digits: str = "") -> str:
     """How many there are, in words that fit: "1 object", "2 objects".
 

@@ -9,7 +9,6 @@ returns None, and raises an ``AmodalError`` where it fails.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import io
 import os
@@ -37,7 +36,7 @@ from shape3d_amodal.cli import (
 )
 from shape3d_amodal.cli.papers import nmr, shapes2d
 from shape3d_amodal.cli.shared.stopping import INTERRUPTED, TERMINATED, Terminated, raise_at_signals
-from shape3d_amodal.errors import AmodalError, MissingBackendError, UsageError
+from shape3d_amodal.errors import AmodalError, MissingBackendError, UsageError, nearest
 
 _FILES = (doctor, demo, data, meshes, scenes, nmr, shapes2d, train, complete, predict, render, evaluate, samples)
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -131,8 +130,8 @@ def _dispatch(arguments: list[str]) -> None:
 
 def _chosen(commands: Mapping[str, Callable[..., Any]], name: str, program: str) -> Callable[..., Any]:
     if name not in commands:
-        near = difflib.get_close_matches(name, commands, n=1)
-        hint = f"did you mean {near[0]}? See" if near else "see"
+        near = nearest(name, commands)
+        hint = f"did you mean {near}? See" if near else "see"
         raise UsageError(f"{program}: expected one of {', '.join(commands)}, got {name!r}; {hint} {program} --help")
     return commands[name]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from shape3d_amodal.config import check_text, parse_config
-from shape3d_amodal.errors import UsageError, WeightsError
+from shape3d_amodal.errors import UsageError, WeightsError, nearest
 from shape3d_amodal.files.assets import ASSETS
 from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, load_weights, read_sealed
 
@@ -142,7 +142,8 @@ def weights_folder(name_or_folder: str | Path) -> Path:
         return own  # a folder of other files with the name of shipped weights does not hide them
     if not is_known(name_or_folder):
         shipped = sorted(str(file.parent.relative_to(CHECKPOINTS)) for file in CHECKPOINTS.rglob(MANIFEST))
-        known = ", ".join(shipped) or "others"
-        problem = f"no such folder of weights, and none are shipped by that name; train them first, or take {known}"
+        near, known = nearest(str(name_or_folder).removeprefix(_IN_CHECKOUT), shipped), ", ".join(shipped) or "others"
+        remedy = f"did you mean {near}?" if near else f"train them first, or take {known}"
+        problem = f"no such folder of weights, and none are shipped by that name; {remedy}"
         raise WeightsError(problem, file=name_or_folder)
     return folder

@@ -12,6 +12,7 @@ import pytest
 
 from shape3d_amodal import __version__
 from shape3d_amodal.cli import main
+from shape3d_amodal.errors import WeightsError
 from shape3d_amodal.files.assets import CONFIGS, find_config
 from shape3d_amodal.files.pretrained import CHECKPOINTS, weights_folder
 
@@ -115,3 +116,29 @@ def _build(step: str, folder: Path, out: Path) -> Path:
     code = f"from setuptools import build_meta; print(build_meta.{step}({str(out)!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     return out / done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("opne13", "open13"),
+        ("Open13_Bank", "open13_bank"),
+        ("open13-detector", "open13_detector"),
+        ("unet2", "baselines/unet2d"),
+        ("baseline/orcnn", "baselines/orcnn"),
+        ("assets/checkpoints/open13_bnak", "open13_bank"),
+    ],
+)
+def test_a_slip_in_the_name_of_weights_is_answered_by_the_name_meant(typed: str, meant: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        weights_folder(typed)
+    problem = "no such folder of weights, and none are shipped by that name; did you mean"
+    assert str(caught.value) == f"{typed}: {problem} {meant}?"
+
+
+@pytest.mark.parametrize("typed", ["nam", "outputs/mine/weights", "x"])
+def test_what_is_like_no_name_is_answered_by_all(typed: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        weights_folder(typed)
+    assert "train them first, or take baselines/aisformer, " in str(caught.value)
+    assert str(caught.value).endswith(", open13, open13_bank, open13_detector")
