@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shape3d_amodal.annotations.class_map import ClassMap, map_classes
+from shape3d_amodal.annotations.formats.bop import BopOptions, Places, read_bop
 from shape3d_amodal.annotations.formats.interface import Listener
 from shape3d_amodal.annotations.formats.registry import FORMATS, Segmentation, read_annotations, read_dataset
 from shape3d_amodal.annotations.formats.writing import MaskForm
@@ -28,6 +29,7 @@ class Conversion:
         left_out: the errors of records that were left out.
         unclassed: objects without a class by name, where classes were mapped.
         losses: a line for each thing that was not read, or that differs when the new file is read again.
+        notes: lines on how a BOP split was read.
     """
 
     dataset: AmodalDataset
@@ -35,6 +37,7 @@ class Conversion:
     left_out: tuple[DataError, ...]
     unclassed: Counter[str]
     losses: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -46,15 +49,20 @@ def convert(
     drop_invalid: bool = False,
     classes: ClassMap | None = None,
     segmentation: Segmentation = "amodal",
+    bop: BopOptions | None = None,
+    progress: Callable[[Places], Places] = iter,
 ) -> Conversion:
     """Write the annotations of ``source`` to ``target`` in the format ``to``, then read them again and compare.
 
     Args:
+        source: an annotation file, or with ``bop`` the folder of a BOP split.
         to: a name in ``FORMATS``.
         form: how the masks are written, for formats that allow either kind (KINS 2020).
         drop_invalid: leave out records with errors instead of refusing the file.
         classes: maps the names of the file to classes before it is written.
         segmentation: as for ``read_annotations``.
+        bop: how the split is read; None for files.
+        progress: wraps the pictures of a BOP split while they are read.
 
     Raises:
         DataError: ``source`` cannot be read, an object lacks an amodal mask that ``to`` needs, or ``target`` cannot be
@@ -65,7 +73,11 @@ def convert(
     write = FORMATS[to].write if form == "rle" else FORMATS[to].write_polygons
     assert write is not None, "checked"
     listener = Listener(drop_invalid=drop_invalid)
-    reading = read_annotations(source, listener, segmentation=segmentation)
+    if bop is None:
+        reading, notes = read_annotations(source, listener, segmentation=segmentation), []
+    else:
+        reading = read_bop(source, bop, listener, progress=progress)
+        notes = reading.notes()
     dataset, unclassed = reading.dataset, Counter[str]()
     if classes is not None:
         dataset, unclassed = map_classes(dataset, classes)
@@ -75,7 +87,7 @@ def convert(
     why = FORMATS[to].notes
     lost = differences(dataset, read_dataset(target))
     losses = [f"{loss}: {why.get(loss.split()[0], 'the format has no place for it')}" for loss in lost]
-    return Conversion(dataset, reading.format.name, tuple(listener.errors), unclassed, (*unread, *losses))
+    return Conversion(dataset, reading.format.name, tuple(listener.errors), unclassed, (*unread, *losses), tuple(notes))
 
 
 def check_target(to: str, form: MaskForm) -> None:

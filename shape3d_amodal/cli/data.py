@@ -1,10 +1,11 @@
-"""``shape3d-amodal data``: annotation files checked, converted and counted."""
+"""``shape3d-amodal data``: annotation files checked, converted and counted; poses written for BOP."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -13,8 +14,8 @@ from shape3d_amodal.errors import counted
 
 if TYPE_CHECKING:
     from shape3d_amodal.annotations.validation import ValidationReport
-    from shape3d_amodal.structures import AmodalImage
 
+T = TypeVar("T")
 _READING = ImageOptions()
 
 
@@ -75,32 +76,65 @@ def convert(
     drop_invalid: bool = False,
     classes: Path | None = None,
     segmentation: Segmentation = "amodal",
+    source: Annotated[Literal["file", "bop"], tyro.conf.arg(name="from")] = "file",
+    models: Path | None = None,
+    targets: Path | None = None,
+    visible_tolerance: float | None = None,
 ) -> None:
-    """Write an annotation file in another format and list what that format cannot hold.
+    """Write an annotation file, or a BOP split, in another format and list what that format cannot hold.
 
     Args:
-        annotations: file in any format that validate reads.
+        annotations: file in any format that validate reads; with --from bop the folder of a split, such as lmo/test.
         to: format to write: coco_amodal (our own), kins2020, kins2019, cocoa or d2sa (also that of COCOA-cls).
         out: file to write.
         masks: how KINS 2020 holds its masks; polygons give the same pixels back, and more bytes.
         drop_invalid: leave out records with errors, and tell which.
         classes: YAML file that maps names to classes, such as COCOA's free text (docs/data.md shows one).
+        source: bop makes masks from CAD models and poses (docs/bop.md).
+        models: bop: folder of the models; by default models_eval, models or models_cad beside the split.
+        targets: bop: file such as test_targets_bop19.json; only its pictures are written, and objects that are not in
+            it are marked ignore.
+        visible_tolerance: bop: mark objects ignore whose rendered visible mask differs from px_count_visib by more than
+            this share, for things without a model hide them, too; 0.12, say.
     """
     from shape3d_amodal.annotations.class_map import ClassMap
     from shape3d_amodal.annotations.conversion import check_target, convert
+    from shape3d_amodal.annotations.formats.bop import BopOptions
     from shape3d_amodal.config import load_config
     from shape3d_amodal.errors import UsageError
     from shape3d_amodal.files.atomic import is_stdout
-    from shape3d_amodal.files.outputs import output_file
+    from shape3d_amodal.files.outputs import output_file, refuse_within
 
     check_target(to, masks)
     mapping = None if classes is None else load_config(classes, ClassMap)
     if is_stdout(out):
         raise UsageError("--out: expected a file, for the new annotations are read again and compared; name one")
-    output_file(out, inputs=[annotations, classes])
+    output_file(out, inputs=[annotations, classes, targets])
+    own = {"models": models, "targets": targets, "visible_tolerance": visible_tolerance}
+    if source == "bop":
+        if segmentation != "amodal":
+            raise UsageError("--segmentation: is of annotation files, got --from bop; leave it out")
+        for folder in (annotations, models):
+            refuse_within(out, folder)
+    elif wrong := [name for name, value in own.items() if value is not None]:
+        raise UsageError(f"--{wrong[0].replace('_', '-')}: is of BOP splits; give --from bop, or leave it out")
+    if visible_tolerance is not None and not 0 <= visible_tolerance < math.inf:
+        raise UsageError(f"--visible-tolerance: expected a share, 0 or more, got {visible_tolerance}")
     done = convert(
-        annotations, out, to, form=masks, drop_invalid=drop_invalid, classes=mapping, segmentation=segmentation
+        annotations,
+        out,
+        to,
+        form=masks,
+        drop_invalid=drop_invalid,
+        classes=mapping,
+        segmentation=segmentation,
+        bop=BopOptions(models=models, targets=targets, visible_tolerance=visible_tolerance)
+        if source == "bop"
+        else None,
+        progress=_progress,
     )
+    for note in done.notes:
+        print(note)
     for error in done.left_out:
         print(f"left out: {error.field}: {error.problem}")
     for name, number in done.unclassed.most_common():
@@ -109,6 +143,29 @@ def convert(
         print(f"not held: {loss}")
     objects = sum(len(image.instances) for image in done.dataset.images)
     print(f"{len(done.dataset.images)} images with {objects} objects from {done.source} to {to} in {out}")
+
+
+def poses(results: tyro.conf.Positional[Path], /, *, annotations: Path, out: Path) -> None:
+    """Write the poses of a results file as the BOP challenge takes them: scene_id,im_id,obj_id,score,R,t,time.
+
+    Args:
+        results: results file of a method that estimates poses.
+        annotations: file that the results were made for, written by convert --from bop.
+        out: CSV file to write.
+    """
+    from shape3d_amodal.annotations.bop_results import write_bop_csv
+    from shape3d_amodal.annotations.formats.registry import read_dataset
+    from shape3d_amodal.annotations.results import read_results
+    from shape3d_amodal.files.atomic import is_stdout, make_folder
+    from shape3d_amodal.files.outputs import output_file
+
+    output_file(out, inputs=[results, annotations])
+    dataset, found = read_dataset(annotations), read_results(results)
+    if not is_stdout(out):
+        make_folder(out.parent)
+    number = write_bop_csv(out, dataset, found)
+    if not is_stdout(out):
+        print(f"{counted(number, 'pose')} of {counted(len(found), 'result')} in {out}")
 
 
 def stats(annotations: tyro.conf.Positional[Path], /, *, out: Path | None = None) -> None:
@@ -140,15 +197,16 @@ Command = (
     Annotated[Any, tyro.conf.subcommand("validate", constructor=validate)]
     | Annotated[Any, tyro.conf.subcommand("convert", constructor=convert)]
     | Annotated[Any, tyro.conf.subcommand("stats", constructor=stats)]
+    | Annotated[Any, tyro.conf.subcommand("poses", constructor=poses)]
 )
 
 
 @tyro.conf.configure(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
 def data(command: Command) -> None:
-    """Check, convert or count annotation files: validate, convert, stats."""
+    """Check, convert or count annotation files: validate, convert, stats, poses."""
 
 
-def _progress(images: Iterable[AmodalImage]) -> Iterable[AmodalImage]:
+def _progress(images: Iterable[T]) -> Iterable[T]:
     from rich.progress import track
 
     return track(images, description="images", transient=True)

@@ -44,7 +44,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 """The command of each file, which has the file's name."""
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
-    "data": {name: getattr(data, name) for name in ("validate", "convert", "stats")},
+    "data": {name: getattr(data, name) for name in ("validate", "convert", "stats", "poses")},
     "shapes2d": {name: getattr(shapes2d, name) for name in ("make", "bounds", "show")},
 }
 """The commands that consist of others."""

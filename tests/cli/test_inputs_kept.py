@@ -71,6 +71,7 @@ FILES = {
         "classes.yaml",
     ),
     "data validate IN/annotations.json --images IN/images --out OUT": ("annotations.json", PICTURE),
+    "data poses IN/results.json --annotations IN/annotations.json --out OUT": ("results.json", "annotations.json"),
     "meshes --meshes IN/meshes --out OUT": ("meshes/chair/four_legs.obj",),
     f"samples IN/results.json {GIVEN} --out OUT": ("results.json", "annotations.json", PICTURE),
     "benchmark IN/benchmark.yaml --out IN/scores --markdown OUT": ("benchmark.yaml", "annotations.json", PICTURE),

@@ -69,6 +69,9 @@ def read_annotations(
             error that ``listener`` does not let pass.
         UsageError: ``segmentation`` is ``visible``, and the file has visible masks elsewhere.
     """
+    if Path(path).is_dir():
+        problem = "expected an annotation file, got a folder"
+        raise DataError(f"{problem}; of the folder of a BOP split data convert --from bop makes a file", file=path)
     enabled = gc.isenabled()
     gc.disable()  # it would walk again and again through millions of records, which have no cycles
     try:
