@@ -14,7 +14,7 @@ from shape3d_amodal.annotations.formats.bop import BopOptions, Places, read_bop
 from shape3d_amodal.annotations.formats.interface import Listener
 from shape3d_amodal.annotations.formats.registry import FORMATS, Segmentation, read_annotations, read_dataset
 from shape3d_amodal.annotations.formats.writing import MaskForm
-from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.errors import DataError, UsageError, counted
 from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
 
@@ -105,8 +105,8 @@ def differences(before: AmodalDataset, after: AmodalDataset) -> list[str]:
     objects = [pair for a, b in images for pair in zip(a.instances, b.instances, strict=True)]
     old, new = before.category_names, after.category_names
     names = [(old[a.category_id], new[b.category_id]) for a, b in objects]
-    lines = _counted("images", images, _IMAGE_FACTS) + _counted("objects", objects, _OBJECT_FACTS)
-    lines += _counted("objects", names, {"category name": str})
+    lines = _differing("image", images, _IMAGE_FACTS) + _differing("object", objects, _OBJECT_FACTS)
+    lines += _differing("object", names, {"category name": str})
     if set(before.categories) != set(after.categories):
         lines.append("categories that no object has, ids or supercategories of categories")
     return lines
@@ -131,7 +131,7 @@ _OBJECT_FACTS: Facts = {
 }
 
 
-def _counted(what: str, pairs: list[tuple[Any, Any]], facts: Facts) -> list[str]:
+def _differing(what: str, pairs: list[tuple[Any, Any]], facts: Facts) -> list[str]:
     """How many of ``pairs`` differ in each of ``facts``."""
     counts = {name: sum(fact(a) != fact(b) for a, b in pairs) for name, fact in facts.items()}
-    return [f"{name} of {count} of {len(pairs)} {what}" for name, count in counts.items() if count]
+    return [f"{name} of {count} of {counted(len(pairs), what)}" for name, count in counts.items() if count]

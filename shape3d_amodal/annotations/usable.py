@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shape3d_amodal import masks
+from shape3d_amodal.errors import counted
 from shape3d_amodal.structures import AmodalInstance
 
 
@@ -34,14 +35,15 @@ class ObjectCounts:
 
     def __str__(self) -> str:
         kinds = {
-            "are crowds (iscrowd 1)": self.crowds,
-            "are marked ignore": self.ignored,
-            "are fully hidden": self.hidden,
-            "have no amodal mask": self.visible_only,
+            ("is a crowd (iscrowd 1)", "are crowds (iscrowd 1)"): self.crowds,
+            ("is marked ignore", "are marked ignore"): self.ignored,
+            ("is fully hidden", "are fully hidden"): self.hidden,
+            ("has no amodal mask", "have no amodal mask"): self.visible_only,
         }
-        told = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
+        told = ", ".join(counted(number, *kind) for kind, number in kinds.items() if number)
         remedy = "; give each crowd that is one object iscrowd 0" if self.crowds else ""
-        return f"of {self.objects} objects {told}{remedy}" if told else f"there are {self.objects} objects"
+        every = counted(self.objects, "object")
+        return f"of {every} {told}{remedy}" if told else f"there {'is' if self.objects == 1 else 'are'} {every}"
 
 
 def count_objects(objects: Iterable[AmodalInstance]) -> ObjectCounts:

@@ -141,8 +141,8 @@ def convert(
         print(f"no class: {name}, {counted(number, 'object')}")
     for loss in done.losses:
         print(f"not held: {loss}")
-    objects = sum(len(image.instances) for image in done.dataset.images)
-    print(f"{len(done.dataset.images)} images with {objects} objects from {done.source} to {to} in {out}")
+    objects = counted(sum(len(image.instances) for image in done.dataset.images), "object")
+    print(f"{counted(len(done.dataset.images), 'image')} with {objects} from {done.source} to {to} in {out}")
 
 
 def poses(results: tyro.conf.Positional[Path], /, *, annotations: Path, out: Path) -> None:
@@ -218,7 +218,8 @@ def _print_report(report: ValidationReport, examples: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    counts = ", ".join(f"{number} {name}" for name, number in report.counts.items())
+    one = {"images": "image", "categories": "category", "objects": "object"}
+    counts = ", ".join(counted(number, one[name], name) for name, number in report.counts.items())
     print(f"{report.file}: {report.format}, {counts or 'nothing could be read'}")
     table = Table("severity", "check", "number", "problem", "places", box=SIMPLE)
     for group in report.groups():

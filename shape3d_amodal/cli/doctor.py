@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shape3d_amodal.errors import MissingBackendError, WeightsError
+from shape3d_amodal.errors import MissingBackendError, WeightsError, counted
 from shape3d_amodal.files.assets import ASSETS
 
 SETUP_SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "setup.sh"
@@ -227,9 +227,9 @@ def _meshes(folder: Path) -> Finding:
     path, digest = header.index("path"), header.index("sha256")
     bad = [row[path] for row in rows if _sha256(folder / row[path]) != row[digest]]
     if bad:
-        detail = f"{len(bad)} of {len(rows)} files, such as {bad[0]}"
+        detail = f"{len(bad)} of {counted(len(rows), 'file')}, such as {bad[0]}"
         return Finding("damaged", "open13 meshes", detail, "get them again")
-    return Finding("ok", "open13 meshes", f"{len(rows)} meshes in {folder}")
+    return Finding("ok", "open13 meshes", f"{counted(len(rows), 'mesh', 'meshes')} in {folder}")
 
 
 def _weights(folder: Path) -> Iterator[Finding]:

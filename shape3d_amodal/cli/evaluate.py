@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from shape3d_amodal.cli.shared.options import check_positive
-from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from shape3d_amodal.annotations.results import AmodalResult
@@ -124,7 +124,8 @@ def _results(
         return dataset, {path: read[path] for path in paths}, ""
     done = set.intersection(*({*answers} for answers in partial.values()))
     images = tuple(image for image in dataset.images if image.id in done)
-    line = f"Of {len(dataset.images)} images, the {len(images)} that are done are scored.\n\n"
+    those = counted(len(images), "that is done is", "that are done are")
+    line = f"Of {counted(len(dataset.images), 'image')}, the {those} scored.\n\n"
     kept = {path: [one for one in found if one.image_id in done] for path, found in read.items()}
     kept |= {path: [one for key in answers if key in done for one in answers[key]] for path, answers in partial.items()}
     return replace(dataset, images=images), {path: kept[path] for path in paths}, line
@@ -137,7 +138,8 @@ def _refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], tab
     refuse_missing(dataset, results, file=file, option="--allow-missing")
     pairs = table.score.counts
     if table.protocol == ORDER and pairs["missing"]:
-        problem = f"{pairs['missing']} of {pairs['instances']} pairs are with an ignored object that has no result"
+        every = counted(pairs["instances"], "pair is", "pairs are")
+        problem = f"{pairs['missing']} of {every} with an ignored object that has no result"
         raise DataError(f"{problem}; add them, or count them as 0 with --allow-missing", file=file)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shape3d_amodal.cli.shared.options import check_positive
-from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.errors import DataError, UsageError, counted
 
 
 def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, strict: bool = False) -> None:
@@ -19,7 +19,7 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
             them) or open13:train.
         out: file for the list.
         workers: number of processes that read.
-        strict: exit with status 3 if a mesh cannot be used; the list is written in any case.
+        strict: exit with status 3 if a mesh cannot be used or a link was passed over; the list is written in any case.
     """
     import sys
 
@@ -33,19 +33,23 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
 
     def progress(done: int) -> None:
         if sys.stderr.isatty():
-            print(f"\r{done} meshes read", end="", file=sys.stderr, flush=True)
+            print(f"\r{counted(done, 'mesh', 'meshes')} read", end="", file=sys.stderr, flush=True)
 
     manifest = check_meshes(meshes, workers=workers, progress=progress)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     write_json_atomic(out, manifest)
-    skipped, notes = manifest["skipped"], manifest["notes"]
-    name = min(skipped, default="")
+    skipped, unusable, notes = manifest["skipped"], manifest["unusable"], manifest["notes"]
+    name = min(unusable or skipped, default="")
     if not manifest["usable"]:
-        problem = f"none of {len(skipped)} meshes can be used, such as {name} ({skipped[name]}); see {out}"
-        raise DataError(problem, file=meshes)
-    usable = f"{manifest['usable']} meshes in {len(manifest['categories'])} categories"
+        every = counted(len(unusable), "mesh", "meshes")
+        raise DataError(f"none of {every} can be used, such as {name} ({skipped[name]}); see {out}", file=meshes)
+    usable = counted(manifest["usable"], "mesh", "meshes")
+    categories = counted(len(manifest["categories"]), "category", "categories")
+    left_out = f"{len(unusable)} cannot be used"
+    if others := len(skipped) - len(unusable):
+        left_out += f"; {counted(others, 'link or other entry', 'links or other entries')} passed over"
     noted = f"; {len(notes)} read with notes" if notes else ""
-    print(f"{usable}; {len(skipped)} cannot be used{noted}: {out}")
+    print(f"{usable} in {categories}; {left_out}{noted}: {out}")
     if strict and skipped:
-        raise DataError(f"{skipped[name]} ({len(skipped)} meshes cannot be used, see {out})", file=name)
+        raise DataError(f"{skipped[name]} ({left_out}; see {out})", file=name)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from shape3d_amodal.cli.shared.options import Overrides, check_positive, flat, load, refuse_existing
 from shape3d_amodal.cli.shared.stopping import keeps
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, counted
 
 
 def scenes(
@@ -81,7 +81,7 @@ def _folder(out: Path, config: Path | None, options: list[str]) -> None:
     refuse_existing(out / "annotations.json")
     dataset = write_scene_set(chosen, out)
     scored = sum(not instance.ignore for image in dataset.images for instance in image.instances)
-    print(f"{len(dataset.images)} scenes with {scored} scored objects in {out}")
+    print(f"{counted(len(dataset.images), 'scene')} with {counted(scored, 'scored object')} in {out}")
 
 
 def _kins(out: Path, config: Path | None, options: list[str]) -> None:
@@ -91,7 +91,7 @@ def _kins(out: Path, config: Path | None, options: list[str]) -> None:
     refuse_existing(out / ANNOTATIONS)
     dataset = write_kins_scenes(chosen, out)
     objects = sum(len(image.instances) for image in dataset.images)
-    print(f"{len(dataset.images)} frames with {objects} vehicles: {out / ANNOTATIONS}")
+    print(f"{counted(len(dataset.images), 'frame')} with {counted(objects, 'vehicle')}: {out / ANNOTATIONS}")
 
 
 def _shards(out: Path, config: Path | None, options: list[str], shard: str | None, workers: int) -> None:
@@ -112,5 +112,5 @@ def _shards(out: Path, config: Path | None, options: list[str], shard: str | Non
         done = make_shards(chosen, out, share=share, workers=workers, progress=progress)
     scenes = sum(one.count for one in done.made)
     rate = scenes / max(time.monotonic() - start, 1e-3)
-    made = f"{len(done.made)} shards made ({scenes} scenes, {rate:.0f} a second)"
+    made = f"{counted(len(done.made), 'shard')} made ({counted(scenes, 'scene')}, {rate:.0f} a second)"
     print(f"share {share[0]}/{share[1]}: {made}, {len(done.kept)} kept, in {out}")

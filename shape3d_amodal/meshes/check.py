@@ -22,7 +22,8 @@ def check_meshes(spec: str, *, workers: int = 1, progress: Callable[[int], None]
 
     Returns:
         ``FileMeshes.manifest`` with every mesh that cannot be used in ``skipped``, the notes of the others in
-        ``notes`` where they have any, and ``usable``, the number of the others.
+        ``notes`` where they have any, and ``usable``, the number of the others. ``unusable`` names those of
+        ``skipped`` that are meshes, and no links or other entries that were passed over.
 
     Raises:
         DataError: there is no such source.
@@ -41,7 +42,8 @@ def check_meshes(spec: str, *, workers: int = 1, progress: Callable[[int], None]
                 progress(done)
     skipped = dict(sorted({**source.skipped, **unusable}.items()))
     usable = len(source.names) - len(unusable)
-    return {**source.manifest(), "usable": usable, "skipped": skipped, "notes": dict(sorted(notes.items()))}
+    known = {"usable": usable, "unusable": sorted({*source.left_out, *unusable})}
+    return {**source.manifest(), **known, "skipped": skipped, "notes": dict(sorted(notes.items()))}
 
 
 def _read(spec: str, names: Sequence[str]) -> tuple[dict[str, str], dict[str, list[str]]]:

@@ -129,6 +129,7 @@ class FileMeshes:
     Attributes:
         passed_over: the same for meshes that ``load`` was asked for; may be emptied to start a new list.
         notes: the notes of the meshes that ``load`` gave, where they have any; may be emptied likewise.
+        left_out: those of ``skipped`` that are meshes which a check has read.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class FileMeshes:
         self.skipped = dict(skipped or {})
         self.passed_over: dict[str, str] = {}
         self.notes: dict[str, tuple[str, ...]] = {}
+        self.left_out: frozenset[str] = frozenset()
         self._told: set[str] = set()
         self._skipped_are_told = not self.skipped
         self._loaded: dict[str, Mesh] = {}
@@ -247,6 +249,7 @@ class FileMeshes:
         """The source without the meshes ``skipped``, which come with the reason and are known to the user."""
         left = {name: file for name, file in self._entries.items() if name not in skipped}
         source = FileMeshes(left, spec=self.spec, strict=self._strict, skipped={**self.skipped, **skipped})
+        source.left_out = self.left_out | (self._entries.keys() & skipped.keys())
         source._skipped_are_told = True
         return source
 

@@ -135,7 +135,7 @@ class TestNothingUsable:
         [
             (({"iscrowd": 0, "ignore": 1}, {"iscrowd": 0, "ignore": 1}), "of 2 objects 2 are marked ignore"),
             (({"iscrowd": 0, "visible_mask": GONE}, {"iscrowd": 0, "visible_mask": GONE}), "2 are fully hidden"),
-            (({"iscrowd": 0, "ignore": 1}, {}), "of 2 objects 1 are crowds (iscrowd 1), 1 are marked ignore"),
+            (({"iscrowd": 0, "ignore": 1}, {}), "of 2 objects 1 is a crowd (iscrowd 1), 1 is marked ignore"),
         ],
     )
     def test_validate_tells_every_reason(self, flags: tuple[dict[str, Any], ...], told: str, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_cocoa_to_kins_2020_and_back(tmp_path: Path) -> None:
         "images[].flickr_url is not read",
         "annotations[].author is not read",
         "annotations[].url is not read",
-        "depth_constraint of 1 of 1 images: the format has no place for it",
+        "depth_constraint of 1 of 1 image: the format has no place for it",
         "depth_order of 3 of 3 objects: counted anew in each cluster, from 1 on, 0 for what overlaps no other",
         "cluster of 3 of 3 objects: the overlaps of the amodal masks decide",
         "is_stuff of 1 of 3 objects: the format has no place for it",

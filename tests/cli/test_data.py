@@ -37,7 +37,7 @@ def broken(tmp_path: Path) -> Path:
 def test_a_clean_file_is_done(cocoa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "validate", str(cocoa), "--out", str(tmp_path / "out" / "report.json")]) == 0
     out = capsys.readouterr().out
-    assert "cocoa, 1 images, 3 categories, 3 objects" in out
+    assert "cocoa, 1 image, 3 categories, 3 objects" in out
     assert "0 errors, 0 warnings" in out
     assert json.loads((tmp_path / "out" / "report.json").read_text())["format"] == "cocoa"
 
@@ -114,7 +114,7 @@ def test_convert(to: str, cocoa: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["data", "convert", str(cocoa), "--to", to, "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "not held: annotations[].author is not read" in lines
-    assert lines[-1] == f"1 images with 3 objects from cocoa to {to} in {out}"
+    assert lines[-1] == f"1 image with 3 objects from cocoa to {to} in {out}"
     assert len(read_dataset(out).images[0].instances) == 3
 
 
@@ -126,7 +126,7 @@ def test_convert_tells_what_it_leaves_out(broken: Path, tmp_path: Path, capsys: 
     assert main([*arguments, "--drop-invalid"]) == 0
     out = capsys.readouterr().out
     assert "left out: annotations[2].image_id: no image has the id 9" in out
-    assert "1 images with 1 objects" in out
+    assert "1 image with 1 object from" in out
 
 
 def test_stats(cocoa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

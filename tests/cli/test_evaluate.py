@@ -117,7 +117,7 @@ def test_ignored_objects_without_results_make_pairs_that_are_refused(tmp_path, c
     edit(results, lambda content: content.pop(0))
     arguments = ["evaluate", str(results), "--annotations", str(annotations), "--track", "order"]
     assert main(arguments) == 3
-    assert "1 of 1 pairs are with an ignored object that has no result" in capsys.readouterr().err
+    assert "1 of 1 pair is with an ignored object that has no result" in capsys.readouterr().err
     assert main([*arguments, "--allow-missing"]) == 0
     assert "| order accuracy | 0.0 |" in capsys.readouterr().out
 
@@ -208,7 +208,7 @@ def test_an_unfinished_run_is_scored_on_what_is_done(tmp_path, capsys):
         journal.append({"image_id": 1, "results": right})
     files = [str(results), str(tmp_path / "begun.json.part.jsonl")]
     assert main(["evaluate", *files, "--annotations", str(annotations), "--out", str(tmp_path / "scores")]) == 0
-    assert "Of 2 images, the 1 that are done are scored." in capsys.readouterr().out
+    assert "Of 2 images, the 1 that is done is scored." in capsys.readouterr().out
     scores = json.loads((tmp_path / "scores" / "completion.json").read_text())
     assert [scores[name]["overall"]["miou"] for name in ("right", "begun.json.part")] == [1, 1]
     assert main(["evaluate", str(results), "--annotations", str(annotations), "--out", str(tmp_path / "scores")]) == 0

@@ -74,6 +74,31 @@ def test_what_was_left_out_is_listed(
     assert source.manifest()["notes"] == expected
 
 
+def test_links_are_counted_apart_and_one_is_no_plural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out, again = tmp_path / "meshes", tmp_path / "meshes.json", tmp_path / "again.json"
+    write_obj(root / "chair" / "good.obj", box_mesh(CHAIR))
+    for name in ("loop", "another"):
+        (root / "chair" / name).symlink_to(root)
+    command = ["meshes", "--out"]
+    assert main([*command, str(out), "--meshes", str(root)]) == 0
+    links = "2 links or other entries passed over"
+    assert capsys.readouterr().out == f"1 mesh in 1 category; 0 cannot be used; {links}: {out}\n"
+    assert main([*command, str(out), "--meshes", str(root), "--strict"]) == 3
+    assert capsys.readouterr().err.endswith(f"(0 cannot be used; {links}; see {out})\n")
+    (root / "chair" / "another").unlink()
+    (root / "chair" / "bad.obj").write_text("")
+    for source, listed in ((root, out), (out, again)):  # what a list leaves out is told as before
+        assert main([*command, str(listed), "--meshes", str(source)]) == 0
+        one = f"1 cannot be used; 1 link or other entry passed over: {listed}"
+        assert capsys.readouterr().out == f"1 mesh in 1 category; {one}\n"
+        assert json.loads(listed.read_text())["unusable"] == ["chair/bad.obj"]
+        assert main([*command, str(listed), "--meshes", str(source), "--strict"]) == 3
+        assert capsys.readouterr().err.startswith("error: chair/bad.obj: faces: expected at least one face")
+    (root / "chair" / "good.obj").write_text("")
+    assert main([*command, str(out), "--meshes", str(root)]) == 3
+    assert "none of 2 meshes can be used, such as chair/bad.obj (faces" in capsys.readouterr().err
+
+
 def test_a_list_of_an_older_version_has_no_notes(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "meshes.json"
     assert main(["meshes", "--meshes", str(folder), "--out", str(out)]) == 0

@@ -237,6 +237,13 @@ def test_lines_may_end_in_several_ways(end: str, tmp_path: Path) -> None:
     assert mesh.notes == ("1 line behind the last row left out",)
 
 
+def test_one_is_no_plural(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected 1 face as the header says"):
+        read(tmp_path, "a.ply", text_ply("vertex", "face").rpartition("3 0 1 2")[0])
+    with pytest.raises(DataError, match="expected 4 vertices and 1 face, a line each, got 1 line that"):
+        read(tmp_path, "a.off", "OFF\n4 1 0\n0 0 0\n")
+
+
 def test_damage_in_one_file_does_not_end_the_list(tmp_path: Path) -> None:
     """A number that runs into damage in the JSON of a GLB."""
     folder = tmp_path / "meshes" / "chair"

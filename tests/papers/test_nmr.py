@@ -240,7 +240,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "out").iterdir()}
     capsys.readouterr()
     assert main(command) == 0
-    assert capsys.readouterr().out.splitlines() == ["03001627_val: 2 objects", "03636649_val: 1 objects"]
+    assert capsys.readouterr().out.splitlines() == ["03001627_val: 2 objects", "03636649_val: 1 object"]
     assert before == {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "out").iterdir()}
     (tmp_path / "out" / "03001627_val_voxels.npz").write_bytes(b"damaged")
     assert main(command) == 0

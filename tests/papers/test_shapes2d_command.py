@@ -29,6 +29,14 @@ def test_make_writes_a_set_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "holds scenes already" in capsys.readouterr().err
 
 
+def test_one_is_no_plural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = ["--set", "shapes.size=64", "shapes.per_class=1", "count=1"]
+    assert main(["shapes2d", "make", "--out", str(tmp_path / "set"), *one]) == 0
+    assert "1 scene with " in capsys.readouterr().out
+    assert main(["shapes2d", "bounds", "--per-class", "1", "--layers", "1", *one]) == 0
+    assert capsys.readouterr().out.startswith("1 scene, seed ")
+
+
 def test_bounds_prints_a_row_a_number_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["shapes2d", "bounds", "--per-class", "1", "--layers", "1", "9", *SMALL]) == 0
     lines = capsys.readouterr().out.splitlines()

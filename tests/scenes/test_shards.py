@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -410,3 +411,20 @@ def test_sigkill_at_any_moment(box_folder: Path, tmp_path: Path) -> None:
         assert len(list(out.glob("*.json"))) > before  # what is finished stays
     assert kills >= 2
     assert content(out) == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("layout", "told"),
+    [
+        ("shards", r"1 shard made \(1 scene, \d+ a second\), 0 kept"),
+        ("folder", "1 scene with 1 scored object in "),
+        ("kins", r"1 frame with (1 vehicle|\d+ vehicles): "),
+    ],
+)
+def test_one_is_no_plural(layout: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_obj(tmp_path / "meshes" / "car" / "a.obj", box_mesh([((0, 0, 0), (1, 1, 2))]))
+    command = ["scenes", "--meshes", str(tmp_path / "meshes"), "--out", str(tmp_path / "out"), "--layout", layout]
+    few = ["per_category=1"] if layout == "folder" else []
+    count = [] if layout == "folder" else ["--count", "1"]
+    assert main([*command, *count, "--set", "scenes.image_size=64", *few]) == 0
+    assert re.search(told, capsys.readouterr().out)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shape3d_amodal.cli.shared.options import check_positive
 from shape3d_amodal.cli.shared.stopping import keeps
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, counted
 
 
 def nmr(*, meshes: str, out: Path, split: str | None = None, workers: int = 1) -> None:
@@ -34,7 +34,7 @@ def nmr(*, meshes: str, out: Path, split: str | None = None, workers: int = 1) -
     from shape3d_amodal.papers.nmr.rendering import write_nmr
 
     def progress(synset: str, objects: int) -> None:
-        print(f"{synset}_{chosen}: {objects} objects", flush=True)
+        print(f"{synset}_{chosen}: {counted(objects, 'object')}", flush=True)
 
     with keeps(f"finished categories are kept in {out}"):
         write_nmr(meshes, out, chosen, workers=workers, progress=progress)

@@ -9,7 +9,7 @@ import tyro
 
 from shape3d_amodal.cli.shared.kinds import check_kind
 from shape3d_amodal.cli.shared.options import Device, Overrides, check_positive, flat, load, refuse_existing
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, counted
 
 _KIND = "shapes2d make --config"
 
@@ -32,7 +32,8 @@ def make(*, out: Path, config: Path | None = None, overrides: Overrides = ()) ->
     chosen = load(config, Shapes2dSetConfig, flat(overrides))
     refuse_existing(out / "annotations.json")
     dataset = write_shapes_set(chosen, out)
-    print(f"{len(dataset.images)} scenes with {sum(len(one.instances) for one in dataset.images)} shapes in {out}")
+    shapes = counted(sum(len(one.instances) for one in dataset.images), "shape")
+    print(f"{counted(len(dataset.images), 'scene')} with {shapes} in {out}")
 
 
 def bounds(
@@ -62,7 +63,7 @@ def bounds(
     if not per_class or not 1 <= min(per_class) <= max(per_class) <= 100:
         raise UsageError(f"--per-class: expected numbers 1 to 100, got {' '.join(map(str, per_class)) or 'none'}")
     chosen = load(config, Shapes2dSetConfig, flat(overrides))
-    print(f"{chosen.count} scenes, seed {chosen.seed}, masks of every {chosen.stride}. pixel")
+    print(f"{counted(chosen.count, 'scene')}, seed {chosen.seed}, masks of every {chosen.stride}. pixel")
     names = ("AP", "AP50", "AP75", "AR100", "none", "part.", "heavy")
     print(f"{'N':>3} {'L':>3}" + "".join(f"{name:>8}" for name in names))
     for number in per_class:
@@ -116,7 +117,7 @@ def show(
     drawn = draw_layers(network, [rgb(scene) for scene, _ in annotated_scenes(chosen)])
     make_folder(out.parent)
     write_atomic(out, png_bytes(drawn))
-    print(f"{limit} scenes in {out}")
+    print(f"{counted(limit, 'scene')} in {out}")
 
 
 Command = (

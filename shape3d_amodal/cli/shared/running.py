@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 import tyro
 
 from shape3d_amodal.cli.shared.stopping import tell_kept
-from shape3d_amodal.errors import DataError, without_values
+from shape3d_amodal.errors import DataError, counted, without_values
 
 if TYPE_CHECKING:
     from shape3d_amodal.cli.shared.options import PipelineOptions
@@ -126,14 +126,14 @@ def outcomes_of(
         if kept is not None and kept.aside is not None:
             print(f"{journal} was of other inputs or options, and is kept as {kept.aside.name}", file=sys.stderr)
         if resumable.outcomes:
-            print(f"{len(resumable.outcomes)} of {len(images)} images were done before", file=sys.stderr)
+            every = counted(len(images), "image was", "images were")
+            print(f"{len(resumable.outcomes)} of {every} done before", file=sys.stderr)
         try:
             outcomes = resumable.run(description)
         except KeyboardInterrupt as stop:
             if kept is not None:
-                tell_kept(
-                    stop, f"{len(resumable.outcomes)} of {len(images)} images are kept in {journal}", resume=resume
-                )
+                every = counted(len(images), "image is", "images are")
+                tell_kept(stop, f"{len(resumable.outcomes)} of {every} kept in {journal}", resume=resume)
             raise
         skipped = [reason for one in outcomes for reason in one.skipped]
         if all(one.skipped and not one.results and not one.files for one in outcomes):

@@ -90,7 +90,7 @@ def _rows_without_lines(found: Numbers, verts: int, faces: int) -> np.ndarray:
 
 
 def _short(verts: int, faces: int, lines: int) -> str:
-    what = f"expected {verts} vertices and {faces} faces, a line each"
+    what = f"expected {counted(verts, 'vertex', 'vertices')} and {counted(faces, 'face')}, a line each"
     return f"{what}, got {counted(lines, 'line', 'lines')} that are not these; export the mesh anew"
 
 

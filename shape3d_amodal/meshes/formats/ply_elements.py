@@ -273,5 +273,6 @@ def integers(column: np.ndarray, field: str) -> np.ndarray:
 
 
 def _too_few(element: Element) -> str:
-    plural = {"vertex": "vertices", "face": "faces"}.get(element.name, f"rows of {element.name[:20]}")
-    return f"expected {element.rows} {plural} as the header says, the data are damaged or end before; replace the file"
+    one, many = {"vertex": ("vertex", "vertices"), "face": ("face", "faces")}.get(element.name, ("row", "rows"))
+    rows = counted(element.rows, one, many) + (f" of {element.name[:20]}" if one == "row" else "")
+    return f"expected {rows} as the header says, the data are damaged or end before; replace the file"
