@@ -20,6 +20,7 @@ from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.meshes.parsers import read_mesh_file
+from shape3d_amodal.meshes.symmetries import Motions, turn
 
 MODELS_INFO = "models_info.json"
 MODEL_FOLDERS = ("models_eval", "models", "models_cad")
@@ -27,17 +28,6 @@ MODEL_FOLDERS = ("models_eval", "models", "models_cad")
 MAX_STEP = 0.01
 """How far the point of a model farthest from an axis travels from one turn about it to the next, at most, as a share of
 the diameter: BOP's ``max_sym_disc_step``."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Motions(ArrayFields):
-    """S rigid motions, x goes to R x + t: ``rotations`` [S,3,3] and ``translations`` [S,3], both float64."""
-
-    rotations: NDArray[np.float64]
-    translations: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.rotations)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,7 +58,7 @@ class ModelInfo(ArrayFields):
         """
         whole = np.concatenate([np.eye(4)[None], self.discrete])
         turns = [
-            turn for axis, point in zip(self.axes, self.offsets, strict=True) for turn in _turns(axis, point, max_step)
+            one for axis, point in zip(self.axes, self.offsets, strict=True) for one in _turns(axis, point, max_step)
         ]
         if turns:
             whole = np.concatenate([turns @ motion for motion in whole])
@@ -149,12 +139,10 @@ def _numbers(values: Any, count: int, file: str | Path, field: str) -> list[floa
 def _turns(axis: NDArray[np.float64], point: NDArray[np.float64], max_step: float) -> list[NDArray[np.float64]]:
     """Turns [4,4] about an axis through ``point``, by equal angles that go once round, the one by 0 first."""
     count = math.ceil(math.pi / max_step)  # half the diameter is the largest radius
-    x, y, z = axis
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     turns = []
-    for angle in 2 * math.pi / count * np.arange(count):
-        rotation = np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
-        turn = np.eye(4)
-        turn[:3, :3], turn[:3, 3] = rotation, point - rotation @ point
-        turns.append(turn)
+    for k in range(count):
+        motion = np.eye(4)
+        motion[:3, :3] = turn(axis, 2 * math.pi / count * k)
+        motion[:3, 3] = point - motion[:3, :3] @ point
+        turns.append(motion)
     return turns

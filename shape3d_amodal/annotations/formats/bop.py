@@ -152,7 +152,7 @@ def read_bop(
     ids = count(1)
     read: list[_Picture] = []
     for scene, picture in progress(_places(find_scenes(split), targets)):
-        with listener:
+        with listener.about(image_id=_image_id(scene, picture)):
             found = _read_picture(scene, picture, models, ids)
             wanted = None if targets is None else _most_visible(found, targets[scene.number, picture])
             read.append(_marked(found, wanted, options.visible_tolerance))
@@ -216,7 +216,7 @@ def _read_picture(scene: Scene, picture: int, models: Models, ids: Iterator[int]
                 inside=one.is_inside(*size),
             )
     image = AmodalImage(
-        id=scene.number * PICTURES_A_SCENE + picture,
+        id=_image_id(scene, picture),
         file_name=name,
         width=size[1],
         height=size[0],
@@ -224,6 +224,10 @@ def _read_picture(scene: Scene, picture: int, models: Models, ids: Iterator[int]
         intrinsics=intrinsics,
     )
     return _Picture(image, counts, len(objects) - len(instances))
+
+
+def _image_id(scene: Scene, picture: int) -> int:
+    return scene.number * PICTURES_A_SCENE + picture
 
 
 def _instance(identity: int, one: SceneObject, amodal: Rle, visible: Rle) -> AmodalInstance:
