@@ -60,7 +60,8 @@ def predict(
             outputs/kins/mask_rcnn/weights; it must predict visible masks.
         annotations: annotation file that gives names, sizes and ids of images and categories, so that
             `evaluate --track instance` can score the results; its masks are not used. Give the folder of its images.
-        out: folder for results.json (COCO results), images.json (what the ids mean), overlays, meshes and report.html.
+        out: folder for results.json (COCO results), images.json (what the ids mean), overlays, meshes and report.html;
+            those of an earlier run in it are replaced, and what it has drawn besides is removed.
         min_score: lowest score of an object, from 0 to 1. Use 0.05 for evaluation, since average precision also counts
             objects with low scores.
         alternatives: also output lower-scoring overlapping detections, in the results only, not in the drawings; use

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from shape3d_amodal.annotations.results import write_results
 from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.drawing.overlays import Image
 from shape3d_amodal.drawing.projections import write_glb
+from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.tables import counted
 from shape3d_amodal.files.atomic import make_folder, write_atomic
+from shape3d_amodal.files.safe_io import open_regular, read_json
 from shape3d_amodal.methods.prediction import PredictedObject, predicted_result
 from shape3d_amodal.methods.resuming import ImageOutcome
 from shape3d_amodal.reports.html import Figure, Section, write_report
@@ -22,6 +24,7 @@ from shape3d_amodal.reports.stored_cases import from_values, to_values
 from shape3d_amodal.scenes.sets import png_bytes
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
 
+_TITLE = "Objects found and completed"
 _NAMED = 20  # categories that a line of advice still names
 
 
@@ -75,19 +78,18 @@ class PredictionFolder:
 
     def add(self, record: AmodalImage, image: Image, objects: Sequence[PredictedObject]) -> ImageOutcome:
         """Write what is in one image [H,W,3] uint8; ``finish`` wants the outcome."""
-        stem = f"{record.id}_{Path(record.file_name).stem}"
+        stem = _stem(record.id, record.file_name)
         objects = [one for one in objects if one.category in self._ids]
         known = [one for one in objects if not one.alternative]
         more: dict[str, Any] = {"found": len(known), "size": [record.width, record.height]}
         meshes: dict[int, str] = {}
         files = []
         if self.drawings:
-            for name in self.FOLDERS:
-                make_folder(self.folder / name)
             for number, one in enumerate(known, start=1):
                 if one.completed is not None and len(one.completed.faces):
                     meshes[id(one)] = self._mesh(f"{stem}_{number}", one.category, one.completed)
             files = [*meshes.values(), f"overlays/{stem}.png"]
+            make_folder(self.folder / "overlays")
             write_atomic(self.folder / files[-1], png_bytes(draw_objects(image, known)))
             more["group"] = to_values(image_group(record.file_name, image, known))
         results = [predicted_result(record.id, self._ids[one.category], one, meshes.get(id(one))) for one in objects]
@@ -103,6 +105,9 @@ class PredictionFolder:
     ) -> None:
         """Write ``images.json``, ``report.html`` and, last, ``results.json``.
 
+        Overlays, meshes and the report of an earlier run in the folder, as its own files list them, go first: they
+        would look like those of these results.
+
         Args:
             images: the images that could be read.
             outcomes: what ``add`` gave of each.
@@ -110,6 +115,7 @@ class PredictionFolder:
             facts: stand at the end of the report.
         """
         make_folder(self.folder)
+        self._remove_stale(outcomes)
         sized = [
             replace(image, width=one.more["size"][0], height=one.more["size"][1])
             for image, one in zip(images, outcomes, strict=True)
@@ -120,7 +126,7 @@ class PredictionFolder:
             groups = tuple(from_values(one.more["group"]) for one in outcomes)
             write_report(
                 self.folder / "report.html",
-                title="Objects found and completed",
+                title=_TITLE,
                 intro=INTRO,
                 figures=(
                     Figure(label="image" if len(images) == 1 else "images", value=str(len(images))),
@@ -131,8 +137,52 @@ class PredictionFolder:
             )
         write_results(self.folder / "results.json", [result for one in outcomes for result in one.results])
 
+    def _remove_stale(self, outcomes: Sequence[ImageOutcome]) -> None:
+        """Remove what an earlier run has drawn, by its own lists, and these outcomes have not."""
+        there = [path for name in self.FOLDERS for path in (self.folder / name).glob("*") if not path.is_dir()]
+        drawn = {f"{path.parent.name}/{path.name}" for path in there}.intersection(_listed(self.folder))
+        stale = drawn.difference(*(one.files for one in outcomes))
+        for name in stale:
+            (self.folder / name).unlink()
+        for folder in {(self.folder / name).parent for name in stale}:
+            if not any(folder.iterdir()) and not folder.is_symlink():
+                folder.rmdir()
+        if not self.drawings and _is_report(self.folder / "report.html"):
+            (self.folder / "report.html").unlink()
+
     def _mesh(self, stem: str, category: str, whole: CompletedObject) -> str:
         """Write the object's mesh; its name relative to the folder."""
         name = f"meshes/{stem}.glb"
+        make_folder(self.folder / "meshes")
         write_glb(self.folder / name, whole.verts, whole.faces, name=category)
         return name
+
+
+def _stem(image_id: object, file_name: str) -> str:
+    """What the names of an image's files begin with."""
+    return f"{image_id}_{Path(file_name).stem}"
+
+
+def _listed(folder: Path) -> Iterator[str]:
+    """The overlays and meshes that ``results.json`` and ``images.json`` of an earlier run list."""
+    for result in _entries(folder / "results.json"):
+        yield str(result.get("mesh"))
+    for image in _entries(folder / "images.json", "images"):
+        yield f"overlays/{_stem(image.get('id'), str(image.get('file_name')))}.png"
+
+
+def _entries(file: Path, key: str = "") -> list[dict[str, Any]]:
+    """The objects of a JSON file that is a list, or of its list ``key``; none where it is something else."""
+    try:
+        content = read_json(file) if file.is_file() else []
+    except DataError:
+        return []
+    listed = content.get(key) if isinstance(content, dict) else content
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+
+def _is_report(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with open_regular(file) as stream:
+        return f"<title>{_TITLE}</title>".encode() in stream.read(4096)

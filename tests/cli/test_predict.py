@@ -296,7 +296,47 @@ def test_without_silhouettes_there_are_no_meshes(root: Path, tmp_path: Path) -> 
     assert predict(root, str(root / "pictures"), *more) == 0
     results = read_results(tmp_path / "out" / "results.json")
     assert results and all(one.mesh is None for one in results)
-    assert not list((tmp_path / "out" / "meshes").iterdir())
+    assert not (tmp_path / "out" / "meshes").exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_an_earlier_run_has_drawn_is_not_mixed_with_the_results(root: Path, tmp_path: Path) -> None:
+    """In a used folder a run leaves what it leaves in a new one, and what is not of predict."""
+    common = ("--detector", str(root / "both"), "--out")
+    folder, picture = str(root / "pictures"), str(root / "pictures" / "b.jpg")
+    own = {"overlays/mine.png": b"a", "meshes/1_a_99.glb": b"b", "overlays/1_a.txt": b"c", "notes.txt": b"d"}
+    runs = {"one": (picture,), "flat": (folder, "--refine", "2d"), "bare": (folder, "--no-drawings")}
+    for used, files in (("used", {}), ("shared", own)):
+        for name, words in runs.items():
+            out = tmp_path / f"{used}_{name}"
+            assert predict(root, folder, *common, str(out)) == 0
+            assert len(contents(out)) > 6
+            for file, content in files.items():
+                (out / file).write_bytes(content)
+            if not (tmp_path / name).exists():
+                assert predict(root, *words, *common, str(tmp_path / name)) == 0
+            assert predict(root, *words, *common, str(out)) == 0
+            assert contents(out) == contents(tmp_path / name) | files
+            assert all(any(one.iterdir()) for one in out.iterdir() if one.is_dir())
+
+
+@pytest.mark.parametrize(
+    "listing", ["[]", "{}", "null", "{", '[{"mesh": 7}, {"mesh": "../secret"}, 3]', '{"images": 3}']
+)
+def test_only_what_the_two_folders_have_is_removed(root: Path, tmp_path: Path, listing: str) -> None:
+    """Whatever stands in the files that list what an earlier run has written, and a report of somebody else."""
+    out = tmp_path / "out"
+    (out / "meshes").mkdir(parents=True)
+    files = {out / "meshes" / "1_a_1.glb", out / "report.html", tmp_path / "secret"}
+    for file in (*files, out / "results.json", out / "images.json"):
+        file.write_text(listing)
+    more = ("--detector", str(root / "both"), "--no-drawings", "--out", str(out))
+    assert predict(root, str(root / "pictures"), *more) == 0
+    assert all(file.read_text() == listing for file in files)
+    assert len(read_results(out / "results.json")) > 0
 
 
 @pytest.mark.parametrize("refine", ["2d", "none", "visible-union", "full"])
@@ -307,7 +347,7 @@ def test_every_refinement_writes_a_whole_folder(root: Path, tmp_path: Path, refi
     results = read_results(out / "results.json")
     assert results and (out / "report.html").is_file() and len(list((out / "overlays").iterdir())) == 2
     with_mesh = [one for one in results if one.mesh is not None]
-    assert {one.mesh for one in with_mesh} == {f"meshes/{file.name}" for file in (out / "meshes").iterdir()}
+    assert {one.mesh for one in with_mesh} == {f"meshes/{file.name}" for file in (out / "meshes").glob("*")}
     assert bool(with_mesh) == (refine != "2d")
 
 
