@@ -32,6 +32,8 @@ class DataConfig(ImageReading):
     """COCO JSON with visible and amodal masks."""
     images: Path | None = None
     """Folder that the annotations' file names are relative to."""
+    meshes: str | None = None
+    """Source of the meshes of the annotations' objects, for the tracks pose (the CAD models of the poses) and shape."""
 
 
 @configuration
@@ -91,7 +93,7 @@ class RunConfig:
     data: str
     """Name of the data."""
     track: str = "completion"
-    """completion, order, multimodal or shape: visible masks are given; instance: the image alone is given."""
+    """completion, order, multimodal, shape or pose: visible masks are given; instance: the image alone is given."""
     methods: tuple[str, ...] = ()
     """Names of the methods in the order of the table; empty means all."""
     title: str = ""
@@ -166,6 +168,8 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
     for name, data in config.data.items():
         if (data.scenes is None) == (data.annotations is None) or (data.annotations is None) != (data.images is None):
             raise UsageError(f"{source}: data.{name}: expected either scenes, or annotations and images")
+        if data.scenes is not None and data.meshes is not None:
+            raise UsageError(f"{source}: data.{name}.meshes: scenes have their own; leave it out")
     scenes = {
         name: load_config(_beside(data.scenes, source), SceneSetConfig, overrides=data.set)
         for name, data in config.data.items()
@@ -237,6 +241,9 @@ def _run(run: RunConfig, config: BenchmarkConfig, methods: dict[str, MethodOptio
     for option, verb, track in homes:
         if getattr(run, option) and run.track != track:
             raise UsageError(f"{place}.{option}: {verb} of the track {track}, got {run.track}; leave it out")
+    if run.track == "pose" and config.data[run.data].meshes is None:
+        problem = "the track pose compares CAD models, got none"
+        raise UsageError(f"{place}.track: {problem}; name the models of the poses in data.{run.data}.meshes")
     if run.pictured:
         _known(focus, run.pictured, f"{place}.focus, which pictured must name")
     if run.align:

@@ -33,7 +33,7 @@ class BenchmarkData:
         files: the images and the annotation file.
         sha256: hash of the annotations and the images, and of the way in which these are read.
         origin: the source of the data, in one line for readers.
-        meshes: name of the source of the scenes' meshes; None for data that were not made here.
+        meshes: name of the source of the objects' meshes; None where it is not known.
     """
 
     name: str
@@ -52,7 +52,9 @@ def open_data(benchmark: Benchmark, name: str, folder: Path) -> BenchmarkData:
     """
     given = benchmark.config.data[name]
     if given.annotations is not None and given.images is not None:
-        return _read(name, given.files(given.images, given.annotations), str(given.annotations))
+        if given.meshes is not None:
+            mesh_source(given.meshes)  # they are needed last, and should not be found missing then
+        return _read(name, given.files(given.images, given.annotations), str(given.annotations), given.meshes)
     scenes = benchmark.scenes[name]
     _make_scenes(scenes, folder)
     targets = counted(scenes.per_category, "target")

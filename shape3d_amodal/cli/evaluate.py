@@ -24,7 +24,7 @@ def evaluate(
     /,
     *,
     annotations: Path,
-    track: Literal["completion", "instance", "multimodal", "order", "shape"] = "completion",
+    track: Literal["completion", "instance", "multimodal", "order", "shape", "pose"] = "completion",
     out: Path | None = None,
     boundary: bool = False,
     class_agnostic: bool = False,
@@ -43,15 +43,16 @@ def evaluate(
         annotations: annotation file with visible and amodal masks; instances marked ignore are not scored.
         track: completion (visible masks given: mIoU), instance (image alone: AP and AR of amodal, visible and occluded
             masks), multimodal (several masks for each annotation id), order (which object hides which), shape
-            (viewpoint and mesh).
+            (viewpoint and mesh), pose (poses of CAD models, beside the masks).
         out: folder to write <track>.md and <track>.json to; without it, the tables are only printed.
         boundary: completion: also boundary IoU.
         class_agnostic: instance: give all objects the same category.
         without: categories that a second mean leaves out.
-        by_level: completion, instance: also by occlusion level.
+        by_level: completion, instance: also by occlusion level; pose: also by visible fraction.
         allow_missing: count instances without a result as 0 instead of refusing them; objects of which nothing is
             visible always count as 0.
         meshes: shape: also compare meshes; the meshes that the scenes were made from, such as open13:test or a folder.
+            pose: the models that the poses belong to, such as lmo/models_eval; must be given.
         mesh_folder: shape: folder of the results' meshes; without it, the folder of the results file.
         workers: number of processes; the scores do not depend on it.
     """
@@ -73,13 +74,15 @@ def evaluate(
     special = {
         "boundary": (boundary, ["completion"]),
         "class-agnostic": (class_agnostic, ["instance"]),
-        "meshes": (meshes, ["shape"]),
+        "meshes": (meshes, ["shape", "pose"]),
         "mesh-folder": (mesh_folder, ["shape"]),
         "by-level": (by_level, [name for name, one in TRACKS.items() if one.by_level]),
     }
     for option, (given, homes) in special.items():
         if given and track not in homes:
             raise UsageError(f"--{option}: is of the track {' or '.join(homes)}, got {track}; leave it out")
+    if track == "pose" and meshes is None:
+        raise UsageError("--meshes: expected the models that the poses belong to, such as lmo/models_eval; name them")
     chosen = TRACKS[track]
     dataset, read, left_out = _results(results, read_dataset(annotations))
     source = None if meshes is None else mesh_source(meshes)

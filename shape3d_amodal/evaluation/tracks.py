@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shape3d_amodal.evaluation.given_masks import completion, multimodal, order, shape
+from shape3d_amodal.evaluation.given_masks import completion, multimodal, order, pose, shape
 from shape3d_amodal.evaluation.instance import evaluator as instance
 from shape3d_amodal.evaluation.instance import metrics as instance_metrics
 from shape3d_amodal.evaluation.interface import Evaluator
 from shape3d_amodal.evaluation.metrics import Metric
-from shape3d_amodal.meshes.mesh import MeshSource
+from shape3d_amodal.meshes.mesh import FileMeshes
 from shape3d_amodal.structures import AmodalDataset
 
 
@@ -22,14 +22,15 @@ class TrackOptions:
     Attributes:
         boundary: completion: also compute boundary IoU.
         class_agnostic: instance: give all objects the same category.
-        meshes: shape: source of the meshes of the scenes; None scores viewpoints alone.
+        meshes: shape: source of the meshes of the scenes; None scores viewpoints alone. pose: source of the models that
+            the poses belong to, which must be given.
         folder: shape: folder that the mesh names of results are relative to.
         turns: shape: degrees by which azimuths are turned, by category name, found on other scenes.
     """
 
     boundary: bool = False
     class_agnostic: bool = False
-    meshes: MeshSource | None = None
+    meshes: FileMeshes | None = None
     folder: Path | None = None
     turns: Mapping[str, float] | None = None
 
@@ -88,5 +89,25 @@ TRACKS = {
         metrics=shape.METRICS,
         make=lambda data, own: shape.ShapeEvaluator(data, meshes=own.meshes, folder=own.folder, turns=own.turns),
         by_category=("azimuth_accuracy", "held_out_azimuth_accuracy", "azimuth_median", "voxel_iou"),
+    ),
+    "pose": Track(
+        protocol=pose.POSE,
+        metrics=pose.METRICS,
+        make=lambda data, own: pose.PoseEvaluator(data, meshes=own.meshes),
+        by_category=(
+            "posed_miou",
+            "posed_occluded_miou",
+            "add_recall",
+            "mssd_recall",
+            "mspd_recall",
+            "rotation_median",
+        ),
+        by_level=(
+            "posed_instance_miou",
+            "posed_instance_occluded_miou",
+            "instance_add_recall",
+            "instance_mssd_recall",
+            "instance_mspd_recall",
+        ),
     ),
 }

@@ -157,6 +157,10 @@ class FileMeshes:
     def category(self, name: str) -> str:
         return self._entries[name].category
 
+    def path(self, name: str) -> Path:
+        """The file of the mesh ``name``, for what needs the coordinates of the file."""
+        return self._entries[name].path
+
     def near_duplicates(self, name: str) -> tuple[str, ...]:
         """The names of the meshes that are known to be nearly the same as ``name``, including ``name`` itself."""
         own = self._entries.get(name)

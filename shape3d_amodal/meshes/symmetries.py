@@ -22,6 +22,8 @@ TOLERANCE = 0.02
 """Largest distance between a mesh and the turned mesh, as a share of the bounding box's diagonal."""
 STEP_DEG = 10.0
 """Largest step between the turns of a body of revolution."""
+BALL_STEP_DEG = 10.0
+"""Least step between the turns of a ball, of which there are thousands."""
 FOLDS = (2, 3, 4, 5, 6, 8)
 """Parts of a full turn that are tried: one half, one third, and so on."""
 
@@ -67,7 +69,7 @@ def symmetry_rotations(
 ) -> Array:
     """Rotations [K,3,3] about the middle of a mesh's surface after which it looks the same; the first is the identity.
 
-    A round body has a rotation every ``step_deg`` about its axis, a ball also of the axis itself. Mirror images are no
+    A round body has a rotation every ``step_deg`` about its axis, a ball about every axis. Mirror images are no
     rotations, and are not looked for.
 
     Args:
@@ -75,7 +77,7 @@ def symmetry_rotations(
         faces: [F,3]; at least one must have an area.
         tolerance: as ``TOLERANCE``; differences that are smaller, such as a label or a groove, are overlooked. Below
             0.01 the gaps between the points that stand for the surface decide.
-        step_deg: largest step in degrees between the turns of a round body.
+        step_deg: largest step in degrees between the turns of a round body; of a ball at least ``BALL_STEP_DEG``.
     """
     surface = _Surface(verts, faces, tolerance)
     round_axes, turns, known = [], [], list[Array]()
@@ -90,7 +92,7 @@ def symmetry_rotations(
             known.append(axis)
     count = math.ceil(360 / step_deg - 1e-9)
     if len(round_axes) > 1:
-        return _all_directions(count)
+        return _all_directions(min(count, round(360 / BALL_STEP_DEG)))
     if not round_axes:
         return np.stack(_combined(turns, surface))
     about = np.stack([turn(round_axes[0], 2 * math.pi * k / count) for k in range(count)])

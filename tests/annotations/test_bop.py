@@ -91,7 +91,7 @@ def test_the_counts_are_those_of_bop(split: Path) -> None:
 def test_what_has_no_model_hides_too(split: Path) -> None:
     """The depth picture of BOP says that only 100 of the cube's 162 pixels are seen."""
     edit(scene(split, "gt_info"), lambda info: info["8"][0].update(px_count_visib=100))
-    assert "1 differ" in read_bop(split).notes()[1]
+    assert "1 differs by" in read_bop(split).notes()[1]
     for tolerance, ignored in ((None, [False, False]), (0.61, [True, False]), (0.63, [False, False])):
         reading = read_bop(split, BopOptions(visible_tolerance=tolerance))
         assert [one.ignore for one in reading.dataset.images[0].instances] == ignored
@@ -264,7 +264,7 @@ def test_the_command_writes_named_classes(split: Path, tmp_path: Path, capsys: p
     more = ["--targets", str(tmp_path / "targets.json"), "--models", str(split.parent / "models_eval")]
     assert main(["data", "convert", str(split), *options, *more, "--out", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert "1 whole mask rendered" in shown and "1 images with 1 objects from bop to coco_amodal" in shown
+    assert "1 whole mask rendered" in shown and "1 image with 1 object from bop to coco_amodal" in shown
     content = json.loads(out.read_text())
     assert content["categories"] == [{"id": 1, "name": "cube"}]
     assert content["images"][0]["cam_K"] == [100, 0, 19.5, 0, 100, 14.5, 0, 0, 1]

@@ -63,6 +63,8 @@ def test_methods_may_be_chosen_and_options_overridden(tmp_path):
         ({"methods": {name: {"kind": "convex_hull"} for name in ("a b", "a-b")}}, "got 'a-b', which is too much like"),
         ({"data": {"squares": {}}}, "data.squares: expected either scenes, or annotations and images"),
         ({"data": {"squares": {"annotations": "a.json"}}}, "data.squares: expected either"),
+        ({"data": {"squares": {"scenes": "a.yaml", "meshes": "m"}}}, "data.squares.meshes: scenes have their own"),
+        ({"runs": [{"data": "squares", "track": "pose"}]}, r"track pose .* got none; name .* in data.squares.meshes"),
         ({"data": {"squares": {"scenes": "none.yaml"}}}, "none.yaml: cannot read the configuration"),
     ],
 )  # fmt: skip

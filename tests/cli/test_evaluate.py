@@ -15,7 +15,7 @@ from shape3d_amodal.annotations.results import AmodalResult, write_results
 from shape3d_amodal.cli import main
 from shape3d_amodal.evaluation.tracks import TRACKS
 from shape3d_amodal.files.journal import Journal
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category, Pose
 
 
 def square(x: int, width: int) -> np.ndarray:
@@ -31,8 +31,10 @@ def write(folder: Path, count: int = 2) -> tuple[Path, Path]:
         AmodalInstance(id=1, category_id=1, visible=masks.encode(chair), amodal=masks.encode(chair)),
         AmodalInstance(id=2, category_id=2, visible=masks.encode(sofa & ~chair), amodal=masks.encode(sofa)),
     )
-    instances = tuple(replace(one, viewpoint={"azimuth_deg": 30.0, "elevation_deg": 0.0}) for one in instances)
-    image = AmodalImage(id=1, file_name="a.png", width=16, height=8, instances=instances)
+    pose = Pose((1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, 9))
+    known = {"viewpoint": {"azimuth_deg": 30.0, "elevation_deg": 0.0}, "pose": pose, "mesh": "chair/four_legs.obj"}
+    instances = tuple(replace(one, **known) for one in instances)
+    image = AmodalImage(id=1, file_name="a.png", width=16, height=8, instances=instances, intrinsics=(9, 9, 8, 4))
     annotations, results = folder / "annotations.json", folder / "right.json"
     write_coco_amodal(
         annotations, AmodalDataset(images=(image,), categories=(Category(1, "chair"), Category(2, "sofa")))
@@ -46,6 +48,7 @@ def write(folder: Path, count: int = 2) -> tuple[Path, Path]:
             annotation_id=one.id,
             visible=one.visible,
             viewpoint={"azimuth_deg": 75.0},
+            pose=pose,
         )
         for one in instances
     ]
@@ -53,10 +56,15 @@ def write(folder: Path, count: int = 2) -> tuple[Path, Path]:
     return annotations, results
 
 
+def scored(track: str, meshes: Path) -> list[str]:
+    """The options without which a track does nothing."""
+    return ["--track", track, *(["--meshes", str(meshes)] if track == "pose" else [])]
+
+
 @pytest.mark.parametrize("track", TRACKS)
-def test_every_track(tmp_path, capsys, track):
+def test_every_track(tmp_path, capsys, track, box_folder):
     annotations, results = write(tmp_path)
-    options = ["--track", track, "--out", str(tmp_path / "scores"), "--workers", "2"]
+    options = [*scored(track, box_folder), "--out", str(tmp_path / "scores"), "--workers", "2"]
     options += ["--by-level"] if TRACKS[track].by_level else []
     assert main(["evaluate", str(results), "--annotations", str(annotations), *options]) == 0
     text = (tmp_path / "scores" / f"{track}.md").read_text()
@@ -123,7 +131,7 @@ def test_ignored_objects_without_results_make_pairs_that_are_refused(tmp_path, c
 
 
 @pytest.mark.parametrize("track", TRACKS)
-def test_two_categories_of_one_name_are_an_error(tmp_path, capsys, track):
+def test_two_categories_of_one_name_are_an_error(tmp_path, capsys, track, box_folder):
     annotations, results = write(tmp_path)
     edit(annotations, lambda content: content["categories"][0].update(name="sofa"))
     if track == "order":  # both must have a pair
@@ -132,18 +140,19 @@ def test_two_categories_of_one_name_are_an_error(tmp_path, capsys, track):
             lambda content: content["annotations"].append({**content["annotations"][1], "id": 3, "category_id": 1}),
         )
         edit(results, lambda content: content.append({**content[1], "annotation_id": 3, "category_id": 1}))
-    assert main(["evaluate", str(results), "--annotations", str(annotations), "--track", track]) == 3
+    command = ["evaluate", str(results), "--annotations", str(annotations), *scored(track, box_folder)]
+    assert main(command) == 3
     error = capsys.readouterr().err
     assert f"{annotations}: categories: two are named 'sofa' (ids 1 and 2)" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("track", TRACKS)
-def test_categories_of_any_id(tmp_path, track):
+def test_categories_of_any_id(tmp_path, track, box_folder):
     annotations, results = write(tmp_path)
     edit(annotations, lambda content: content["categories"][1].update(id=-2))
     edit(annotations, lambda content: content["annotations"][1].update(category_id=-2))
     edit(results, lambda content: content[1].update(category_id=-2))
-    options = ["--track", track, "--out", str(tmp_path / "scores")]
+    options = [*scored(track, box_folder), "--out", str(tmp_path / "scores")]
     assert main(["evaluate", str(results), "--annotations", str(annotations), *options]) == 0
     rows = json.loads((tmp_path / "scores" / f"{track}.json").read_text())["right"]["intervals"]
     assert rows[TRACKS[track].by_category[0]]["sofa"] == {"low": 1.0, "high": 1.0}
@@ -165,9 +174,14 @@ def test_viewpoints_without_azimuth_cannot_be_scored(tmp_path, capsys):
         (["--without", "chair", "sofa"], 2, "without: expected some of the categories, got all: chair, sofa"),
         (["--class-agnostic"], 2, "--class-agnostic: is of the track instance, got completion; leave it out"),
         (["--track", "order", "--boundary"], 2, "--boundary: is of the track completion, got order; leave it out"),
-        (["--meshes", "open13:test"], 2, "--meshes: is of the track shape, got completion; leave it out"),
+        (["--meshes", "open13:test"], 2, "--meshes: is of the track shape or pose, got completion; leave it out"),
+        (["--track", "pose"], 2, "--meshes: expected the models that the poses belong to, such as lmo/models_eval"),
         (["--mesh-folder", "."], 2, "--mesh-folder: is of the track shape"),
-        (["--track", "order", "--by-level"], 2, "--by-level: is of the track completion or instance, got order"),
+        (
+            ["--track", "order", "--by-level"],
+            2,
+            "--by-level: is of the track completion or instance or pose, got order",
+        ),
         (["--out", "ANNOTATIONS"], 2, "--out: expected a folder to write to, got the file"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pycocotools.cocoeval import Params
 
-from shape3d_amodal.evaluation.given_masks import shape
+from shape3d_amodal.evaluation.given_masks import pose, shape
 from shape3d_amodal.evaluation.instance.metrics import SUBSETS
 from shape3d_amodal.evaluation.tracks import TRACKS
 
@@ -45,5 +45,6 @@ def test_the_sizes_are_cocos() -> None:
 
 
 def test_of_errors_and_distances_the_lowest_is_the_best() -> None:
-    lower = {name for name, metric in shape.METRICS.items() if not metric.higher_is_better}
-    assert lower == {"azimuth_median", "azimuth_error", "chamfer"}
+    every = {**shape.METRICS, **pose.METRICS}
+    lower = {name for name, metric in every.items() if not metric.higher_is_better}
+    assert lower == {"azimuth_median", "azimuth_error", "chamfer", "rotation_median"}

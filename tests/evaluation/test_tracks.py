@@ -10,17 +10,26 @@ from drawn import CATEGORIES, dataset, drawn, instance, result
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
+from shape3d_amodal.meshes.sources import mesh_source
+from shape3d_amodal.structures import Pose
 
 CHAIR, RIFLE, _ = (category.id for category in CATEGORIES)
 LEFT = drawn("####....", "####....")
 MIDDLE = drawn("..####..", "..####..")
 SEEN = drawn("....##..", "....##..")
+POSE = Pose((1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, 9))
 
 
 def truth():
-    """A chair hides half of a rifle; both viewpoints are known."""
+    """A chair hides half of a rifle; both viewpoints and poses are known."""
     both = instance(1, CHAIR, LEFT, LEFT), instance(2, RIFLE, SEEN, MIDDLE)
-    return dataset(*(replace(one, viewpoint={"azimuth_deg": 10.0, "elevation_deg": 0.0}) for one in both))
+    known = {"viewpoint": {"azimuth_deg": 10.0, "elevation_deg": 0.0}, "pose": POSE, "mesh": "chair/four_legs.obj"}
+    return dataset(*(replace(one, **known) for one in both))
+
+
+def options(track, folder):
+    """Those that a track cannot do without."""
+    return TrackOptions(meshes=mesh_source(str(folder))) if track == "pose" else TrackOptions()
 
 
 def results(category=RIFLE):
@@ -28,11 +37,11 @@ def results(category=RIFLE):
 
 
 @pytest.mark.parametrize("name", TRACKS)
-def test_results_need_annotation_ids_where_masks_are_given(name):
+def test_results_need_annotation_ids_where_masks_are_given(name, box_folder):
     """Whoever is given the visible masks says which of them a result is for; from the image alone nobody can."""
     track = TRACKS[name]
     assert track.given_masks == (name != "instance")
-    evaluator = track.make(truth(), TrackOptions())
+    evaluator = track.make(truth(), options(name, box_folder))
     bare = [replace(one, annotation_id=None) for one in results()]
     if track.given_masks:
         with pytest.raises(DataError, match="annotation_id"):

@@ -12,7 +12,8 @@ from shape3d_amodal.errors import AmodalError, DataError
 from shape3d_amodal.evaluation.given_masks.completion import CompletionEvaluator
 from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
 from shape3d_amodal.evaluation.workers import score
-from shape3d_amodal.structures import AmodalDataset, AmodalImage
+from shape3d_amodal.meshes.sources import mesh_source
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, Pose
 
 
 def case(images: int = 9):
@@ -30,11 +31,20 @@ def case(images: int = 9):
             front |= amodal
             number, category = 3 * image + place, CATEGORIES[place % 2].id
             one = instance(number, category, visible, amodal)
-            instances.append(replace(one, viewpoint={"azimuth_deg": float(rng.integers(360))}))
+            pose = Pose((1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, 9))
+            known = {
+                "viewpoint": {"azimuth_deg": float(rng.integers(360))},
+                "pose": pose,
+                "mesh": "chair/four_legs.obj",
+            }
+            instances.append(replace(one, **known))
             guess = result(number, category, visible | (amodal & (rng.random((12, 12)) < 0.7)), image)
             viewpoint = {"azimuth_deg": float(rng.integers(360))}
-            results.append(replace(guess, score=float(rng.random()), visible=one.visible, viewpoint=viewpoint))
-        records.append(AmodalImage(id=image, file_name="a", width=12, height=12, instances=tuple(instances)))
+            moved = replace(pose, translation=(place / 10, 0, 9))
+            guess = replace(guess, score=float(rng.random()), visible=one.visible, viewpoint=viewpoint, pose=moved)
+            results.append(guess)
+        size = {"width": 12, "height": 12, "intrinsics": (9.0, 9.0, 6.0, 6.0)}
+        records.append(AmodalImage(id=image, file_name="a", instances=tuple(instances), **size))
     order = rng.permutation(len(results) - 2)  # two are missing
     return AmodalDataset(images=tuple(records), categories=CATEGORIES), [results[i] for i in order]
 
@@ -42,9 +52,9 @@ def case(images: int = 9):
 @pytest.mark.parametrize(
     "track", [track if track == "completion" else pytest.param(track, marks=pytest.mark.slow) for track in TRACKS]
 )
-def test_one_two_and_three_processes_give_the_identical_table(track):
+def test_one_two_and_three_processes_give_the_identical_table(track, box_folder):
     data, results = case()
-    options = TrackOptions(boundary=True)
+    options = TrackOptions(boundary=True, meshes=mesh_source(str(box_folder)) if track == "pose" else None)
     tables = [score(TRACKS[track].make(data, options), results, workers=workers) for workers in (1, 2, 3)]
     one, two, three = (table.to_dict(samples=20) for table in tables)
     assert one == two == three

@@ -122,7 +122,7 @@ class BopReading(Reading):
         shown = [one for one in self.counts if one.visible is not None]
         if shown:
             other = sum(one.visible_differs(_DIFFERENT) for one in shown)
-            what = f"{counted(len(shown), 'visible mask')} rendered: {other} differ"
+            what = f"{counted(len(shown), 'visible mask')} rendered: {counted(other, 'differs', 'differ')}"
             lines.append(f"{what} by more than {_DIFFERENT:.0%} from px_count_visib, for what has no model hides, too")
         return lines
 
