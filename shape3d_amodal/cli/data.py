@@ -136,7 +136,8 @@ def convert(
     for note in done.notes:
         print(note)
     for error in done.left_out:
-        print(f"left out: {error.field}: {error.problem}")
+        told = error if source == "bop" else f"{error.field}: {error.problem}"  # a split has several files
+        print(f"left out: {told}")
     for name, number in done.unclassed.most_common():
         print(f"no class: {name}, {counted(number, 'object')}")
     for loss in done.losses:

@@ -35,7 +35,7 @@ def to_image(points: NDArray[np.float64], intrinsics: Intrinsics) -> NDArray[np.
     """
     fx, fy, cx, cy = intrinsics
     depth = points[:, 2:]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         flat = points[:, :2] * np.array([fx, fy]) / depth + np.array([cx, cy])
     return np.concatenate([flat, depth], axis=1)
 
@@ -57,7 +57,8 @@ def silhouettes(
     owner = np.full((height, width), -1)
     whole = []
     for i, model in enumerate(models):
-        screen = to_image(to_camera(model.verts, model.pose), intrinsics).astype(np.float32)
+        with np.errstate(over="ignore"):  # what is that far away is not drawn
+            screen = to_image(to_camera(model.verts, model.pose), intrinsics).astype(np.float32)
         depth, _ = rasterize(screen, model.faces, height, width)
         owner[depth < nearest] = i
         nearest = np.minimum(nearest, depth)

@@ -223,6 +223,32 @@ def test_what_is_wrong_is_named(split: Path, change: Change, message: str) -> No
     assert "\n" not in str(caught.value)
 
 
+NASTY = [None, True, -1, 10**40, 1e300, -1e300, 0.5, "8", "", [], {}, [[]], [1e308] * 3, [None] * 9, [10**400] * 4]
+KEYS = [
+    *(("gt", key) for key in ("obj_id", "cam_R_m2c", "cam_t_m2c")),
+    *(("gt_info", key) for key in ("px_count_all", "px_count_visib", "bbox_obj")),
+    ("camera", "cam_K"),
+]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("name", "key"), KEYS)
+def test_whatever_stands_there_is_read_or_refused_by_one_line(split: Path, name: str, key: str) -> None:
+    for value in NASTY:
+
+        def change(content: Any, value: Any = value) -> None:
+            record = content["8"] if name == "camera" else content["8"][0]
+            record[key] = value
+
+        before = scene(split, name).read_text()
+        edit(scene(split, name), change)
+        try:
+            read_bop(split).notes()
+        except DataError as error:
+            assert "\n" not in str(error) and len(str(error)) < 500 + len(str(split))
+        scene(split, name).write_text(before)
+
+
 @pytest.mark.parametrize(
     ("folder", "message"),
     [
@@ -269,6 +295,13 @@ def test_the_command_writes_named_classes(split: Path, tmp_path: Path, capsys: p
     assert content["categories"] == [{"id": 1, "name": "cube"}]
     assert content["images"][0]["cam_K"] == [100, 0, 19.5, 0, 100, 14.5, 0, 0, 1]
     assert content["annotations"][0]["area"] == 324
+
+
+def test_the_command_names_what_it_leaves_out(split: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(scene(split, "gt"), lambda d: d.update({"9": OBJECTS}))
+    options = ["--from", "bop", "--to", "coco_amodal", "--drop-invalid", "--out", str(tmp_path / "a.json")]
+    assert main(["data", "convert", str(split), *options]) == 0
+    assert f"left out: {split / '000002'}: expected the picture 9 in rgb or gray" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
