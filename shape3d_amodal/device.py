@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shape3d_amodal.errors import MissingBackendError, UsageError
@@ -21,6 +24,27 @@ def check_device_name(name: object) -> None:
     """
     if not (isinstance(name, str) and re.fullmatch(_NAME, name)):
         raise UsageError(f"device: expected cpu, cuda or cuda:N, got {name!r}")
+
+
+def check_device_early(name: object) -> None:
+    """Refuse what is no name of a device, and a GPU where there can be none: also without torch.
+
+    Raises:
+        UsageError: it is not cpu, cuda or cuda:N.
+        MissingBackendError: a GPU is asked for, and none is visible, or there is no driver for any.
+    """
+    check_device_name(name)
+    if str(name).startswith("cuda") and (os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not _has_driver()):
+        raise MissingBackendError(f"device: this machine has 0 CUDA devices, not {name}; use cpu")
+
+
+def _has_driver() -> bool:
+    """Whether there is a driver of GPUs that torch calls cuda: NVIDIA's, or AMD's."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 def torch_device(name: str | torch.device) -> torch.device:

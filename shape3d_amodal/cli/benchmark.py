@@ -8,6 +8,7 @@ import tyro
 
 from shape3d_amodal.cli.shared.options import Overrides, PrintConfig, check_positive, default_folder, flat
 from shape3d_amodal.cli.shared.stopping import keeps
+from shape3d_amodal.device import check_device_early
 
 WRITTEN = ("report.html", "tables.md", "tables.tex", "scores.csv", "scores.json", "data", "results")
 """What is written to the folder of a benchmark."""
@@ -44,6 +45,8 @@ def benchmark(
     from shape3d_amodal.files.outputs import output_file, output_folder, refuse_inputs
 
     check_positive(workers=workers)
+    if device is not None:
+        check_device_early(device)
     path, folder = find_config(config), out or default_folder(config)
     check_kind(config, "benchmark")  # before anything heavy is imported
     if not print_config:

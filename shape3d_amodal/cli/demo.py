@@ -7,6 +7,7 @@ from typing import Any
 
 from shape3d_amodal.cli.shared.options import Device, check_positive
 from shape3d_amodal.cli.shared.stopping import keeps
+from shape3d_amodal.device import check_device_early
 
 _SILHOUETTE, _OURS = "silhouette", "ours"
 
@@ -38,6 +39,7 @@ def demo(
     from shape3d_amodal.files.outputs import output_folder
 
     check_positive(per_category=per_category)
+    check_device_early(device)
     check_kind(config, "scenes --config")
     output_folder(out, writes=(*WRITTEN, "gallery.png"), inputs=[config])
 

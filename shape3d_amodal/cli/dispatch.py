@@ -14,7 +14,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tyro
@@ -35,8 +35,9 @@ from shape3d_amodal.cli import (
     train,
 )
 from shape3d_amodal.cli.papers import nmr, shapes2d
+from shape3d_amodal.cli.shared.parsing import REGISTRY
 from shape3d_amodal.cli.shared.stopping import INTERRUPTED, TERMINATED, Terminated, raise_at_signals
-from shape3d_amodal.errors import AmodalError, MissingBackendError, UsageError, nearest
+from shape3d_amodal.errors import AmodalError, DataError, MissingBackendError, UsageError, nearest
 
 _FILES = (doctor, demo, data, meshes, scenes, nmr, shapes2d, train, complete, predict, render, evaluate, samples)
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -105,7 +106,7 @@ def _run(arguments: list[str]) -> int:
             raise
         if debug:
             traceback.print_exception(error)
-        print(f"error: {known}", file=sys.stderr)
+        print(f"error: {_as_typed(known, arguments)}", file=sys.stderr)
         return known.exit_status
     return 0
 
@@ -119,13 +120,15 @@ def _dispatch(arguments: list[str]) -> None:
         )
     name, rest = (arguments or ["--help"])[0], arguments[1:]
     if name.startswith("-"):
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog=PROGRAM, description=DESCRIPTION, args=arguments or [name])
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog=PROGRAM, description=DESCRIPTION, args=arguments or [name], registry=REGISTRY
+        )
         return
     command, program = _chosen(COMMANDS, name, PROGRAM), f"{PROGRAM} {name}"
     if name in GROUPS and rest not in ([], ["-h"], ["--help"]):
         command, program = _chosen(GROUPS[name], rest[0], program), f"{program} {rest[0]}"
         rest = rest[1:]
-    tyro.cli(command, prog=program, args=rest)
+    tyro.cli(command, prog=program, args=rest, registry=REGISTRY)
 
 
 def _chosen(commands: Mapping[str, Callable[..., Any]], name: str, program: str) -> Callable[..., Any]:
@@ -134,6 +137,18 @@ def _chosen(commands: Mapping[str, Callable[..., Any]], name: str, program: str)
         hint = f"did you mean {near}? See" if near else "see"
         raise UsageError(f"{program}: expected one of {', '.join(commands)}, got {name!r}; {hint} {program} --help")
     return commands[name]
+
+
+def _as_typed(error: AmodalError, arguments: Iterable[str]) -> str:
+    """The message; where it begins with a name in Python, or in a configuration, of an option that was typed, with that
+    option instead, since what is typed goes above what a configuration says."""
+    typed = {one.partition("=")[0].replace("_", "-") for one in arguments}
+    parts = str(error).split(": ")
+    for place, name in enumerate(parts[:2]):
+        option = f"--{name.replace('_', '-')}"
+        if option in typed and len(parts) > place + 1 and not isinstance(error, DataError):  # files have any names
+            return ": ".join((option, *parts[place + 1 :]))
+    return str(error)
 
 
 def _as_users_error(error: BaseException) -> AmodalError | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
-from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_there
+from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_share, check_there
 from shape3d_amodal.cli.shared.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files.pretrained import weights_folder
@@ -69,6 +69,7 @@ def predict(
         drawings: write overlays, meshes and the report; --no-drawings writes the results only.
     """
     pipeline.check()
+    check_share(min_score=min_score)
     check_there(*images, annotations)
     weights_folder(detector)
     from shape3d_amodal.benchmarking.methods import weights_hash

@@ -8,6 +8,7 @@ import tyro
 
 from shape3d_amodal.cli.shared.options import Overrides, PrintConfig, default_folder, flat
 from shape3d_amodal.cli.shared.stopping import keeps
+from shape3d_amodal.device import check_device_early
 
 
 def train(
@@ -45,6 +46,8 @@ def train(
     from shape3d_amodal.files.assets import find_config
     from shape3d_amodal.files.outputs import output_folder
 
+    if device not in (None, "auto"):
+        check_device_early(device)
     path, folder = find_config(config), out or default_folder(config)
     check_kind(config, "train")  # before anything heavy is imported
     if not (print_config or dry_run):

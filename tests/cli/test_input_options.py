@@ -124,7 +124,7 @@ def test_linked_pictures_of_annotations_need_the_option(
     [
         (["--segmentation", "visible", "--image-info", "b.json"], "--segmentation"),
         (["--min-score", "2"], "--min-score: expected a number from 0 to 1"),
-        (["--allow-links", "nowhere"], "allow_links: expected a folder"),
+        (["--allow-links", "nowhere"], "--allow-links: expected a folder"),
     ],
 )
 def test_options_that_cannot_be_are_one_line(

@@ -72,7 +72,11 @@ def test_debug_shows_the_traceback(fails, capsys):
         (["trian"], "shape3d-amodal", "got 'trian'; did you mean train? See"),
         (["Scenes"], "shape3d-amodal", "got 'Scenes'; did you mean scenes? See"),
         (["xyz"], "shape3d-amodal", "got 'xyz'; see"),
-        (["data", "stat"], "shape3d-amodal data", "expected one of validate, convert, stats, got 'stat'; did you mean"),
+        (
+            ["data", "stat"],
+            "shape3d-amodal data",
+            "validate, convert, stats, poses, got 'stat'; did you mean",
+        ),
         (
             ["shapes2d", "--device", "cpu"],
             "shape3d-amodal shapes2d",

@@ -9,6 +9,7 @@ import tyro
 
 from shape3d_amodal.cli.shared.kinds import check_kind
 from shape3d_amodal.cli.shared.options import Device, Overrides, check_positive, flat, load, refuse_existing
+from shape3d_amodal.device import check_device_early
 from shape3d_amodal.errors import UsageError, counted
 
 _KIND = "shapes2d make --config"
@@ -100,6 +101,7 @@ def show(
     from shape3d_amodal.files.outputs import output_file
 
     check_positive(limit=limit)
+    check_device_early(device)
     check_kind(config, _KIND)
     output_file(out)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import tyro
 
+from shape3d_amodal.cli.shared.options import check_share
 from shape3d_amodal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ class VisibleMaskOptions:
         """Refuse options that do not fit each other with a ``UsageError``."""
         if self.segmentation == "visible" and self.image_info is not None:
             raise UsageError("--segmentation: visible is for annotation files, --image-info for lists of detections")
-        if not 0 <= self.min_score <= 1:
-            raise UsageError(f"--min-score: expected a number from 0 to 1, got {self.min_score}")
+        check_share(min_score=self.min_score)
 
     def read(self, annotations: str | Path, listener: Listener) -> Reading:
         """The annotations or the detections of a file."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import tyro
 
-from shape3d_amodal.device import check_device_name
+from shape3d_amodal.device import check_device_early
 from shape3d_amodal.errors import DataError, UsageError, check_whole
 from shape3d_amodal.files.pretrained import trained_config
 from shape3d_amodal.priors.interface import PriorName
@@ -88,7 +88,7 @@ class PipelineOptions:
         check_whole("--gap-px", self.gap_px, "number of pixels", most=MAX_GAP_PX)
         if self.fit_steps is not None:
             check_whole("--fit-steps", self.fit_steps, "number of steps")
-        check_device_name(self.device)
+        check_device_early(self.device)
         chosen = self.chosen()
         if chosen.refine == "2d" and self.fit_steps:
             raise UsageError("--fit-steps and --refine 2d: it fits no shapes; leave out one of the two")
@@ -217,11 +217,18 @@ def default_folder(config: Path) -> Path:
     return Path("outputs") / config.resolve().parent.name / config.stem
 
 
+def check_share(**options: float) -> None:
+    """Refuse options that are not from 0 to 1."""
+    for name, value in options.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"--{name.replace('_', '-')}: expected a number from 0 to 1, got {value}")
+
+
 def check_positive(**options: int) -> None:
     """Refuse options below 1."""
     for name, value in options.items():
         if value < 1:
-            raise UsageError(f"--{name}: expected 1 or more, got {value}")
+            raise UsageError(f"--{name.replace('_', '-')}: expected 1 or more, got {value}")
 
 
 def check_there(*paths: Path | None) -> None:
