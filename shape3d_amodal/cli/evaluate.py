@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from shape3d_amodal.cli.shared.options import check_positive
+from shape3d_amodal.cli.shared.options import check_positive, check_there
 from shape3d_amodal.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from shape3d_amodal.evaluation.tables import Table
     from shape3d_amodal.evaluation.tracks import Track
     from shape3d_amodal.structures import AmodalDataset
+
+_SPECIAL = {
+    "boundary": ("completion",),
+    "class-agnostic": ("instance",),
+    "meshes": ("shape", "pose"),
+    "mesh-folder": ("shape",),
+    "by-level": ("completion", "instance", "pose"),
+}
+"""Options of single tracks."""
 
 
 def evaluate(
@@ -58,12 +67,7 @@ def evaluate(
     """
     import json
 
-    from shape3d_amodal.annotations.formats.registry import read_dataset
-    from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
-    from shape3d_amodal.evaluation.workers import score
-    from shape3d_amodal.files.atomic import make_folder, write_atomic
     from shape3d_amodal.files.outputs import output_folder
-    from shape3d_amodal.meshes.sources import mesh_source
 
     names = [path.stem for path in results]
     if not names or len(set(names)) < len(names):
@@ -71,21 +75,29 @@ def evaluate(
     if out is not None:
         output_folder(out, writes=[f"{track}.json", f"{track}.md"], inputs=[annotations, *results])
     check_positive(workers=workers)
-    special = {
-        "boundary": (boundary, ["completion"]),
-        "class-agnostic": (class_agnostic, ["instance"]),
-        "meshes": (meshes, ["shape", "pose"]),
-        "mesh-folder": (mesh_folder, ["shape"]),
-        "by-level": (by_level, [name for name, one in TRACKS.items() if one.by_level]),
+    given = {
+        "boundary": boundary,
+        "class-agnostic": class_agnostic,
+        "meshes": meshes,
+        "mesh-folder": mesh_folder,
+        "by-level": by_level,
     }
-    for option, (given, homes) in special.items():
-        if given and track not in homes:
+    for option, homes in _SPECIAL.items():
+        if given[option] and track not in homes:
             raise UsageError(f"--{option}: is of the track {' or '.join(homes)}, got {track}; leave it out")
     if track == "pose" and meshes is None:
         raise UsageError("--meshes: expected the models that the poses belong to, such as lmo/models_eval; name them")
+    check_there(annotations, mesh_folder, *results)
+
+    from shape3d_amodal.annotations.formats.registry import read_dataset
+    from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
+    from shape3d_amodal.evaluation.workers import score
+    from shape3d_amodal.files.atomic import make_folder, write_atomic
+    from shape3d_amodal.meshes.sources import mesh_source
+
     chosen = TRACKS[track]
-    dataset, read, left_out = _results(results, read_dataset(annotations))
     source = None if meshes is None else mesh_source(meshes)
+    dataset, read, left_out = _results(results, read_dataset(annotations))
     scores: dict[str, ScoreTable] = {}
     for path, found in read.items():
         options = TrackOptions(

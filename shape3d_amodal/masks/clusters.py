@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from shape3d_amodal import masks
 from shape3d_amodal.structures import AmodalImage, Rle
@@ -35,6 +33,9 @@ def clusters(regions: Sequence[Rle]) -> list[int]:
 
 def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
     """The connected component of each of ``count`` nodes, numbered from 0 in the order of the nodes."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     first, second = np.array(list(pairs), dtype=np.int64).reshape(-1, 2).T
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
     labels: list[int] = connected_components(graph, directed=False)[1].tolist()

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.masks.outlines import to_polygon
 from shape3d_amodal.masks.rle import MAX_POLYGON_LENGTH
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Rle
 
@@ -58,6 +57,8 @@ def mask_value(rle: Rle, form: MaskForm, path: str | Path) -> Any:
 
 def polygon_of(rle: Rle, path: str | Path) -> list[int]:
     """The mask as one flat polygon (``to_polygon``); a ``DataError`` where it would be too long to be read again."""
+    from shape3d_amodal.masks.outlines import to_polygon
+
     polygon = to_polygon(rle)
     corners = np.array(polygon).reshape(-1, 2)
     if np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum() > MAX_POLYGON_LENGTH:
