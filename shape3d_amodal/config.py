@@ -167,7 +167,8 @@ class _Options:
                 known, got = f"; this key is not known{self._near(first['loc'], cls)}", ""
             if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
                 got = ""
-            raise UsageError(f"{self.where(first['loc'])}: {place}: {first['msg'].lower()}{got}{known}") from error
+            problem = first["msg"][:1].lower() + first["msg"][1:]  # names of choices stay as they are
+            raise UsageError(f"{self.where(first['loc'])}: {place}: {problem}{got}{known}") from error
 
     def _near(self, place: Sequence[object], cls: type[Any]) -> str:
         """Options of ``cls`` whose names are like that at ``place``, or like what is given inside it."""

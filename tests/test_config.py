@@ -94,7 +94,7 @@ def test_defaults_and_conversions() -> None:
         ("name: x\ncount: null", "count: input should be a valid integer"),
         ("name: 3", "name: input should be a valid string"),
         ("name: x\nkind: c", "kind: input should be 'a' or 'b'"),
-        ("name: x\ninner: 3", "inner: input should be a dictionary or an instance of inner"),
+        ("name: x\ninner: 3", "inner: input should be a dictionary or an instance of Inner"),
         ("name: x\ninner: {widths: 5}", "inner.widths: input should be a valid tuple"),
         ("name: x\ninner: {widths: [1, b]}", "inner.widths.1: input should be a valid integer"),
         ("name: x\ninner: {pair: [1]}", "inner.pair"),

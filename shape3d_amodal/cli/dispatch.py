@@ -142,11 +142,12 @@ def _chosen(commands: Mapping[str, Callable[..., Any]], name: str, program: str)
 def _as_typed(error: AmodalError, arguments: Iterable[str]) -> str:
     """The message; where it begins with a name in Python, or in a configuration, of an option that was typed, with that
     option instead, since what is typed goes above what a configuration says."""
-    typed = {one.partition("=")[0].replace("_", "-") for one in arguments}
+    words = [one.partition("=") for one in arguments]
+    typed, values = {word.replace("_", "-") for word, _, _ in words}, {part for word in words for part in word}
     parts = str(error).split(": ")
     for place, name in enumerate(parts[:2]):
-        option = f"--{name.replace('_', '-')}"
-        if option in typed and len(parts) > place + 1 and not isinstance(error, DataError):  # files have any names
+        option, may_be_file = f"--{name.replace('_', '-')}", name in values or isinstance(error, DataError)
+        if option in typed and len(parts) > place + 1 and not may_be_file:
             return ": ".join((option, *parts[place + 1 :]))
     return str(error)
 

@@ -115,3 +115,13 @@ class DetectorConfig:
         twice = sorted({name for name in self.categories if self.categories.count(name) > 1})
         if twice:
             raise UsageError(f"detector.categories: expected different names, got {twice[0]!r} twice; remove one")
+
+
+@configuration
+class AugmentConfig:
+    """How training images are changed."""
+
+    flip: Share = 0.5
+    """Share of the images that are mirrored."""
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
+    """Smallest and largest factor of the shorter side's length; the limit of the longer side stays."""

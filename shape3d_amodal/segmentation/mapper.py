@@ -4,33 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
 
 import numpy as np
 import torch
 from detectron2.data.transforms import ResizeShortestEdge
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field
 from torch import Tensor
 
 from shape3d_amodal import masks
-from shape3d_amodal.config import Share, configuration
 from shape3d_amodal.masks.occlusion import Mask, known_order, occluders
-from shape3d_amodal.segmentation.config import InputConfig
+from shape3d_amodal.segmentation.config import AugmentConfig, InputConfig
 from shape3d_amodal.segmentation.images import AnnotatedImages
 from shape3d_amodal.segmentation.samples import ImageTargets, Samples
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
-
-
-@configuration
-class AugmentConfig:
-    """How training images are changed."""
-
-    flip: Share = 0.5
-    """Share of the images that are mirrored."""
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
-    """Smallest and largest factor of the shorter side's length; the limit of the longer side stays."""
 
 
 @dataclass(frozen=True)

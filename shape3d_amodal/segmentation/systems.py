@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shape3d_amodal.config import configuration, from_mapping
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.config import DetectorConfig
-from shape3d_amodal.segmentation.roi_heads import SystemConfig
+
+if TYPE_CHECKING:
+    from shape3d_amodal.segmentation.roi_heads import SystemConfig
 
 SYSTEMS: dict[str, tuple[str, str]] = {
     "mask_rcnn": ("mask_rcnn", "MaskRcnnConfig"),

@@ -6,10 +6,10 @@ when its training is asked for, since some take long to import.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shape3d_amodal.config import load_config_by
 from shape3d_amodal.errors import UsageError
@@ -29,6 +29,8 @@ _TRAININGS: dict[str, tuple[str, str]] = {
     "vrsp_shapes": ("training.tasks.vrsp_shapes", "VrspShapesTraining"),
 }
 """The module of each stage, and the class in it."""
+_OPTIONS = {"rcnn": ("training.tasks.rcnn_options", "RcnnOptions")}
+"""The same for stages whose options stand in a module of their own, which is quick to import."""
 
 
 def load_training(path: Path, *, overrides: Sequence[str] = ()) -> TrainingConfig:
@@ -37,6 +39,7 @@ def load_training(path: Path, *, overrides: Sequence[str] = ()) -> TrainingConfi
     Raises:
         UsageError: the stage is unknown; otherwise as for ``load_config``.
     """
+    load_config_by(path, "stage", _options_class, overrides=overrides)  # what is wrong with them is said at once
     return load_config_by(path, "stage", training_class, overrides=overrides)
 
 
@@ -46,7 +49,15 @@ def training_class(stage: object) -> type[TrainingConfig]:
     Raises:
         UsageError: there is no such stage.
     """
-    if stage not in _TRAININGS:
+    return _imported(_TRAININGS, stage)
+
+
+def _options_class(stage: object) -> type[Any]:
+    return _imported(_TRAININGS | _OPTIONS, stage)
+
+
+def _imported(places: Mapping[str, tuple[str, str]], stage: object) -> type[Any]:
+    if stage not in places:
         raise UsageError(f"stage: expected one of {', '.join(_TRAININGS)}, got {stage!r}")
-    module, name = _TRAININGS[str(stage)]
+    module, name = places[str(stage)]
     return getattr(import_module(f"shape3d_amodal.{module}"), name)

@@ -23,6 +23,8 @@ from shape3d_amodal.errors import AmodalError, DataError, MissingBackendError, U
         (UsageError("a.yaml: scenes.seed: too low"), "--seed 3", "a.yaml: scenes.seed: too low"),
         (UsageError("a: b: device: none"), "--device cuda", "a: b: device: none"),
         (DataError("is damaged", file="images"), "--images pictures --annotations images", "images: is damaged"),
+        (UsageError("out: is in use"), "--out out", "out: is in use"),
+        (UsageError("meshes: is in use"), "--meshes a --out=meshes", "meshes: is in use"),
         (UsageError("device"), "--device cuda", "device"),
     ],
 )

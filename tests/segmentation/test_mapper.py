@@ -8,8 +8,8 @@ import torch
 from detectron2.data.transforms import ResizeShortestEdge
 
 from shape3d_amodal import masks
-from shape3d_amodal.segmentation.config import InputConfig
-from shape3d_amodal.segmentation.mapper import AugmentConfig, Mapper, image_targets, mirrored, resized_shape
+from shape3d_amodal.segmentation.config import AugmentConfig, InputConfig
+from shape3d_amodal.segmentation.mapper import Mapper, image_targets, mirrored, resized_shape
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Category
 
 HEIGHT, WIDTH = 32, 64

@@ -19,10 +19,10 @@ from torch import nn
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.images import ImageFiles
-from shape3d_amodal.segmentation.config import InputConfig
+from shape3d_amodal.segmentation.config import AugmentConfig, InputConfig
 from shape3d_amodal.segmentation.detector import Detector
 from shape3d_amodal.segmentation.images import AnnotationFile
-from shape3d_amodal.segmentation.mapper import AugmentConfig, Mapper
+from shape3d_amodal.segmentation.mapper import Mapper
 from shape3d_amodal.segmentation.model import Rcnn
 from shape3d_amodal.segmentation.samples import Samples
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-import numpy as np
 from pydantic import Field
-from torch import Tensor, nn
 from typing_extensions import Self
 
 from shape3d_amodal.config import Count, configuration, dump_config
-from shape3d_amodal.training.loop.distributed import Ranks
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from shape3d_amodal.training.loop.distributed import Ranks
 
 
 @configuration

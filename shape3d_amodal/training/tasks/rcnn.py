@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,21 +22,19 @@ from shape3d_amodal.files.pretrained import read_config, weights_folder
 from shape3d_amodal.files.weights import load_weights
 from shape3d_amodal.methods.rcnn import check_shared
 from shape3d_amodal.methods.results import to_result
-from shape3d_amodal.segmentation.config import DetectorConfig
 from shape3d_amodal.segmentation.detector import Detector
 from shape3d_amodal.segmentation.images import (
-    VALIDATION_IMAGES,
     AnnotatedImages,
-    ImagesConfig,
     annotated_categories,
     open_images,
 )
-from shape3d_amodal.segmentation.mapper import AugmentConfig, Drawn, Mapper
+from shape3d_amodal.segmentation.mapper import Drawn, Mapper
 from shape3d_amodal.segmentation.model import Rcnn
 from shape3d_amodal.segmentation.pretrained import load_detector
 from shape3d_amodal.segmentation.samples import ImageTargets, Samples
 from shape3d_amodal.segmentation.systems import RcnnConfig, system_config
-from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.training.loop.interface import Task, TrainingConfig
+from shape3d_amodal.training.tasks.rcnn_options import RcnnOptions
 from shape3d_amodal.training.tasks.trials import try_out
 
 logger = logging.getLogger(__name__)
@@ -55,29 +52,8 @@ _SHOWN = 4
 
 
 @configuration
-class RcnnTraining(TrainingConfig):
+class RcnnTraining(RcnnOptions, TrainingConfig):
     """The training of an R-CNN system: its data, its network and its loop."""
-
-    stage: Literal["rcnn"]
-    """The kind of training: rcnn."""
-    system: str = "mask_rcnn"
-    """Name of the system, such as mask_rcnn or orcnn; docs/rcnn.md lists them."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Options of the system's own class, such as masks of mask_rcnn."""
-    detector: DetectorConfig = DetectorConfig()
-    """The network without its mask head."""
-    train: ImagesConfig = ImagesConfig()
-    """Training images."""
-    validation: ImagesConfig = VALIDATION_IMAGES
-    """Validation images."""
-    augment: AugmentConfig = AugmentConfig()
-    """Random changes of the training images."""
-    init: str | None = None
-    """Folder of weights of any system to start from: each part with the same name and shapes is taken over."""
-    freeze: Literal["nothing", "detector"] = "nothing"
-    """detector: whatever of the features, proposals, classes and boxes comes from ``init`` is not trained."""
-    loop: LoopConfig = LoopConfig()
-    """The training loop."""
 
     def task(self, cache: Path, *, workers: int) -> RcnnTask:
         if self.freeze == "detector" and self.init is None:

@@ -10,6 +10,7 @@ from shape3d_amodal.meshes.sources import CATEGORIES
 from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.scenes.shard_making import ShardsConfig
 from shape3d_amodal.segmentation.config import (
+    AugmentConfig,
     BackboneConfig,
     DetectorConfig,
     InputConfig,
@@ -17,7 +18,6 @@ from shape3d_amodal.segmentation.config import (
     RegionConfig,
 )
 from shape3d_amodal.segmentation.images import ImagesConfig
-from shape3d_amodal.segmentation.mapper import AugmentConfig
 from shape3d_amodal.segmentation.systems import SYSTEMS
 from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.run import run_training
