@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import json
@@ -102,7 +103,7 @@ def how_to_get(*libraries: str) -> str:
 
 def _findings() -> Iterator[Finding]:
     names = (*REQUIRED, *OPTIONAL)
-    with _loading(name for name in names if name in _WITHOUT_TORCH) as loaded:
+    with _loading(name for name in names if name in _WITHOUT_TORCH) as loaded, _without_collection():
         yield from _machine(Path.cwd())
         for name in names:
             yield _library(name, loaded)
@@ -147,9 +148,22 @@ def _loading(names: Iterable[str]) -> Iterator[_Loading]:
 
 def report(names: list[str]) -> None:
     """Import each library and print what became of it as a line of JSON."""
-    for name in names:
-        done = _load(name)
-        print(json.dumps([done.version, done.problem]), flush=True)
+    with _without_collection():
+        for name in names:
+            done = _load(name)
+            print(json.dumps([done.version, done.problem]), flush=True)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """What imports make stays: to look through it for garbage, again and again, takes an eighth of their time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _load(name: str) -> _Loaded:

@@ -15,7 +15,6 @@ from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
 from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_share, check_there
 from shape3d_amodal.cli.shared.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.files.pretrained import weights_folder
 from shape3d_amodal.structures import AmodalImage, Category
 
 if TYPE_CHECKING:
@@ -71,6 +70,8 @@ def predict(
     pipeline.check()
     check_share(min_score=min_score)
     check_there(*images, annotations)
+    from shape3d_amodal.files.pretrained import weights_folder
+
     weights_folder(detector)
     from shape3d_amodal.benchmarking.methods import weights_hash
     from shape3d_amodal.evaluation.tables import counted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 import re
 import subprocess
@@ -211,3 +212,23 @@ def test_low_disk_is_told(capsys, monkeypatch):
     monkeypatch.setattr(module, "FREE_GB", 10**9)
     module.doctor()
     assert _report(capsys)["disk"] == "low"
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("apart", [frozenset(), frozenset({"watchful"})], ids=["in this process", "in the second one"])
+@pytest.mark.parametrize("before", [True, False])
+def test_no_garbage_is_looked_for_while_libraries_are_loaded(tmp_path, capsys, monkeypatch, apart, before):
+    """It takes an eighth of the time; afterwards all is as it was."""
+    (tmp_path / "watchful.py").write_text("import gc; __version__ = f'collecting {gc.isenabled()}'")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    monkeypatch.setattr(module, "REQUIRED", ("watchful",))
+    monkeypatch.setattr(module, "_WITHOUT_TORCH", apart)
+    monkeypatch.delitem(sys.modules, "watchful", raising=False)
+    (gc.enable if before else gc.disable)()
+    try:
+        module.doctor()
+        assert gc.isenabled() is before
+    finally:
+        gc.enable()
+    assert "collecting False" in capsys.readouterr().out

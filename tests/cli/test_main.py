@@ -148,7 +148,7 @@ try:
     runpy.run_module("shape3d_amodal", run_name="__main__")
 except SystemExit as exit:
     assert not exit.code
-print("heavy:", *sorted({"torch", "numba", "numpy", "pytorch3d", "matplotlib"} & set(sys.modules)))
+print("heavy:", *sorted({"torch", "numba", "numpy", "pytorch3d", "matplotlib", "pydantic", "yaml"} & set(sys.modules)))
 """
 
 

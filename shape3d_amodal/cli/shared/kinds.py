@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shape3d_amodal.config import check_file
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.assets import find_config
 
@@ -27,6 +26,8 @@ def check_kind(config: Path | None, command: str) -> dict[str, Any]:
     """
     if config is None:
         return {}
+    from shape3d_amodal.config import check_file
+
     path = find_config(config)
     said = check_file(path)
     own = next((name for name, keys in _SIGNS.items() if any(key in said for key in keys)), command)

@@ -11,7 +11,6 @@ import tyro
 
 from shape3d_amodal.device import check_device_early
 from shape3d_amodal.errors import DataError, UsageError, check_whole
-from shape3d_amodal.files.pretrained import trained_config
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.refinement.modes import Refine
 
@@ -182,6 +181,8 @@ def _learned(weights: str) -> tuple[PriorName, ...]:
     Raises:
         UsageError: they are of something else than stages 2 to 5.
     """
+    from shape3d_amodal.files.pretrained import trained_config
+
     said = trained_config(weights)
     if "detector" in said:
         raise UsageError(
