@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
-from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_share, check_there
+from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_share, check_there, refuse_within_meshes
 from shape3d_amodal.cli.shared.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.structures import AmodalImage, Category
@@ -76,7 +76,7 @@ def predict(
     from shape3d_amodal.benchmarking.methods import weights_hash
     from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.journal import journal_of
-    from shape3d_amodal.files.outputs import output_folder, refuse_within
+    from shape3d_amodal.files.outputs import output_folder
     from shape3d_amodal.methods.prediction import ImagePredictor
     from shape3d_amodal.methods.rcnn import check_shared
     from shape3d_amodal.methods.resuming import ImageWork, Skipped
@@ -87,7 +87,7 @@ def predict(
     read = [pictures.file(one) for one in pictures.records]
     output_folder(out, writes=(*PredictionFolder.FILES, *PredictionFolder.FOLDERS), inputs=[annotations, *read])
     for name in PredictionFolder.FOLDERS:
-        refuse_within(out / name, pipeline.meshes)
+        refuse_within_meshes(out / name, pipeline.meshes)
     completer = pipeline.open()
     stage1 = Detector.from_pretrained(detector, device=pipeline.device)
     predictor = ImagePredictor(stage1, completer, min_score=min_score)

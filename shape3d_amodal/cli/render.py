@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading, VisibleMaskOptions, VisibleMasks
-from shape3d_amodal.cli.shared.options import DepthOrder, ImageFolder, Pipeline, check_positive
+from shape3d_amodal.cli.shared.options import DepthOrder, ImageFolder, Pipeline, check_positive, refuse_within_meshes
 from shape3d_amodal.cli.shared.running import Resume, Strict, refuse_skipped
 from shape3d_amodal.cli.shared.visible_input import VisibleInput
 from shape3d_amodal.errors import UsageError
@@ -57,9 +57,9 @@ def render(
     given.check(needs_meshes="render")
     from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.journal import journal_of
-    from shape3d_amodal.files.outputs import output_folder, refuse_within
+    from shape3d_amodal.files.outputs import output_folder
 
-    refuse_within(out, pipeline.meshes)
+    refuse_within_meshes(out, pipeline.meshes)
     output_folder(out)
     opened = given.open(limit=limit)
     found, journal, listing = opened.found, journal_of(out / "render"), out / "skipped.json"

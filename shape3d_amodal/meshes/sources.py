@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from shape3d_amodal.errors import DataError, UsageError
@@ -32,6 +33,7 @@ SYNSETS = {
 CATEGORIES = tuple(SYNSETS)
 _SYNSET_NAMES = {synset: name for name, synset in SYNSETS.items()}
 
+_SHAPENET = ("shapenet", "shapenet13")
 MESH_SUFFIXES = (".obj", ".ply", ".off", ".glb", ".npz")
 OPEN13 = ASSETS / "open13"
 
@@ -130,10 +132,8 @@ def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
         return open13("+".join(shapenet.SPLITS), strict=strict, spec=spec)
     if kind == "open13":
         return open13(rest, strict=strict)
-    if kind in ("shapenet", "shapenet13"):
-        folder, _, last = rest.rpartition(":")
-        split = last if folder and set(last.split("+")) <= set(shapenet.SPLITS) else None
-        root = Path(folder if split else rest)
+    if kind in _SHAPENET:
+        root, split = _shapenet_root(rest)
         return shapenet_core(root, split, only_13=kind == "shapenet13", strict=strict, spec=spec)
     if spec.endswith(".json"):
         return _checked_source(Path(spec), strict=strict)
@@ -143,18 +143,49 @@ def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
     return mesh_folder(Path(name), frame=_frame(options), strict=strict, spec=spec)
 
 
+def source_paths(spec: str) -> list[Path]:
+    """The folder of meshes that ``spec`` names, and the list that names it, if there is one; whether there or not.
+
+    Meshes that come with the package have none.
+
+    Raises:
+        DataError: a list cannot be read.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "open13":
+        return []
+    if kind in _SHAPENET:
+        return [_shapenet_root(rest)[0]]
+    if spec.endswith(".json"):
+        return [Path(spec), *source_paths(_checked_manifest(Path(spec))["source"])]
+    return [Path(spec.partition("?")[0])]
+
+
+def _shapenet_root(rest: str) -> tuple[Path, str | None]:
+    """The folder and the split of ``FOLDER`` or ``FOLDER:SPLIT``."""
+    folder, _, last = rest.rpartition(":")
+    if folder and set(last.split("+")) <= set(shapenet.SPLITS):
+        return Path(folder), last
+    return Path(rest), None
+
+
 def _checked_source(path: Path, *, strict: bool) -> FileMeshes:
     """The source listed in a manifest that ``meshes.check`` wrote."""
+    manifest = _checked_manifest(path)
+    spec = manifest["source"]
+    source = mesh_source(spec, strict=strict)
+    if source.listing_sha256() != manifest.get("listing_sha256"):
+        raise DataError(f"{spec} has changed since it was checked; run `shape3d-amodal meshes` again", file=path)
+    return source.without({str(name): str(why) for name, why in manifest["skipped"].items()})
+
+
+def _checked_manifest(path: Path) -> dict[str, Any]:
+    """What the list ``path`` says."""
     manifest = safe_io.read_json(path, limit=256 * 1024**2)
-    spec, skipped, listing = (
-        manifest.get(key) if type(manifest) is dict else None for key in ("source", "skipped", "listing_sha256")
-    )
+    spec, skipped = (manifest.get(key) if type(manifest) is dict else None for key in ("source", "skipped"))
     if not isinstance(spec, str) or spec.endswith(".json") or type(skipped) is not dict:
         raise DataError("expected what `shape3d-amodal meshes` writes, got other JSON", file=path)
-    source = mesh_source(spec, strict=strict)
-    if source.listing_sha256() != listing:
-        raise DataError(f"{spec} has changed since it was checked; run `shape3d-amodal meshes` again", file=path)
-    return source.without({str(name): str(why) for name, why in skipped.items()})
+    return manifest
 
 
 def _frame(options: str) -> Frame:

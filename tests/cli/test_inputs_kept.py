@@ -15,6 +15,8 @@ from tiny import tiny_model
 from shape3d_amodal import masks
 from shape3d_amodal.cli import main
 from shape3d_amodal.cli.dispatch import COMMANDS
+from shape3d_amodal.files.atomic import write_json_atomic
+from shape3d_amodal.meshes.check import check_meshes
 from shape3d_amodal.pipeline import ShapePriorPipeline
 
 CLASSES = "classes:\n  - {id: 1, name: chair, names: [chair]}\nothers: occluder\n"
@@ -57,6 +59,8 @@ def original(tmp_path_factory: pytest.TempPathFactory, boxes: BoxMeshes) -> Path
     (root / "benchmark.yaml").write_text(BENCHMARK)
     (root / "set.yaml").write_text("meshes: IN/meshes\nper_category: 1\n")
     (root / "shapes.yaml").write_text("count: 2\n")
+    (root / "shards.yaml").write_text("meshes: IN/meshes\ncount: 2\nshard_size: 2\n")
+    write_json_atomic(root / "list.json", check_meshes(str(root / "meshes")))
     (root / "train.yaml").write_text("task: shape_prior\ntrain: {meshes: IN/meshes, count: 4}\n")
     return root
 
@@ -120,6 +124,13 @@ COLLISIONS = (
     ),
     ("data stats IN/annotations.json --out IN", "annotations.json", "statistics.json"),
     ("scenes --config IN/set.yaml --out IN", "set.yaml", "annotations.json"),
+    ("scenes --config IN/set.yaml --out IN/new", "set.yaml", "new/images/000000.png"),
+    ("scenes --config IN/set.yaml --out IN/new", "set.yaml", "new/meshes.json"),
+    ("scenes --meshes IN/list.json --set per_category=1 --out IN/new", "list.json", "new/meshes.json"),
+    ("scenes --meshes IN/list.json --count 1 --layout kins --out IN/new", "list.json", "new/meshes.json"),
+    ("scenes --config IN/shards.yaml --out IN/new", "shards.yaml", "new/scenes-000000.tar"),
+    ("scenes --config IN/shards.yaml --count 2 --out IN/new", "shards.yaml", "new/scenes-000000.tar"),
+    ("shapes2d make --config IN/shapes.yaml --out IN/new", "shapes.yaml", "new/images/000000.png"),
     ("benchmark IN/benchmark.yaml --out IN", "benchmark.yaml", "report.html"),
     ("demo --config IN/set.yaml --per-category 1 --weights IN/weights --out IN", "set.yaml", "gallery.png"),
 )
@@ -183,12 +194,37 @@ def test_an_output_folder_among_the_inputs(root: Path, command: str, place: str)
 @pytest.mark.parametrize(("command", "victim", "name"), COLLISIONS)
 def test_outputs_of_the_name_of_an_input(root: Path, command: str, victim: str, name: str) -> None:
     taken = root / name
-    taken.parent.mkdir(exist_ok=True)
+    taken.parent.mkdir(parents=True, exist_ok=True)
     (root / victim).rename(taken)
     if victim == PICTURE:
         content = json.loads((root / "annotations.json").read_text())
         content["images"][0]["file_name"] = taken.name
         (root / "annotations.json").write_text(json.dumps(content))
     before = state(root)
-    run(command.replace(f"IN/{victim}", f"IN/{name}"), root, root)
+    assert run(command.replace(f"IN/{victim}", f"IN/{name}"), root, root) in (2, 3)
     check_kept(before, root)
+
+
+INTO_MESHES = (
+    f"complete {GIVEN} --meshes SOURCE --out IN/new.json --save-meshes OUT",
+    f"render {GIVEN} --meshes SOURCE --views 1 --out OUT",
+    "predict IN/images --meshes SOURCE --out OUT",
+    "scenes --meshes SOURCE --set per_category=1 --out OUT",
+    "scenes --meshes SOURCE --count 1 --layout kins --out OUT",
+    "scenes --meshes SOURCE --count 1 --out OUT",
+    "nmr --meshes SOURCE --split test --out OUT",
+)
+"""Commands that read meshes and write a folder."""
+
+
+@pytest.mark.parametrize("source", ["IN/meshes", "IN/meshes?up=+z&front=-y", "IN/list.json"])
+@pytest.mark.parametrize("command", INTO_MESHES)
+def test_nothing_is_written_among_the_meshes(root: Path, capsys, command: str, source: str) -> None:
+    """However the folder is named."""
+    write_json_atomic(root / "list.json", check_meshes(str(root / "meshes")))
+    source = source.replace("IN", str(root))
+    before = state(root)
+    option = "--save-meshes" if "--save-meshes" in command else "--out"
+    assert run(command.replace("SOURCE", source), root, root / "meshes" / "new") == 2
+    assert f"error: {option}: {root / 'meshes' / 'new'}" in capsys.readouterr().err
+    assert state(root) == before

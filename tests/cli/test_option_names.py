@@ -52,7 +52,7 @@ def test_the_name_in_python_becomes_that_of_the_option(error: AmodalError, line:
         ("shapes2d show --weights a --out b.png --device cuda", 4, "--device: this machine has 0 CUDA devices, not "),
         ("scenes --out a --count 0", 2, "--count: input should be greater than or equal to 1, got 0\n"),
         ("scenes --out a --config FILE.yaml --count 2 --seed -1", 2, "--seed: input should be greater than or equal"),
-        ("scenes --out a --meshes .?sun=1 --count 2", 2, "--meshes: unknown option 'sun'; "),
+        ("scenes --out a --meshes x?sun=1 --count 2", 2, "--meshes: unknown option 'sun'; "),
     ],
 )
 def test_commands_name_their_options(tmp_path: Path, monkeypatch, capsys, words: str, status: int, begin: str) -> None:

@@ -7,9 +7,11 @@ import pytest
 from boxes import ARMCHAIR, PARTS, box_mesh, write_obj
 
 from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.files.atomic import write_json_atomic
 from shape3d_amodal.meshes import mesh as mesh_module
+from shape3d_amodal.meshes.check import check_meshes
 from shape3d_amodal.meshes.mesh import FileMeshes, Frame, MeshFile, UnusableMeshError, read_mesh
-from shape3d_amodal.meshes.sources import CATEGORIES, OPEN13, SYNSETS, mesh_folder, mesh_source, open13
+from shape3d_amodal.meshes.sources import CATEGORIES, OPEN13, SYNSETS, mesh_folder, mesh_source, open13, source_paths
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
 
 TRIANGLE = "v 0 0 0\nv 4 0 0\nv 0 3 0\nf 1 2 3\n"
@@ -221,3 +223,29 @@ def test_notes_are_kept_and_the_first_are_logged(tmp_path: Path, caplog: pytest.
     source.notes = {}  # a new list tells again of meshes that are already in memory
     source.load("chair/1.obj")
     assert list(source.notes) == ["chair/1.obj"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "places"),
+    [
+        ("open13", []),
+        ("open13:train+val", []),
+        ("shapenet:/data/Core", ["/data/Core"]),
+        ("shapenet13:/data/Core:test", ["/data/Core"]),
+        ("shapenet:/data/a:b:train+val", ["/data/a:b"]),
+        ("shapenet:/data/a:b", ["/data/a:b"]),
+        ("my/meshes", ["my/meshes"]),
+        ("my/meshes?up=+z&front=-y", ["my/meshes"]),
+    ],
+)
+def test_where_the_meshes_of_a_source_lie(spec: str, places: list[str]) -> None:
+    """Whether there is anything or not."""
+    assert source_paths(spec) == [Path(place) for place in places]
+
+
+def test_where_the_meshes_of_a_list_lie(box_folder: Path, tmp_path: Path) -> None:
+    write_json_atomic(tmp_path / "list.json", check_meshes(f"{box_folder}?up=+z&front=-y"))
+    assert source_paths(str(tmp_path / "list.json")) == [tmp_path / "list.json", box_folder]
+    (tmp_path / "other.json").write_text('{"source": 3, "skipped": {}}')
+    with pytest.raises(DataError, match="expected what `shape3d-amodal meshes` writes, got other JSON"):
+        source_paths(str(tmp_path / "other.json"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shape3d_amodal.cli.shared.options import check_positive
+from shape3d_amodal.cli.shared.options import check_positive, refuse_within_meshes
 from shape3d_amodal.cli.shared.stopping import keeps
 from shape3d_amodal.errors import UsageError, counted
 
@@ -29,6 +29,7 @@ def nmr(*, meshes: str, out: Path, split: str | None = None, workers: int = 1) -
         got = "none, and the source names none" if split is None else repr(split)
         raise UsageError(f"--split: expected one of {', '.join(SPLITS)}, got {got}")
     check_positive(workers=workers)
+    refuse_within_meshes(out, meshes)
     output_folder(out)
 
     from shape3d_amodal.papers.nmr.rendering import write_nmr

@@ -26,7 +26,7 @@ def make(*, out: Path, config: Path | None = None, overrides: Overrides = ()) ->
     from shape3d_amodal.files.outputs import output_folder
 
     check_kind(config, _KIND)
-    output_folder(out)
+    output_folder(out, writes=("annotations.json", "images"), inputs=[config])
 
     from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig, write_shapes_set
 
