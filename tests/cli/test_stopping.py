@@ -56,7 +56,7 @@ def ran(code: str, **options) -> subprocess.CompletedProcess[str]:
 
 
 @BOTH
-@pytest.mark.parametrize("module", ["shape3d_amodal.cli.evaluate", "tyro", "pydantic_core", "shape3d_amodal.config"])
+@pytest.mark.parametrize("module", ["shape3d_amodal.errors", "tyro", "tyro.conf", "shape3d_amodal.cli.evaluate"])
 def test_while_the_commands_are_imported(module: str, number: int, status: int, word: str) -> None:
     done = ran(AT_IMPORT.format(module=module, number=int(number), arguments=["doctor"]))
     assert (done.returncode, done.stdout, done.stderr) == (status, "", f"{word}\n")
