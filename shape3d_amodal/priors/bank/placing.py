@@ -1,164 +1,179 @@
-"""Placing silhouettes over a crop: for each silhouette the size and shift that explain the certain pixels best.
+"""Where each template may lie over an object's window: every size and shift that can be good is tried, on a grid.
 
 The score is the certain-pixel IoU |T and visible| / (|visible| + |T| - |T and possible|), possible being visible or
-occluder. Every shift is tried at which the silhouette's bounding box holds that of the visible mask: these are so few
-that summing directly is faster than correlating by FFT, and boxes that are too small fall out before any pixel is read.
+unknown. A silhouette's box must hold that of the visible mask and lie in that of what is possible, but for a little
+slack; so few sizes and shifts remain, and a few words of bits tell each one's score.
 """
 
 from __future__ import annotations
 
+import math
+
+import numba
 import numpy as np
-from numba import njit
+import torch
 from numpy.typing import NDArray
+from torch.nn.functional import adaptive_avg_pool2d, affine_grid, grid_sample, pad
 
-PLACE = 4
-"""Numbers of a place: score, length of the box's longer side, uppermost row and leftmost column, in pixels."""
-_SEEN = 0.25
-"""Pixels whose visible share exceeds this must lie within the silhouette's bounding box."""
-_LARGEST = 1.5
-"""Boxes are at most this many times as large as the crop."""
+from shape3d_amodal.crops.pixels import OUTSIDE, VISIBLE, PixelWindow
+from shape3d_amodal.priors.bank import bits
+from shape3d_amodal.priors.bank.bits import popcount
+from shape3d_amodal.priors.bank.contour_fit import PoseBeliefs
+from shape3d_amodal.priors.bank.poses import ASPECT, CX, CY, DISTANCE, POSE, SCALE, Poses, U, V, towards
+from shape3d_amodal.priors.bank.templates import GRID, SIZES, Templates, Views
 
-
-@njit(cache=True, nogil=True)
-def _stretch(integral, height, width, pixels):  # type: ignore[no-untyped-def]
-    """Draw the silhouette ``height`` x ``width`` pixels large; the rows and columns touched, and the area."""
-    frame = integral.shape[0] - 1
-    rows, columns = int(np.ceil(height)), int(np.ceil(width))
-    area = np.float32(0.0)
-    for y in range(rows):
-        top = min(int(y / height * frame + 0.5), frame - 1)
-        bottom = max(int(min((y + 1) / height, 1.0) * frame + 0.5), top + 1)
-        covered_y = min(y + 1.0, height) - y
-        for x in range(columns):
-            left = min(int(x / width * frame + 0.5), frame - 1)
-            right = max(int(min((x + 1) / width, 1.0) * frame + 0.5), left + 1)
-            inside = (
-                np.int64(integral[bottom, right])
-                - np.int64(integral[top, right])
-                - np.int64(integral[bottom, left])
-                + np.int64(integral[top, left])
-            )
-            share = inside / ((bottom - top) * (right - left)) * covered_y * (min(x + 1.0, width) - x)
-            pixels[y, x] = np.float32(share)
-            area += np.float32(share)
-    return rows, columns, area
+_MARGIN = 16
+"""Samples around the window's own, where silhouettes of large or cut objects end: they go on as its border does."""
+_SIDE = GRID + 2 * _MARGIN
+_SLACK = 1
+"""Samples by which boxes may miss each other."""
+_STEP = 2
+"""Samples from one shift to the next; about the best one all are tried."""
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _overlap(pixels, rows, columns, top, left, mask):  # type: ignore[no-untyped-def]
-    """Sum of silhouette times mask, the silhouette's corner being at (top, left)."""
-    total = np.float32(0.0)
-    begin, end = max(0, left), min(mask.shape[1], left + columns)
-    for y in range(max(0, top), min(mask.shape[0], top + rows)):
-        for x in range(begin, end):
-            total += pixels[y - top, x - left] * mask[y, x]
-    return total
+def place(templates: list[Templates], views: Views, window: PixelWindow, beliefs: PoseBeliefs, count: int) -> Poses:
+    """The ``count`` best poses, at most, that templates suggest; the best first.
+
+    Args:
+        templates: of M meshes; a pose's ``mesh`` is an index into them.
+        views: those that the templates were drawn from.
+        window: what is known of the object.
+        beliefs: of the camera's distance.
+    """
+    visible, possible = _query(window, views.rolls)
+    areas = np.maximum(visible.sum(axis=(1, 2)), 1).astype(np.float32)
+    boxes = np.array([[*_box(v), *_box(p)] for v, p in zip(visible, possible, strict=True)])
+    packed = bits.pack(visible)[..., 0], bits.pack(possible)[..., 0]
+    placed = np.zeros((len(templates), len(views.rotation), len(views.rolls), 4), np.float32)
+    for one, out in zip(templates, placed, strict=True):
+        parts = [np.ascontiguousarray(one.views[name]) for name in ("start", "height", "width", "area")]
+        _place(one.bits, *parts, *packed, areas, boxes, out)
+    score = _peaks(placed[..., 0]).ravel()
+    order = np.argsort(-score, kind="stable")[:count]
+    order = order[score[order] > 0]
+    mesh, view, roll = np.unravel_index(order, placed.shape[:3])
+    return _poses(templates, views, window, beliefs, placed[mesh, view, roll], mesh, view, roll)
 
 
-@njit(cache=True, nogil=True)
-def _try_shifts(pixels, rows, columns, area, visible, possible, visible_area, span, size, best):  # type: ignore[no-untyped-def]
-    """Improve ``best`` over the shifts ``span``: rows and columns from, to (inclusive)."""
-    for top in range(span[0], span[1] + 1):
-        for left in range(span[2], span[3] + 1):
-            explained = _overlap(pixels, rows, columns, top, left, visible)
-            if explained <= best[0] * visible_area:  # the score is at most explained / visible_area
+def _query(window: PixelWindow, rolls: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Visible and possible samples [R,_SIDE,_SIDE] of the window, turned back by each roll."""
+    state = window.state
+    masks = torch.from_numpy(np.stack([state == VISIBLE, state != OUTSIDE])).float()[None]
+    small = adaptive_avg_pool2d(masks, GRID)
+    margins = (_MARGIN,) * 4
+    wide = torch.cat([pad(small[:, :1], margins), pad(small[:, 1:], margins, mode="replicate")], dim=1)
+    # Visible pixels at the border do not go on as visible, but may be possible there.
+    if len(rolls) > 1:
+        cosine, sine = np.cos(rolls), np.sin(rolls)
+        zero = np.zeros_like(cosine)
+        turn = np.stack([cosine, -sine, zero, sine, cosine, zero], axis=1).reshape(-1, 2, 3)
+        grid = affine_grid(torch.from_numpy(turn).float(), [len(rolls), 2, _SIDE, _SIDE], align_corners=False)
+        wide = grid_sample(wide.expand(len(rolls), -1, -1, -1), grid, padding_mode="border", align_corners=False)
+    visible, possible = wide.numpy().transpose(1, 0, 2, 3) > 0.5
+    if not visible.any():  # too thin for the grid: what touches a sample counts
+        visible = (wide[:, 0] > 0.5 * wide[:, 0].amax(dim=(1, 2), keepdim=True)).numpy()
+    return visible, possible | visible
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """First row, row behind the last, first column and column behind the last of a mask; of an empty one all."""
+    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    if not len(rows):
+        return 0, len(mask), 0, len(mask)
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def _peaks(score: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores [M,V,R] of which only those count that are at least as good as with the rolls beside them."""
+    if score.shape[2] < 3:
+        return score
+    beside = np.maximum(np.roll(score, 1, axis=2), np.roll(score, -1, axis=2))
+    return np.where(score >= beside, score, 0)
+
+
+def _poses(
+    templates: list[Templates],
+    views: Views,
+    window: PixelWindow,
+    beliefs: PoseBeliefs,
+    placed: NDArray[np.float32],
+    mesh: NDArray[np.int64],
+    view: NDArray[np.int64],
+    roll: NDArray[np.int64],
+) -> Poses:
+    """The poses of K placed templates; ``placed`` [K,4]: score, index of the size, row and column of the corner."""
+    size = placed[:, 1].astype(np.int64)
+    records = [templates[m].views[v] for m, v in zip(mesh, view, strict=True)]
+    extent = np.array([record["extent"] for record in records], np.float64)
+    middle = np.array([record["middle"] for record in records], np.float64).reshape(-1, 2)
+    box = np.array([(record["width"][s], record["height"][s]) for record, s in zip(records, size, strict=True)])
+    sample = window.side / GRID
+    scale = SIZES[size] / extent * sample
+    corner = placed[:, [3, 2]].astype(np.float64)
+    origin = (corner + box.reshape(-1, 2) / 2 - _SIDE / 2) * sample - scale[:, None] * middle
+    cosine, sine, zero = np.cos(views.rolls[roll]), np.sin(views.rolls[roll]), np.zeros(len(mesh))
+    turn = np.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, zero + 1], axis=1).reshape(-1, 3, 3)
+    centre = np.array([window.left, window.top]) + window.side / 2
+    place = np.einsum("kij,kj->ki", turn[:, :2, :2], origin) + centre
+
+    aspect = 1.0 if window.intrinsics is None else window.intrinsics.fx / window.intrinsics.fy
+    distance = np.full(len(mesh), beliefs.distance) if beliefs.focal is None else beliefs.focal / scale
+    ray = (place - window.principal) / (scale * distance)[:, None] / (aspect, 1)
+    rotation = towards(np.concatenate([ray, np.ones((len(mesh), 1))], axis=1)) @ turn @ views.rotation[view]
+    rows = np.zeros((len(mesh), POSE), np.float32)
+    rows[:, :9] = rotation.reshape(-1, 9)
+    rows[:, SCALE], rows[:, [U, V]], rows[:, DISTANCE] = scale, place, distance
+    rows[:, [CX, CY]], rows[:, ASPECT] = window.principal, aspect
+    return Poses(mesh, rows, placed[:, 0].astype(np.float64))
+
+
+@numba.njit(nogil=True, cache=True)
+def _place(words, start, height, width, area, visible, possible, areas, boxes, placed):  # type: ignore[no-untyped-def]
+    """For each view and roll the best place: score, index of the size, row and column of the corner."""
+    for r in range(len(visible)):
+        for t in range(len(start)):
+            best = placed[t, r]
+            for s in range(start.shape[1]):
+                rows, columns = height[t, s], width[t, s]
+                span = _span(boxes[r], rows, columns)
+                if span[0] > span[1] or span[2] > span[3] or area[t, s] <= best[0] * areas[r]:
+                    continue  # the score is at most area / visible area
+                own = words[start[t, s] : start[t, s] + rows]
+                _try(own, area[t, s], visible[r], possible[r], areas[r], span, _STEP, s, best)
+            if best[0] > 0:
+                s, row, column = int(best[1]), int(best[2]), int(best[3])
+                span = _span(boxes[r], height[t, s], width[t, s])
+                near = max(row - 1, span[0]), min(row + 1, span[1]), max(column - 1, span[2]), min(column + 1, span[3])
+                own = words[start[t, s] : start[t, s] + height[t, s]]
+                _try(own, area[t, s], visible[r], possible[r], areas[r], near, 1, s, best)
+
+
+@numba.njit(nogil=True, cache=True)
+def _span(box, rows, columns):  # type: ignore[no-untyped-def]
+    """First and last row, first and last column at which the corner of a silhouette of this size may lie."""
+    top, bottom, left, right, first_row, end_row, first_column, end_column = box
+    return (
+        max(bottom - rows - _SLACK, first_row - _SLACK, 0),
+        min(top + _SLACK, end_row + _SLACK - rows, _SIDE - rows),
+        max(right - columns - _SLACK, first_column - _SLACK, 0),
+        min(left + _SLACK, end_column + _SLACK - columns, _SIDE - columns),
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def _try(own, area, visible, possible, visible_area, span, step, size, best):  # type: ignore[no-untyped-def]
+    """Improve ``best`` over the shifts of ``span``."""
+    for row in range(span[0], span[1] + 1, step):
+        for column in range(span[2], span[3] + 1, step):
+            shift = np.uint64(column)
+            inside = np.uint64(0)
+            for k in range(len(own)):
+                inside += popcount((own[k] << shift) & visible[row + k])
+            if np.float32(inside) <= best[0] * visible_area:  # the score is at most inside / visible area
                 continue
-            free = _overlap(pixels, rows, columns, top, left, possible)
-            score = explained / max(visible_area + area - free, np.float32(1e-6))
+            free = np.uint64(0)
+            for k in range(len(own)):
+                free += popcount((own[k] << shift) & possible[row + k])
+            score = np.float32(inside) / (visible_area + area - np.float32(free))
             if score > best[0]:
-                best[0], best[1], best[2], best[3] = score, size, top, left
-
-
-@njit(cache=True, nogil=True)
-def _place_all(integral, heights, widths, visible, possible, sizes, slack, places):  # type: ignore[no-untyped-def]
-    side = visible.shape[0]
-    visible_area = np.float32(0.0)
-    y0, y1, x0, x1 = side, 0, side, 0
-    for y in range(side):
-        for x in range(side):
-            visible_area += visible[y, x]
-            if visible[y, x] > _SEEN:
-                y0, y1, x0, x1 = min(y0, y), max(y1, y + 1), min(x0, x), max(x1, x + 1)
-    pixels = np.empty((int(_LARGEST * side) + 2, int(_LARGEST * side) + 2), np.float32)
-    span = np.empty(4, np.int64)
-    for t in range(len(integral)):
-        for size in sizes:
-            height, width = max(heights[t] * size, 1.0), max(widths[t] * size, 1.0)
-            if height < y1 - y0 - slack or width < x1 - x0 - slack or size > _LARGEST * side:
-                continue
-            rows, columns, area = _stretch(integral[t], height, width, pixels)
-            if area <= places[t, 0] * visible_area:  # the score is at most area / visible_area
-                continue
-            span[0], span[1] = max(y1 - rows - slack, 1 - rows), min(y0 + slack, side - 1)
-            span[2], span[3] = max(x1 - columns - slack, 1 - columns), min(x0 + slack, side - 1)
-            _try_shifts(pixels, rows, columns, area, visible, possible, visible_area, span, size, places[t])
-
-
-@njit(cache=True, nogil=True)
-def _place_near(integral, heights, widths, visible, possible, starts, factors, reach, places):  # type: ignore[no-untyped-def]
-    side = visible.shape[0]
-    visible_area = visible.sum()
-    pixels = np.empty((int(2 * _LARGEST * side) + 2, int(2 * _LARGEST * side) + 2), np.float32)
-    span = np.empty(4, np.int64)
-    for t in range(len(integral)):
-        for factor in factors:
-            size = starts[t, 1] * factor
-            height, width = max(heights[t] * size, 1.0), max(widths[t] * size, 1.0)
-            if size > 2 * _LARGEST * side:
-                continue
-            rows, columns, area = _stretch(integral[t], height, width, pixels)
-            # The box keeps its centre while it grows.
-            top = round(starts[t, 2] + (heights[t] * starts[t, 1] - height) / 2)
-            left = round(starts[t, 3] + (widths[t] * starts[t, 1] - width) / 2)
-            span[0], span[1] = max(top - reach, 1 - rows), min(top + reach, side - 1)
-            span[2], span[3] = max(left - reach, 1 - columns), min(left + reach, side - 1)
-            _try_shifts(pixels, rows, columns, area, visible, possible, visible_area, span, size, places[t])
-
-
-def place_all(
-    integral: NDArray[np.uint16],
-    shape: NDArray[np.float32],
-    visible: NDArray[np.float32],
-    possible: NDArray[np.float32],
-    sizes: NDArray[np.float32],
-    *,
-    slack: int = 1,
-) -> NDArray[np.float32]:
-    """The best place of every silhouette over a crop, over the given sizes and all shifts that can be good.
-
-    Args:
-        integral: [T,F+1,F+1] uint16, as in ``BankShapes``.
-        shape: [T,2] float32, height and width of each bounding box relative to its longer side.
-        visible: [G,G] float32 in 0..1, share of each crop pixel that is visible.
-        possible: [G,G] float32 in 0..1, visible or occluder.
-        sizes: [S] float32, lengths of the longer side to try, in crop pixels.
-        slack: pixels by which the visible mask's bounding box may stick out of the silhouette's.
-
-    Returns:
-        [T,PLACE] float32; the score is 0 where no size is large enough for what is visible.
-    """
-    places = np.zeros((len(integral), PLACE), np.float32)
-    _place_all(integral, shape[:, 0], shape[:, 1], visible, possible, sizes, slack, places)
-    return places
-
-
-def place_near(
-    integral: NDArray[np.uint16],
-    shape: NDArray[np.float32],
-    visible: NDArray[np.float32],
-    possible: NDArray[np.float32],
-    starts: NDArray[np.float32],
-    factors: NDArray[np.float32],
-    *,
-    reach: int,
-) -> NDArray[np.float32]:
-    """Like ``place_all``, but about a place of each silhouette that is known already.
-
-    Args:
-        starts: [T,PLACE] float32, where to look, in pixels of this crop.
-        factors: [S] float32, sizes to try relative to the start's.
-        reach: pixels by which a shift may differ from the start's.
-    """
-    places = np.zeros((len(integral), PLACE), np.float32)
-    _place_near(integral, shape[:, 0], shape[:, 1], visible, possible, starts, factors, reach, places)
-    return places
+                best[0], best[1], best[2], best[3] = score, size, row, column

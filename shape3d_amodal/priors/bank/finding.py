@@ -1,0 +1,235 @@
+"""The poses of known meshes that explain the certain pixels of one object, coarse to fine.
+
+Templates suggest poses; their contours are fitted on coarser and finer pixels, and fewer are kept each time. While none
+explains all there is, the search goes on from jumps (a half or a quarter turn, a little noise) and from templates
+farther down the list. The best poses end by evolution on the image's own pixels, where hard silhouettes are compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from shape3d_amodal.array_fields import ArrayFields
+from shape3d_amodal.config import Count, Share, configuration
+from shape3d_amodal.crops.pixels import PixelWindow
+from shape3d_amodal.priors.bank.contour_fit import FREE, PoseBeliefs, fit_contours
+from shape3d_amodal.priors.bank.evolution import Evolution
+from shape3d_amodal.priors.bank.placing import place
+from shape3d_amodal.priors.bank.poses import DISTANCE, SCALE, Level, MeshTable, Poses, U, V, rotations
+from shape3d_amodal.priors.bank.shapes import BankShapes
+from shape3d_amodal.priors.bank.templates import ViewsName, views_of
+
+
+@configuration
+class FindConfig:
+    """The search for poses."""
+
+    views: ViewsName = "upright"
+    """How objects may stand before the camera: upright, tabletop or all (any rotation)."""
+    placed: Count = 64
+    """Templates whose contours are fitted first."""
+    more: Annotated[int, Field(ge=0)] = 128
+    """Templates that follow where these do not explain the object."""
+    jumps: Annotated[int, Field(ge=0)] = 48
+    """Poses near the best ones, or turned against them, that are tried in between."""
+    kept: Count = 12
+    """Poses that are kept of each list."""
+    good: Share = 0.985
+    """Certain-pixel IoU from which on the search is at its end."""
+    evolved: Count = 4
+    """Poses that end by evolution."""
+    generations: Annotated[int, Field(ge=0)] = 40
+    """Generations of it, 8 silhouettes each; for the best half, from the first third on."""
+    largest_px: Count = 160
+    """Side, at most, of the grid of image pixels that poses are compared on; larger windows take every second pixel, or
+    fewer."""
+    distance: Annotated[float, Field(gt=0)] = 3.3
+    """Likely distance of the camera in diagonals of the object, where no intrinsics are known."""
+
+
+_ROLL_WEIGHT: dict[ViewsName, float] = {"upright": 0.5, "tabletop": 0.05, "all": 0.0}
+_SAMPLES = 8
+_SPREAD = np.array([0.12, 0.12, 0.12, 0.05, 0.025, 0.025, 0.2])
+"""Standard deviations of noise: rotation (radians), log-scale, place (in units of the object), log-distance."""
+_FINE = 0.15
+"""Share of it at evolution's start."""
+_TURNS = np.radians([180.0, 90.0, -90.0, 30.0, -30.0, 15.0, -15.0])
+"""Turns about the object's up axis that are tried."""
+_SAME_TURN, _SAME_DISTANCE = 0.05, 0.1
+"""Two poses of a mesh are one if their rotations (radians) and log-distances differ by less."""
+_PERFECT = 0.999
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Found(ArrayFields):
+    """The poses that were found, the best first, with ``meshes``, the table that they index, and ``names`` of these."""
+
+    poses: Poses
+    meshes: MeshTable
+    names: tuple[str, ...]
+    level: Level
+
+
+def find(shapes: BankShapes, window: PixelWindow, config: FindConfig, *, without: frozenset[str] = frozenset()) -> Found:
+    """The poses of the shapes of one category that explain an object best.
+
+    Args:
+        shapes: the category's.
+        window: what is known of the object.
+        config: the search.
+        without: names of meshes that are left out.
+
+    Returns:
+        At least one pose, the best first. The same arguments give the same poses, bit by bit.
+    """
+    return _Search(shapes, window, config, without).run()
+
+
+class _Search:
+    def __init__(self, shapes: BankShapes, window: PixelWindow, config: FindConfig, without: frozenset[str]) -> None:
+        self._window, self._config = window, config
+        focal = None if window.intrinsics is None else window.intrinsics.fy
+        self._beliefs = PoseBeliefs(config.distance, roll_weight=_ROLL_WEIGHT[config.views], focal=focal)
+        self._rng = np.random.default_rng(window.side)
+        self._stride = max(1, -(-window.side // config.largest_px))
+        self._levels: dict[int, Level] = {}
+        listed = [i for i, name in enumerate(shapes.names) if name not in without] or list(range(len(shapes.names)))
+        placed = place(
+            [shapes.templates[i] for i in listed],
+            views_of(config.views),
+            window,
+            self._beliefs,
+            config.placed + config.more,
+        )
+        # Only meshes that a template suggests are needed from here on.
+        suggested, mesh = np.unique(placed.mesh, return_inverse=True)
+        chosen = [listed[i] for i in suggested] or listed[:1]
+        self._suggested = Poses(mesh, placed.rows, placed.score)
+        self._names = tuple(shapes.names[i] for i in chosen)
+        self._coarse = MeshTable.of([shapes.coarse(i) for i in chosen])
+        self._fine = MeshTable.of([shapes.fine(i) for i in chosen])
+
+    def run(self) -> Found:
+        config = self._config
+        first, rest = self._suggested[: config.placed], self._suggested[config.placed :]
+        if not len(first):
+            first = self._filling()
+        poses = self._distinct(self._fit(first))
+        if poses.score[0] < config.good and config.jumps:
+            poses = self._distinct(Poses.join([poses, self._fit(self._jumps(poses))]))
+        if poses.score[0] < config.good and len(rest):
+            poses = self._distinct(Poses.join([poses, self._fit(rest)]))
+        if config.generations:
+            poses = self._distinct(Poses.join([self._evolve(poses[: config.evolved]), poses]))
+        return Found(poses, self._fine, self._names, self._level(self._stride))
+
+    def _level(self, stride: int) -> Level:
+        if stride not in self._levels:
+            self._levels[stride] = Level(self._window, stride)
+        return self._levels[stride]
+
+    def _filling(self) -> Poses:
+        """Where no template can hold what is visible: the first mesh in the middle of the window, seen from the front."""
+        rows = np.zeros((1, 16), np.float32)
+        rows[0, [0, 4, 8]] = 1, -1, -1
+        middle = self._window.side / 2
+        rows[0, 9:] = self._window.side, self._window.left + middle, self._window.top + middle, 4, 0, 0, 1
+        rows[0, 13:15] = self._window.principal
+        if self._beliefs.focal is not None:
+            rows[0, DISTANCE] = self._beliefs.focal / rows[0, SCALE]
+        return Poses(np.zeros(1, np.int64), rows, np.zeros(1))
+
+    def _fit(self, poses: Poses) -> Poses:
+        """Contours fitted on coarser and finer pixels; the best ``kept``."""
+        kept, side = self._config.kept, self._window.side
+        coarse, middle = (self._level(max(self._stride, round(side / pixels))) for pixels in (32, 64))
+        poses = fit_contours(self._coarse, poses, coarse, self._beliefs, steps=6, robust=False)
+        poses = poses.best(max(3 * kept, len(poses) // 2))
+        poses = fit_contours(self._coarse, poses, middle, self._beliefs, steps=8, robust=False).best(kept)
+        return fit_contours(self._fine, poses, self._level(self._stride), self._beliefs, steps=12, robust=True)
+
+    def _distinct(self, poses: Poses) -> Poses:
+        """The best first, without those that are all but the same as a better one; at most twice ``kept``."""
+        poses = poses.best(len(poses))
+        chosen: list[int] = []
+        for i in range(len(poses)):
+            if len(chosen) == 2 * self._config.kept:
+                break
+            others = np.array([j for j in chosen if poses.mesh[j] == poses.mesh[i]], np.int64)
+            cosine = (np.einsum("kij,ij->k", poses.rotation[others], poses.rotation[i]) - 1) / 2
+            farther = np.abs(np.log(poses.rows[others, DISTANCE] / poses.rows[i, DISTANCE]))
+            if not ((cosine > math.cos(_SAME_TURN)) & (farther < _SAME_DISTANCE)).any():
+                chosen.append(i)
+        return poses[np.array(chosen)]
+
+    def _jumps(self, poses: Poses) -> Poses:
+        """Poses near the best four and turned against them."""
+        starts = poses[:4]
+        each = self._config.jumps // len(starts)
+        noise = self._rng.standard_normal((len(starts), each, FREE)) * 1.7 * _SPREAD
+        turns = np.zeros(each)
+        turns[: len(_TURNS)] = _TURNS[:each]
+        noise[:, : len(_TURNS)] *= 0.3
+        if _ROLL_WEIGHT[self._config.views]:
+            noise[:, :, 2] *= 0.3
+        cosine, sine, zero = np.cos(turns), np.sin(turns), np.zeros(each)
+        about_up = np.stack([cosine, zero, sine, zero, zero + 1, zero, -sine, zero, cosine], axis=1).reshape(-1, 3, 3)
+        row = np.repeat(np.arange(len(starts)), each)
+        turned = starts.rotation[row].astype(np.float64) @ np.tile(about_up, (len(starts), 1, 1))
+        rows = starts.rows[row].copy()
+        rows[:, :9] = turned.reshape(-1, 9)
+        return Poses(starts.mesh[row], self._moved(rows, noise.reshape(-1, FREE)), np.zeros(len(row)))
+
+    def _moved(self, rows: NDArray[np.float32], by: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Poses [K,POSE] moved by K times the numbers that are fitted (``contour_fit.FREE``)."""
+        result = rows.copy()
+        turned = rotations(by[:, :3]) @ rows[:, :9].reshape(-1, 3, 3).astype(np.float64)
+        result[:, :9] = turned.reshape(-1, 9)
+        result[:, [U, V]] += by[:, 4:6] * rows[:, SCALE, None]
+        result[:, SCALE] *= np.exp(by[:, 3])
+        if self._beliefs.focal is not None:
+            result[:, DISTANCE] = self._beliefs.focal / result[:, SCALE]
+        else:
+            result[:, DISTANCE] *= np.exp(by[:, 6])
+        return result
+
+    def _evolve(self, starts: Poses) -> Poses:
+        """The best poses that evolution finds from each start, with those of the halfway."""
+        level, spread = self._level(self._stride), _FINE * _SPREAD[: FREE - (self._beliefs.focal is not None)]
+        row = np.arange(len(starts))
+        search = Evolution(len(starts), spread, _SAMPLES, self._rng)
+
+        def scores_of(rows: NDArray[np.int64]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+            return lambda places: self._score(level, starts, np.repeat(rows, _SAMPLES), places)
+
+        dropped: list[Poses] = []
+        for generation in range(self._config.generations):
+            if generation == self._config.generations // 3 and len(search) > 1:
+                order = np.argsort(-search.best, kind="stable")
+                half = (len(order) + 1) // 2
+                dropped.append(self._ends(search, starts, row)[order[half:]])
+                search.keep(order[:half])
+                row = row[order[:half]]
+            search.step(scores_of(row))
+            if search.best.max() > _PERFECT:
+                break
+        return Poses.join([self._ends(search, starts, row), *dropped])
+
+    def _score(self, level: Level, starts: Poses, row: NDArray[np.int64], places: NDArray[np.float64]) -> NDArray[np.float64]:
+        by = np.zeros((len(row), FREE))
+        by[:, : places.shape[-1]] = places.reshape(len(row), -1)
+        rows = self._moved(starts.rows[row], by)
+        value = level.overlap(self._fine, starts.mesh[row], rows) - self._beliefs.loss(rows)
+        return value.reshape(places.shape[:2])
+
+    def _ends(self, search: Evolution, starts: Poses, row: NDArray[np.int64]) -> Poses:
+        by = np.zeros((len(row), FREE))
+        by[:, : search.place.shape[1]] = search.place
+        return Poses(starts.mesh[row], self._moved(starts.rows[row], by), search.best.copy())
