@@ -29,23 +29,27 @@ from shape3d_amodal.crops.given import (
     in_order,
 )
 from shape3d_amodal.crops.pasting import CompletedObject, completed_objects
+from shape3d_amodal.crops.pixels import Intrinsics, PixelWindow, pixel_windows
 from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError, check_whole
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
+from shape3d_amodal.priors.bank.templates import ViewsName
 from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate
 from shape3d_amodal.priors.learned.fit import FitConfig
 from shape3d_amodal.priors.registry import PriorParts, check_names, open_prior
 from shape3d_amodal.refinement.modes import Refine, check_learned, check_refine, default_refine
 from shape3d_amodal.refinement.regions import check_gap, close_gaps, compose
-from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops
+from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops, resized_masks
 
 Mask = NDArray[np.bool_]
 
 _BATCH = 32
 _CROP = 64
 """Side of the crops in pixels where no networks ask for another."""
+_FINE = 256
+"""Side of the crops in pixels where a bank is asked."""
 
 
 class ShapePriorPipeline:
@@ -172,6 +176,8 @@ class ShapePriorPipeline:
         weights: str | Path | None = None,
         device: str = "cpu",
         fit_steps: int | None = None,
+        views: ViewsName = "upright",
+        exact_shapes: bool = False,
         refine: Refine | None = None,
         gap_px: int = 0,
     ) -> ShapePriorPipeline:
@@ -181,8 +187,11 @@ class ShapePriorPipeline:
             meshes: a folder of meshes by category, or another mesh source (``meshes.sources.mesh_source``).
             weights: as for ``from_pretrained``; for ``refine`` full, which then uses these shapes' silhouettes in place
                 of those of its own bank.
-            fit_steps: steps of the fit at test time; by default as many as the refinement has learned to use, 0 where
-                there is none.
+            fit_steps: steps of the fit of shapes to objects that none of them explains as it is; by default as many as
+                the refinement has learned to use, 30 where there is none.
+            views: how objects may stand before the camera: upright (on the ground before a level camera), tabletop
+                (seen from anywhere above) or all (any rotation).
+            exact_shapes: the meshes are the very shapes: none is deformed.
             device, gap_px: as for ``from_pretrained``.
             refine: full, visible-union or none; by default full with weights, else visible-union.
 
@@ -207,7 +216,8 @@ class ShapePriorPipeline:
                 "open13_bank, or leave them out"
             )
         names: tuple[PriorName, ...] = ("learned", "bank") if refine == "full" and "learned" in known else ("bank",)
-        opened = _open_priors(names, model, str(meshes), device=device, fit_steps=fit_steps)
+        bank = {"views": views, "exact_shapes": exact_shapes}
+        opened = _open_priors(names, model, str(meshes), device=device, fit_steps=fit_steps, **bank)
         return cls(opened, model, refine=refine, gap_px=gap_px)
 
     def with_fit_steps(self, steps: int) -> ShapePriorPipeline:
@@ -271,25 +281,42 @@ class ShapePriorPipeline:
         names = [objects.names[i] for i in rows]
         if self.gap_px > 0:
             hiding = [close_gaps(mask, other, self.gap_px) for mask, other in zip(visible, hiding, strict=True)]
-        size = _CROP if self.model is None else self.model.config.crop_size
         indices = [self._prior.categories.index(name) for name in names]
-        return instance_crops(image, visible, hiding, indices, size), VisibleObjects(visible, names, hiding)
+        return instance_crops(image, visible, hiding, indices, self._size), VisibleObjects(visible, names, hiding)
+
+    @property
+    def _size(self) -> int:
+        """Side of the crops in pixels: known shapes are exact, and would lose by coarse pixels."""
+        if "bank" in self.priors and self.refine != "2d":
+            return _FINE
+        return _CROP if self.model is None else self.model.config.crop_size
 
     @torch.no_grad()
-    def predict(self, crops: InstanceCrops) -> AmodalPrediction:
-        """Stages 2 to 5 on N crops, in batches."""
-        crops = crops.to(self._prior.device)
-        return AmodalPrediction.join([self._predict(crops[i : i + _BATCH]) for i in range(0, len(crops), _BATCH)])
+    def predict(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None = None) -> AmodalPrediction:
+        """Stages 2 to 5 on N crops, in batches.
 
-    def _predict(self, crops: InstanceCrops) -> AmodalPrediction:
+        Args:
+            crops: as ``crops`` cuts them.
+            windows: the same objects at the image's own resolution, for a bank; else the crops' pixels stand for these.
+        """
+        crops = crops.to(self._prior.device)
+        batches = [slice(i, i + _BATCH) for i in range(0, len(crops), _BATCH)]
+        parts = [self._predict(crops[rows], None if windows is None else windows[rows]) for rows in batches]
+        return AmodalPrediction.join(parts)
+
+    def _predict(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None) -> AmodalPrediction:
+        small = crops if self.model is None else crops.resized(self.model.config.crop_size)
         estimates: dict[PriorName, Estimate] = {}
         if self.refine != "2d":
-            estimates = {name: prior.estimate(crops) for name, prior in self.priors.items()}
+            for name, prior in self.priors.items():
+                own = small if name == "learned" else crops
+                estimates[name] = prior.estimate(own, windows=windows).resized(crops.size)
         coarse = best_of(list(estimates.values())) if estimates else no_estimate(crops)
         probability = coarse.silhouette
         if self.refine in ("full", "2d") and self.model is not None:
-            shown = {name: estimate.evidence for name, estimate in estimates.items()}
-            probability = self.model.refine_both_ways(crops, shown).sigmoid()
+            shown = {name: estimate.resized(small.size).evidence for name, estimate in estimates.items()}
+            logits = self.model.refine_both_ways(small, shown)
+            probability = resized_masks(logits, crops.size).sigmoid()
         if self.refine != "none":
             probability = compose(probability, crops.visible, crops.occluder)
         return AmodalPrediction(probability, coarse)
@@ -302,6 +329,7 @@ class ShapePriorPipeline:
         *,
         depth_order: Sequence[int | None] | None = None,
         in_front: Order = (),
+        intrinsics: Intrinsics | None = None,
     ) -> list[CompletedObject]:
         """Complete all objects of one image.
 
@@ -313,6 +341,7 @@ class ShapePriorPipeline:
             categories: a category name for each; ``occluder`` marks what only hides others.
             depth_order: rank of each, 0 nearest, where known, else None: what is behind an object cannot hide it.
             in_front: more that is known of the order: pairs (in front, behind) of places in ``visible``.
+            intrinsics: the camera, where it is known; a bank then finds poses under its perspective.
 
         Returns:
             An object for each mask whose category is not ``occluder``, in order.
@@ -335,7 +364,8 @@ class ShapePriorPipeline:
         if all(name == OCCLUDER for name in names):
             return []
         crops, objects = self.crops(pixels, VisibleObjects(masks, names, occluders(masks, order)))
-        return completed_objects(self.predict(crops), crops, objects, bare=self.refine == "none")
+        windows = pixel_windows(objects.masks, objects.occluders, crops.window.numpy(), intrinsics)
+        return completed_objects(self.predict(crops, windows), crops, objects, bare=self.refine == "none")
 
 
 def _open_priors(
@@ -346,6 +376,8 @@ def _open_priors(
     device: torch.device | str,
     fit: FitConfig | None = None,
     fit_steps: int | None = None,
+    views: ViewsName = "upright",
+    exact_shapes: bool = False,
 ) -> dict[PriorName, Prior]:
     """The priors of those names; ``fit_steps`` is None for the default of each."""
     config = None if model is None else model.config
@@ -355,7 +387,9 @@ def _open_priors(
         network=None if model is None else model.prior,
         fit=fit,
         meshes=meshes,
-        bank_fit_steps=0 if config is None else config.fit_steps,
+        bank_fit_steps=None if config is None else config.fit_steps,
+        views=views,
+        exact_shapes=exact_shapes,
     )
     if fit_steps is not None:
         _check_fit_steps(fit_steps)

@@ -25,6 +25,17 @@ OCCLUDER = "occluder"
 Batch = TypeVar("Batch", bound="TensorBatch")
 
 
+def resized_masks(masks: Tensor, size: int) -> Tensor:
+    """Masks or logits [N,S,S] in ``size`` x ``size`` pixels: means over the old pixels, or between them."""
+    from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+    if masks.shape[-1] == size:
+        return masks
+    if masks.shape[-1] > size:
+        return adaptive_avg_pool2d(masks, size)
+    return interpolate(masks[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
+
+
 class TensorBatch(ArrayFields):
     """Dataclasses of tensors that share their first dimension (N), with row selection and device moves."""
 
@@ -229,6 +240,15 @@ class InstanceCrops(TensorBatch):
     def size(self) -> int:
         return int(self.visible.shape[-1])
 
+    def resized(self, size: int) -> InstanceCrops:
+        """The same windows in ``size`` x ``size`` pixels, each the mean of those that it covers."""
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        if size == self.size:
+            return self
+        rgb, visible, occluder = (adaptive_avg_pool2d(t, size) for t in (self.rgb, self.visible, self.occluder))
+        return replace(self, rgb=rgb, visible=visible, occluder=occluder)
+
     def mirrored(self) -> InstanceCrops:
         """The crops with left and right exchanged; the windows stay those of the crops as they were."""
         visible, occluder = self.visible.flip(-1), self.occluder.flip(-1)
@@ -339,6 +359,10 @@ class Estimate(TensorBatch):
     viewpoint: Viewpoint
     silhouette: Tensor
     fit: Tensor
+
+    def resized(self, size: int) -> Estimate:
+        """The same with silhouettes of ``size`` x ``size`` pixels."""
+        return replace(self, silhouette=resized_masks(self.silhouette, size))
 
     @property
     def evidence(self) -> tuple[Tensor, Tensor]:

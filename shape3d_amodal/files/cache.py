@@ -24,6 +24,22 @@ PATIENCE = 5.0
 logger = logging.getLogger(__name__)
 
 
+def user_cache() -> Path | None:
+    """The user's folder for what can be made again: SHAPE3D_AMODAL_CACHE, else in XDG_CACHE_HOME or ~/.cache.
+
+    None, after a warning, where nothing can be kept there.
+    """
+    named = os.environ.get("SHAPE3D_AMODAL_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    folder = Path(named) if named else Path(base) / "shape3d-amodal"
+    try:
+        make_folder(folder)
+    except DataError as error:
+        logger.warning("%s; what would be kept is made again each time; set SHAPE3D_AMODAL_CACHE", error)
+        return None
+    return folder
+
+
 def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """``folder``, which is made where it is missing; it appears whole or not at all.
 

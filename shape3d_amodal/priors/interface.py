@@ -10,6 +10,8 @@ from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
 if TYPE_CHECKING:
     import torch
 
+    from shape3d_amodal.crops.pixels import PixelWindow
+
 PriorName = Literal["learned", "bank"]
 """Where silhouettes come from: the networks of stages 2 and 3, or a bank of known shapes (``registry``)."""
 
@@ -28,8 +30,8 @@ class Prior(Protocol):
     def device(self) -> torch.device:
         """Where crops have to be."""
 
-    def estimate(self, crops: InstanceCrops) -> Estimate:
-        """What the prior says of N crops."""
+    def estimate(self, crops: InstanceCrops, *, windows: Sequence[PixelWindow] | None = None) -> Estimate:
+        """What the prior says of N crops; ``windows`` shows the same N objects at the image's own resolution."""
 
     def with_fit_steps(self, steps: int) -> Prior:
         """The same prior with another number of steps of its fit; 0 fits nothing."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.priors.bank.templates import ViewsName
 from shape3d_amodal.priors.interface import Prior, PriorName
 from shape3d_amodal.priors.learned.fit import FitConfig, LearnedPrior
 from shape3d_amodal.priors.learned.network import ShapePrior
@@ -23,7 +24,9 @@ class PriorParts:
         network: learned: stages 2 and 3.
         fit: learned: its fit.
         meshes: bank: where its shapes come from (``meshes.sources.mesh_source``).
-        bank_fit_steps: bank: steps of its fit.
+        bank_fit_steps: bank: steps of its fit; None for the default.
+        views: bank: how objects may stand before the camera.
+        exact_shapes: bank: whether it is known to hold the very shapes, so that none is deformed.
     """
 
     categories: tuple[str, ...] | None
@@ -31,7 +34,9 @@ class PriorParts:
     network: ShapePrior | None = None
     fit: FitConfig | None = None
     meshes: str | None = None
-    bank_fit_steps: int = 0
+    bank_fit_steps: int | None = None
+    views: ViewsName = "upright"
+    exact_shapes: bool = False
 
 
 def _learned(parts: PriorParts) -> Prior:
@@ -43,12 +48,17 @@ def _learned(parts: PriorParts) -> Prior:
 def _bank(parts: PriorParts) -> Prior:
     if parts.meshes is None:
         raise UsageError("priors: these weights know no bank; use from_meshes, or ask for learned")
+    from shape3d_amodal.files.cache import user_cache
     from shape3d_amodal.meshes.sources import mesh_source
+    from shape3d_amodal.priors.bank.finding import FindConfig
     from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
     from shape3d_amodal.priors.bank.shapes import ShapeBank
 
-    config = BankPriorConfig(fit_steps=parts.bank_fit_steps)
-    return BankPrior(ShapeBank(mesh_source(parts.meshes)), parts.categories, config, parts.device)
+    config = BankPriorConfig(search=FindConfig(views=parts.views), exact=parts.exact_shapes)
+    if parts.bank_fit_steps is not None:
+        config = replace(config, fit_steps=parts.bank_fit_steps)
+    bank = ShapeBank(mesh_source(parts.meshes), cache=user_cache())
+    return BankPrior(bank, parts.categories, config, parts.device)
 
 
 PRIORS: dict[PriorName, Callable[[PriorParts], Prior]] = {"learned": _learned, "bank": _bank}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from boxes import BoxMeshes
+from shape3d_amodal.priors.bank.matching import MatchConfig, _regions, match
 
 from shape3d_amodal.geometry.cameras import project
 from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
-from shape3d_amodal.priors.bank.matching import MatchConfig, _regions, match
 from shape3d_amodal.priors.bank.shapes import BankConfig, BankShapes, ShapeBank
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.structures import InstanceCrops, Viewpoint

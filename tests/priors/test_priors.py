@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from boxes import BoxMeshes
+from shape3d_amodal.priors.bank.matching import MatchConfig
 from tiny import tiny_model
 
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
-from shape3d_amodal.priors.bank.matching import MatchConfig
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
 from shape3d_amodal.priors.interface import Prior, no_estimate

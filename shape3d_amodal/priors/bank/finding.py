@@ -69,15 +69,31 @@ _PERFECT = 0.999
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Found(ArrayFields):
-    """The poses that were found, the best first, with ``meshes``, the table that they index, and ``names`` of these."""
+    """What was found.
+
+    Attributes:
+        poses: the best first.
+        meshes: the table that they index, of nearly all faces; ``coarse``: the same with few.
+        names: the meshes' names in their source.
+        level: the grid on which scores were counted.
+    """
 
     poses: Poses
     meshes: MeshTable
+    coarse: MeshTable
     names: tuple[str, ...]
     level: Level
 
+    def surface(self, index: int, *, coarse: bool = False) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Vertices [V,3] float32 and faces [F,3] int64 of the mesh of pose ``index``."""
+        table, m = (self.coarse if coarse else self.meshes), int(self.poses.mesh[index])
+        verts = table.verts[table.first_vert[m] : table.first_vert[m + 1]]
+        return verts, table.faces[table.first_face[m] : table.first_face[m + 1]].astype(np.int64)
 
-def find(shapes: BankShapes, window: PixelWindow, config: FindConfig, *, without: frozenset[str] = frozenset()) -> Found:
+
+def find(
+    shapes: BankShapes, window: PixelWindow, config: FindConfig, *, without: frozenset[str] = frozenset()
+) -> Found:
     """The poses of the shapes of one category that explain an object best.
 
     Args:
@@ -128,7 +144,7 @@ class _Search:
             poses = self._distinct(Poses.join([poses, self._fit(rest)]))
         if config.generations:
             poses = self._distinct(Poses.join([self._evolve(poses[: config.evolved]), poses]))
-        return Found(poses, self._fine, self._names, self._level(self._stride))
+        return Found(poses, self._fine, self._coarse, self._names, self._level(self._stride))
 
     def _level(self, stride: int) -> Level:
         if stride not in self._levels:
@@ -222,7 +238,9 @@ class _Search:
                 break
         return Poses.join([self._ends(search, starts, row), *dropped])
 
-    def _score(self, level: Level, starts: Poses, row: NDArray[np.int64], places: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _score(
+        self, level: Level, starts: Poses, row: NDArray[np.int64], places: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         by = np.zeros((len(row), FREE))
         by[:, : places.shape[-1]] = places.reshape(len(row), -1)
         rows = self._moved(starts.rows[row], by)

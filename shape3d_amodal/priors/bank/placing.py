@@ -7,8 +7,6 @@ slack; so few sizes and shifts remain, and a few words of bits tell each one's s
 
 from __future__ import annotations
 
-import math
-
 import numba
 import numpy as np
 import torch

@@ -14,11 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.crops.pixels import OUTSIDE, VISIBLE, PixelWindow
+from shape3d_amodal.geometry.cameras import DISTANCE as _LOOK_FROM
+from shape3d_amodal.geometry.cameras import FOCAL
 from shape3d_amodal.priors.bank import bits
+from shape3d_amodal.structures import Viewpoint
 
 POSE = 16
 """Numbers of a pose: rotation, row by row (9), scale, u, v, distance, cx, cy, aspect."""
@@ -102,7 +106,9 @@ class Level:
         """[K] certain-pixel IoU of the hard silhouettes: |T and visible| / (|visible| + |T and outside|)."""
         counts = np.empty((len(rows), 2))
         table = (meshes.verts, meshes.first_vert, meshes.faces, meshes.first_face)
-        bits.count_all(*table, mesh, np.ascontiguousarray(rows, np.float32), self.grid, self.visible, self.outside, counts)
+        bits.count_all(
+            *table, mesh, np.ascontiguousarray(rows, np.float32), self.grid, self.visible, self.outside, counts
+        )
         result: NDArray[np.float64] = counts[:, 0] / (self.area + counts[:, 1])
         return result
 
@@ -136,3 +142,31 @@ def towards(ray: NDArray[np.float64]) -> NDArray[np.float64]:
     sine = np.linalg.norm(axis, axis=1, keepdims=True)
     angle = np.arctan2(sine[:, 0], unit[:, 2])[:, None]
     return rotations(axis / np.maximum(sine, 1e-12) * angle)
+
+
+def viewpoints(rows: NDArray[np.float32], windows: NDArray[np.float32]) -> Viewpoint:
+    """Poses [K,POSE] as viewpoints in crops, ``windows`` [K,4] in image pixels.
+
+    A viewpoint's camera looks straight at the object from a fixed distance, so of a near camera's perspective
+    something is lost.
+    """
+    rows, windows = rows.astype(np.float64), windows.astype(np.float64)
+    focal = rows[:, SCALE] * rows[:, DISTANCE]
+    ray = np.stack([(rows[:, U] - rows[:, CX]) / focal / rows[:, ASPECT], (rows[:, V] - rows[:, CY]) / focal], axis=1)
+    turn = towards(np.concatenate([ray, np.ones((len(rows), 1))], axis=1))
+    seen = turn.transpose(0, 2, 1) @ rows[:, :9].reshape(-1, 3, 3)
+    left, forward = -seen[:, 0], seen[:, 2]
+    azimuth, elevation = np.arctan2(-forward[:, 0], -forward[:, 2]), -np.arcsin(np.clip(forward[:, 1], -1, 1))
+    level = np.stack([-np.cos(azimuth), np.zeros(len(rows)), np.sin(azimuth)], axis=1)  # without roll: left and up
+    upright = np.cross(forward, level)
+    roll = np.arctan2((left * upright).sum(axis=1), (left * level).sum(axis=1))
+    half = (windows[:, 2] - windows[:, 0]) / 2
+    middle = (windows[:, :2] + windows[:, 2:]) / 2
+    parts = (
+        azimuth,
+        elevation,
+        roll,
+        rows[:, SCALE] / half * _LOOK_FROM / FOCAL,
+        (middle - rows[:, [U, V]]) / half[:, None],
+    )
+    return Viewpoint(*(torch.from_numpy(part).float() for part in parts))

@@ -1,4 +1,4 @@
-"""A bank of known shapes as a prior: the best matches to the certain pixels, weighed, with or without their fit."""
+"""A bank of known shapes as a prior: the poses that explain the certain pixels, weighed, with or without their fit."""
 
 from __future__ import annotations
 
@@ -6,58 +6,71 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Annotated
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Count, Share, configuration
+from shape3d_amodal.crops.pixels import PixelWindow, windows_of_crops
+from shape3d_amodal.geometry.windows import cut
 from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
-from shape3d_amodal.priors.bank.matching import MatchConfig, Matches, match
+from shape3d_amodal.priors.bank.finding import FindConfig, Found, find
+from shape3d_amodal.priors.bank.poses import Level, viewpoints
 from shape3d_amodal.priors.bank.shapes import ShapeBank
 from shape3d_amodal.priors.interface import best_of
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.priors.optimization import optimize
-from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
+from shape3d_amodal.structures import Estimate, InstanceCrops
+
+_FIT_PX = 64
+"""Side of the crops in which shapes are fitted, where the crops are larger."""
+_LEAST = 1e-3
+"""Poses of a smaller weight, relative to the best one's, are left out."""
 
 
 @configuration
 class BankPriorConfig:
-    """The bank's matches and their fit."""
+    """The bank's poses and their fit."""
 
-    search: MatchConfig = MatchConfig()
-    """The search for matches."""
-    matches: int = 16
-    """Number of matches whose silhouettes are averaged."""
-    starts: int = 4
-    """Number of these that are fitted, best first."""
-    temperature: float = 0.03
-    """Silhouettes are weighted by exp(score / temperature)."""
+    search: FindConfig = FindConfig()
+    """The search for poses."""
+    temperature: Annotated[float, Field(gt=0)] = 0.003
+    """Silhouettes of poses are weighted by exp(score / temperature)."""
+    exact: bool = False
+    """Whether the bank is known to hold the very shapes: then none is ever deformed."""
+    fit_steps: Annotated[int, Field(ge=0)] = 30
+    """Adam steps of the fit of shapes, where no pose of a mesh as it is explains the object; 0 for none."""
+    fit_below: Share = 0.93
+    """Certain-pixel IoU of the best pose below which shapes are fitted."""
+    starts: Count = 4
+    """Poses that are fitted, best first."""
     blur_px: float = 0.3
-    """Blur of the silhouettes, in crop pixels."""
+    """Blur of fitted silhouettes, in crop pixels."""
     start_blur_px: float = 1.0
-    """Blur of the silhouettes at the fit's first step."""
-    fit_steps: Annotated[int, Field(ge=0)] = 0
-    """Adam steps of the fit; 0 leaves the matches as they were found."""
+    """The same at the fit's first step."""
+    fit_temperature: Annotated[float, Field(gt=0)] = 0.03
+    """Silhouettes of fitted shapes are weighted by exp(score / temperature)."""
     deformation: DeformationConfig = DeformationConfig()
     """What the fit may change, and by how much."""
 
 
 class BankPrior:
-    """The shapes of a bank: matched to the certain pixels, the best of them fitted.
+    """The shapes of a bank: posed by the certain pixels, and deformed where none fits as it is.
 
-    The silhouette is the mean over the best matches, weighted by how well each explains the certain pixels: shapes that
-    agree where the object is visible may differ where it is hidden. Mesh and viewpoint are those of the best match. If
-    the mean of the fitted matches explains the certain pixels less well than that of all matches before the fit, the
-    latter is the estimate.
+    The silhouette is the mean over the best poses, weighted by how well each explains the certain pixels: poses that
+    agree where the object is visible may differ where it is hidden. Mesh and viewpoint are those of the best one. If
+    the fitted shapes explain the certain pixels less well than those before the fit, the latter are the estimate.
 
     It needs no training and implements ``interface.Prior``.
 
     Args:
         bank: the shapes.
         categories: the names that crops' categories count, such as a model's; the bank's own if None.
-        config: matches and fit.
-        device: where the fit runs; matching always runs on the CPU.
+        config: poses and fit.
+        device: where shapes are fitted; poses are always found on the CPU.
     """
 
     def __init__(
@@ -77,64 +90,95 @@ class BankPrior:
     def with_fit_steps(self, steps: int) -> BankPrior:
         return BankPrior(self.bank, self.categories, replace(self.config, fit_steps=steps), self.device)
 
-    def estimate(self, crops: InstanceCrops, *, without: Sequence[Collection[str]] | None = None) -> Estimate:
-        """As for ``interface.Prior``; ``without`` names, for each crop, the meshes that are left out of the bank."""
-        config = self.config
+    def estimate(
+        self,
+        crops: InstanceCrops,
+        *,
+        windows: Sequence[PixelWindow] | None = None,
+        without: Sequence[Collection[str]] | None = None,
+    ) -> Estimate:
+        """As for ``interface.Prior``.
+
+        Args:
+            crops: N crops.
+            windows: the same objects at the image's own resolution, where poses are then found; else in the crops.
+            without: for each crop, names of meshes that are left out of the bank.
+        """
+        given = windows_of_crops(crops) if windows is None else windows
+        left_out = without or [()] * len(given)
         names = [self.categories[index] for index in crops.category.tolist()]
-        left_out = without or [()] * len(names)
-        found = [
-            match(self.bank.shapes(name), crops[i : i + 1], config.matches, config.search, without=left_out[i])
-            for i, name in enumerate(names)
-        ]
-        matched = self._weigh(self._subject(names, found, crops), found, crops)
-        if config.fit_steps == 0:
-            return matched
-        best = [matches[: config.starts] for matches in found]
-        subject = self._subject(names, best, crops)
-        optimize(
+        parts = []
+        for i, (name, window) in enumerate(zip(names, given, strict=True)):
+            shapes = self.bank.shapes(name, self.config.search.views)
+            found = find(shapes, window, self.config.search, without=frozenset(left_out[i]))
+            # Where there are only crops, their pixels stand for the image's.
+            box = crops.window[i : i + 1] if windows is not None else _own_window(crops.size)
+            parts.append(self._estimate(found, crops[i : i + 1], box.cpu()))
+        return Estimate.join(parts)
+
+    def _estimate(self, found: Found, crop: InstanceCrops, box: Tensor) -> Estimate:
+        """The estimate of one object; ``box`` [1,4] is the crop's window in the frame of the poses."""
+        posed = self._posed(found, crop, box)
+        config = self.config
+        if config.exact or not config.fit_steps or found.poses.score[0] >= config.fit_below:
+            return posed
+        return best_of([posed, self._fitted(found, crop, box)])
+
+    def _posed(self, found: Found, crop: InstanceCrops, box: Tensor) -> Estimate:
+        poses = found.poses
+        weight = np.exp((poses.score - poses.score[0]) / self.config.temperature)
+        kept = np.nonzero(weight > _LEAST)[0]
+        masks = Level(found.level.window, 1).masks(found.meshes, poses.mesh[kept], poses.rows[kept])
+        share = (weight[kept] / weight[kept].sum()).astype(np.float32)
+        mean = np.einsum("k,kij->ij", share, masks.astype(np.float32))
+        silhouette = _resampled(mean, found.level.window, box, crop.size).to(self.device)
+        verts, faces = found.surface(0)
+        return Estimate(
+            verts=torch.from_numpy(verts)[None].to(self.device),
+            faces=torch.from_numpy(faces)[None].to(self.device),
+            viewpoint=viewpoints(poses.rows[:1], box.numpy()).to(self.device),
+            silhouette=silhouette,
+            fit=certain_iou(silhouette, crop),
+        )
+
+    def _fitted(self, found: Found, crop: InstanceCrops, box: Tensor) -> Estimate:
+        """The estimate from the best poses, their meshes deformed."""
+        config, poses = self.config, found.poses[: self.config.starts]
+        small = crop.resized(min(crop.size, _FIT_PX))
+        surfaces = [found.surface(i, coarse=True) for i in range(len(poses))]
+        verts = pad_sequence([torch.from_numpy(verts) for verts, _ in surfaces], batch_first=True).to(self.device)
+        faces = pad_sequence([torch.from_numpy(faces) for _, faces in surfaces], batch_first=True).to(self.device)
+        row = [0] * len(poses)
+        rows, boxes = torch.from_numpy(poses.rows).to(self.device), box.to(self.device)[row]
+        subject = DeformedMeshes(verts, faces, rows, boxes, small.size, config.deformation)
+        score = optimize(
             subject,
-            crops[_owners(best, self.device)],
+            small[row],
             steps=config.fit_steps,
             start_blur_px=config.start_blur_px,
             final_blur_px=config.blur_px,
         )
-        return best_of([matched, self._weigh(subject, best, crops)])
-
-    def _subject(self, names: list[str], found: list[Matches], crops: InstanceCrops) -> DeformedMeshes:
-        """The M matches of all crops in a row, as they were found."""
-        meshes = [
-            self.bank.shapes(name).meshes[index]
-            for name, matches in zip(names, found, strict=True)
-            for index in matches.mesh.tolist()
-        ]
-        # Padded with zeros to the largest of them.
-        verts = pad_sequence([torch.from_numpy(verts) for verts, _ in meshes], batch_first=True).to(self.device)
-        faces = pad_sequence([torch.from_numpy(faces) for _, faces in meshes], batch_first=True).to(self.device)
-        viewpoint = Viewpoint.join([matches.viewpoint for matches in found]).to(self.device)
-        return DeformedMeshes(verts, faces, viewpoint, crops.size, self.config.deformation)
-
-    @torch.no_grad()
-    def _weigh(self, subject: DeformedMeshes, found: list[Matches], crops: InstanceCrops) -> Estimate:
-        """The estimate from all rows of ``subject``, which are those of ``found``."""
-        owner = _owners(found, self.device)
-        silhouettes = subject.silhouettes(self.config.blur_px)
-        score = certain_iou(silhouettes, crops[owner])
-        means, best = [], []
-        for i in range(len(crops)):
-            rows = torch.nonzero(owner == i)[:, 0]
-            weight = (score[rows] / self.config.temperature).softmax(dim=0)
-            means.append((weight[:, None, None] * silhouettes[rows]).sum(dim=0))
-            best.append(rows[score[rows].argmax()])
-        mean, chosen = torch.stack(means), torch.stack(best)
+        with torch.no_grad():
+            bent, posed = subject.verts(), subject.poses()
+            large = DeformedMeshes(bent, faces, posed, boxes, crop.size, config.deformation)
+            silhouettes = large.silhouettes(config.blur_px * crop.size / small.size)
+        weight = (score / config.fit_temperature).softmax(dim=0)
+        mean = (weight[:, None, None] * silhouettes).sum(dim=0, keepdim=True)
+        best = int(score.argmax())
         return Estimate(
-            verts=subject.verts()[chosen],
-            faces=subject.faces[chosen],
-            viewpoint=subject.viewpoint.value().detach()[chosen],
+            verts=bent[best : best + 1],
+            faces=faces[best : best + 1],
+            viewpoint=viewpoints(posed[best : best + 1].cpu().numpy(), box.numpy()).to(self.device),
             silhouette=mean,
-            fit=certain_iou(mean, crops),
+            fit=certain_iou(mean, crop),
         )
 
 
-def _owners(found: list[Matches], device: torch.device) -> Tensor:
-    """Which crop each of the M matches is of, [M] int64."""
-    return torch.tensor([i for i, matches in enumerate(found) for _ in range(len(matches.score))]).to(device)
+def _own_window(size: int) -> Tensor:
+    return torch.tensor([[0.0, 0.0, size, size]])
+
+
+def _resampled(mask: NDArray[np.float32], window: PixelWindow, box: Tensor, size: int) -> Tensor:
+    """A mask [G,G] of a window's pixels as a crop [1,S,S] of ``box`` [1,4], in image pixels."""
+    corner = torch.tensor([window.left, window.top] * 2, dtype=torch.float32)
+    return cut(torch.from_numpy(mask)[None], box - corner, size)[:, 0].clamp(0, 1)

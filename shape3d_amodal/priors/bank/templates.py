@@ -16,7 +16,7 @@ from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.files.cache import made_once
 from shape3d_amodal.geometry.cameras import rotation
 from shape3d_amodal.priors.bank import bits
-from shape3d_amodal.priors.bank.poses import CX, CY, DISTANCE, POSE, SCALE, U, V, MeshTable
+from shape3d_amodal.priors.bank.poses import CX, CY, DISTANCE, POSE, SCALE, MeshTable, U, V
 
 ViewsName = Literal["upright", "tabletop", "all"]
 """How objects may stand before the camera. upright: on the ground, seen from the side or from above by a camera that is

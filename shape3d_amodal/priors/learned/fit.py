@@ -7,8 +7,9 @@ all of them are optimised side by side, and the best one is kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import Field
@@ -19,6 +20,9 @@ from shape3d_amodal.priors.learned.network import PriorOutput, ShapePrior
 from shape3d_amodal.priors.losses import laplacian_energy
 from shape3d_amodal.priors.optimization import FreeViewpoint, optimize
 from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
+
+if TYPE_CHECKING:
+    from shape3d_amodal.crops.pixels import PixelWindow
 
 
 @configuration
@@ -63,7 +67,7 @@ class LearnedPrior:
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    def estimate(self, crops: InstanceCrops) -> Estimate:
+    def estimate(self, crops: InstanceCrops, *, windows: Sequence[PixelWindow] | None = None) -> Estimate:  # noqa: ARG002
         if self.fit.steps == 0:
             return self.network.estimate(crops)
         verts, viewpoint = fit(self.network, self.network(crops), crops, self.fit)
