@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from shape3d_amodal.crops.pixels import OUTSIDE, VISIBLE
+from shape3d_amodal.crops.pixels import OUTSIDE, UNKNOWN, VISIBLE
 from shape3d_amodal.priors.bank.bits import FAST, by_row, columns_of, to_samples
 from shape3d_amodal.priors.bank.poses import ASPECT, CX, CY, DISTANCE, SCALE, Level, MeshTable, Poses, U, V
 
-_OUTSIDE, _VISIBLE = np.uint8(OUTSIDE), np.uint8(VISIBLE)
+_OUTSIDE, _VISIBLE, _UNKNOWN = np.uint8(OUTSIDE), np.uint8(VISIBLE), np.uint8(UNKNOWN)
 FREE = 7
 """Numbers that are fitted: rotation vector in the camera's frame (3), log-scale, u and v in units of the object, log D."""
 REACH = 20.0
@@ -31,6 +31,8 @@ _BACK = 3.0
 """Weight of a visible pixel that is not covered, against 1 of a pixel of the contour."""
 _DAMPING = 0.03
 _STEP, _TURN = 0.3, 0.3
+_LARGEST = np.array([0.25, 0.25, 0.25, 0.1, 0.05, 0.05, 0.4])
+"""Largest steps of the fitted numbers, of those that hardly move the contour."""
 _NEAREST, _FARTHEST = 1.0, 100.0
 _FAR = np.int32(4000)
 
@@ -96,6 +98,21 @@ def fit_contours(
     return Poses(poses.mesh, rows, score)
 
 
+def pixel_steps(meshes: MeshTable, poses: Poses, level: Level, beliefs: PoseBeliefs) -> NDArray[np.float64]:
+    """[K,n,n]: for each pose a matrix whose columns move the fitted numbers so that the contour moves by about a sample.
+
+    It is the inverse root of the mean square of the contour's motion: what hardly moves it, such as the distance, may
+    change much, and what changes together is one column.
+    """
+    free = FREE if beliefs.focal is None else FREE - 1
+    squares = np.zeros((len(poses), free, free))
+    table = meshes.verts, meshes.first_vert, meshes.faces, meshes.first_face
+    _squares(*table, poses.mesh, poses.rows, level.grid, level.state, _offsets(level), beliefs.numbers, squares)
+    variance, axes = np.linalg.eigh(squares + np.diag(_LARGEST[:free] ** -2))
+    steps: NDArray[np.float64] = axes / np.sqrt(variance)[:, None]
+    return steps
+
+
 def _offsets(level: Level) -> NDArray[np.float32]:
     """[n,n,2]: (columns, rows) from each visible sample to the nearest that is not, and from known background likewise."""
 
@@ -135,6 +152,41 @@ def _fit_all(  # type: ignore[no-untyped-def]
                 system = _system(own_verts, own_faces, pose, grid, screen, face, state, offsets, near, beliefs, robust)
                 _move(pose, _solve(*system), beliefs)
         score[k] = best
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+def _squares(  # type: ignore[no-untyped-def]
+    verts, first_vert, faces, first_face, mesh, rows, grid, state, offsets, beliefs, squares
+):
+    size = len(state)
+    most = 0
+    for m in range(len(first_vert) - 1):
+        most = max(most, first_vert[m + 1] - first_vert[m])
+    screen = np.empty((most, 3), np.float32)
+    nearness, face = np.empty((size, size), np.float32), np.empty((size, size), np.int32)
+    slope = np.empty(FREE)
+    for k in range(len(rows)):
+        m = mesh[k]
+        own_verts, own_faces = verts[first_vert[m] : first_vert[m + 1]], faces[first_face[m] : first_face[m + 1]]
+        _draw_faces(own_verts, own_faces, rows[k], grid, screen, nearness, face)
+        square, right, count = np.zeros(squares.shape[1:]), np.zeros(squares.shape[1]), 0
+        for row in range(size):
+            for column in range(size):
+                if face[row, column] < 0:
+                    continue
+                for side in range(4):
+                    r, c = row + (side == 0) - (side == 1), column + (side == 2) - (side == 3)
+                    if r < 0 or c < 0 or r >= size or c >= size or face[r, c] >= 0:
+                        continue
+                    if state[row, column] == _UNKNOWN and state[r, c] == _UNKNOWN:
+                        continue
+                    x, y = np.float32(c - column), np.float32(r - row)
+                    _slope(own_verts, own_faces[face[row, column]], rows[k], grid, screen, row, column, x, y, beliefs, slope)
+                    _add(square, right, slope, 1.0, 0.0)
+                    count += 1
+        for p in range(len(right)):
+            for q in range(p + 1):
+                squares[k, p, q] = squares[k, q, p] = square[p, q] / max(count, 1)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)

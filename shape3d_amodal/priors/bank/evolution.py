@@ -18,8 +18,7 @@ class Evolution:
     """B searches for the largest value of a function of n numbers, each from the origin.
 
     Args:
-        searches: B.
-        spread: [n], first standard deviation of each number.
+        axes: [B,n,n], for each search a matrix whose columns are first steps of one standard deviation.
         samples: a generation's, for each search.
         rng: draws the samples.
 
@@ -28,9 +27,9 @@ class Evolution:
         place: [B,n], where.
     """
 
-    def __init__(self, searches: int, spread: Array, samples: int, rng: np.random.Generator) -> None:
-        n, kept = len(spread), samples // 2
-        self._spread, self._samples, self._rng = spread, samples, rng
+    def __init__(self, axes: Array, samples: int, rng: np.random.Generator) -> None:
+        searches, n, kept = *axes.shape[:2], samples // 2
+        self._axes, self._samples, self._rng = axes, samples, rng
         weights = math.log(kept + 0.5) - np.log(np.arange(1, kept + 1))
         self._weights = weights / weights.sum()
         mass = 1 / (self._weights**2).sum()
@@ -51,7 +50,7 @@ class Evolution:
 
     def keep(self, chosen: NDArray[np.int64]) -> None:
         """Go on with these searches alone."""
-        for name in ("_mean", "_path", "_shape_path", "_sigma", "_covariance", "best", "place"):
+        for name in ("_axes", "_mean", "_path", "_shape_path", "_sigma", "_covariance", "best", "place"):
             setattr(self, name, getattr(self, name)[chosen])
 
     def step(self, function: Callable[[Array], Array]) -> tuple[Array, Array]:
@@ -65,9 +64,9 @@ class Evolution:
         """
         variance, axes = np.linalg.eigh(self._covariance)
         deviation = np.sqrt(np.maximum(variance, 1e-20))
-        drawn = self._rng.standard_normal((len(self), self._samples, len(self._spread)))
+        drawn = self._rng.standard_normal((len(self), self._samples, self._axes.shape[1]))
         moves = np.einsum("bij,bj,blj->bli", axes, deviation, drawn)
-        places = (self._mean[:, None] + self._sigma[:, None, None] * moves) * self._spread
+        places = np.einsum("bij,blj->bli", self._axes, self._mean[:, None] + self._sigma[:, None, None] * moves)
         values = function(places)
         order = np.argsort(-values, axis=1, kind="stable")[:, : len(self._weights)]
         self._remember(places, values, order[:, 0])
@@ -81,7 +80,7 @@ class Evolution:
 
     def _adapt(self, kept: Array, axes: Array, deviation: Array) -> None:
         """Mean, paths, covariance and step size after a generation; ``kept`` [B,mu,n] are its best moves."""
-        n = len(self._spread)
+        n = self._axes.shape[1]
         move = np.einsum("m,bmi->bi", self._weights, kept)
         self._mean += self._sigma[:, None] * move
         white = np.einsum("bij,bj,bkj,bk->bi", axes, 1 / deviation, axes, move)

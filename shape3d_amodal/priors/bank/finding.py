@@ -19,7 +19,7 @@ from pydantic import Field
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.config import Count, Share, configuration
 from shape3d_amodal.crops.pixels import PixelWindow
-from shape3d_amodal.priors.bank.contour_fit import FREE, PoseBeliefs, fit_contours
+from shape3d_amodal.priors.bank.contour_fit import FREE, PoseBeliefs, fit_contours, pixel_steps
 from shape3d_amodal.priors.bank.evolution import Evolution
 from shape3d_amodal.priors.bank.placing import place
 from shape3d_amodal.priors.bank.poses import DISTANCE, SCALE, Level, MeshTable, Poses, U, V, rotations
@@ -58,8 +58,10 @@ _ROLL_WEIGHT: dict[ViewsName, float] = {"upright": 0.5, "tabletop": 0.05, "all":
 _SAMPLES = 8
 _SPREAD = np.array([0.12, 0.12, 0.12, 0.05, 0.025, 0.025, 0.2])
 """Standard deviations of noise: rotation (radians), log-scale, place (in units of the object), log-distance."""
-_FINE = 0.15
-"""Share of it at evolution's start."""
+_FINE = 0.5
+"""Samples by which the contour moves at evolution's start."""
+_BOUND = np.array([1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 1.5])
+"""Farthest that these numbers move a pose at once."""
 _TURNS = np.radians([180.0, 90.0, -90.0, 30.0, -30.0, 15.0, -15.0])
 """Turns about the object's up axis that are tried."""
 _SAME_TURN, _SAME_DISTANCE = 0.05, 0.1
@@ -206,6 +208,7 @@ class _Search:
     def _moved(self, rows: NDArray[np.float32], by: NDArray[np.float64]) -> NDArray[np.float32]:
         """Poses [K,POSE] moved by K times the numbers that are fitted (``contour_fit.FREE``)."""
         result = rows.copy()
+        by = np.clip(by, -_BOUND, _BOUND)
         turned = rotations(by[:, :3]) @ rows[:, :9].reshape(-1, 3, 3).astype(np.float64)
         result[:, :9] = turned.reshape(-1, 9)
         result[:, [U, V]] += by[:, 4:6] * rows[:, SCALE, None]
@@ -218,9 +221,10 @@ class _Search:
 
     def _evolve(self, starts: Poses) -> Poses:
         """The best poses that evolution finds from each start, with those of the halfway."""
-        level, spread = self._level(self._stride), _FINE * _SPREAD[: FREE - (self._beliefs.focal is not None)]
+        level = self._level(self._stride)
         row = np.arange(len(starts))
-        search = Evolution(len(starts), spread, _SAMPLES, self._rng)
+        axes = _FINE * pixel_steps(self._fine, starts, level, self._beliefs)
+        search = Evolution(axes, _SAMPLES, self._rng)
 
         def scores_of(rows: NDArray[np.int64]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
             return lambda places: self._score(level, starts, np.repeat(rows, _SAMPLES), places)
