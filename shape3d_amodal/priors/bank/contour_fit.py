@@ -181,7 +181,19 @@ def _squares(  # type: ignore[no-untyped-def]
                     if state[row, column] == _UNKNOWN and state[r, c] == _UNKNOWN:
                         continue
                     x, y = np.float32(c - column), np.float32(r - row)
-                    _slope(own_verts, own_faces[face[row, column]], rows[k], grid, screen, row, column, x, y, beliefs, slope)
+                    _slope(
+                        own_verts,
+                        own_faces[face[row, column]],
+                        rows[k],
+                        grid,
+                        screen,
+                        row,
+                        column,
+                        x,
+                        y,
+                        beliefs,
+                        slope,
+                    )
                     _add(square, right, slope, 1.0, 0.0)
                     count += 1
         for p in range(len(right)):

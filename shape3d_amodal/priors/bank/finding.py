@@ -39,7 +39,7 @@ class FindConfig:
     """Templates that follow where these do not explain the object."""
     jumps: Annotated[int, Field(ge=0)] = 48
     """Poses near the best ones, or turned against them, that are tried in between."""
-    kept: Count = 12
+    kept: Count = 8
     """Poses that are kept of each list."""
     good: Share = 0.985
     """Certain-pixel IoU from which on the search is at its end."""
@@ -66,7 +66,8 @@ _TURNS = np.radians([180.0, 90.0, -90.0, 30.0, -30.0, 15.0, -15.0])
 """Turns about the object's up axis that are tried."""
 _SAME_TURN, _SAME_DISTANCE = 0.05, 0.1
 """Two poses of a mesh are one if their rotations (radians) and log-distances differ by less."""
-_PERFECT = 0.999
+_PERFECT, _STILL, _GAIN = 0.999, 10, 2e-4
+"""Evolution ends at such a score, or where in so many generations it has gained no more."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -171,7 +172,11 @@ class _Search:
         poses = fit_contours(self._coarse, poses, coarse, self._beliefs, steps=6, robust=False)
         poses = poses.best(max(3 * kept, len(poses) // 2))
         poses = fit_contours(self._coarse, poses, middle, self._beliefs, steps=8, robust=False).best(kept)
-        return fit_contours(self._fine, poses, self._level(self._stride), self._beliefs, steps=12, robust=True)
+        level = self._level(self._stride)
+        poses = fit_contours(self._fine, poses, level, self._beliefs, steps=5, robust=True).best(kept)
+        half = (len(poses) + 1) // 2
+        better = fit_contours(self._fine, poses[:half], level, self._beliefs, steps=8, robust=True)
+        return Poses.join([better, poses[half:]])
 
     def _distinct(self, poses: Poses) -> Poses:
         """The best first, without those that are all but the same as a better one; at most twice ``kept``."""
@@ -230,6 +235,7 @@ class _Search:
             return lambda places: self._score(level, starts, np.repeat(rows, _SAMPLES), places)
 
         dropped: list[Poses] = []
+        reached: list[float] = []
         for generation in range(self._config.generations):
             if generation == self._config.generations // 3 and len(search) > 1:
                 order = np.argsort(-search.best, kind="stable")
@@ -238,7 +244,8 @@ class _Search:
                 search.keep(order[:half])
                 row = row[order[:half]]
             search.step(scores_of(row))
-            if search.best.max() > _PERFECT:
+            reached.append(float(search.best.max()))
+            if reached[-1] > _PERFECT or (generation >= _STILL and reached[-1] - reached[-1 - _STILL] < _GAIN):
                 break
         return Poses.join([self._ends(search, starts, row), *dropped])
 

@@ -33,7 +33,7 @@ class BankConfig:
 
     faces: Annotated[int, Field(ge=4)] = 1500
     """Meshes of more faces are simplified to about this many for templates and for fits on coarse pixels."""
-    fine_faces: Annotated[int, Field(ge=4)] = 20_000
+    fine_faces: Annotated[int, Field(ge=4)] = 8000
     """The same for fits on the image's own pixels, and for silhouettes."""
     meshes: int = 1000
     """Meshes of a category, at most; of more, an even selection in the source's order is taken."""
