@@ -29,7 +29,7 @@ from shape3d_amodal.crops.given import (
     in_order,
 )
 from shape3d_amodal.crops.pasting import CompletedObject, completed_objects
-from shape3d_amodal.crops.pixels import Intrinsics, PixelWindow, pixel_windows
+from shape3d_amodal.crops.pixels import PixelWindow, pixel_windows
 from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError, check_whole
 from shape3d_amodal.files.pretrained import load_network
@@ -41,7 +41,7 @@ from shape3d_amodal.priors.learned.fit import FitConfig
 from shape3d_amodal.priors.registry import PriorParts, check_names, open_prior
 from shape3d_amodal.refinement.modes import Refine, check_learned, check_refine, default_refine
 from shape3d_amodal.refinement.regions import check_gap, close_gaps, compose
-from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops, resized_masks
+from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops, Intrinsics, resized_masks
 
 Mask = NDArray[np.bool_]
 
@@ -216,8 +216,9 @@ class ShapePriorPipeline:
                 "open13_bank, or leave them out"
             )
         names: tuple[PriorName, ...] = ("learned", "bank") if refine == "full" and "learned" in known else ("bank",)
-        bank = {"views": views, "exact_shapes": exact_shapes}
-        opened = _open_priors(names, model, str(meshes), device=device, fit_steps=fit_steps, **bank)
+        opened = _open_priors(
+            names, model, str(meshes), device=device, fit_steps=fit_steps, views=views, exact_shapes=exact_shapes
+        )
         return cls(opened, model, refine=refine, gap_px=gap_px)
 
     def with_fit_steps(self, steps: int) -> ShapePriorPipeline:
@@ -341,7 +342,8 @@ class ShapePriorPipeline:
             categories: a category name for each; ``occluder`` marks what only hides others.
             depth_order: rank of each, 0 nearest, where known, else None: what is behind an object cannot hide it.
             in_front: more that is known of the order: pairs (in front, behind) of places in ``visible``.
-            intrinsics: the camera, where it is known; a bank then finds poses under its perspective.
+            intrinsics: the camera, fx, fy, cx, cy in pixels, where it is known; a bank then finds metric poses under its
+                perspective.
 
         Returns:
             An object for each mask whose category is not ``occluder``, in order.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from shape3d_amodal.array_fields import ArrayFields, short
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 OCCLUDER = "occluder"
 """Category of things that only hide others (an erased region, an unknown object): they are not completed themselves."""
+
+Intrinsics: TypeAlias = tuple[float, float, float, float]
+"""A pinhole camera: fx, fy, cx, cy in pixels of the image frame above."""
 
 Batch = TypeVar("Batch", bound="TensorBatch")
 
@@ -181,7 +184,7 @@ class AmodalImage:
     instances: tuple[AmodalInstance, ...]
     depth_constraint: tuple[tuple[int, int], ...] = ()
     camera: dict[str, float] | None = None
-    intrinsics: tuple[float, float, float, float] | None = None
+    intrinsics: Intrinsics | None = None
 
     def __repr__(self) -> str:
         size = f"width={self.width}, height={self.height}"

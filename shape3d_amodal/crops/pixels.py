@@ -10,25 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.array_fields import ArrayFields
-from shape3d_amodal.structures import InstanceCrops
+from shape3d_amodal.structures import InstanceCrops, Intrinsics
 
 OUTSIDE, VISIBLE, UNKNOWN = 0, 1, 2
 """What a pixel is to an object: known background, its visible part, or what may hide it or lies beyond the image."""
-
-
-@dataclass(frozen=True)
-class Intrinsics:
-    """A pinhole camera in our image frame, in which pixel (row, column) has its centre at (column + 0.5, row + 0.5).
-
-    Attributes:
-        fx, fy: focal lengths in pixels.
-        cx, cy: principal point. Files whose pixel centres are whole numbers, such as BOP's, say 0.5 less.
-    """
-
-    fx: float
-    fy: float
-    cx: float
-    cy: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,7 +24,7 @@ class PixelWindow(ArrayFields):
         state: [G,G] uint8 of ``OUTSIDE``, ``VISIBLE`` and ``UNKNOWN``.
         left, top: image pixel of its first column and row; the window may reach beyond the image.
         principal: (x, y) of the camera's principal point in image pixels; the image's middle where it is not known.
-        intrinsics: the camera, where it is known.
+        intrinsics: the camera, where it is known: fx, fy, cx, cy in pixels.
     """
 
     state: NDArray[np.uint8]
@@ -68,7 +53,7 @@ def pixel_window(
     known = np.where(occluder[rows, columns], UNKNOWN, OUTSIDE).astype(np.uint8)
     known[visible[rows, columns]] = VISIBLE
     state[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = known
-    principal = (width / 2, height / 2) if intrinsics is None else (intrinsics.cx, intrinsics.cy)
+    principal = (width / 2, height / 2) if intrinsics is None else intrinsics[2:]
     return PixelWindow(state, left, top, principal, intrinsics)
 
 

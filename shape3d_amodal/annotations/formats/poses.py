@@ -11,13 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 from shape3d_amodal.annotations.formats.fields import Record, is_number, told
-from shape3d_amodal.structures import Pose
+from shape3d_amodal.structures import Intrinsics, Pose
 
 POSE_KEYS = ("cam_R_m2c", "cam_t_m2c")
 CENTRE = 0.5
 """Where the centre of the first pixel lies in the image frame; in files it lies at 0."""
-
-Intrinsics = tuple[float, float, float, float]
 
 
 def read_pose(record: Record) -> Pose | None:

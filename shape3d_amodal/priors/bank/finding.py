@@ -114,7 +114,7 @@ def find(
 class _Search:
     def __init__(self, shapes: BankShapes, window: PixelWindow, config: FindConfig, without: frozenset[str]) -> None:
         self._window, self._config = window, config
-        focal = None if window.intrinsics is None else window.intrinsics.fy
+        focal = None if window.intrinsics is None else window.intrinsics[1]
         self._beliefs = PoseBeliefs(config.distance, roll_weight=_ROLL_WEIGHT[config.views], focal=focal)
         self._rng = np.random.default_rng(window.side)
         self._stride = max(1, -(-window.side // config.largest_px))

@@ -114,7 +114,7 @@ def _poses(
     centre = np.array([window.left, window.top]) + window.side / 2
     place = np.einsum("kij,kj->ki", turn[:, :2, :2], origin) + centre
 
-    aspect = 1.0 if window.intrinsics is None else window.intrinsics.fx / window.intrinsics.fy
+    aspect = 1.0 if window.intrinsics is None else window.intrinsics[0] / window.intrinsics[1]
     distance = np.full(len(mesh), beliefs.distance) if beliefs.focal is None else beliefs.focal / scale
     ray = (place - window.principal) / (scale * distance)[:, None] / (aspect, 1)
     rotation = towards(np.concatenate([ray, np.ones((len(mesh), 1))], axis=1)) @ turn @ views.rotation[view]

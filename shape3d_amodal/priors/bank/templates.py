@@ -6,7 +6,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class Views(ArrayFields):
     by which the image is turned clockwise beside each."""
 
     rotation: NDArray[np.float32]
-    rolls: NDArray[np.float64]
+    rolls: NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,12 +78,12 @@ def views_of(name: ViewsName) -> Views:
     if name == "all":
         return Views(_rotations(azimuth, elevation), np.arange(24) * (2 * math.pi / 24))
     above = elevation > math.radians(-10)
-    return Views(_rotations(azimuth[above], elevation[above]), np.radians([-20.0, -10.0, 0.0, 10.0, 20.0]))
+    return Views(_rotations(azimuth[above], elevation[above]), np.radians(np.arange(-20.0, 21.0, 10.0)))
 
 
-def _rotations(azimuth: NDArray[np.float64], elevation: NDArray[np.float64]) -> NDArray[np.float32]:
+def _rotations(azimuth: NDArray[np.floating[Any]], elevation: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """[V,3,3] of cameras without roll."""
-    angles = torch.from_numpy(azimuth), torch.from_numpy(elevation)
+    angles = torch.from_numpy(azimuth.astype(float)), torch.from_numpy(elevation.astype(float))
     left_up = rotation(*angles, torch.zeros(len(azimuth), dtype=torch.float64)).numpy()
     result: NDArray[np.float32] = (left_up * np.array([-1.0, -1.0, 1.0])[:, None]).astype(np.float32)
     return result
@@ -107,12 +107,12 @@ def draw_templates(verts: NDArray[np.float32], faces: NDArray[np.int64], views: 
     rows[..., U] = rows[..., CX] = record["width"] / 2 - rows[..., SCALE] * record["middle"][:, None, 0]
     rows[..., V] = rows[..., CY] = record["height"] / 2 - rows[..., SCALE] * record["middle"][:, None, 1]
     rows[..., DISTANCE], rows[..., POSE - 1] = _FAR, 1
-    rows = rows.reshape(-1, POSE)
-    drawn = np.empty((len(rows), _ROWS, 1), np.uint64)
+    poses = rows.reshape(-1, POSE)
+    drawn = np.empty((len(poses), _ROWS, 1), np.uint64)
     table = MeshTable.of([(verts, faces)])
     grid = np.array([0.5, 0.5, 1], np.float32)
-    mesh = np.zeros(len(rows), np.int64)
-    bits.draw_all(table.verts, table.first_vert, table.faces, table.first_face, mesh, rows, grid, drawn)
+    mesh = np.zeros(len(poses), np.int64)
+    bits.draw_all(table.verts, table.first_vert, table.faces, table.first_face, mesh, poses, grid, drawn)
 
     height = record["height"].ravel()
     drawn = drawn[..., 0]
