@@ -62,6 +62,8 @@ class TensorBatch(ArrayFields):
         joined = {}
         for field in fields(cls):  # type: ignore[arg-type]
             values = [getattr(part, field.name) for part in parts]
+            if any(value is None for value in values):
+                continue  # what some parts lack, all do
             kind = type(values[0])
             joined[field.name] = kind.join(values) if issubclass(kind, TensorBatch) else torch.cat(values)
         return cls(**joined)
@@ -355,6 +357,12 @@ class Estimate(TensorBatch):
         viewpoint: shapes [N].
         silhouette: [N,S,S] float32 in 0..1.
         fit: [N] float32 in 0..1, how well the silhouette explains the certain pixels (their soft IoU).
+        expected: [N] float32 in 0..1, the IoU with the whole mask that is to be expected; None where none is said.
+        pose: [N,12] float64, rotation (9) and translation (3) of the mesh's file in the camera frame, as in ``Pose``;
+            None, or NaN in a row, where none is known.
+        hypotheses: [N,K,S,S] float32 in 0..1, silhouettes of several answers, the likeliest first, empty behind the
+            last; None where they were not asked for.
+        chance: [N,K] float32, how likely each is; rows sum to 1 at most.
     """
 
     verts: Tensor
@@ -362,6 +370,10 @@ class Estimate(TensorBatch):
     viewpoint: Viewpoint
     silhouette: Tensor
     fit: Tensor
+    expected: Tensor | None = None
+    pose: Tensor | None = None
+    hypotheses: Tensor | None = None
+    chance: Tensor | None = None
 
     def resized(self, size: int) -> Estimate:
         """The same with silhouettes of ``size`` x ``size`` pixels."""

@@ -11,7 +11,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.meshes.parsers import read_mesh_file
+from shape3d_amodal.structures import Pose
 
 _KEPT_BYTES = 256 * 1024**2
 """Size of the meshes that a source keeps in memory; the oldest are dropped first."""
@@ -74,6 +75,37 @@ class UnusableMeshError(DataError):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class FilePlace(ArrayFields):
+    """Where the object frame lies in a mesh's own file: a point is ``rotation.T @ (unit * point) + centre`` there.
+
+    Attributes:
+        rotation: [3,3] float64, from the file's axes to the object frame's.
+        centre: [3] float64, the object frame's origin in the file.
+        unit: length of the object frame's unit, the box's diagonal, in the file.
+    """
+
+    rotation: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    unit: float
+
+    @classmethod
+    def same(cls) -> FilePlace:
+        """Of a mesh that was made in the object frame."""
+        return cls(np.eye(3), np.zeros(3), 1.0)
+
+    def pose(self, rotation: NDArray[np.floating[Any]], translation: NDArray[np.floating[Any]]) -> Pose:
+        """The pose of the file's model.
+
+        Args:
+            rotation: [3,3], from the object frame to the camera's.
+            translation: [3], the object frame's origin in the camera's, in units of the object frame.
+        """
+        turn = np.asarray(rotation, np.float64) @ self.rotation
+        moved = self.unit * np.asarray(translation, np.float64) - turn @ self.centre
+        return Pose(tuple(turn.ravel().tolist()), tuple(moved.tolist()))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Mesh(ArrayFields):
     """A triangle mesh in the object frame: y up, front +z, bounding box centred at the origin, its diagonal 1.
 
@@ -83,6 +115,7 @@ class Mesh(ArrayFields):
         verts: [V,3] float32.
         faces: [F,3] int32.
         colors: [F,3] uint8, flat colour of each face.
+        place: where the object frame lies in its file.
         notes: what of its file was left out or is read in a way that a user may not expect.
     """
 
@@ -92,6 +125,7 @@ class Mesh(ArrayFields):
     faces: NDArray[np.int32]
     colors: NDArray[np.uint8]
     notes: tuple[str, ...] = ()
+    place: FilePlace = field(default_factory=FilePlace.same)
 
     @property
     def nbytes(self) -> int:
@@ -279,12 +313,14 @@ def read_mesh(file: MeshFile, *, name: str) -> Mesh:
         DataError: the file cannot be used, or all its vertices coincide.
     """
     data = read_mesh_file(file.path)
-    turned = data.verts if file.frame == OBJECT_FRAME else data.verts @ file.frame.rotation.T
+    axes = file.frame.rotation
+    turned = data.verts if file.frame == OBJECT_FRAME else data.verts @ axes.T
     used = np.unique(data.faces)
     low, high = turned[used].min(axis=0), turned[used].max(axis=0)
     diagonal = float(np.linalg.norm(high - low))
     if not diagonal > 0:
         raise DataError("expected a mesh with an extent, all its vertices coincide", file=file.path, field="vertices")
     verts = (turned - (low + high) / 2) / diagonal
+    place = FilePlace(axes, axes.T @ ((low.astype(np.float64) + high) / 2), diagonal)
     colors = np.full((len(data.faces), 3), 180, np.uint8) if data.colors is None else data.colors
-    return Mesh(name, file.category, verts.astype(np.float32), data.faces.astype(np.int32), colors, data.notes)
+    return Mesh(name, file.category, verts.astype(np.float32), data.faces.astype(np.int32), colors, data.notes, place)

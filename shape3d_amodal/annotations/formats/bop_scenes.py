@@ -11,7 +11,7 @@ from typing import Any
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.fields import Record
-from shape3d_amodal.annotations.formats.poses import Intrinsics, read_intrinsics, read_pose
+from shape3d_amodal.annotations.formats.poses import read_intrinsics, read_pose
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.structures import Pose, Rle

@@ -7,6 +7,8 @@ slack; so few sizes and shifts remain, and a few words of bits tell each one's s
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 import torch
@@ -53,7 +55,7 @@ def place(templates: list[Templates], views: Views, window: PixelWindow, beliefs
     return _poses(templates, views, window, beliefs, placed[mesh, view, roll], mesh, view, roll)
 
 
-def _query(window: PixelWindow, rolls: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _query(window: PixelWindow, rolls: NDArray[np.floating[Any]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Visible and possible samples [R,_SIDE,_SIDE] of the window, turned back by each roll."""
     state = window.state
     masks = torch.from_numpy(np.stack([state == VISIBLE, state != OUTSIDE])).float()[None]
