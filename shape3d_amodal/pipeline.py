@@ -10,6 +10,7 @@ or, with known shapes in place of learned ones, ``ShapePriorPipeline.from_meshes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from shape3d_amodal.model import AmodalModel, AmodalModelConfig
 from shape3d_amodal.priors.bank.templates import ViewsName
 from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate
 from shape3d_amodal.priors.learned.fit import FitConfig
-from shape3d_amodal.priors.registry import PriorParts, check_names, open_prior
+from shape3d_amodal.priors.registry import KnownShapes, PriorParts, check_names, open_prior
 from shape3d_amodal.refinement.modes import Refine, check_learned, check_refine, default_refine
 from shape3d_amodal.refinement.regions import check_gap, close_gaps, compose
 from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops, Intrinsics, resized_masks
@@ -178,6 +179,7 @@ class ShapePriorPipeline:
         fit_steps: int | None = None,
         views: ViewsName = "upright",
         exact_shapes: bool = False,
+        hypotheses: int = 0,
         refine: Refine | None = None,
         gap_px: int = 0,
     ) -> ShapePriorPipeline:
@@ -192,6 +194,7 @@ class ShapePriorPipeline:
             views: how objects may stand before the camera: upright (on the ground before a level camera), tabletop
                 (seen from anywhere above) or all (any rotation).
             exact_shapes: the meshes are the very shapes: none is deformed.
+            hypotheses: likely answers that each object gets beside the mask (``CompletedObject.hypotheses``).
             device, gap_px: as for ``from_pretrained``.
             refine: full, visible-union or none; by default full with weights, else visible-union.
 
@@ -216,9 +219,9 @@ class ShapePriorPipeline:
                 "open13_bank, or leave them out"
             )
         names: tuple[PriorName, ...] = ("learned", "bank") if refine == "full" and "learned" in known else ("bank",)
-        opened = _open_priors(
-            names, model, str(meshes), device=device, fit_steps=fit_steps, views=views, exact_shapes=exact_shapes
-        )
+        check_whole("hypotheses", hypotheses, "number of answers")
+        known_shapes = KnownShapes(views=views, exact=exact_shapes, hypotheses=hypotheses)
+        opened = _open_priors(names, model, str(meshes), device=device, fit_steps=fit_steps, known=known_shapes)
         return cls(opened, model, refine=refine, gap_px=gap_px)
 
     def with_fit_steps(self, steps: int) -> ShapePriorPipeline:
@@ -320,6 +323,9 @@ class ShapePriorPipeline:
             probability = resized_masks(logits, crops.size).sigmoid()
         if self.refine != "none":
             probability = compose(probability, crops.visible, crops.occluder)
+        if coarse.hypotheses is not None:
+            whole = compose(coarse.hypotheses, crops.visible[:, None], crops.occluder[:, None])
+            coarse = replace(coarse, hypotheses=whole)
         return AmodalPrediction(probability, coarse)
 
     def complete(
@@ -342,8 +348,7 @@ class ShapePriorPipeline:
             categories: a category name for each; ``occluder`` marks what only hides others.
             depth_order: rank of each, 0 nearest, where known, else None: what is behind an object cannot hide it.
             in_front: more that is known of the order: pairs (in front, behind) of places in ``visible``.
-            intrinsics: the camera, fx, fy, cx, cy in pixels, where it is known; a bank then finds metric poses under its
-                perspective.
+            intrinsics: the camera, fx, fy, cx, cy in pixels, where it is known; a bank then finds metric poses.
 
         Returns:
             An object for each mask whose category is not ``occluder``, in order.
@@ -378,8 +383,7 @@ def _open_priors(
     device: torch.device | str,
     fit: FitConfig | None = None,
     fit_steps: int | None = None,
-    views: ViewsName = "upright",
-    exact_shapes: bool = False,
+    known: KnownShapes | None = None,
 ) -> dict[PriorName, Prior]:
     """The priors of those names; ``fit_steps`` is None for the default of each."""
     config = None if model is None else model.config
@@ -390,8 +394,7 @@ def _open_priors(
         fit=fit,
         meshes=meshes,
         bank_fit_steps=None if config is None else config.fit_steps,
-        views=views,
-        exact_shapes=exact_shapes,
+        known=known or KnownShapes(),
     )
     if fit_steps is not None:
         _check_fit_steps(fit_steps)

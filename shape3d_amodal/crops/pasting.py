@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import Mask, VisibleObjects
-from shape3d_amodal.structures import AmodalPrediction, InstanceCrops, Viewpoint
+from shape3d_amodal.structures import AmodalPrediction, Estimate, InstanceCrops, Pose, Viewpoint
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,7 +28,11 @@ class CompletedObject(ArrayFields):
         viewpoint: azimuth_deg, elevation_deg, roll_deg, scale and offset (crop NDC) of the camera in ``window``; empty
             without a prior.
         window: [4] float32, the crop in image pixels.
-        score: 0..1, how well the silhouette explains the certain pixels.
+        score: 0..1: of known shapes the IoU of ``amodal`` with the true mask that is to be expected; else how well the
+            silhouette explains the certain pixels.
+        pose: of a known shape's file in the camera frame, where the camera is known.
+        hypotheses: whole masks [H,W] bool of several answers of known shapes, the likeliest first, with their chances,
+            as many as were asked for.
     """
 
     category: str
@@ -39,6 +44,8 @@ class CompletedObject(ArrayFields):
     viewpoint: dict[str, float | list[float]]
     window: NDArray[np.float32]
     score: float
+    pose: Pose | None = None
+    hypotheses: tuple[tuple[Mask, float], ...] = ()
 
     def __repr__(self) -> str:
         height, width = self.amodal.shape
@@ -79,10 +86,31 @@ def completed_objects(
                 faces=faces,
                 viewpoint=_viewpoint_dict(estimate.viewpoint, i) if len(verts) else {},
                 window=window.numpy(),
-                score=float(estimate.fit[i]),
+                score=float(estimate.fit[i] if estimate.expected is None else estimate.expected[i]),
+                pose=_pose(estimate, i),
+                hypotheses=tuple(_hypotheses(estimate, i, crops, visible, hiding)),
             )
         )
     return result
+
+
+def _pose(estimate: Estimate, row: int) -> Pose | None:
+    if estimate.pose is None or not bool(estimate.pose[row].isfinite().all()):
+        return None
+    numbers = estimate.pose[row].tolist()
+    return Pose(tuple(numbers[:9]), tuple(numbers[9:]))
+
+
+def _hypotheses(
+    estimate: Estimate, row: int, crops: InstanceCrops, visible: Mask, hiding: Mask
+) -> Iterator[tuple[Mask, float]]:
+    """The whole mask and the chance of each answer."""
+    if estimate.hypotheses is None or estimate.chance is None:
+        return
+    crop = crops[row : row + 1]
+    for whole, chance in zip(estimate.hypotheses[row], estimate.chance[row].tolist(), strict=True):
+        if chance > 0:
+            yield _composed(whole, crop, visible, hiding), chance
 
 
 def _unpadded(verts: Tensor, faces: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -38,6 +38,7 @@ def complete_image(
         [masks.decode(instance.visible) for instance in given.instances],
         [names[instance.category_id] for instance in given.instances],
         in_front={(i, j) for i, j in order if (j, i) not in order},  # annotations may contradict themselves
+        intrinsics=given.intrinsics,
     )
     annotated = {instance.id: instance for instance in record.instances}
     completed = [annotated[one.id] for one in given.instances if names[one.category_id] != OCCLUDER]
@@ -99,4 +100,5 @@ def completed_result(
         annotation_id=instance.id,
         viewpoint=one.viewpoint,
         mesh=mesh,
+        pose=one.pose,
     )

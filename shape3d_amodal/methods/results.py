@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
-from shape3d_amodal.structures import AmodalImage, AmodalInstance
+from shape3d_amodal.structures import AmodalImage, AmodalInstance, Pose
 
 Mask = NDArray[np.bool_]
 
@@ -22,13 +22,14 @@ def to_result(
     annotation_id: int | None = None,
     viewpoint: dict[str, float | list[float]] | None = None,
     mesh: str | None = None,
+    pose: Pose | None = None,
 ) -> AmodalResult:
     """An object in the results format; the occluded mask is the amodal mask without the visible one.
 
     Args:
         amodal: [H,W] bool, taken as it is: a bare silhouette need not contain the visible mask.
         visible: [H,W] bool, or None where the method predicts none.
-        score, annotation_id, viewpoint, mesh: as for ``AmodalResult``.
+        score, annotation_id, viewpoint, mesh, pose: as for ``AmodalResult``.
     """
     return AmodalResult(
         image_id=image_id,
@@ -40,6 +41,7 @@ def to_result(
         occluded=None if visible is None else masks.encode(amodal & ~visible),
         viewpoint=viewpoint or None,
         mesh=mesh,
+        pose=pose,
     )
 
 

@@ -15,6 +15,21 @@ from shape3d_amodal.priors.learned.network import ShapePrior
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnownShapes:
+    """What a user knows of a bank's shapes, and asks of them.
+
+    Attributes:
+        views: how objects may stand before the camera.
+        exact: whether they are the very shapes, so that none is deformed.
+        hypotheses: likely answers for each object beside the mask.
+    """
+
+    views: ViewsName = "upright"
+    exact: bool = False
+    hypotheses: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class PriorParts:
     """What priors are made of; each takes what it needs.
 
@@ -25,8 +40,7 @@ class PriorParts:
         fit: learned: its fit.
         meshes: bank: where its shapes come from (``meshes.sources.mesh_source``).
         bank_fit_steps: bank: steps of its fit; None for the default.
-        views: bank: how objects may stand before the camera.
-        exact_shapes: bank: whether it is known to hold the very shapes, so that none is deformed.
+        known: bank: what is known of its shapes, and what is asked of them.
     """
 
     categories: tuple[str, ...] | None
@@ -35,8 +49,7 @@ class PriorParts:
     fit: FitConfig | None = None
     meshes: str | None = None
     bank_fit_steps: int | None = None
-    views: ViewsName = "upright"
-    exact_shapes: bool = False
+    known: KnownShapes = KnownShapes()
 
 
 def _learned(parts: PriorParts) -> Prior:
@@ -54,7 +67,8 @@ def _bank(parts: PriorParts) -> Prior:
     from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
     from shape3d_amodal.priors.bank.shapes import ShapeBank
 
-    config = BankPriorConfig(search=FindConfig(views=parts.views), exact=parts.exact_shapes)
+    known = parts.known
+    config = BankPriorConfig(search=FindConfig(views=known.views), exact=known.exact, hypotheses=known.hypotheses)
     if parts.bank_fit_steps is not None:
         config = replace(config, fit_steps=parts.bank_fit_steps)
     bank = ShapeBank(mesh_source(parts.meshes), cache=user_cache())

@@ -14,7 +14,7 @@ from shape3d_amodal.annotations.formats.fields import Record
 from shape3d_amodal.annotations.formats.poses import read_intrinsics, read_pose
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.files import safe_io
-from shape3d_amodal.structures import Pose, Rle
+from shape3d_amodal.structures import Intrinsics, Pose, Rle
 
 PICTURE_FOLDERS = ("rgb", "gray")
 WHOLE, VISIBLE = MASK_FOLDERS = ("mask", "mask_visib")

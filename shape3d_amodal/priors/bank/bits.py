@@ -90,7 +90,7 @@ def columns_of(corners, row, last):  # type: ignore[no-untyped-def]
     else:
         short = bx + (y - by) * (cx - bx) / (cy - by)
     left, right = min(long, short), max(long, short)
-    return int(math.ceil(max(left, np.float32(0)))), int(math.floor(min(right, last)))
+    return math.ceil(max(left, np.float32(0))), math.floor(min(right, last))
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
@@ -102,7 +102,7 @@ def draw(verts, faces, pose, grid, screen, bits):  # type: ignore[no-untyped-def
     last, last_column = np.float32(size - 1), np.float32(min(size, words * WORD) - 1)
     for f in range(len(faces)):
         corners = by_row(screen, faces[f, 0], faces[f, 1], faces[f, 2])
-        top, bottom = int(math.ceil(max(corners[1], np.float32(0)))), int(math.floor(min(corners[5], last)))
+        top, bottom = math.ceil(max(corners[1], np.float32(0))), math.floor(min(corners[5], last))
         for row in range(top, bottom + 1):
             first, end = columns_of(corners, row, last_column)
             if first > end:

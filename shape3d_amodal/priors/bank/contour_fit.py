@@ -24,7 +24,8 @@ from shape3d_amodal.priors.bank.poses import ASPECT, CX, CY, DISTANCE, SCALE, Le
 
 _OUTSIDE, _VISIBLE, _UNKNOWN = np.uint8(OUTSIDE), np.uint8(VISIBLE), np.uint8(UNKNOWN)
 FREE = 7
-"""Numbers that are fitted: rotation vector in the camera's frame (3), log-scale, u and v in units of the object, log D."""
+"""Numbers that are fitted: rotation vector in the camera's frame (3), log-scale, u and v in units of the object, log
+distance."""
 REACH = 20.0
 """Samples, at most, by which the contour is asked to move."""
 _BACK = 3.0
@@ -99,7 +100,7 @@ def fit_contours(
 
 
 def pixel_steps(meshes: MeshTable, poses: Poses, level: Level, beliefs: PoseBeliefs) -> NDArray[np.float64]:
-    """[K,n,n]: for each pose a matrix whose columns move the fitted numbers so that the contour moves by about a sample.
+    """[K,n,n]: of each pose a matrix whose columns move the fitted numbers so that its contour moves by a sample or so.
 
     It is the inverse root of the mean square of the contour's motion: what hardly moves it, such as the distance, may
     change much, and what changes together is one column.
@@ -107,14 +108,14 @@ def pixel_steps(meshes: MeshTable, poses: Poses, level: Level, beliefs: PoseBeli
     free = FREE if beliefs.focal is None else FREE - 1
     squares = np.zeros((len(poses), free, free))
     table = meshes.verts, meshes.first_vert, meshes.faces, meshes.first_face
-    _squares(*table, poses.mesh, poses.rows, level.grid, level.state, _offsets(level), beliefs.numbers, squares)
+    _squares(*table, poses.mesh, poses.rows, level.grid, level.state, beliefs.numbers, squares)
     variance, axes = np.linalg.eigh(squares + np.diag(_LARGEST[:free] ** -2))
     steps: NDArray[np.float64] = axes / np.sqrt(variance)[:, None]
     return steps
 
 
 def _offsets(level: Level) -> NDArray[np.float32]:
-    """[n,n,2]: (columns, rows) from each visible sample to the nearest that is not, and from known background likewise."""
+    """[n,n,2]: (columns, rows) from each visible sample to the nearest that is not; from known background likewise."""
 
     def nearest(region: NDArray[np.bool_]) -> NDArray[np.float32]:
         if region.all() or not region.any():
@@ -156,7 +157,7 @@ def _fit_all(  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
 def _squares(  # type: ignore[no-untyped-def]
-    verts, first_vert, faces, first_face, mesh, rows, grid, state, offsets, beliefs, squares
+    verts, first_vert, faces, first_face, mesh, rows, grid, state, beliefs, squares
 ):
     size = len(state)
     most = 0
@@ -212,7 +213,7 @@ def _draw_faces(verts, faces, pose, grid, screen, nearness, face):  # type: igno
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
         middle = screen[i, 2] + screen[j, 2] + screen[k, 2]
         corners = by_row(screen, i, j, k)
-        top, bottom = int(math.ceil(max(corners[1], np.float32(0)))), int(math.floor(min(corners[5], last)))
+        top, bottom = math.ceil(max(corners[1], np.float32(0))), math.floor(min(corners[5], last))
         for row in range(top, bottom + 1):
             first, end = columns_of(corners, row, last)
             for column in range(first, end + 1):

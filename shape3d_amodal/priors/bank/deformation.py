@@ -97,7 +97,7 @@ class DeformedMeshes:
 
 
 def in_crop(verts: Tensor, poses: Tensor, window: Tensor) -> Tensor:
-    """Vertices [M,V,3] of the object frame, posed [M,POSE], in the NDC of the crops ``window`` [M,4]; z is the depth."""
+    """Vertices [M,V,3] of the object frame, posed [M,POSE], in NDC of the crops ``window`` [M,4]; z is the depth."""
     assert poses.shape[1] == POSE
     turned = verts @ poses[:, :9].view(-1, 3, 3).transpose(1, 2)
     depth = poses[:, DISTANCE, None] + turned[..., 2]

@@ -19,6 +19,7 @@ from pydantic import Field
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.config import Count, Share, configuration
 from shape3d_amodal.crops.pixels import PixelWindow
+from shape3d_amodal.meshes.mesh import FilePlace
 from shape3d_amodal.priors.bank.contour_fit import FREE, PoseBeliefs, fit_contours, pixel_steps
 from shape3d_amodal.priors.bank.evolution import Evolution
 from shape3d_amodal.priors.bank.placing import place
@@ -77,7 +78,7 @@ class Found(ArrayFields):
     Attributes:
         poses: the best first.
         meshes: the table that they index, of nearly all faces; ``coarse``: the same with few.
-        names: the meshes' names in their source.
+        names: the meshes' names in their source; ``places``: where each lies in its file.
         level: the grid on which scores were counted.
     """
 
@@ -85,6 +86,7 @@ class Found(ArrayFields):
     meshes: MeshTable
     coarse: MeshTable
     names: tuple[str, ...]
+    places: tuple[FilePlace, ...]
     level: Level
 
     def surface(self, index: int, *, coarse: bool = False) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -132,6 +134,7 @@ class _Search:
         chosen = [listed[i] for i in suggested] or listed[:1]
         self._suggested = Poses(mesh, placed.rows, placed.score)
         self._names = tuple(shapes.names[i] for i in chosen)
+        self._places = tuple(shapes.source.load(name).place for name in self._names)
         self._coarse = MeshTable.of([shapes.coarse(i) for i in chosen])
         self._fine = MeshTable.of([shapes.fine(i) for i in chosen])
 
@@ -147,7 +150,7 @@ class _Search:
             poses = self._distinct(Poses.join([poses, self._fit(rest)]))
         if config.generations:
             poses = self._distinct(Poses.join([self._evolve(poses[: config.evolved]), poses]))
-        return Found(poses, self._fine, self._coarse, self._names, self._level(self._stride))
+        return Found(poses, self._fine, self._coarse, self._names, self._places, self._level(self._stride))
 
     def _level(self, stride: int) -> Level:
         if stride not in self._levels:
@@ -155,7 +158,7 @@ class _Search:
         return self._levels[stride]
 
     def _filling(self) -> Poses:
-        """Where no template can hold what is visible: the first mesh in the middle of the window, seen from the front."""
+        """Where no template can hold what is visible: the first mesh in the window's middle, seen from the front."""
         rows = np.zeros((1, 16), np.float32)
         rows[0, [0, 4, 8]] = 1, -1, -1
         middle = self._window.side / 2

@@ -144,6 +144,14 @@ def towards(ray: NDArray[np.float64]) -> NDArray[np.float64]:
     return rotations(axis / np.maximum(sine, 1e-12) * angle)
 
 
+def origins(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Where the objects' origins stand in the camera frame, [K,3], in units of the object frame, of poses [K,POSE]."""
+    rows = rows.astype(np.float64)
+    right = (rows[:, U] - rows[:, CX]) / (rows[:, SCALE] * rows[:, ASPECT])
+    down = (rows[:, V] - rows[:, CY]) / rows[:, SCALE]
+    return np.stack([right, down, rows[:, DISTANCE]], axis=1)
+
+
 def viewpoints(rows: NDArray[np.float32], windows: NDArray[np.float32]) -> Viewpoint:
     """Poses [K,POSE] as viewpoints in crops, ``windows`` [K,4] in image pixels.
 

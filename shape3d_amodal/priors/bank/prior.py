@@ -18,7 +18,8 @@ from shape3d_amodal.crops.pixels import PixelWindow, windows_of_crops
 from shape3d_amodal.geometry.windows import cut
 from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
 from shape3d_amodal.priors.bank.finding import FindConfig, Found, find
-from shape3d_amodal.priors.bank.poses import Level, viewpoints
+from shape3d_amodal.priors.bank.poses import origins, viewpoints
+from shape3d_amodal.priors.bank.posterior import Posterior, expected_iou, posterior
 from shape3d_amodal.priors.bank.shapes import ShapeBank
 from shape3d_amodal.priors.interface import best_of
 from shape3d_amodal.priors.losses import certain_iou
@@ -27,8 +28,6 @@ from shape3d_amodal.structures import Estimate, InstanceCrops
 
 _FIT_PX = 64
 """Side of the crops in which shapes are fitted, where the crops are larger."""
-_LEAST = 1e-3
-"""Poses of a smaller weight, relative to the best one's, are left out."""
 
 
 @configuration
@@ -37,6 +36,8 @@ class BankPriorConfig:
 
     search: FindConfig = FindConfig()
     """The search for poses."""
+    hypotheses: Annotated[int, Field(ge=0)] = 0
+    """Likely answers that are given for each object, beside their mean."""
     temperature: Annotated[float, Field(gt=0)] = 0.003
     """Silhouettes of poses are weighted by exp(score / temperature)."""
     exact: bool = False
@@ -122,16 +123,12 @@ class BankPrior:
         config = self.config
         if config.exact or not config.fit_steps or found.poses.score[0] >= config.fit_below:
             return posed
-        return best_of([posed, self._fitted(found, crop, box)])
+        return best_of([posed, self._fitted(found, posed, crop, box)])
 
     def _posed(self, found: Found, crop: InstanceCrops, box: Tensor) -> Estimate:
+        likely, window = posterior(found, self.config.temperature), found.level.window
         poses = found.poses
-        weight = np.exp((poses.score - poses.score[0]) / self.config.temperature)
-        kept = np.nonzero(weight > _LEAST)[0]
-        masks = Level(found.level.window, 1).masks(found.meshes, poses.mesh[kept], poses.rows[kept])
-        share = (weight[kept] / weight[kept].sum()).astype(np.float32)
-        mean = np.einsum("k,kij->ij", share, masks.astype(np.float32))
-        silhouette = _resampled(mean, found.level.window, box, crop.size).to(self.device)
+        silhouette = _resampled(likely.mean[None], window, box, crop.size).to(self.device)
         verts, faces = found.surface(0)
         return Estimate(
             verts=torch.from_numpy(verts)[None].to(self.device),
@@ -139,10 +136,33 @@ class BankPrior:
             viewpoint=viewpoints(poses.rows[:1], box.numpy()).to(self.device),
             silhouette=silhouette,
             fit=certain_iou(silhouette, crop),
+            expected=torch.tensor([expected_iou(float(poses.score[0]), likely.agreement)], device=self.device),
+            pose=self._pose(found).to(self.device),
+            **self._hypotheses(likely, window, box, crop.size),
         )
 
-    def _fitted(self, found: Found, crop: InstanceCrops, box: Tensor) -> Estimate:
-        """The estimate from the best poses, their meshes deformed."""
+    def _pose(self, found: Found) -> Tensor:
+        """[1,12] of the best pose: rotation and translation of the mesh's file; NaN where the camera is not known."""
+        if found.level.window.intrinsics is None:
+            return torch.full((1, 12), torch.nan, dtype=torch.float64)
+        best = found.poses[:1]
+        pose = found.places[int(best.mesh[0])].pose(best.rotation[0], origins(best.rows)[0])
+        return torch.tensor([[*pose.rotation, *pose.translation]], dtype=torch.float64)
+
+    def _hypotheses(self, likely: Posterior, window: PixelWindow, box: Tensor, size: int) -> dict[str, Tensor]:
+        """The silhouettes of the likeliest poses and their chances, as many as were asked for."""
+        count = self.config.hypotheses
+        if not count:
+            return {}
+        masks = _resampled(likely.masks[:count].astype(np.float32), window, box, size)
+        chance = torch.from_numpy(likely.chance[:count])
+        missing = count - len(chance)
+        masks = torch.nn.functional.pad(masks, (0, 0, 0, 0, 0, missing))
+        chance = torch.nn.functional.pad(chance, (0, missing))
+        return {"hypotheses": masks[None].to(self.device), "chance": chance[None].to(self.device)}
+
+    def _fitted(self, found: Found, posed: Estimate, crop: InstanceCrops, box: Tensor) -> Estimate:
+        """The estimate from the best poses, their meshes deformed; what is said of the pose stays."""
         config, poses = self.config, found.poses[: self.config.starts]
         small = crop.resized(min(crop.size, _FIT_PX))
         surfaces = [found.surface(i, coarse=True) for i in range(len(poses))]
@@ -159,8 +179,8 @@ class BankPrior:
             final_blur_px=config.blur_px,
         )
         with torch.no_grad():
-            bent, posed = subject.verts(), subject.poses()
-            large = DeformedMeshes(bent, faces, posed, boxes, crop.size, config.deformation)
+            bent, moved = subject.verts(), subject.poses()
+            large = DeformedMeshes(bent, faces, moved, boxes, crop.size, config.deformation)
             silhouettes = large.silhouettes(config.blur_px * crop.size / small.size)
         weight = (score / config.fit_temperature).softmax(dim=0)
         mean = (weight[:, None, None] * silhouettes).sum(dim=0, keepdim=True)
@@ -168,9 +188,13 @@ class BankPrior:
         return Estimate(
             verts=bent[best : best + 1],
             faces=faces[best : best + 1],
-            viewpoint=viewpoints(posed[best : best + 1].cpu().numpy(), box.numpy()).to(self.device),
+            viewpoint=viewpoints(moved[best : best + 1].cpu().numpy(), box.numpy()).to(self.device),
             silhouette=mean,
             fit=certain_iou(mean, crop),
+            expected=posed.expected,
+            pose=posed.pose,
+            hypotheses=posed.hypotheses,
+            chance=posed.chance,
         )
 
 
@@ -178,7 +202,7 @@ def _own_window(size: int) -> Tensor:
     return torch.tensor([[0.0, 0.0, size, size]])
 
 
-def _resampled(mask: NDArray[np.float32], window: PixelWindow, box: Tensor, size: int) -> Tensor:
-    """A mask [G,G] of a window's pixels as a crop [1,S,S] of ``box`` [1,4], in image pixels."""
+def _resampled(masks: NDArray[np.float32], window: PixelWindow, box: Tensor, size: int) -> Tensor:
+    """Masks [K,G,G] of a window's pixels as crops [K,S,S] of ``box`` [1,4], in image pixels."""
     corner = torch.tensor([window.left, window.top] * 2, dtype=torch.float32)
-    return cut(torch.from_numpy(mask)[None], box - corner, size)[:, 0].clamp(0, 1)
+    return cut(torch.from_numpy(masks), box - corner, size)[0].clamp(0, 1)

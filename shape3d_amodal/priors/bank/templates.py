@@ -51,8 +51,8 @@ for each of ``SIZES`` its first row in the bits, its rows and columns, and the n
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Views(ArrayFields):
-    """``rotation`` [V,3,3] float32, from the object frame to the camera's (x right, y down), and ``rolls`` [R], radians,
-    by which the image is turned clockwise beside each."""
+    """``rotation`` [V,3,3] float32, from the object frame to the camera's (x right, y down), and ``rolls`` [R], the
+    radians by which the image is turned clockwise beside each."""
 
     rotation: NDArray[np.float32]
     rolls: NDArray[np.floating[Any]]

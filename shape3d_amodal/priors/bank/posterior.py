@@ -1,0 +1,76 @@
+"""What the poses that were found say together: how likely each is, the mask that follows, and how good it will be.
+
+Each pose's certain-pixel IoU tells its chance: chances fall off by exp(score / temperature), as if the pixels that are
+explained wrongly were noise. The mask is the mean under these chances. How much the poses agree on it, and how well the
+best one explains what is certain, tell the IoU that is to be expected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal.array_fields import ArrayFields
+from shape3d_amodal.crops.pixels import UNKNOWN, VISIBLE
+from shape3d_amodal.priors.bank.finding import Found
+from shape3d_amodal.priors.bank.poses import Level
+
+_LEAST = 1e-3
+"""Poses of a smaller chance, relative to the best one's, are left out."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Posterior(ArrayFields):
+    """The poses that are likely, the likeliest first.
+
+    Attributes:
+        masks: [K,G,G] bool, their silhouettes in the window's pixels.
+        chance: [K] float32, sums to 1.
+        agreement: expected IoU, 0..1, of a pose's whole mask, drawn by chance, with that of the mean.
+    """
+
+    masks: NDArray[np.bool_]
+    chance: NDArray[np.float32]
+    agreement: float
+
+    @property
+    def mean(self) -> NDArray[np.float32]:
+        """[G,G] in 0..1."""
+        return np.einsum("k,kij->ij", self.chance, self.masks.astype(np.float32))
+
+
+def posterior(found: Found, temperature: float) -> Posterior:
+    """The likely poses of ``found``; by a certain-pixel IoU that is ``temperature`` less a chance falls to 1 / e."""
+    poses = found.poses
+    weight = np.exp((poses.score - poses.score[0]) / temperature)
+    kept = np.nonzero(weight > _LEAST)[0]
+    level = Level(found.level.window, 1)
+    masks = level.masks(found.meshes, poses.mesh[kept], poses.rows[kept])
+    chance = (weight[kept] / weight[kept].sum()).astype(np.float32)
+    visible, hidden = level.state == VISIBLE, level.state == UNKNOWN
+    whole = visible | (masks & hidden)
+    mean = visible | ((np.einsum("k,kij->ij", chance, masks.astype(np.float32)) > 0.5) & hidden)
+    shared, either = (whole & mean).sum(axis=(1, 2)), (whole | mean).sum(axis=(1, 2))
+    return Posterior(masks, chance, float((chance * shared / np.maximum(either, 1)).sum()))
+
+
+def expected_iou(score: float, agreement: float) -> float:
+    """The IoU with the true whole mask that is to be expected, 0..1.
+
+    Args:
+        score: certain-pixel IoU of the best pose.
+        agreement: of the posterior.
+    """
+    value = _BIAS + _BY_SCORE * _logit(score) + _BY_AGREEMENT * _logit(agreement)
+    return float(1 / (1 + np.exp(-value)))
+
+
+_BIAS, _BY_SCORE, _BY_AGREEMENT = 0.0, 1.0, 0.0
+"""Of the logistic regression; see ``scripts/calibrate_bank.py``."""
+
+
+def _logit(share: float) -> float:
+    inside = min(max(share, 1e-3), 1 - 1e-3)
+    return float(np.log(inside / (1 - inside)))
