@@ -56,6 +56,8 @@ class FindConfig:
 
 
 _ROLL_WEIGHT: dict[ViewsName, float] = {"upright": 0.5, "tabletop": 0.05, "all": 0.0}
+_FEW, _LONGEST = 32, 4
+"""For each so many meshes a list of templates is fitted, up to so many lists."""
 _SAMPLES = 8
 _SPREAD = np.array([0.12, 0.12, 0.12, 0.05, 0.025, 0.025, 0.2])
 """Standard deviations of noise: rotation (radians), log-scale, place (in units of the object), log-distance."""
@@ -122,12 +124,13 @@ class _Search:
         self._stride = max(1, -(-window.side // config.largest_px))
         self._levels: dict[int, Level] = {}
         listed = [i for i, name in enumerate(shapes.names) if name not in without] or list(range(len(shapes.names)))
+        self._times = self._lists(len(listed))
         placed = place(
             [shapes.templates[i] for i in listed],
             views_of(config.views),
             window,
             self._beliefs,
-            config.placed + config.more,
+            (config.placed + config.more) * self._times,
         )
         # Only meshes that a template suggests are needed from here on.
         suggested, mesh = np.unique(placed.mesh, return_inverse=True)
@@ -140,7 +143,8 @@ class _Search:
 
     def run(self) -> Found:
         config = self._config
-        first, rest = self._suggested[: config.placed], self._suggested[config.placed :]
+        count = config.placed * self._times
+        first, rest = self._suggested[:count], self._suggested[count:]
         if not len(first):
             first = self._filling()
         poses = self._distinct(self._fit(first))
@@ -151,6 +155,11 @@ class _Search:
         if config.generations:
             poses = self._distinct(Poses.join([self._evolve(poses[: config.evolved]), poses]))
         return Found(poses, self._fine, self._coarse, self._names, self._places, self._level(self._stride))
+
+    @staticmethod
+    def _lists(meshes: int) -> int:
+        """How many times as many templates are fitted as for a few meshes."""
+        return min(1 + meshes // _FEW, _LONGEST)
 
     def _level(self, stride: int) -> Level:
         if stride not in self._levels:

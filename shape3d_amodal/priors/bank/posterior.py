@@ -1,7 +1,8 @@
 """What the poses that were found say together: how likely each is, the mask that follows, and how good it will be.
 
-Each pose's certain-pixel IoU tells its chance: chances fall off by exp(score / temperature), as if the pixels that are
-explained wrongly were noise. The mask is the mean under these chances. How much the poses agree on it, and how well the
+Each pose's certain-pixel IoU tells its chance, which falls off by exp(score / temperature). What the best pose leaves
+unexplained is noise, of the masks or of a shape that is not the very one: the more of it, the higher the temperature.
+The mask is the mean under these chances. How much the poses agree on it, and how well the
 best one explains what is certain, tell the IoU that is to be expected.
 """
 
@@ -17,6 +18,8 @@ from shape3d_amodal.crops.pixels import UNKNOWN, VISIBLE
 from shape3d_amodal.priors.bank.finding import Found
 from shape3d_amodal.priors.bank.poses import Level
 
+_NOISE, _COLDEST, _WARMEST = 0.5, 0.001, 0.05
+"""Temperature for each unit of certain-pixel IoU that the best pose lacks, and its bounds; found on val scenes."""
 _LEAST = 1e-3
 """Poses of a smaller chance, relative to the best one's, are left out."""
 
@@ -41,9 +44,10 @@ class Posterior(ArrayFields):
         return np.einsum("k,kij->ij", self.chance, self.masks.astype(np.float32))
 
 
-def posterior(found: Found, temperature: float) -> Posterior:
-    """The likely poses of ``found``; by a certain-pixel IoU that is ``temperature`` less a chance falls to 1 / e."""
+def posterior(found: Found) -> Posterior:
+    """The likely poses of ``found``."""
     poses = found.poses
+    temperature = min(max(_NOISE * (1 - float(poses.score[0])), _COLDEST), _WARMEST)
     weight = np.exp((poses.score - poses.score[0]) / temperature)
     kept = np.nonzero(weight > _LEAST)[0]
     level = Level(found.level.window, 1)

@@ -38,8 +38,6 @@ class BankPriorConfig:
     """The search for poses."""
     hypotheses: Annotated[int, Field(ge=0)] = 0
     """Likely answers that are given for each object, beside their mean."""
-    temperature: Annotated[float, Field(gt=0)] = 0.003
-    """Silhouettes of poses are weighted by exp(score / temperature)."""
     exact: bool = False
     """Whether the bank is known to hold the very shapes: then none is ever deformed."""
     fit_steps: Annotated[int, Field(ge=0)] = 30
@@ -126,7 +124,7 @@ class BankPrior:
         return best_of([posed, self._fitted(found, posed, crop, box)])
 
     def _posed(self, found: Found, crop: InstanceCrops, box: Tensor) -> Estimate:
-        likely, window = posterior(found, self.config.temperature), found.level.window
+        likely, window = posterior(found), found.level.window
         poses = found.poses
         silhouette = _resampled(likely.mean[None], window, box, crop.size).to(self.device)
         verts, faces = found.surface(0)
