@@ -65,11 +65,11 @@ ROOMS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "compiled": (
         [
-            "priors/bank/placing.py",
+            "baselines/placing.py",
             *(f"evaluation/{one}.py" for one in ("given_masks/pixels", "instance/matching")),
             "evaluation/instance/average_precision.py",
         ],
-        ["tests/priors/test_placing.py"]
+        ["tests/baselines/test_placing.py"]
         + [f"tests/evaluation/test_{name}.py" for name in ("pixels", "average_precision", "instance_evaluator")],
     ),
     "pasting": (["crops/pasting.py"], ["tests/crops/test_pasting.py"]),

@@ -2,7 +2,7 @@
 
 The silhouettes of all known meshes from all viewpoints are stretched to the same square, averaged, and cut at the level
 of best mean IoU with them. In an image, the mean mask is stretched to a typical ratio of height to width, and placed at
-the size and position that agree best with the certain pixels (``priors.bank.placing``).
+the size and position that agree best with the certain pixels (``placing``).
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.baselines.frames import FRAME, Frames, category_frames
 from shape3d_amodal.baselines.mean_shape import mean_shape
+from shape3d_amodal.baselines.placing import place_all
 from shape3d_amodal.crops.cutting import instance_crops
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.masks.occlusion import known_order, occluders
+from shape3d_amodal.meshes.mesh import MeshSource
 from shape3d_amodal.methods.results import Mask, completion_result
-from shape3d_amodal.priors.bank.placing import place_all
-from shape3d_amodal.priors.bank.shapes import FRAME, BankShapes, ShapeBank
 from shape3d_amodal.structures import OCCLUDER, AmodalImage, InstanceCrops
 
 _CROP = 48
@@ -35,21 +36,22 @@ class MeanMasks:
     """The mean mask of each category, placed by the certain pixels and without known background.
 
     Args:
-        bank: the known shapes.
+        source: the known meshes.
         names: category names by id.
 
     Raises:
-        UsageError: a category that the bank has no shapes of.
+        UsageError: a category that there are no meshes of.
     """
 
     name = "mean mask"
     parameters = 0
 
-    def __init__(self, bank: ShapeBank, names: Mapping[int, str]) -> None:
-        unknown = set(names.values()) - {*bank.categories, OCCLUDER}
+    def __init__(self, source: MeshSource, names: Mapping[int, str]) -> None:
+        known = {source.category(name) for name in source.names}
+        unknown = set(names.values()) - known - {OCCLUDER}
         if unknown:
-            raise UsageError(f"unknown category {min(unknown)!r}; known are {', '.join(bank.categories)}")
-        self._bank, self._names = bank, names
+            raise UsageError(f"unknown category {min(unknown)!r}; known are {', '.join(sorted(known))}")
+        self._source, self._names = source, names
         self._means: dict[str, tuple[Mask, NDArray[np.float32]]] = {}
 
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
@@ -69,7 +71,7 @@ class MeanMasks:
     def _placed(self, category: str, crop: InstanceCrops, shape: tuple[int, ...]) -> Mask:
         """The mean mask [H,W] where it agrees best with the certain pixels of ``crop``; empty if it agrees nowhere."""
         if category not in self._means:
-            self._means[category] = mean_mask(self._bank.shapes(category))
+            self._means[category] = mean_mask(category_frames(self._source, category))
         mask, ratios = self._means[category]
         sides = np.stack([np.minimum(ratios, 1), np.minimum(1 / ratios, 1)], axis=1).astype(np.float32)
         integral = np.zeros((FRAME + 1, FRAME + 1), np.uint16)
@@ -88,12 +90,10 @@ class MeanMasks:
         return stretched(mask, corner, (float(height), float(width)), shape)
 
 
-def mean_mask(shapes: BankShapes) -> tuple[Mask, NDArray[np.float32]]:
+def mean_mask(frames: Frames) -> tuple[Mask, NDArray[np.float32]]:
     """The mean silhouette [FRAME,FRAME] bool of a category, and typical ratios of height to width, ascending."""
-    # Differences of the integral images give the silhouettes back.
-    silhouettes = np.diff(np.diff(shapes.integral.astype(np.int64), axis=1), axis=2) > 0
-    mean, level = mean_shape(silhouettes)
-    box = shapes.high - shapes.low
+    mean, level = mean_shape(frames.mask)
+    box = frames.high - frames.low
     ratios = np.quantile(box[:, 1] / box[:, 0], np.linspace(0.05, 0.95, _RATIOS))
     return mean >= level, ratios.astype(np.float32)
 

@@ -150,7 +150,7 @@ class MeanMaskOptions(MeshesOptions):
     """The mean silhouette of the category's meshes, placed by the certain pixels."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:  # noqa: ARG002
-        return MeanMasks(ShapeBank(mesh_source(self.meshes)), names)
+        return MeanMasks(mesh_source(self.meshes), names)
 
 
 @configuration

@@ -7,14 +7,12 @@ import pytest
 from boxes import BoxMeshes
 
 from shape3d_amodal import masks
+from shape3d_amodal.baselines.frames import FRAME, category_frames
 from shape3d_amodal.baselines.mean_mask import MeanMasks, mean_mask, stretched
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.priors.bank.shapes import FRAME, BankConfig, ShapeBank
 from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 NAMES = {1: "dresser", 2: "occluder"}
-CONFIG = BankConfig(azimuths=4, elevations_deg=(0.0,))
-"""A box from its sides: rectangles."""
 
 
 def record(*visible: tuple[int, np.ndarray]) -> AmodalImage:
@@ -34,11 +32,12 @@ def rectangle(top: int, bottom: int, left: int, right: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def method() -> MeanMasks:
-    return MeanMasks(ShapeBank(BoxMeshes(["dresser/box"]), CONFIG), NAMES)
+    return MeanMasks(BoxMeshes(["dresser/box"]), NAMES)
 
 
 def test_the_mean_of_rectangles_is_a_rectangle():
-    mask, ratios = mean_mask(ShapeBank(BoxMeshes(["dresser/box"]), CONFIG).shapes("dresser"))
+    from_its_sides = category_frames(BoxMeshes(["dresser/box"]), "dresser", 4, (0.0,))
+    mask, ratios = mean_mask(from_its_sides)
     assert mask.shape == (FRAME, FRAME) and mask.mean() > 0.95
     # 1.2 high, 1.0 wide and 0.6 deep: the front is 1.2 as high as wide, the side twice, but for the perspective.
     assert ratios[0] == pytest.approx(1.2, rel=0.15) and ratios[-1] == pytest.approx(2.0, rel=0.25)
@@ -73,4 +72,4 @@ def test_stretched_masks_are_drawn_where_they_belong():
 
 def test_categories_without_shapes_are_said():
     with pytest.raises(UsageError, match="unknown category 'car'; known are dresser"):
-        MeanMasks(ShapeBank(BoxMeshes(["dresser/box"]), CONFIG), {1: "car"})
+        MeanMasks(BoxMeshes(["dresser/box"]), {1: "car"})
