@@ -314,8 +314,9 @@ class ShapePriorPipeline:
         if self.refine != "2d":
             for name, prior in self.priors.items():
                 own = small if name == "learned" else crops
-                estimates[name] = prior.estimate(own, windows=windows).resized(crops.size)
-        coarse = best_of(list(estimates.values())) if estimates else no_estimate(crops)
+                estimates[name] = prior.estimate(own, windows=windows)
+        alike = [estimate.resized(crops.size) for estimate in estimates.values()]
+        coarse = best_of(alike) if alike else no_estimate(crops)
         probability = coarse.silhouette
         if self.refine in ("full", "2d") and self.model is not None:
             shown = {name: estimate.resized(small.size).evidence for name, estimate in estimates.items()}

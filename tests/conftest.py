@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     kinds = {item.get_closest_marker("gpu") is not None for item in session.items}
     if True in kinds and (False in kinds or "TRITON_INTERPRET" in os.environ):
         raise pytest.UsageError("tests marked gpu need a run of their own: pytest -m gpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What banks keep is kept for this run alone, and not in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHAPE3D_AMODAL_CACHE", str(tmp_path_factory.mktemp("user_cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from boxes import BoxMeshes
 from PIL import Image
-from tiny import tiny_config, tiny_model
+from tiny import QUICK_BANK, tiny_config, tiny_model
 
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
 from shape3d_amodal.files.weights import save_weights
@@ -16,7 +16,7 @@ from shape3d_amodal.masks.occlusion import VisibleObjects, occluders
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.priors.bank.prior import BankPrior
-from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
+from shape3d_amodal.priors.bank.shapes import ShapeBank
 from shape3d_amodal.priors.learned.fit import LearnedPrior
 from shape3d_amodal.structures import OCCLUDER
 
@@ -116,14 +116,15 @@ def test_two_priors_are_shown_together_and_the_better_one_gives_the_mesh(boxes: 
     config = tiny_config()
     torch.manual_seed(0)
     model = AmodalModel(replace(config, refinement=replace(config.refinement, priors=("bank", "learned"))))
-    bank = BankPrior(ShapeBank(boxes, BankConfig(azimuths=4, elevations_deg=(20.0,))), config.categories)
+    bank = BankPrior(ShapeBank(boxes), config.categories, QUICK_BANK)
     pipeline = ShapePriorPipeline({"learned": LearnedPrior(model.prior, config.categories), "bank": bank}, model)
     assert pipeline.categories == bank.known
     crops, _ = pipeline.crops(picture(), seen([CHAIR, TABLE], ["chair", "table"]))
     shown: list[list[torch.Tensor]] = []
     model.refinement.register_forward_pre_hook(lambda _, given: shown.append(given[1:]))
     prediction = pipeline.predict(crops)
-    estimates = [bank.estimate(crops), model.prior.estimate(crops)]
+    small = crops.resized(config.crop_size)
+    estimates = [bank.estimate(crops).resized(small.size), model.prior.estimate(small)]
     (silhouettes, fits) = shown[0]
     for i, estimate in enumerate(estimates):
         torch.testing.assert_close(silhouettes[i], estimate.silhouette)
@@ -172,7 +173,7 @@ def test_other_meshes_are_fitted_as_the_refinement_has_learned(box_folder, tmp_p
     assert fit_steps_of(again) == {"learned": 0, "bank": 3}
     asked = ShapePriorPipeline.from_meshes(box_folder, weights=tmp_path / "weights", refine="full", fit_steps=0)
     assert fit_steps_of(asked) == {"learned": 0, "bank": 0}
-    assert fit_steps_of(ShapePriorPipeline.from_meshes(box_folder)) == {"bank": 0}
+    assert fit_steps_of(ShapePriorPipeline.from_meshes(box_folder)) == {"bank": 30}
     assert fit_steps_of(again.with_fit_steps(2)) == {"learned": 2, "bank": 2}
 
 

@@ -118,7 +118,7 @@ def test_what_options_ask_for_together(root: Path, monkeypatch, weights, prior, 
 class _Bank:
     """Takes the place of a bank, whose shapes take seconds to make."""
 
-    def __init__(self, _: object) -> None: ...
+    def __init__(self, _: object, cache: object) -> None: ...
 
 
 class _BankPrior:

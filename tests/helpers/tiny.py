@@ -6,9 +6,14 @@ import torch
 
 from shape3d_amodal.meshes.sources import CATEGORIES
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
+from shape3d_amodal.priors.bank.finding import FindConfig
+from shape3d_amodal.priors.bank.prior import BankPriorConfig
 from shape3d_amodal.priors.learned.network import ShapePriorConfig
 from shape3d_amodal.priors.learned.reconstruction import ReconstructionConfig
 from shape3d_amodal.refinement.network import RefinementConfig
+
+QUICK_BANK = BankPriorConfig(search=FindConfig(placed=8, more=0, jumps=0, kept=2, evolved=1, generations=2))
+"""A search for poses that is over in a moment."""
 
 
 def tiny_config() -> AmodalModelConfig:

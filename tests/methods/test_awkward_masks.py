@@ -13,13 +13,12 @@ from tiny import tiny_config, tiny_model
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.priors.bank.prior import BankPrior
-from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
+from shape3d_amodal.priors.bank.shapes import ShapeBank
 from shape3d_amodal.priors.learned.fit import LearnedPrior
 from shape3d_amodal.structures import OCCLUDER
 
 HEIGHT, WIDTH = 60, 80
 PICTURE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-CONFIG = BankConfig(azimuths=4, elevations_deg=(20.0,))
 
 
 def rectangle(top: int, bottom: int, left: int, right: int) -> np.ndarray:
@@ -57,11 +56,11 @@ def make(kind: str, boxes: BoxMeshes) -> ShapePriorPipeline:
     if kind == "learned":
         return ShapePriorPipeline.from_model(tiny_model(), refine="visible-union")
     if kind == "bank":
-        return ShapePriorPipeline({"bank": BankPrior(ShapeBank(boxes, CONFIG))}, refine="visible-union")
+        return ShapePriorPipeline({"bank": BankPrior(ShapeBank(boxes))}, refine="visible-union")
     config = tiny_config()
     torch.manual_seed(0)
     model = AmodalModel(replace(config, refinement=replace(config.refinement, priors=("learned", "bank"))))
-    bank = BankPrior(ShapeBank(boxes, CONFIG), config.categories)
+    bank = BankPrior(ShapeBank(boxes), config.categories)
     return ShapePriorPipeline({"learned": LearnedPrior(model.prior, config.categories), "bank": bank}, model)
 
 

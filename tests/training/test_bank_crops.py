@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_config, tiny_model
+from tiny import QUICK_BANK, tiny_config, tiny_model
 
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.pool import open_pool
@@ -14,7 +14,7 @@ from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.meshes.mesh import FileMeshes
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
-from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
+from shape3d_amodal.priors.bank.prior import BankPrior
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
 from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.training.tasks.bank_crops import BankArrays, BankCropsConfig, open_bank
@@ -33,8 +33,8 @@ def pool_config(box_folder: Path) -> CropsConfig:
 def config(box_folder: Path) -> BankCropsConfig:
     return BankCropsConfig(
         meshes=str(box_folder),
-        bank=BankConfig(azimuths=4, elevations_deg=(20.0,)),
-        prior=BankPriorConfig(matches=2, starts=2, fit_steps=2),
+        bank=BankConfig(faces=100),
+        prior=replace(QUICK_BANK, starts=2, fit_steps=2),
         crops=12,
         hidden_share=0.75,
     )

@@ -27,7 +27,7 @@ from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
 from shape3d_amodal.training.tasks.scores import partly_hidden
 
-BANK_VERSION = 2
+BANK_VERSION = 3
 """To be raised when the same configuration gives other silhouettes."""
 _CHUNK = 32
 """Crops that a worker asks about at a time."""
@@ -44,9 +44,10 @@ class BankCropsConfig:
     meshes: str = "open13:train"
     """Mesh source of the bank. A crop's own mesh is left out by its name, so this must be the source of the crops."""
     bank: BankConfig = BankConfig()
-    """Viewpoints of the bank; at test time the defaults are used."""
+    """How finely the bank keeps its shapes; at test time the defaults are used."""
     prior: BankPriorConfig = BankPriorConfig(fit_steps=15)
-    """Matches and fit; at test time the defaults are used, except for the number of fit steps."""
+    """Search for poses, in the crops' own pixels, and fit; at test time the defaults are used, except for the number of fit
+    steps, and poses are found in the image's pixels."""
     crops: Count = 10_000
     """Largest number of crops that get a silhouette."""
     hidden_share: Share = 0.85
@@ -139,7 +140,7 @@ def _ask(
     rows = asked_rows(pool.hidden, config)
     log.info("asking the bank of %s about %d crops", config.meshes, len(rows))
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-    with spread(_asker, (config, categories), workers) as ask:
+    with spread(_asker, (config, categories, parts.parent), workers) as ask:
 
         def run(asked: Iterable[NDArray[np.int64]]) -> Iterator[_Answers]:
             return ask(_rows_of(pool, chunk) for chunk in asked)
@@ -154,10 +155,10 @@ def _rows_of(pool: CropArrays, rows: NDArray[np.int64]) -> CropArrays:
     return CropArrays(**{field.name: np.asarray(getattr(pool, field.name)[rows]) for field in fields(CropArrays)})
 
 
-def _asker(config: BankCropsConfig, categories: tuple[str, ...]) -> Callable[[CropArrays], _Answers]:
+def _asker(config: BankCropsConfig, categories: tuple[str, ...], cache: Path) -> Callable[[CropArrays], _Answers]:
     torch.set_num_threads(1)  # as in worker processes, so that their number does not show in the last digits
     source = mesh_source(config.meshes)
-    prior = BankPrior(ShapeBank(source, config.bank), categories, config.prior)
+    prior = BankPrior(ShapeBank(source, config.bank, cache), categories, config.prior)
 
     def ask(part: CropArrays) -> _Answers:
         crops = part.supervised(np.arange(len(part.category))).crops
