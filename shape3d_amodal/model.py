@@ -15,6 +15,7 @@ from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.priors.learned.network import ShapePrior, ShapePriorConfig
 from shape3d_amodal.refinement.network import RefinementConfig, RefinementNetwork
+from shape3d_amodal.refinement.trust import Trust, TrustConfig
 from shape3d_amodal.structures import InstanceCrops
 
 
@@ -30,11 +31,19 @@ class AmodalModelConfig:
     """Stages 2 to 4."""
     refinement: RefinementConfig = RefinementConfig()
     """Stage 5."""
+    trust: TrustConfig | None = None
+    """Stage 5's trust in a bank that its refinement has not learned to use; null for none."""
     meshes: str | None = None
     """Mesh source of the bank whose silhouettes the refinement has learned to use, such as open13:train."""
     fit_steps: Annotated[int, Field(ge=0)] = 0
     """Default number of fit steps of the bank: as many as when the refinement learned from it. The learned prior is
     fitted only when asked for, as the refinement learned from its unfitted silhouettes."""
+
+    @property
+    def knows(self) -> tuple[PriorName, ...]:
+        """The priors that stage 5 has learned to use."""
+        priors = self.refinement.priors
+        return priors if self.trust is None or "bank" in priors else (*priors, "bank")
 
 
 class AmodalModel(nn.Module):
@@ -45,6 +54,7 @@ class AmodalModel(nn.Module):
         self.config = config
         self.prior = ShapePrior(config.prior, len(config.categories))
         self.refinement = RefinementNetwork(config.refinement, len(config.categories))
+        self.trust = None if config.trust is None else Trust(config.trust)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
     def save(self, folder: str | Path) -> None:

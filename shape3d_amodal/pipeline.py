@@ -42,6 +42,7 @@ from shape3d_amodal.priors.learned.fit import FitConfig
 from shape3d_amodal.priors.registry import KnownShapes, PriorParts, check_names, open_prior
 from shape3d_amodal.refinement.modes import Refine, check_learned, check_refine, default_refine
 from shape3d_amodal.refinement.regions import check_gap, close_gaps, compose
+from shape3d_amodal.refinement.trust import signs
 from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops, Intrinsics, resized_masks
 
 Mask = NDArray[np.bool_]
@@ -93,7 +94,7 @@ class ShapePriorPipeline:
         if model is None and refine in ("full", "2d"):
             raise UsageError(f"refine: {refine} needs the networks of trained weights; use visible-union or none")
         if model is not None and refine == "full":
-            check_learned(list(priors), model.config.refinement.priors)
+            check_learned(list(priors), model.config.knows)
         self.model = None if model is None else model.eval()
         self.priors = dict(priors)
         self.refine: Refine = refine
@@ -155,7 +156,7 @@ class ShapePriorPipeline:
         """Networks that are in memory, where they are; arguments and errors as for ``from_pretrained``."""
         _check_options(refine=refine, priors=priors, fit_steps=fit_steps, gap_px=gap_px, fit=fit)
         config, device = model.config, next(model.parameters()).device
-        refine = refine or default_refine(config.refinement.priors)
+        refine = refine or default_refine(config.knows)
         if fit_steps is None and fit is not None:
             fit_steps = fit.steps
         if refine == "2d":
@@ -163,9 +164,9 @@ class ShapePriorPipeline:
                 raise UsageError("priors: refine 2d asks none; leave them out, or give another refine")
             names: Sequence[PriorName] = ("learned",)  # it counts the categories, and is not asked
         else:
-            names = priors or config.refinement.priors or ("learned",)
+            names = priors or config.knows or ("learned",)
             if config.meshes is not None or "bank" not in names:  # else open_prior says what is missing
-                check_learned(names, config.refinement.priors)
+                check_learned(names, config.knows)
         opened = _open_priors(names, model, config.meshes, device=device, fit=fit, fit_steps=fit_steps)
         return cls(opened, model, refine=refine, gap_px=gap_px)
 
@@ -212,7 +213,7 @@ class ShapePriorPipeline:
             raise UsageError(f"weights: {refine} of a bank needs none; leave them out, or take refine full")
         torch_device(device)  # before anything is read
         model = None if weights is None else _load_model(weights, device)
-        known: tuple[PriorName, ...] = () if model is None else model.config.refinement.priors
+        known: tuple[PriorName, ...] = () if model is None else model.config.knows
         if model is not None and "bank" not in known:
             raise UsageError(
                 f"weights: the refinement of {weights} has not learned to use a bank; take others, such as "
@@ -320,8 +321,11 @@ class ShapePriorPipeline:
         probability = coarse.silhouette
         if self.refine in ("full", "2d") and self.model is not None:
             shown = {name: estimate.resized(small.size).evidence for name, estimate in estimates.items()}
-            logits = self.model.refine_both_ways(small, shown)
-            probability = resized_masks(logits, crops.size).sigmoid()
+            logits = resized_masks(self.model.refine_both_ways(small, shown), crops.size)
+            if self.model.trust is not None and "bank" in estimates:
+                known = estimates["bank"]
+                logits = self.model.trust(logits, known.silhouette, signs(logits, known, crops))
+            probability = logits.sigmoid()
         if self.refine != "none":
             probability = compose(probability, crops.visible, crops.occluder)
         if coarse.hypotheses is not None:

@@ -27,6 +27,7 @@ _TRAININGS: dict[str, tuple[str, str]] = {
     "c2f_seg": ("training.tasks.c2f_seg", "C2FSegTraining"),
     "rcnn": ("training.tasks.rcnn", "RcnnTraining"),
     "vrsp_shapes": ("training.tasks.vrsp_shapes", "VrspShapesTraining"),
+    "trust": ("training.tasks.trust", "TrustTraining"),
 }
 """The module of each stage, and the class in it."""
 _OPTIONS = {"rcnn": ("training.tasks.rcnn_options", "RcnnOptions")}

@@ -191,7 +191,8 @@ def _learned(weights: str) -> tuple[PriorName, ...]:
         )
     if "categories" not in said:
         raise UsageError(f"--weights {weights}: these are weights of another method; give others, such as open13")
-    return tuple((said.get("refinement") or {}).get("priors", ("learned",)))
+    priors = tuple((said.get("refinement") or {}).get("priors", ("learned",)))
+    return priors if said.get("trust") is None or "bank" in priors else (*priors, "bank")
 
 
 Pipeline: TypeAlias = Annotated[PipelineOptions, tyro.conf.arg(name="")]

@@ -134,7 +134,7 @@ class BankPrior:
             viewpoint=viewpoints(poses.rows[:1], box.numpy()).to(self.device),
             silhouette=silhouette,
             fit=certain_iou(silhouette, crop),
-            expected=torch.tensor([expected_iou(float(poses.score[0]), likely.agreement)], device=self.device),
+            expected=torch.tensor([expected_iou(float(poses.score[0]), likely)], device=self.device),
             pose=self._pose(found).to(self.device),
             **self._hypotheses(likely, window, box, crop.size),
         )
