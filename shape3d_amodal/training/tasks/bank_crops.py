@@ -46,8 +46,8 @@ class BankCropsConfig:
     bank: BankConfig = BankConfig()
     """How finely the bank keeps its shapes; at test time the defaults are used."""
     prior: BankPriorConfig = BankPriorConfig(fit_steps=15)
-    """Search for poses, in the crops' own pixels, and fit; at test time the defaults are used, except for the number of fit
-    steps, and poses are found in the image's pixels."""
+    """Search for poses, in the crops' own pixels, and fit; at test time the defaults are used, except for the number of
+    fit steps, and poses are found in the image's pixels."""
     crops: Count = 10_000
     """Largest number of crops that get a silhouette."""
     hidden_share: Share = 0.85

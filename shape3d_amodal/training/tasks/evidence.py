@@ -33,6 +33,7 @@ from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import ShapeBank
+from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.refinement.trust import SIGNS, signs
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops, resized_masks
@@ -130,7 +131,7 @@ def open_evidence(config: EvidenceConfig, weights: str, cache: Path, *, workers:
     digest = hashlib.sha256(dump_config(config).encode())
     for source in (config.meshes, config.bank):
         digest.update(mesh_source(source).fingerprint().encode())
-    digest.update(read_sealed(weights_folder(weights), (MANIFEST,))[MANIFEST])
+    digest.update((weights_folder(weights) / MANIFEST).read_bytes())
     digest.update(str(EVIDENCE_VERSION).encode())
     folder = cache / f"evidence-{digest.hexdigest()[:16]}"
 
@@ -181,13 +182,11 @@ class _Witness:
         crops = instance_crops(scene.image, masks[:1], hiding, [number], FINE)
         windows = pixel_windows(masks[:1], hiding, crops.window.numpy())
         small = crops.resized(self._model.config.crop_size)
-        shown = (
-            {}
-            if "learned" not in self._model.refinement.priors
-            else {"learned": self._model.prior.estimate(small).evidence}
-        )
+        shown: dict[PriorName, tuple[torch.Tensor, torch.Tensor]] = {}
+        if "learned" in self._model.refinement.priors:
+            shown["learned"] = self._model.prior.estimate(small).evidence
         logits = resized_masks(self._model.refine_both_ways(small, shown), FINE)
-        asked, without = crops, [()]
+        asked, without = crops, [tuple[str, ...]()]
         draw = rng.random()
         if draw >= config.own + config.others:  # another category
             other = rng.choice([name for name in self._targets if name != target])
