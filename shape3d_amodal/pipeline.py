@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from shape3d_amodal.crops.cutting import instance_crops
 from shape3d_amodal.crops.given import (
@@ -257,7 +258,15 @@ class ShapePriorPipeline:
     def categories(self) -> tuple[str, ...]:
         """Names of what can be completed."""
         first, *others = self.priors.values()
-        return tuple(name for name in first.known if all(name in other.known for other in others))
+        shared = [name for name in first.known if all(name in other.known for other in others)]
+        return tuple(dict.fromkeys([*shared, *self._bank_alone]))
+
+    @property
+    def _bank_alone(self) -> list[str]:
+        """Names that a bank has shapes of and no network knows: there its silhouettes are the answer."""
+        if self.model is None or "bank" not in self.priors or self.refine == "2d":
+            return []
+        return [name for name in self.priors["bank"].known if name not in self.model.config.categories]
 
     @property
     def parameters(self) -> int:
@@ -286,7 +295,8 @@ class ShapePriorPipeline:
         names = [objects.names[i] for i in rows]
         if self.gap_px > 0:
             hiding = [close_gaps(mask, other, self.gap_px) for mask, other in zip(visible, hiding, strict=True)]
-        indices = [self._prior.categories.index(name) for name in names]
+        counted = max((prior.categories for prior in self.priors.values()), key=len)
+        indices = [counted.index(name) for name in names]
         return instance_crops(image, visible, hiding, indices, self._size), VisibleObjects(visible, names, hiding)
 
     @property
@@ -305,9 +315,23 @@ class ShapePriorPipeline:
             windows: the same objects at the image's own resolution, for a bank; else the crops' pixels stand for these.
         """
         crops = crops.to(self._prior.device)
-        batches = [slice(i, i + _BATCH) for i in range(0, len(crops), _BATCH)]
-        parts = [self._predict(crops[rows], None if windows is None else windows[rows]) for rows in batches]
-        return AmodalPrediction.join(parts)
+        networks = [True] * len(crops)
+        if self.model is not None:
+            networks = (crops.category < len(self.model.config.categories)).tolist()
+        parts, order = [], []
+        for known in (True, False):
+            own = [i for i, answer in enumerate(networks) if answer == known]
+            for rows in (own[i : i + _BATCH] for i in range(0, len(own), _BATCH)):
+                shown = None if windows is None else [windows[i] for i in rows]
+                parts.append(self._predict(crops[rows], shown) if known else self._by_bank(crops[rows], shown))
+                order += rows
+        joined = AmodalPrediction.join(parts)
+        return joined if order == sorted(order) else joined[[order.index(i) for i in range(len(order))]]
+
+    def _by_bank(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None) -> AmodalPrediction:
+        """Stages 2 to 4 on objects that no network knows."""
+        estimate = self.priors["bank"].estimate(crops, windows=windows)
+        return self._composed(estimate.silhouette, estimate, crops)
 
     def _predict(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None) -> AmodalPrediction:
         small = crops if self.model is None else crops.resized(self.model.config.crop_size)
@@ -326,6 +350,10 @@ class ShapePriorPipeline:
                 known = estimates["bank"]
                 logits = self.model.trust(logits, known.silhouette, signs(logits, known, crops))
             probability = logits.sigmoid()
+        return self._composed(probability, coarse, crops)
+
+    def _composed(self, probability: Tensor, coarse: Estimate, crops: InstanceCrops) -> AmodalPrediction:
+        """What is visible stays, and known background stays out, unless bare silhouettes are asked for."""
         if self.refine != "none":
             probability = compose(probability, crops.visible, crops.occluder)
         if coarse.hypotheses is not None:

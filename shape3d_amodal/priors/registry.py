@@ -34,7 +34,7 @@ class PriorParts:
     """What priors are made of; each takes what it needs.
 
     Attributes:
-        categories: names that crops' categories count; None for those of the meshes.
+        categories: names that crops' categories count; None for those of the meshes. A bank counts its others behind.
         device: where the priors run.
         network: learned: stages 2 and 3.
         fit: learned: its fit.
@@ -72,7 +72,8 @@ def _bank(parts: PriorParts) -> Prior:
     if parts.bank_fit_steps is not None:
         config = replace(config, fit_steps=parts.bank_fit_steps)
     bank = ShapeBank(mesh_source(parts.meshes), cache=user_cache())
-    return BankPrior(bank, parts.categories, config, parts.device)
+    names = parts.categories or ()
+    return BankPrior(bank, (*names, *(one for one in bank.categories if one not in names)), config, parts.device)
 
 
 PRIORS: dict[PriorName, Callable[[PriorParts], Prior]] = {"learned": _learned, "bank": _bank}

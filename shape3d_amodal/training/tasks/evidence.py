@@ -27,6 +27,7 @@ from shape3d_amodal.crops.pixels import pixel_windows
 from shape3d_amodal.crops.pool import kept_arrays
 from shape3d_amodal.files.pretrained import load_network, read_config, weights_folder
 from shape3d_amodal.files.processes import spread
+from shape3d_amodal.files.safe_io import sha256
 from shape3d_amodal.files.weights import CONFIG_FILE, MANIFEST, read_sealed
 from shape3d_amodal.masks.occlusion import occluders
 from shape3d_amodal.meshes.sources import mesh_source
@@ -131,7 +132,7 @@ def open_evidence(config: EvidenceConfig, weights: str, cache: Path, *, workers:
     digest = hashlib.sha256(dump_config(config).encode())
     for source in (config.meshes, config.bank):
         digest.update(mesh_source(source).fingerprint().encode())
-    digest.update((weights_folder(weights) / MANIFEST).read_bytes())
+    digest.update(sha256(weights_folder(weights) / MANIFEST).encode())
     digest.update(str(EVIDENCE_VERSION).encode())
     folder = cache / f"evidence-{digest.hexdigest()[:16]}"
 

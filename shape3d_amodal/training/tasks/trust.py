@@ -22,6 +22,8 @@ from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingCon
 from shape3d_amodal.training.tasks.evidence import Evidence, EvidenceConfig, model_config, open_evidence
 from shape3d_amodal.training.tasks.scores import completion_scores
 
+_Batch = tuple[SupervisedCrops, Tensor, Tensor]
+
 
 @configuration
 class TrustTraining(TrainingConfig):
@@ -68,13 +70,11 @@ class TrustTask(Task):
         self.network.mean.copy_(told.mean(dim=0))
         self.network.deviation.copy_(told.std(dim=0, correction=0).clamp(min=1e-3))
 
-    def batch(
-        self, step: int, generator: np.random.Generator, size: int
-    ) -> tuple[tuple[SupervisedCrops, Tensor, Tensor], list[str]]:
+    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[_Batch, list[str]]:  # noqa: ARG002
         rows = generator.integers(len(self.train.hidden), size=size)
         return _rows_of(self.train, rows), [f"object {row}" for row in rows]
 
-    def losses(self, batch: tuple[SupervisedCrops, Tensor, Tensor], step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+    def losses(self, batch: _Batch, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         crops, logits, told = batch
         assert crops.silhouette is not None
         return refinement_losses(self.network(logits, crops.silhouette, told), crops, self.config.loss)
@@ -96,7 +96,7 @@ class TrustTask(Task):
         return {**kept, **{f"trust.{name}": tensor for name, tensor in weights.items()}}
 
 
-def _rows_of(evidence: Evidence, rows: NDArray[np.int64]) -> tuple[SupervisedCrops, Tensor, Tensor]:
+def _rows_of(evidence: Evidence, rows: NDArray[np.int64]) -> _Batch:
     """Crops, logits of the completion and signs of some rows."""
     logits, told = (torch.from_numpy(np.asarray(array[rows])) for array in (evidence.logits, evidence.signs))
     return evidence.supervised(rows), logits, told
