@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from shape3d_amodal.crops.given import (
     GivenImage,
     GivenMask,
     given_image,
+    given_intrinsics,
     given_masks,
     given_names,
     given_pairs,
@@ -37,8 +38,7 @@ from shape3d_amodal.errors import UsageError, check_whole
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
-from shape3d_amodal.priors.bank.templates import ViewsName
-from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate
+from shape3d_amodal.priors.interface import Prior, PriorName, ViewsName, best_of, no_estimate
 from shape3d_amodal.priors.learned.fit import FitConfig
 from shape3d_amodal.priors.registry import KnownShapes, PriorParts, check_names, open_prior
 from shape3d_amodal.refinement.modes import Refine, check_learned, check_refine, default_refine
@@ -196,17 +196,23 @@ class ShapePriorPipeline:
             views: how objects may stand before the camera: upright (on the ground before a level camera), tabletop
                 (seen from anywhere above) or all (any rotation).
             exact_shapes: the meshes are the very shapes: none is deformed.
-            hypotheses: likely answers that each object gets beside the mask (``CompletedObject.hypotheses``).
+            hypotheses: likely answers that each object gets beside the mask (``CompletedObject.hypotheses``); without
+                weights, for the refinement makes one mask.
             device, gap_px: as for ``from_pretrained``.
             refine: full, visible-union or none; by default full with weights, else visible-union.
 
         Raises:
             DataError: there are no meshes.
             UsageError: weights that are not needed, or whose refinement has not learned to use a bank; refine 2d, which
-                looks at no shapes; and the errors of ``from_pretrained``.
+                looks at no shapes; views of another name; and the errors of ``from_pretrained``.
         """
         paths = {"meshes": meshes} if weights is None else {"meshes": meshes, "weights": weights}
         _check_options(refine=refine, priors=None, fit_steps=fit_steps, gap_px=gap_px, **paths)
+        if views not in get_args(ViewsName):
+            raise UsageError(f"views: expected {', '.join(get_args(ViewsName))}, got {views!r:.60}")
+        check_whole("hypotheses", hypotheses, "number of answers")
+        if hypotheses and weights is not None:
+            raise UsageError("hypotheses: the refinement makes one mask an object; leave out weights, or hypotheses")
         refine = refine or ("visible-union" if weights is None else "full")
         if refine == "2d":
             raise UsageError("refine: 2d looks at no shapes; use from_pretrained, or refine full or visible-union")
@@ -221,7 +227,6 @@ class ShapePriorPipeline:
                 "open13_bank, or leave them out"
             )
         names: tuple[PriorName, ...] = ("learned", "bank") if refine == "full" and "learned" in known else ("bank",)
-        check_whole("hypotheses", hypotheses, "number of answers")
         known_shapes = KnownShapes(views=views, exact=exact_shapes, hypotheses=hypotheses)
         opened = _open_priors(names, model, str(meshes), device=device, fit_steps=fit_steps, known=known_shapes)
         return cls(opened, model, refine=refine, gap_px=gap_px)
@@ -384,7 +389,8 @@ class ShapePriorPipeline:
             categories: a category name for each; ``occluder`` marks what only hides others.
             depth_order: rank of each, 0 nearest, where known, else None: what is behind an object cannot hide it.
             in_front: more that is known of the order: pairs (in front, behind) of places in ``visible``.
-            intrinsics: the camera, fx, fy, cx, cy in pixels, where it is known; a bank then finds metric poses.
+            intrinsics: the camera, fx, fy, cx, cy in pixels, where it is known; the middle of the upper left pixel is
+                (0.5, 0.5). A bank then finds poses of the meshes' files.
 
         Returns:
             An object for each mask whose category is not ``occluder``, in order.
@@ -394,6 +400,7 @@ class ShapePriorPipeline:
             DataError: the file of the image cannot be read.
         """
         pixels = given_image(image)
+        camera = None if intrinsics is None else given_intrinsics(intrinsics)
         masks = given_masks(visible, *pixels.shape[:2])
         names = given_names(categories, (*self.categories, OCCLUDER))
         ranks = [] if depth_order is None else given_ranks(depth_order)
@@ -407,7 +414,7 @@ class ShapePriorPipeline:
         if all(name == OCCLUDER for name in names):
             return []
         crops, objects = self.crops(pixels, VisibleObjects(masks, names, occluders(masks, order)))
-        windows = pixel_windows(objects.masks, objects.occluders, crops.window.numpy(), intrinsics)
+        windows = pixel_windows(objects.masks, objects.occluders, crops.window.numpy(), camera)
         return completed_objects(self.predict(crops, windows), crops, objects, bare=self.refine == "none")
 
 

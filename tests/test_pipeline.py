@@ -17,6 +17,7 @@ from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.priors.bank.prior import BankPrior
 from shape3d_amodal.priors.bank.shapes import ShapeBank
+from shape3d_amodal.priors.interface import best_of, no_estimate
 from shape3d_amodal.priors.learned.fit import LearnedPrior
 from shape3d_amodal.structures import OCCLUDER
 
@@ -446,12 +447,54 @@ def test_a_prior_of_another_name_is_refused(pipeline: ShapePriorPipeline) -> Non
         (lambda: ShapePriorPipeline.from_pretrained("open13", priors=[]), "priors: expected one or more names"),
         (lambda: ShapePriorPipeline.from_meshes(None), "meshes: expected a name or a path, got None"),
         (lambda: ShapePriorPipeline.from_meshes("a", weights=5), "weights: expected a name or a path, got 5"),
+        (
+            lambda: ShapePriorPipeline.from_meshes("a", views="side"),
+            "views: expected upright, tabletop, all, got 'side'",
+        ),
+        (lambda: ShapePriorPipeline.from_meshes("a", hypotheses=-1), "hypotheses: expected a number of answers, 0 or"),
+        (
+            lambda: ShapePriorPipeline.from_meshes("a", hypotheses=3, weights="open13_bank"),
+            "hypotheses: the refinement makes one mask an object; leave out weights, or hypotheses",
+        ),
     ],
 )
 def test_arguments_of_a_wrong_type_are_named(make, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         make()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("camera", "came"),
+    [
+        ((500, 500, 40), "got [3] numbers"),
+        (np.eye(3) * 500, "got [3, 3] numbers; of OpenCV's matrix K give (K[0, 0], K[1, 1], K[0, 2] + 0.5"),
+        ((0, 500, 40, 30), "got (0, 500, 40, 30)"),
+        ((500, -500, 40, 30), "got (500, -500, 40, 30)"),
+        ((500, 500, float("nan"), 30), "got (500, 500, nan, 30)"),
+        (("500", 500, 40, 30), "got ('500', 500, 40, 30)"),
+        (500, "got 500"),
+    ],
+)
+def test_what_is_no_camera_is_refused(pipeline: ShapePriorPipeline, camera: object, came: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        pipeline.complete(picture(), [CHAIR], ["chair"], intrinsics=camera)
+    assert str(caught.value).startswith("intrinsics: expected (fx, fy, cx, cy) in pixels, fx and fy positive, ")
+    assert came in str(caught.value) and "\n" not in str(caught.value)
+    for given in ((500, 500.0, 40, 30), np.array([500, 500, 40, 30]), [500, 500, np.float32(40), 30]):
+        assert len(pipeline.complete(picture(), [CHAIR], ["chair"], intrinsics=given)) == 1
+
+
+def test_of_two_priors_the_one_that_explains_more_says_the_pose() -> None:
+    """Where that is the one that knows no poses, there is none."""
+    crops, _ = ShapePriorPipeline.from_model(tiny_model()).crops(picture(), seen([CHAIR, TABLE], ["chair", "table"]))
+    nothing = no_estimate(crops)
+    learned = replace(nothing, fit=torch.tensor([0.9, 0.5]))
+    bank = replace(nothing, fit=torch.tensor([0.6, 0.7]), pose=torch.arange(24).double().view(2, 12))
+    for both in ([learned, bank], [bank, learned]):
+        pose = best_of(both).pose
+        assert pose is not None and pose[0].isnan().all() and torch.equal(pose[1], bank.pose[1])
+    assert best_of([learned, learned]).pose is None
 
 
 def test_an_order_that_contradicts_itself_is_refused() -> None:

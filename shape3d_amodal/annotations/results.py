@@ -2,15 +2,17 @@
 
     [{"image_id", "category_id", "score", "segmentation", "annotation_id"?, "visible_mask"?, "occluded_mask"?,
       "viewpoint"?: {"azimuth_deg", "elevation_deg", "roll_deg", "scale", "offset"}, "mesh"?, "depth_order"?,
-      "cam_R_m2c"?, "cam_t_m2c"?}]
+      "cam_R_m2c"?, "cam_t_m2c"?, "chance"?}]
 
-``segmentation`` is the amodal mask; the last two keys are the pose of a known CAD model (``formats.poses``). Masks
-are written as compressed run-length codes; those of either kind are read.
+``segmentation`` is the amodal mask; ``cam_R_m2c`` and ``cam_t_m2c`` are the pose of a known CAD model
+(``formats.poses``). Results with a ``chance`` are several answers to one annotation, beside the one result without it:
+the multimodal track scores them, the others leave them out. Masks are written as compressed run-length codes; those of
+either kind are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ class AmodalResult:
         mesh: file name of the reconstructed mesh.
         depth_order: rank of the object in its image, 0 nearest.
         pose: of the object's CAD model.
+        chance: 0..1, how likely it is, of a result that is one of several answers to the same annotation; None for the
+            one that counts elsewhere.
     """
 
     image_id: int
@@ -51,6 +55,7 @@ class AmodalResult:
     mesh: str | None = None
     depth_order: int | None = None
     pose: Pose | None = None
+    chance: float | None = None
 
 
 def write_results(path: str | Path, results: Iterable[AmodalResult]) -> None:
@@ -71,6 +76,11 @@ def read_results(path: str | Path) -> list[AmodalResult]:
     """
     root = Record({"results": safe_io.read_json(path)}, path, "")
     return [from_json(value, path, f"[{index}]") for index, value in enumerate(root.get("results", list))]
+
+
+def answers(results: Sequence[AmodalResult]) -> Sequence[AmodalResult]:
+    """The several answers among all results of one annotation: those with a chance, or all where none has one."""
+    return [result for result in results if result.chance is not None] or results
 
 
 def is_partial(path: str | Path) -> bool:
@@ -111,6 +121,7 @@ def to_json(result: AmodalResult) -> dict[str, Any]:
         "mesh": result.mesh,
         "depth_order": result.depth_order,
         **({} if result.pose is None else pose_fields(result.pose)),
+        "chance": result.chance,
     }
     return {key: value for key, value in values.items() if value is not None}
 
@@ -140,7 +151,17 @@ def from_json(value: Any, file: str | Path, field: str) -> AmodalResult:
         mesh=record.optional("mesh", str),
         depth_order=record.optional("depth_order", int),
         pose=read_pose(record),
+        chance=_chance(record),
     )
+
+
+def _chance(record: Record) -> float | None:
+    if record.values.get("chance") is None:
+        return None
+    chance = record.number("chance")
+    if not 0 <= chance <= 1:
+        raise record.error("chance", f"expected a number from 0 to 1, got {chance:g}")
+    return chance
 
 
 def _read_mask(record: Record, key: str, like: Rle) -> Rle | None:

@@ -262,11 +262,11 @@ def _make(source: _Computed, run: RunConfig, data: BenchmarkData, pool: Workers,
             known[answer.image_id] = answer
     ordered = [known[image.id] for image in data.dataset.images]
     # The median, for the first image and a busy machine take longer.
-    times = [answer.seconds / len(answer.results) for answer in ordered if answer.results]
+    times = [answer.seconds / answer.objects for answer in ordered if answer.objects]
     record = RunRecord(
         seconds=statistics.median(times) if times else None,
         parameters=pool.parameters(job),
-        instances=sum(len(answer.results) for answer in ordered),
+        instances=sum(answer.objects for answer in ordered),
         commit=provenance.commit(),
         versions=provenance.versions(),
         machine=provenance.machine(),

@@ -28,6 +28,11 @@ class Answer:
     seconds: float
     results: tuple[AmodalResult, ...]
 
+    @property
+    def objects(self) -> int:
+        """Number of results, several answers with a chance left out."""
+        return sum(result.chance is None for result in self.results)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:

@@ -33,6 +33,7 @@ def complete(
     visible: VisibleMasks = _VISIBLE,
     pipeline: Pipeline,
     depth_order: DepthOrder = True,
+    hypotheses: int = 0,
     save_meshes: Path | None = None,
     resume: Resume = True,
     strict: Strict = False,
@@ -40,17 +41,20 @@ def complete(
     """Complete the visible masks of an annotation file; objects without a visible pixel are left out.
 
     Results are kept image by image in OUT.part.jsonl: the same command goes on where it was stopped. What cannot be
-    used is skipped: it is counted, and listed with reasons in <name of OUT>.skipped.json.
+    used is skipped: it is counted, and listed with reasons in <name of OUT>.skipped.json. With --meshes and a camera,
+    from the annotations (cam_K) or --intrinsics, results hold the pose of the CAD file: cam_R_m2c and cam_t_m2c.
 
     Args:
         annotations: KINS, COCOA, COCOA-cls, D2SA, or any COCO JSON whose annotations have image_id, category_id and
             visible_mask (RLE or polygons); plain COCO with --segmentation visible; a list of a detector's results with
             --image-info. Give all objects of an image, for they hide each other; the category
             "occluder" marks what only hides others and is not completed, and so do categories that are not known.
+        hypotheses: write up to this many likely answers of --meshes for each object as well, as results of the same
+            annotation_id with their chance; evaluate --track multimodal scores them, other tracks leave them out.
         out: results file to write (JSON); - is standard output, which, like a pipe, keeps nothing of a stopped run.
         save_meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
     """
-    given = VisibleInput(images, annotations, reading, visible, pipeline, depth_order)
+    given = VisibleInput(images, annotations, reading, visible, pipeline, depth_order, hypotheses)
     given.check(needs_meshes=None if save_meshes is None else "--save-meshes")
     from shape3d_amodal.annotations.results import write_results
     from shape3d_amodal.evaluation.tables import counted
@@ -83,8 +87,12 @@ def complete(
         write_results(out, results)
     hidden = f", {counted(found.hidden, 'fully hidden object')} left out" if found.hidden else ""
     hidden += f", {found.low_scores} below --min-score {visible.min_score:g}" if found.low_scores else ""
-    done = f"{counted(len(results), 'object')} in {counted(len(found.dataset.images), 'image')}{hidden}"
-    print(f"{done}; results in {out}", file=sys.stderr if is_stdout(out) else sys.stdout)
+    objects = [result for result in results if result.chance is None]
+    more = f", with {counted(len(results) - len(objects), 'answer')} beside" if len(results) > len(objects) else ""
+    posed = sum(result.pose is not None for result in objects)
+    more += f", {counted(posed, 'pose')} of CAD files (cam_R_m2c, cam_t_m2c)" if posed else ""
+    done = f"{counted(len(objects), 'object')} in {counted(len(found.dataset.images), 'image')}{hidden}"
+    print(f"{done}; results in {out}{more}", file=sys.stderr if is_stdout(out) else sys.stdout)
     if strict:
         refuse_skipped(outcomes.skipped, listing)
 
@@ -99,7 +107,7 @@ def _complete(
     """The results of one image; its meshes are written to the folder ``meshes``."""
     from shape3d_amodal.drawing.projections import write_glb
     from shape3d_amodal.files.atomic import make_folder
-    from shape3d_amodal.methods.completion import complete_image, completed_result
+    from shape3d_amodal.methods.completion import complete_image, completed_results
     from shape3d_amodal.methods.resuming import ImageOutcome
 
     results, files = [], []
@@ -110,5 +118,5 @@ def _complete(
             make_folder(meshes)
             write_glb(meshes / name, one.verts, one.faces)
             files.append(name)
-        results.append(completed_result(image, instance, one, name))
+        results += completed_results(image, instance, one, name)
     return ImageOutcome(results=tuple(results), files=tuple(files))

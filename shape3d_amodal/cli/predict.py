@@ -15,7 +15,7 @@ from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
 from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_share, check_there, refuse_within_meshes
 from shape3d_amodal.cli.shared.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.structures import AmodalImage, Category
+from shape3d_amodal.structures import AmodalImage, Category, Intrinsics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,10 +94,11 @@ def predict(
     categories = pictures.categories or tuple(Category(i + 1, name) for i, name in enumerate(stage1.categories))
     check_shared(stage1.categories, [one.name for one in categories])
     folder = PredictionFolder(out, categories, drawings=drawings)
+    camera = pipeline.camera()
     work = ImageWork(
         picture=pictures.file,
         load=pictures.load,
-        do=partial(_predict, predictor, folder, alternatives),
+        do=partial(_predict, predictor, folder, alternatives, camera),
         skip=lambda image, reason: (Skipped(reason=reason, image_id=image.id),),
     )
     key = fingerprint(
@@ -140,11 +141,16 @@ def predict(
 
 
 def _predict(
-    predictor: ImagePredictor, folder: PredictionFolder, alternatives: bool, image: AmodalImage, pixels: Pixels
+    predictor: ImagePredictor,
+    folder: PredictionFolder,
+    alternatives: bool,
+    camera: Intrinsics | None,
+    image: AmodalImage,
+    pixels: Pixels,
 ) -> ImageOutcome:
-    """Find and complete what is in one image, and write it."""
+    """Find and complete what is in one image, and write it; ``camera`` is that of images without one of their own."""
     begin = time.perf_counter()
-    objects = predictor.predict(pixels, alternatives=alternatives)
+    objects = predictor.predict(pixels, alternatives=alternatives, intrinsics=image.intrinsics or camera)
     seconds = time.perf_counter() - begin
     outcome = folder.add(replace(image, width=pixels.shape[1], height=pixels.shape[0]), pixels, objects)
     return replace(outcome, more={**outcome.more, "seconds": seconds})

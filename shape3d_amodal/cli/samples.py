@@ -49,7 +49,7 @@ def samples(
     output_file(out, inputs=[results, annotations])
 
     from shape3d_amodal.annotations.formats.registry import read_dataset
-    from shape3d_amodal.annotations.results import read_results
+    from shape3d_amodal.annotations.results import AmodalResult, answers, read_results
     from shape3d_amodal.files.atomic import make_folder, write_atomic
     from shape3d_amodal.reports.cases import gallery
     from shape3d_amodal.scenes.sets import png_bytes
@@ -57,11 +57,12 @@ def samples(
     files = reading.files(images, annotations)
     dataset = read_dataset(annotations)
     refuse_inputs([out], files.allowed(dataset.images))
-    found: dict[int, list[Rle]] = {}
+    found: dict[int, list[AmodalResult]] = {}
     for result in read_results(results):
         if result.annotation_id is not None:
-            found.setdefault(result.annotation_id, []).append(result.segmentation)
-    several = {key: masks for key, masks in found.items() if len(masks) > 1}
+            found.setdefault(result.annotation_id, []).append(result)
+    masks = {key: [one.segmentation for one in answers(own)] for key, own in found.items()}
+    several = {key: own for key, own in masks.items() if len(own) > 1}
     cases = _cases(dataset, several, count, shown, files)
     if not cases:
         problem = "expected several results for an annotation id of a partly hidden object, found none"

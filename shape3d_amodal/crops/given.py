@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from shape3d_amodal import masks
 from shape3d_amodal.errors import DataError, UsageError, check_whole
-from shape3d_amodal.structures import Rle
+from shape3d_amodal.structures import Intrinsics, Rle
 
 GivenImage: TypeAlias = Any
 """An image in any form that ``given_image`` knows."""
@@ -173,6 +173,23 @@ def given_pairs(values: Any, count: int) -> set[tuple[int, int]]:
             raise UsageError(f"in_front: expected pairs (in front, behind) of two places in visible, got {pair!r}")
         pairs.add((int(places[0]), int(places[1])))
     return pairs
+
+
+def given_intrinsics(value: Any) -> Intrinsics:
+    """The camera of an image: fx, fy, cx and cy, in pixels.
+
+    Raises:
+        UsageError: anything else, such as a matrix.
+    """
+    numbers = np.asarray(value, dtype=object)
+    kinds = (int, float, np.integer, np.floating)
+    if numbers.shape == (4,) and all(isinstance(one, kinds) and not isinstance(one, bool) for one in numbers):
+        fx, fy, cx, cy = map(float, numbers)
+        if min(fx, fy) > 0 and np.isfinite([fx, fy, cx, cy]).all():
+            return fx, fy, cx, cy
+    came = f"{list(numbers.shape)} numbers" if numbers.ndim and numbers.shape != (4,) else f"{value!r:.60}"
+    remedy = "of OpenCV's matrix K give (K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5)"
+    raise UsageError(f"intrinsics: expected (fx, fy, cx, cy) in pixels, fx and fy positive, got {came}; {remedy}")
 
 
 def in_order(name: str, values: Any) -> list[Any]:

@@ -181,6 +181,8 @@ class Evaluator(ABC):
     row_length: ClassVar[int]
     """Number of columns."""
     dtype: ClassVar[type] = np.int64
+    several: ClassVar[bool] = False
+    """Whether an annotation may have more than one result; else those with a chance are left out."""
 
     def __init__(self, dataset: AmodalDataset) -> None:
         self._dataset = dataset
@@ -208,6 +210,8 @@ class Evaluator(ABC):
         places = iter(itertools.count() if numbers is None else numbers)
         for result in results:
             number = next(places)
+            if result.chance is not None and not self.several:
+                continue
             try:
                 self._add(result)
             except DataError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,11 @@ class PipelineMethod:
     def complete(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.CompletionMethod``; instances of category ``occluder`` have no result."""
         objects = complete_image(self._pipeline, image, record, self._names)
-        return [completed_result(record, instance, one, self._save(record, instance, one)) for instance, one in objects]
+        return [
+            result
+            for instance, one in objects
+            for result in completed_results(record, instance, one, self._save(record, instance, one))
+        ]
 
     def _save(self, record: AmodalImage, instance: AmodalInstance, one: CompletedObject) -> str | None:
         """Write the object's mesh as Wavefront OBJ; its name, or None where none is asked for or there is none."""
@@ -87,18 +92,11 @@ class PipelineMethod:
         return f"{self.meshes.name}/{name}"
 
 
-def completed_result(
+def completed_results(
     image: AmodalImage, instance: AmodalInstance, one: CompletedObject, mesh: str | None = None
-) -> AmodalResult:
-    """A completed object in the results format."""
-    return to_result(
-        image.id,
-        instance.category_id,
-        one.amodal,
-        one.visible,
-        score=one.score,
-        annotation_id=instance.id,
-        viewpoint=one.viewpoint,
-        mesh=mesh,
-        pose=one.pose,
-    )
+) -> list[AmodalResult]:
+    """A completed object in the results format: its mask, then its several answers, each with its chance."""
+    to_own = partial(to_result, image.id, instance.category_id, visible=one.visible, annotation_id=instance.id)
+    whole = to_own(one.amodal, score=one.score, viewpoint=one.viewpoint, mesh=mesh, pose=one.pose)
+    answers = [to_own(mask, score=one.score * chance, chance=chance) for mask, chance in one.hypotheses]
+    return [whole, *answers]

@@ -26,7 +26,7 @@ from shape3d_amodal.errors import UsageError
 from shape3d_amodal.methods.rcnn import check_shared
 from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.structures import OCCLUDER, AmodalImage
+from shape3d_amodal.structures import OCCLUDER, AmodalImage, Intrinsics
 
 if TYPE_CHECKING:  # a detector of another library needs nothing of ours
     from shape3d_amodal.segmentation.detector import DetectedObject, Detector
@@ -129,7 +129,9 @@ class ImagePredictor:
         names = self.detector.categories
         return f"ImagePredictor({len(names)} categories of stage 1, {self.pipeline!r}, min_score {self.min_score})"
 
-    def predict(self, image: GivenImage, *, alternatives: bool = False) -> list[PredictedObject]:
+    def predict(
+        self, image: GivenImage, *, alternatives: bool = False, intrinsics: Intrinsics | None = None
+    ) -> list[PredictedObject]:
         """The objects in an image, highest score first.
 
         Args:
@@ -137,6 +139,7 @@ class ImagePredictor:
                 floats from 0 to 1, a PIL image, the path of a PNG or JPEG file.
             alternatives: also return lower-scoring overlapping detections, such as the same pixels as another category;
                 average precision counts them. Each is completed as if it were right.
+            intrinsics: the camera, as for ``ShapePriorPipeline.complete``.
 
         Raises:
             UsageError: the image is none.
@@ -145,24 +148,29 @@ class ImagePredictor:
         image = given_image(image)
         found = self.detector.detect(image, min_score=self.min_score)
         kept = apart(found)
-        objects = self._completed(image, kept, len(kept))
+        objects = self._completed(image, kept, len(kept), intrinsics)
         if alternatives:
             chosen = {id(one) for one, _ in kept}
             for one in found:
                 if id(one) not in chosen and one.visible is not None and one.visible.any():
                     beside = [(other, mask & ~one.visible) for other, mask in kept]
                     given = [(one, one.visible), *((other, mask) for other, mask in beside if mask.any())]
-                    objects += [replace(self._completed(image, given, 1)[0], alternative=True)]
+                    objects += [replace(self._completed(image, given, 1, intrinsics)[0], alternative=True)]
         return sorted(objects, key=lambda one: -one.score)
 
     def _completed(
-        self, image: NDArray[np.uint8], given: list[tuple[DetectedObject, Mask]], count: int
+        self,
+        image: NDArray[np.uint8],
+        given: list[tuple[DetectedObject, Mask]],
+        count: int,
+        intrinsics: Intrinsics | None,
     ) -> list[PredictedObject]:
         """The first ``count`` of the objects ``given`` in an image, completed; the others only hide them."""
         wanted, known = given[:count], set(self.pipeline.categories)
         names = [one.category if one.category in known else OCCLUDER for one, _ in wanted]
         names += [OCCLUDER] * (len(given) - count)
-        completed = iter(self.pipeline.complete(image, [visible for _, visible in given], names))
+        visible_masks = [visible for _, visible in given]
+        completed = iter(self.pipeline.complete(image, visible_masks, names, intrinsics=intrinsics))
         objects = []
         for one, visible in wanted:
             whole = next(completed) if one.category in known else None
@@ -193,8 +201,11 @@ def apart(found: list[DetectedObject]) -> list[tuple[DetectedObject, Mask]]:
 
 def predicted_result(image_id: int, category_id: int, one: PredictedObject, mesh: str | None = None) -> AmodalResult:
     """A predicted object in the results format."""
-    viewpoint = None if one.completed is None else one.completed.viewpoint
-    return to_result(image_id, category_id, one.amodal, one.visible, score=one.score, viewpoint=viewpoint, mesh=mesh)
+    whole = one.completed
+    viewpoint, pose = (None, None) if whole is None else (whole.viewpoint, whole.pose)
+    return to_result(
+        image_id, category_id, one.amodal, one.visible, score=one.score, viewpoint=viewpoint, mesh=mesh, pose=pose
+    )
 
 
 class PredictorMethod:
@@ -213,6 +224,6 @@ class PredictorMethod:
 
     def find(self, image: NDArray[np.uint8], record: AmodalImage, /) -> list[AmodalResult]:
         """See ``interface.FindsObjects``."""
-        predicted = self._predictor.predict(image, alternatives=True)
+        predicted = self._predictor.predict(image, alternatives=True, intrinsics=record.intrinsics)
         found = [one for one in predicted if one.category in self._ids]
         return [predicted_result(record.id, self._ids[one.category], one) for one in found]

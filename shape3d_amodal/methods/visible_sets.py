@@ -13,7 +13,7 @@ from shape3d_amodal.annotations.formats.registry import read_annotations
 from shape3d_amodal.masks.occlusion import without_invisible
 from shape3d_amodal.methods.ground_truth import without_order
 from shape3d_amodal.methods.resuming import Skipped
-from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance, Intrinsics
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class VisibleSet:
     def skip(self, image: AmodalImage, reason: str) -> tuple[Skipped, ...]:
         """All objects of ``image`` that were to be completed, left out for ``reason``."""
         return tuple(Skipped(reason=reason, image_id=image.id, annotation_id=one.id) for one in self.wanted(image))
+
+    def seen_by(self, camera: Intrinsics | None) -> VisibleSet:
+        """The set with a camera for all images that have none of their own."""
+        images = tuple(replace(one, intrinsics=one.intrinsics or camera) for one in self.dataset.images)
+        return replace(self, dataset=replace(self.dataset, images=images))
 
     def first(self, limit: int) -> VisibleSet:
         """The set with its first ``limit`` images alone, and what was skipped of them."""

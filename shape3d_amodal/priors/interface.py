@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 PriorName = Literal["learned", "bank"]
 """Where silhouettes come from: the networks of stages 2 and 3, or a bank of known shapes (``registry``)."""
+
+ViewsName = Literal["upright", "tabletop", "all"]
+"""How known shapes may stand before the camera. upright: on the ground, seen from the side or from above by a camera
+that is level; tabletop: seen from anywhere above, the camera nearly level; all: any rotation."""
 
 
 class Prior(Protocol):
@@ -43,6 +48,9 @@ def best_of(estimates: Sequence[Estimate]) -> Estimate:
 
     chosen = torch.stack([estimate.fit for estimate in estimates], dim=1).argmax(dim=1)  # [N], which estimate
     count = len(chosen)
+    if any(estimate.pose is not None for estimate in estimates):
+        unknown = chosen.new_full((count, 12), torch.nan, dtype=torch.float64)
+        estimates = [replace(one, pose=unknown if one.pose is None else one.pose) for one in estimates]
     return Estimate.join(estimates)[chosen * count + torch.arange(count, device=chosen.device)]
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from shape3d_amodal.errors import UsageError
-from shape3d_amodal.priors.bank.templates import ViewsName
-from shape3d_amodal.priors.interface import Prior, PriorName
+from shape3d_amodal.priors.interface import Prior, PriorName, ViewsName
 from shape3d_amodal.priors.learned.fit import FitConfig, LearnedPrior
 from shape3d_amodal.priors.learned.network import ShapePrior
 

@@ -34,6 +34,7 @@ RESULTS = st.lists(
         mesh=st.none() | st.text(max_size=5),
         depth_order=st.none() | st.integers(-3, 99),
         pose=st.none() | POSES,
+        chance=st.none() | st.floats(0, 1),
     ),
     max_size=3,
 )
@@ -71,6 +72,7 @@ def test_the_written_record(tmp_path: Path) -> None:
         depth_order=2,
         mesh="a.glb",
         pose=Pose((0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0), (0.5, 0.0, 900.0)),
+        chance=0.25,
     )
     write_results(tmp_path / "r.json", [full, AmodalResult(image_id=1, category_id=3, score=1, segmentation=MASK)])
     code = {"size": [4, 5], "counts": "488"}
@@ -88,6 +90,7 @@ def test_the_written_record(tmp_path: Path) -> None:
             "mesh": "a.glb",
             "cam_R_m2c": [0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0],
             "cam_t_m2c": [0.5, 0.0, 900.0],
+            "chance": 0.25,
         },
         {"image_id": 1, "category_id": 3, "score": 1, "segmentation": code},
     ]
@@ -103,6 +106,17 @@ def test_coco_results_are_read(tmp_path: Path) -> None:
 def test_other_shapes_are_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(content)
     with pytest.raises(DataError, match="expected"):
+        read_results(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize(
+    ("chance", "problem"), [(1.5, "from 0 to 1, got 1.5"), (-0.1, "got -0.1"), ("likely", "finite number, got text")]
+)
+def test_chances_that_are_none_are_refused(chance: object, problem: str, tmp_path: Path) -> None:
+    mask = {"size": [4, 5], "counts": "488"}
+    record = {"image_id": 1, "category_id": 3, "score": 1, "segmentation": mask, "chance": chance}
+    (tmp_path / "r.json").write_text(json.dumps([record]))
+    with pytest.raises(DataError, match=rf"r\.json: \[0\]\.chance: expected a .*{problem}"):
         read_results(tmp_path / "r.json")
 
 

@@ -159,6 +159,26 @@ def test_every_combination_is_checked_without_loading(root: Path, monkeypatch, c
         ({"gap_px": -1}, UsageError, "--gap-px: expected a number of pixels, 0 or more, got -1"),
         ({"gap_px": 100_000}, UsageError, "--gap-px: expected a number of pixels, 1000 or fewer, got 100000"),
         ({"fit_steps": -1}, UsageError, "--fit-steps: expected a number of steps, 0 or more, got -1"),
+        (
+            {"views": "all"},
+            UsageError,
+            "--views: it is about the known shapes of --meshes; give --meshes FOLDER too, or",
+        ),
+        ({"exact_shapes": True, "weights": "both"}, UsageError, "--exact-shapes: it is about the known shapes"),
+        ({"intrinsics": "500,500,320,240"}, UsageError, "--intrinsics: it is about the known shapes of --meshes; give"),
+        (
+            {"exact_shapes": True, "fit_steps": 5, "meshes": "shapes"},
+            UsageError,
+            "--exact-shapes and --fit-steps: exact",
+        ),
+        *(
+            (
+                {"intrinsics": wrong, "meshes": "shapes"},
+                UsageError,
+                "--intrinsics: expected fx,fy,cx,cy in pixels",
+            )
+            for wrong in ("500", "500,500,9", "a,b,c,d", "0,500,320,240", "500,-500,320,240", "nan,500,320,240", "")
+        ),
         ({"device": "toaster"}, UsageError, "device: expected cpu, cuda or cuda:N, got 'toaster'"),
         ({"weights": "nothing"}, WeightsError, "nothing: no such folder of weights"),
         ({"meshes": "nowhere"}, DataError, "nowhere: expected a folder of meshes"),
@@ -171,6 +191,43 @@ def test_wrong_options_are_seen_before_anything_is_loaded(root: Path, monkeypatc
     monkeypatch.setattr(ShapePriorPipeline, "from_meshes", None)
     with pytest.raises(error, match=message):
         PipelineOptions(**changes).check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "hypotheses", "message"),
+    [
+        ({}, 3, "--hypotheses: it is about the known shapes of --meshes; give --meshes FOLDER too, or leave it out"),
+        ({"meshes": "shapes"}, -1, "--hypotheses: expected a number of answers, 0 or more, got -1"),
+        (
+            {"meshes": "shapes", "weights": "both"},
+            3,
+            "--hypotheses and --weights: stage 5 makes one mask an object; leave out one of the two",
+        ),
+    ],
+)
+def test_answers_that_none_will_give(root: Path, monkeypatch, changes, hypotheses: int, message: str) -> None:
+    monkeypatch.chdir(root)
+    with pytest.raises(UsageError) as caught:
+        PipelineOptions(**changes).check(hypotheses=hypotheses)
+    assert str(caught.value) == message
+    PipelineOptions(**changes).check()
+
+
+def test_a_camera_is_typed_as_in_opencv() -> None:
+    """There the middle of the first pixel is 0, here 0.5."""
+    assert PipelineOptions(intrinsics="572.4,573.5, 325,242.25").camera() == (572.4, 573.5, 325.5, 242.75)
+    assert PipelineOptions().camera() is None
+
+
+def test_what_is_said_of_known_shapes_reaches_the_bank(root: Path, monkeypatch) -> None:
+    monkeypatch.chdir(root)
+    for options, expected in (
+        (PipelineOptions(meshes="shapes"), ("upright", False, 0, 30)),
+        (PipelineOptions(meshes="shapes", views="all", exact_shapes=True, fit_steps=0), ("all", True, 2, 0)),
+        (PipelineOptions(meshes="shapes", weights="both", views="tabletop"), ("tabletop", False, 0, 0)),
+    ):
+        config = options.open(hypotheses=expected[2]).priors["bank"].config
+        assert (config.search.views, config.exact, config.hypotheses, config.fit_steps) == expected
 
 
 def test_meshes_that_none_will_be_made_of(root: Path, monkeypatch) -> None:
@@ -187,6 +244,7 @@ def test_the_check_imports_nothing_heavy() -> None:
     code = (
         "import sys; from shape3d_amodal.cli.shared.options import PipelineOptions; PipelineOptions().check(); "
         "PipelineOptions(weights='open13_bank', prior='bank').check(); "
+        "PipelineOptions(meshes='.', views='all', intrinsics='500,500,320,240').check(hypotheses=3); "
         "print(*sorted({'torch', 'numba', 'scipy', 'kornia', 'trimesh', 'torchvision', 'PIL'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

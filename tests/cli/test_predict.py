@@ -81,6 +81,17 @@ def test_pictures_become_masks_meshes_overlays_and_a_report(root: Path, tmp_path
     assert report.count("<article") == len(results) + 2
 
 
+def test_known_shapes_have_poses_where_the_camera_is_typed(root: Path, tmp_path: Path, box_folder: Path) -> None:
+    command = ["predict", str(root / "pictures" / "a.png"), "--detector", str(root / "both"), "--min-score", "0.2"]
+    command += ["--meshes", str(box_folder), "--fit-steps", "0", "--no-drawings", "--out", str(tmp_path)]
+    for camera, known in (([], False), (["--intrinsics", "90,90,39.5,29.5"], True)):
+        assert main([*command, *camera]) == 0
+        results = read_results(tmp_path / "results.json")
+        chairs = [one for one in results if one.category_id == 2]
+        assert chairs and all((one.pose is not None) == known for one in chairs)
+        assert all(one.pose is None for one in results if one.category_id != 2), "the meshes have no other category"
+
+
 @pytest.mark.parametrize(("score", "little"), [("0.2", False), ("0.999", True)])
 def test_where_little_is_found_the_report_and_the_last_line_say_what_to_do(
     root: Path, tmp_path: Path, capsys, score: str, little: bool

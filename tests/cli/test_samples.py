@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,11 @@ def files(tmp_path: Path) -> Path:
         for width in (10, 20, 30)[: i + 1]
     ]
     write_results(tmp_path / "several.json", several)
+    beside = [
+        replace(several[-1], segmentation=masks.encode(square(40))),
+        *(replace(one, chance=0.3) for one in several),
+    ]
+    write_results(tmp_path / "beside.json", beside)
     write_results(tmp_path / "single.json", [several[0], several[2]])
     return tmp_path
 
@@ -58,6 +64,12 @@ def test_a_row_a_partly_hidden_object(files: Path, capsys: pytest.CaptureFixture
     assert picture.shape[1:] == (7 * 148 - 4, 3)  # image, visible, three samples, share and truth
     head = picture[: -(2 * 148 - 4)].min(axis=2) < 128
     assert all(head[:, 148 * column : 148 * column + 144].any() for column in range(7)), "a title a column"
+
+
+def test_answers_with_a_chance_are_the_samples(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole mask beside those of the third object is none of them."""
+    assert run(files, "beside.json") == 0
+    assert capsys.readouterr().out.splitlines()[1] == "chair: 3 samples · best IoU 75.0 · mean 50.0"
 
 
 def test_rows_and_samples_may_be_fewer(files: Path) -> None:

@@ -25,6 +25,12 @@ def refuse(count: int, found: int) -> None:
     refuse_missing(data, results, file=Path("r.json"), option="--missing 0")
 
 
+def test_answers_with_a_chance_are_beside_the_result_that_is_wanted() -> None:
+    answer = replace(result(10, CHAIR, PAIR), chance=0.5)
+    with pytest.raises(DataError, match="1 have none"):
+        refuse_missing(dataset(instance(10, CHAIR, PIXEL, PAIR)), [answer], file=Path("r.json"), option="--missing 0")
+
+
 def test_all_there() -> None:
     refuse(3, 3)
 

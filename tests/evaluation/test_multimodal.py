@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from drawn import CATEGORIES, dataset, drawn, instance, result
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scoring import evaluate_multimodal
+from scoring import evaluate_completion, evaluate_instances, evaluate_multimodal
 
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.evaluation.given_masks.multimodal import BINS, COLUMNS, MultimodalEvaluator
@@ -42,6 +43,18 @@ def test_drawn_masks():
     assert table.score["calibration_error"] == chair["calibration_error"]
     assert list(table.without("rifle").by_category()) == ["chair"]
     assert table.without("rifle").score["best_miou"] == 1
+
+
+def test_answers_with_a_chance_are_the_masks_and_the_one_without_is_left_out():
+    """FULL is the object's one mask; its three answers are scored here, and only here."""
+    truth = dataset(instance(1, CHAIR, ONE, FULL))
+    answers = [replace(result(1, CHAIR, mask), chance=chance) for mask, chance in ((LEFT, 0.6), (TOP, 0.3), (ONE, 0.1))]
+    found = [answers[0], result(1, CHAIR, FULL), *answers[1:]]
+    score = evaluate_multimodal(truth, found).score
+    assert score.counts["samples"] == 3
+    assert score["best_miou"] == 1 / 2 and score["sample_miou"] == pytest.approx((1 / 2 + 1 / 2 + 1 / 8) / 3)
+    assert evaluate_completion(truth, found).score["miou"] == 1
+    assert evaluate_instances(truth, found).score["amodal_ap"] == 1, "the answers are no false detections"
 
 
 @pytest.mark.parametrize(("share", "merged"), [(4 / 5, False), (3 / 5, False), (1, True)])

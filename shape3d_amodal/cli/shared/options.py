@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ import tyro
 
 from shape3d_amodal.device import check_device_early
 from shape3d_amodal.errors import DataError, UsageError, check_whole
-from shape3d_amodal.priors.interface import PriorName
+from shape3d_amodal.priors.interface import PriorName, ViewsName
 from shape3d_amodal.refinement.modes import Refine
 
 if TYPE_CHECKING:
     from shape3d_amodal.pipeline import ShapePriorPipeline
+    from shape3d_amodal.structures import Intrinsics
 
 T = TypeVar("T")
 
@@ -56,8 +58,15 @@ class PipelineOptions:
             use both). The default is bank with --meshes, else all that stage 5 has learned to use.
         meshes: the shapes of the bank: a folder <category>/.../<mesh>.obj (.ply, .off, .glb, .npz), y up, or
             open13 (all its meshes) or open13:train (val, test).
+        views: how the objects of --meshes may stand before the camera: upright (on the ground, seen from the side or
+            above; default), tabletop (seen from anywhere above), or all (any rotation).
+        exact_shapes: --meshes are the very shapes, so that none is deformed.
+        intrinsics: fx,fy,cx,cy of the camera in pixels, as in OpenCV's matrix, for all images whose annotations have no
+            camera (cam_K) of their own. --meshes then give poses of the CAD files (cam_R_m2c, cam_t_m2c in the
+            results).
         fit_steps: gradient steps that fit shape and viewpoint to each object at test time. By default as in training:
-            none for the learned prior. 30 improve a bank without weights, and bare silhouettes.
+            none for the learned prior. Of --meshes 30 by default without weights: shapes are only fitted to objects
+            that none of them explains as it is.
         refine: full (stage 5; default with weights that have learned it), 2d (stage 5 without the rendered silhouette:
             no meshes; default of weights of the stage completion2d), visible-union (silhouette joined with the visible
             mask; default of a bank without weights), or none (bare silhouette).
@@ -67,16 +76,20 @@ class PipelineOptions:
     weights: str | None = None
     prior: PriorName | None = None
     meshes: str | None = None
+    views: ViewsName | None = None
+    exact_shapes: bool = False
+    intrinsics: str | None = None
     fit_steps: int | None = None
     refine: Refine | None = None
     gap_px: int = 0
     device: Device = "cpu"
 
-    def check(self, *, needs_meshes: str | None = None) -> None:
+    def check(self, *, needs_meshes: str | None = None, hypotheses: int = 0) -> None:
         """Refuse what cannot be done, within a moment: nothing heavy is imported, and no weights are read.
 
         Args:
             needs_meshes: what the command makes of meshes, such as --save-meshes; None where it can do without.
+            hypotheses: answers that are asked for beside each mask.
 
         Raises:
             UsageError: options that are wrong or do not fit each other.
@@ -87,6 +100,9 @@ class PipelineOptions:
         check_whole("--gap-px", self.gap_px, "number of pixels", most=MAX_GAP_PX)
         if self.fit_steps is not None:
             check_whole("--fit-steps", self.fit_steps, "number of steps")
+        check_whole("--hypotheses", hypotheses, "number of answers")
+        self.camera()
+        self._check_known_shapes(hypotheses)
         check_device_early(self.device)
         chosen = self.chosen()
         if chosen.refine == "2d" and self.fit_steps:
@@ -97,6 +113,34 @@ class PipelineOptions:
             from shape3d_amodal.meshes.sources import mesh_source
 
             mesh_source(chosen.meshes)
+
+    def _check_known_shapes(self, hypotheses: int) -> None:
+        """Refuse options that say something of known shapes, or ask for it, where there are none."""
+        given = {"views": self.views, "exact-shapes": self.exact_shapes, "intrinsics": self.intrinsics}
+        for name, value in {**given, "hypotheses": hypotheses}.items():
+            if value and self.meshes is None:
+                raise UsageError(
+                    f"--{name}: it is about the known shapes of --meshes; give --meshes FOLDER too, or leave it out"
+                )
+        if self.exact_shapes and self.fit_steps:
+            raise UsageError("--exact-shapes and --fit-steps: exact shapes are not deformed; leave out one of the two")
+        if hypotheses and self.weights is not None:
+            raise UsageError("--hypotheses and --weights: stage 5 makes one mask an object; leave out one of the two")
+
+    def camera(self) -> Intrinsics | None:
+        """``intrinsics`` in the image frame; None where they are not given."""
+        if self.intrinsics is None:
+            return None
+        from shape3d_amodal.annotations.formats.poses import CENTRE
+
+        try:
+            fx, fy, cx, cy = map(float, self.intrinsics.split(","))
+        except ValueError:
+            fx = fy = cx = cy = math.nan
+        if not (all(map(math.isfinite, (fx, fy, cx, cy))) and min(fx, fy) > 0):
+            expected = "expected fx,fy,cx,cy in pixels, fx and fy positive, such as 572.4,573.6,325.3,242.0"
+            raise UsageError(f"--intrinsics: {expected}, got {self.intrinsics!r:.60}")
+        return fx, fy, cx + CENTRE, cy + CENTRE
 
     def chosen(self) -> Chosen:
         """What the options ask for together.
@@ -161,15 +205,16 @@ class PipelineOptions:
                 )
         return Chosen(weights, None, None, "2d")
 
-    def open(self) -> ShapePriorPipeline:
+    def open(self, *, hypotheses: int = 0) -> ShapePriorPipeline:
         """The pipeline that these options ask for; errors as for ``check``, and those of ``ShapePriorPipeline``."""
         from shape3d_amodal.pipeline import ShapePriorPipeline
 
-        self.check()
+        self.check(hypotheses=hypotheses)
         chosen = self.chosen()
         shared: dict[str, Any] = {"device": self.device, "fit_steps": self.fit_steps, "gap_px": self.gap_px}
         shared |= {"refine": chosen.refine}
         if chosen.meshes is not None:
+            shared |= {"views": self.views or "upright", "exact_shapes": self.exact_shapes, "hypotheses": hypotheses}
             return ShapePriorPipeline.from_meshes(chosen.meshes, weights=chosen.weights, **shared)
         assert chosen.weights is not None, "without meshes there are weights"
         return ShapePriorPipeline.from_pretrained(chosen.weights, priors=chosen.priors, **shared)

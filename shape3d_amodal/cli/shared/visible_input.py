@@ -40,10 +40,11 @@ class VisibleInput:
     visible: VisibleMaskOptions
     pipeline: PipelineOptions
     depth_order: bool
+    hypotheses: int = 0
 
     def check(self, *, needs_meshes: str | None) -> None:
         """Refuse what cannot be done, within a moment; see ``PipelineOptions.check``."""
-        self.pipeline.check(needs_meshes=needs_meshes)
+        self.pipeline.check(needs_meshes=needs_meshes, hypotheses=self.hypotheses)
         check_there(self.images, self.annotations, self.visible.image_info)
         self.visible.check()
         self.files()
@@ -70,11 +71,12 @@ class VisibleInput:
         """
         from shape3d_amodal.methods.visible_sets import read_visible_set
 
-        completer = self.pipeline.open()
+        completer = self.pipeline.open(hypotheses=self.hypotheses)
         found = read_visible_set(
             self.annotations, completer.categories, depth_order=self.depth_order, read=self.visible.read
         )
         found = found.first(limit) if limit else found
+        found = found.seen_by(self.pipeline.camera())
         wanted = [image for image in found.dataset.images if found.wanted(image)]
         if not wanted:
             refuse_empty(found.skipped)
@@ -125,6 +127,7 @@ class OpenedInput:
             "depth_order": given.depth_order,
             "orientation": given.reading.orientation,
             "visible": given.visible,
+            "hypotheses": given.hypotheses,
             **key,
         }
         whole = fingerprint(given.pipeline, self.completer, *given.read, **chosen)

@@ -22,8 +22,6 @@ class GivenMasksEvaluator(Evaluator):
     """
 
     key: ClassVar[Literal["annotation id", "image id"]] = "annotation id"
-    several: ClassVar[bool] = False
-    """Whether an annotation may have more than one result."""
     scorable: ClassVar[str] = (
         "amodal masks (`segmentation`) in the annotations, of objects that are neither crowds nor marked `ignore`"
     )
@@ -101,7 +99,7 @@ def refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], *, f
     """
     instances = (one for image in dataset.images for one in image.instances)
     wanted = {one.id for one in instances if is_scored(one) and masks.area(one.visible) > 0}
-    missing = sorted(wanted - {result.annotation_id for result in results})
+    missing = sorted(wanted - {result.annotation_id for result in results if result.chance is None})
     if missing:
         ids = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         problem = f"expected a result for each of {len(wanted)} annotations, {len(missing)} have none (id {ids})"

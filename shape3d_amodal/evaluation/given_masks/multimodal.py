@@ -1,4 +1,7 @@
-"""The multimodal track: several plausible amodal masks of each instance, as IMLE and other generators give."""
+"""The multimodal track: several plausible amodal masks of each instance, as IMLE and other generators give.
+
+Where results of an annotation say their chance, they are its masks, and the one without is left out.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal import masks
-from shape3d_amodal.annotations.results import AmodalResult
+from shape3d_amodal.annotations.results import AmodalResult, answers
 from shape3d_amodal.evaluation.given_masks.evaluator import GivenMasksEvaluator
 from shape3d_amodal.evaluation.given_masks.pixels import common_window
 from shape3d_amodal.evaluation.interface import Score
@@ -99,7 +102,7 @@ class MultimodalEvaluator(GivenMasksEvaluator):
 
     def _score(self, number: int, results: Sequence[AmodalResult]) -> NDArray[np.float64]:
         _, instance = self._annotations[number]
-        samples = [result.segmentation for result in results]
+        samples = [result.segmentation for result in answers(results)]
         row = [number, instance.category_id, len(samples), *_values(instance, samples)]
         return np.array([row], np.float64)
 

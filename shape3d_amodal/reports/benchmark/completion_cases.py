@@ -115,7 +115,9 @@ def cases(scores: RunScores, objects: Sequence[ScoredObject], methods: Sequence[
     wanted = {one.instance.id for one in objects}
     answers = {
         name: {
-            one.annotation_id: one.segmentation for one in scores.methods[name].results if one.annotation_id in wanted
+            one.annotation_id: one.segmentation
+            for one in scores.methods[name].results
+            if one.annotation_id in wanted and one.chance is None
         }
         for name in methods
     }
