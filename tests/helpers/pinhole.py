@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from shape3d_amodal.crops.pixels import Intrinsics, PixelWindow, pixel_window
+from shape3d_amodal.crops.pixels import PixelWindow, pixel_window
 from shape3d_amodal.geometry.windows import instance_window
 from shape3d_amodal.meshes.mesh import Mesh
 from shape3d_amodal.rendering.zbuffer import rasterize
+from shape3d_amodal.structures import Intrinsics
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class View:
     def screen(self, verts: np.ndarray) -> np.ndarray:
         """Columns and rows in pixels, and depths, [V,3] float64."""
         x, y, z = (verts.astype(np.float64) @ self.rotation.T + np.array(self.translation)).T
-        one = self.camera
-        return np.stack([one.fx * x / z + one.cx, one.fy * y / z + one.cy, z], axis=1)
+        fx, fy, cx, cy = self.camera
+        return np.stack([fx * x / z + cx, fy * y / z + cy, z], axis=1)
 
     def mask(self, mesh: Mesh) -> np.ndarray:
         """The mesh's whole mask [H,W] bool, by the z-buffer."""
@@ -37,9 +38,9 @@ class View:
     @property
     def row(self) -> np.ndarray:
         """The pose [16] float32 of a shape bank, by the definition of its numbers."""
-        (x, y, z), one = self.translation, self.camera
-        place = (one.fx * x / z + one.cx, one.fy * y / z + one.cy)
-        numbers = (*self.rotation.ravel(), one.fy / z, *place, z, one.cx, one.cy, one.fx / one.fy)
+        (x, y, z), (fx, fy, cx, cy) = self.translation, self.camera
+        place = (fx * x / z + cx, fy * y / z + cy)
+        numbers = (*self.rotation.ravel(), fy / z, *place, z, cx, cy, fx / fy)
         return np.array(numbers, np.float32)
 
 
@@ -64,7 +65,7 @@ def view(
 ) -> View:
     """A view of an object of diagonal 1 that is about ``pixels`` high; ``place``: x and y of its middle, in units of
     its distance."""
-    camera = Intrinsics(fx=aspect * pixels * distance, fy=pixels * distance, cx=width / 2, cy=height / 2)
+    camera = (aspect * pixels * distance, pixels * distance, width / 2, height / 2)
     translation = (place[0] * distance, place[1] * distance, distance)
     return View(turned(azimuth, elevation, roll), translation, camera, height, width)
 

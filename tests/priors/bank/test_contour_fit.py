@@ -89,7 +89,7 @@ def test_it_comes_back_to_the_right_pose(name: str, hidden: bool, camera_known: 
         hiding[:, int(np.nonzero(mask.any(axis=0))[0].mean()) if hidden else mask.shape[1] :] = True
         camera = seen.camera if camera_known else None
         level = Level(window_of(mask & ~hiding, hiding, camera), 1)
-        focal = seen.camera.fy if camera_known else None
+        focal = seen.camera[1] if camera_known else None
         beliefs = PoseBeliefs(distance=float(seen.row[DISTANCE]), roll_weight=0.5, focal=focal)
         poses = Poses(ZERO, moved(seen.row, seed, focal)[None], np.zeros(1))
         assert level.overlap(table(name), ZERO, poses.rows)[0] < 0.9

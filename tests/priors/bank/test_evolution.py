@@ -14,7 +14,8 @@ SCALES = np.array([1.0, 10.0, 100.0, 3.0, 30.0])
 
 
 def search(searches: int, seed: int = 0, samples: int = 8) -> Evolution:
-    return Evolution(searches, np.full(5, 0.5), samples, np.random.default_rng(seed))
+    axes = np.tile(0.5 * np.eye(5), (searches, 1, 1))
+    return Evolution(axes, samples, np.random.default_rng(seed))
 
 
 def ridge(places: np.ndarray) -> np.ndarray:
