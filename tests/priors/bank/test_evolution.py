@@ -53,7 +53,7 @@ def test_the_best_that_was_met_is_remembered() -> None:
 
 def test_first_samples_lie_about_the_origin_as_far_as_they_are_told_to() -> None:
     spread = np.array([0.1, 1.0, 7.0])
-    evolution = Evolution(2, spread, 4000, np.random.default_rng(0))
+    evolution = Evolution(np.tile(np.diag(spread), (2, 1, 1)), 4000, np.random.default_rng(0))
     places, _ = evolution.step(lambda at: -at[..., 0])
     assert places.shape == (2, 4000, 3)
     np.testing.assert_allclose(places.std(axis=1), np.tile(spread, (2, 1)), rtol=0.05)
