@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import field
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
@@ -31,9 +32,9 @@ from shape3d_amodal.methods.ground_truth import Given
 from shape3d_amodal.methods.interface import CompletionMethod, FindsObjects
 from shape3d_amodal.model import AmodalModelConfig
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.priors.bank.prior import BankPrior
+from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import ShapeBank
-from shape3d_amodal.priors.interface import PriorName
+from shape3d_amodal.priors.interface import PriorName, ViewsName
 from shape3d_amodal.priors.learned.fit import FitConfig
 from shape3d_amodal.refinement.modes import Refine
 
@@ -162,7 +163,8 @@ class MeanShapeOptions(MeshesOptions):
             problem = "the kind mean_shape needs pytorch3d, which a plain installation lacks"
             remedy = "pip install 'shape3d-amodal[pytorch3d]', or leave the method out"
             raise MissingBackendError(f"{problem}; {remedy}")
-        prior = BankPrior(ShapeBank(MeanShapes(mesh_source(self.meshes))), device=device)
+        bank = ShapeBank(MeanShapes(mesh_source(self.meshes)))
+        prior = BankPrior(bank, config=BankPriorConfig(exact=True), device=device)
         return PipelineMethod(ShapePriorPipeline({"bank": prior}, refine="visible-union"), names)
 
 
@@ -174,10 +176,19 @@ class BankOptions(MeshesOptions):
     """Weights of the refinement, for refine full."""
     refine: Refine = "visible-union"
     """full, visible-union or none (the silhouette without refinement)."""
+    views: ViewsName = "upright"
+    """How objects may stand before the camera: upright, tabletop (seen from anywhere above) or all (any rotation)."""
+    exact_shapes: bool = False
+    """Whether the meshes are the very shapes of the objects, so that none is deformed."""
     fit_steps: Annotated[int | None, Field(ge=0)] = None
-    """Steps of the fit at test time; null takes the number with which the refinement was trained, or 0 without one."""
+    """Steps of the fit of shapes to objects that none of them explains as it is; null takes the number with which the
+    refinement was trained, or 30 without one."""
     gap_px: Annotated[int, Field(ge=0)] = 0
     """Width in pixels of gaps between visible masks that are closed; 0 for exact masks."""
+    hypotheses: Annotated[int, Field(ge=0)] = 0
+    """Likely answers to each object beside its mask, for the track multimodal; without weights."""
+    taken_for: dict[str, str] = field(default_factory=dict, hash=False)
+    """A control with wrong shapes: categories whose objects the method is told to be of others, as {chair: table}."""
 
     def build(self, names: Mapping[int, str], device: str) -> CompletionMethod:
         pipeline = ShapePriorPipeline.from_meshes(
@@ -185,10 +196,17 @@ class BankOptions(MeshesOptions):
             weights=self.weights,
             device=device,
             fit_steps=self.fit_steps,
+            views=self.views,
+            exact_shapes=self.exact_shapes,
+            hypotheses=self.hypotheses,
             refine=self.refine,
             gap_px=self.gap_px,
         )
-        return PipelineMethod(pipeline, names)
+        unknown = self.taken_for.keys() - {*names.values(), *pipeline.categories}
+        if unknown:
+            known = ", ".join(names.values())
+            raise UsageError(f"taken_for: expected categories of the data ({known}), got {min(unknown)!r}")
+        return PipelineMethod(pipeline, {key: self.taken_for.get(name, name) for key, name in names.items()})
 
     def inputs(self) -> tuple[str, ...]:
         return (*super().inputs(), *(() if self.weights is None else (weights_hash(self.weights),)))

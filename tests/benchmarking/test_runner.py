@@ -351,7 +351,7 @@ def test_a_bank_is_fitted_where_steps_are_asked_for(box_folder, monkeypatch):
     monkeypatch.setattr(
         BankPrior,
         "estimate",
-        lambda self, crops: steps.append(self.config.fit_steps) or estimate(self, crops),
+        lambda self, crops, **more: steps.append(self.config.fit_steps) or estimate(self, crops, **more),
     )
     mask = np.zeros((SIDE, SIDE), bool)
     mask[8:24, 8:24] = True
@@ -361,6 +361,17 @@ def test_a_bank_is_fitted_where_steps_are_asked_for(box_folder, monkeypatch):
         method = BankOptions(meshes=str(box_folder), fit_steps=asked_for).build({1: "chair"}, "cpu")
         method.complete(np.zeros((SIDE, SIDE, 3), np.uint8), record)
     assert steps == [0, 2]
+
+
+def test_answers_with_a_chance_are_no_objects_of_their_own(folder, box_folder, tmp_path):
+    """The same results are scored in both tracks, and counted once for each object."""
+    bank = {"kind": "bank", "meshes": str(box_folder), "fit_steps": 0, "hypotheses": 3, "taken_for": {"car": "dresser"}}
+    runs = [{"data": "squares"}, {"data": "squares", "track": "multimodal"}]
+    completion, multimodal = run_benchmark(benchmark(folder, methods={"bank": bank}, runs=runs), tmp_path / "out")
+    record = completion.methods["bank"].record
+    assert record is not None and record.instances == 12 < len(completion.methods["bank"].results)
+    assert completion.tables["bank"].score.counts["missing"] == 0
+    assert 6 <= multimodal.tables["bank"].score.counts["samples"] <= 18
 
 
 @pytest.mark.slow
