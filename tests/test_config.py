@@ -19,6 +19,7 @@ from shape3d_amodal.config import (
     parse_config,
 )
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.meshes.sources import CATEGORIES
 from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig
 from shape3d_amodal.scenes.sets import SceneSetConfig
 from shape3d_amodal.training.registry import load_training
@@ -354,9 +355,14 @@ def test_an_explained_configuration_says_what_every_option_is() -> None:
 SETS: dict[str, type] = {
     "open13/test.yaml": SceneSetConfig,
     "open13/test_bars.yaml": SceneSetConfig,
+    "open13/test_heavy.yaml": SceneSetConfig,
     "shapes2d/test.yaml": Shapes2dSetConfig,
 }
-BENCHMARKS = ("open13/benchmark.yaml", "open13/prior.yaml", "open13/systems.yaml", "shapes2d/benchmark.yaml")
+BENCHMARKS = (
+    *(f"open13/{name}.yaml" for name in ("benchmark", "known", "prior", "systems")),
+    "lmo/known.yaml",
+    "shapes2d/benchmark.yaml",
+)
 SHIPPED = sorted(str(path.relative_to(ROOT / "configs")) for path in ROOT.glob("configs/**/*.yaml"))
 COMPLETE = [name for name in SHIPPED if not Path(name).name.startswith("_")]
 
@@ -374,6 +380,17 @@ def test_every_shipped_configuration_can_be_read(name: str, monkeypatch: pytest.
         config = load_training(path, overrides=["loop.steps=7"])
         assert config.loop.steps == 7
     assert parse_config(explained_config(config), type(config)) == config
+
+
+def test_known_shapes_are_compared_on_all_categories_and_on_heavily_hidden_things() -> None:
+    benchmark = load_benchmark(ROOT / "configs/open13/known.yaml")
+    heavy, plain = benchmark.scenes["heavy"], benchmark.scenes["composed"]
+    assert (heavy.scenes.min_hidden, heavy.scenes.max_hidden, heavy.per_category) == (0.7, 0.9, 20)
+    assert heavy.meshes == plain.meshes == "open13:test" and heavy.seed != plain.seed
+    assert all(not run.without and run.methods == tuple(benchmark.methods) for run in benchmark.runs)
+    wrong = benchmark.config.methods["wrong shapes"]["taken_for"]
+    assert sorted(wrong) == sorted(wrong.values()) == sorted(CATEGORIES)
+    assert all(own != other for own, other in wrong.items())
 
 
 @pytest.mark.parametrize(("command", "name"), [("train", "kins/orcnn.yaml"), ("benchmark", "open13/prior.yaml")])
