@@ -13,8 +13,8 @@ train stage5_b_learned  # stage 5 on top of the prior
 mkdir -p assets/checkpoints
 rm -rf assets/checkpoints/open13
 cp -r outputs/open13/stage5_b_learned/weights assets/checkpoints/open13
-train stage5_c_bank     # stage 5 on top of a bank of shapes as well
-.venv/bin/python scripts/ship_weights.py outputs/open13/stage5_c_bank/weights assets/checkpoints/open13_bank
+train trust             # how far stage 5 trusts a bank of shapes
+.venv/bin/python scripts/ship_weights.py outputs/open13/trust/weights assets/checkpoints/open13_bank
 train mask_rcnn_small   # stage 1
 .venv/bin/python scripts/ship_weights.py outputs/open13/mask_rcnn_small/weights assets/checkpoints/open13_detector
 echo "weights in assets/checkpoints"
