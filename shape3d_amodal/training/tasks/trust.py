@@ -66,7 +66,7 @@ class TrustTask(Task):
         self.name, self.config, self._base = config.stage, config, base
         self.train, self.validation = train, validation
         self.network = Trust(config.model)
-        told = torch.from_numpy(np.asarray(train.signs))
+        told = torch.from_numpy(np.array(train.signs))
         self.network.mean.copy_(told.mean(dim=0))
         self.network.deviation.copy_(told.std(dim=0, correction=0).clamp(min=1e-3))
 
@@ -98,5 +98,5 @@ class TrustTask(Task):
 
 def _rows_of(evidence: Evidence, rows: NDArray[np.int64]) -> _Batch:
     """Crops, logits of the completion and signs of some rows."""
-    logits, told = (torch.from_numpy(np.asarray(array[rows])) for array in (evidence.logits, evidence.signs))
+    logits, told = (torch.from_numpy(np.array(array[rows])) for array in (evidence.logits, evidence.signs))
     return evidence.supervised(rows), logits, told
