@@ -95,7 +95,7 @@ def test_training_leaves_weights_that_the_pipeline_takes(
     kept, first = model.state_dict(), tiny_model().state_dict()
     for name, tensor in first.items():
         torch.testing.assert_close(kept[name], tensor)
-    told = torch.from_numpy(np.asarray(open_evidence(evidence_config, str(base), cache, workers=0).signs))
+    told = torch.from_numpy(np.array(open_evidence(evidence_config, str(base), cache, workers=0).signs))
     torch.testing.assert_close(kept["trust.mean"], told.mean(dim=0))
     pipeline = ShapePriorPipeline.from_pretrained(tmp_path / "weights")
     assert set(pipeline.priors) == {"learned", "bank"} and pipeline.refine == "full"

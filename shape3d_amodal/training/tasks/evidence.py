@@ -167,9 +167,6 @@ class _Witness:
         bank = ShapeBank(self._source)
         self._names = self._model.config.categories
         self._prior = BankPrior(bank, self._names, config.prior)
-        self._members = {
-            name: [one for one in self._source.names if self._source.category(one) == name] for name in bank.categories
-        }
         known = {self._meshes.category(name) for name in self._meshes.names}
         self._targets = [name for name in self._names if name in known and name in bank.categories]
 
@@ -192,7 +189,7 @@ class _Witness:
         logits = resized_masks(self._model.refine_both_ways(small, shown), FINE)
         asked, without = crops, [tuple[str, ...]()]
         draw, alike = rng.random(), self._source.near_duplicates(one.mesh)
-        alone = not set(self._members[target]) - set(alike)
+        alone = all(self._source.category(name) != target for name in self._source.names if name not in alike)
         if draw >= config.own + config.others or (alone and draw >= config.own):  # another category
             other = rng.choice([name for name in self._targets if name != target])
             asked = replace(crops, category=torch.tensor([self._names.index(str(other))]))
