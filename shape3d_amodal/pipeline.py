@@ -196,8 +196,8 @@ class ShapePriorPipeline:
             views: how objects may stand before the camera: upright (on the ground before a level camera), tabletop
                 (seen from anywhere above) or all (any rotation).
             exact_shapes: the meshes are the very shapes: none is deformed.
-            hypotheses: likely answers that each object gets beside the mask (``CompletedObject.hypotheses``); without
-                weights, for the refinement makes one mask.
+            hypotheses: likely answers of the bank that each object gets beside the mask
+                (``CompletedObject.hypotheses``).
             device, gap_px: as for ``from_pretrained``.
             refine: full, visible-union or none; by default full with weights, else visible-union.
 
@@ -211,8 +211,6 @@ class ShapePriorPipeline:
         if views not in get_args(ViewsName):
             raise UsageError(f"views: expected {', '.join(get_args(ViewsName))}, got {views!r:.60}")
         check_whole("hypotheses", hypotheses, "number of answers")
-        if hypotheses and weights is not None:
-            raise UsageError("hypotheses: the refinement makes one mask an object; leave out weights, or hypotheses")
         refine = refine or ("visible-union" if weights is None else "full")
         if refine == "2d":
             raise UsageError("refine: 2d looks at no shapes; use from_pretrained, or refine full or visible-union")

@@ -17,7 +17,6 @@ from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.priors.bank.prior import BankPrior
 from shape3d_amodal.priors.bank.shapes import ShapeBank
-from shape3d_amodal.priors.interface import best_of, no_estimate
 from shape3d_amodal.priors.learned.fit import LearnedPrior
 from shape3d_amodal.structures import OCCLUDER
 
@@ -452,10 +451,6 @@ def test_a_prior_of_another_name_is_refused(pipeline: ShapePriorPipeline) -> Non
             "views: expected upright, tabletop, all, got 'side'",
         ),
         (lambda: ShapePriorPipeline.from_meshes("a", hypotheses=-1), "hypotheses: expected a number of answers, 0 or"),
-        (
-            lambda: ShapePriorPipeline.from_meshes("a", hypotheses=3, weights="open13_bank"),
-            "hypotheses: the refinement makes one mask an object; leave out weights, or hypotheses",
-        ),
     ],
 )
 def test_arguments_of_a_wrong_type_are_named(make, message: str) -> None:
@@ -485,16 +480,22 @@ def test_what_is_no_camera_is_refused(pipeline: ShapePriorPipeline, camera: obje
         assert len(pipeline.complete(picture(), [CHAIR], ["chair"], intrinsics=given)) == 1
 
 
-def test_of_two_priors_the_one_that_explains_more_says_the_pose() -> None:
-    """Where that is the one that knows no poses, there is none."""
-    crops, _ = ShapePriorPipeline.from_model(tiny_model()).crops(picture(), seen([CHAIR, TABLE], ["chair", "table"]))
-    nothing = no_estimate(crops)
-    learned = replace(nothing, fit=torch.tensor([0.9, 0.5]))
-    bank = replace(nothing, fit=torch.tensor([0.6, 0.7]), pose=torch.arange(24).double().view(2, 12))
-    for both in ([learned, bank], [bank, learned]):
-        pose = best_of(both).pose
-        assert pose is not None and pose[0].isnan().all() and torch.equal(pose[1], bank.pose[1])
-    assert best_of([learned, learned]).pose is None
+def test_what_a_bank_says_is_kept_beside_another_prior(boxes: BoxMeshes) -> None:
+    """The mask is stage 5's, whoever explains more; the pose and the answers are the bank's."""
+    config = tiny_config()
+    torch.manual_seed(0)
+    model = AmodalModel(replace(config, refinement=replace(config.refinement, priors=("bank", "learned"))))
+    bank = BankPrior(ShapeBank(boxes), config.categories, replace(QUICK_BANK, hypotheses=2))
+    both = ShapePriorPipeline({"learned": LearnedPrior(model.prior, config.categories), "bank": bank}, model)
+    camera = (90, 90, 40, 30)
+    found = both.complete(picture(), [CHAIR, TABLE], ["chair", "table"], intrinsics=camera)
+    alone = ShapePriorPipeline({"bank": bank}, refine="visible-union")
+    for one, own in zip(
+        found, alone.complete(picture(), [CHAIR, TABLE], ["chair", "table"], intrinsics=camera), strict=True
+    ):
+        assert one.pose is not None and one.pose == own.pose
+        assert [chance for _, chance in one.hypotheses] == [chance for _, chance in own.hypotheses] != []
+        assert all((a == b).all() for (a, _), (b, _) in zip(one.hypotheses, own.hypotheses, strict=True))
 
 
 def test_an_order_that_contradicts_itself_is_refused() -> None:

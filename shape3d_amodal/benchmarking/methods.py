@@ -186,7 +186,7 @@ class BankOptions(MeshesOptions):
     gap_px: Annotated[int, Field(ge=0)] = 0
     """Width in pixels of gaps between visible masks that are closed; 0 for exact masks."""
     hypotheses: Annotated[int, Field(ge=0)] = 0
-    """Likely answers to each object beside its mask, for the track multimodal; without weights."""
+    """Likely answers to each object beside its mask, for the track multimodal."""
     taken_for: dict[str, str] = field(default_factory=dict, hash=False)
     """A control with wrong shapes: categories whose objects the method is told to be of others, as {chair: table}."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
@@ -48,9 +47,6 @@ def best_of(estimates: Sequence[Estimate]) -> Estimate:
 
     chosen = torch.stack([estimate.fit for estimate in estimates], dim=1).argmax(dim=1)  # [N], which estimate
     count = len(chosen)
-    if any(estimate.pose is not None for estimate in estimates):
-        unknown = chosen.new_full((count, 12), torch.nan, dtype=torch.float64)
-        estimates = [replace(one, pose=unknown if one.pose is None else one.pose) for one in estimates]
     return Estimate.join(estimates)[chosen * count + torch.arange(count, device=chosen.device)]
 
 

@@ -124,8 +124,6 @@ class PipelineOptions:
                 )
         if self.exact_shapes and self.fit_steps:
             raise UsageError("--exact-shapes and --fit-steps: exact shapes are not deformed; leave out one of the two")
-        if hypotheses and self.weights is not None:
-            raise UsageError("--hypotheses and --weights: stage 5 makes one mask an object; leave out one of the two")
 
     def camera(self) -> Intrinsics | None:
         """``intrinsics`` in the image frame; None where they are not given."""
