@@ -25,10 +25,11 @@ from shape3d_amodal.priors.bank.templates import GRID, SIZES, Templates, Views
 _MARGIN = 16
 """Samples around the window's own, where silhouettes of large or cut objects end: they go on as its border does."""
 _SIDE = GRID + 2 * _MARGIN
-_SLACK = 1
-"""Samples by which boxes may miss each other."""
-_STEP = 2
-"""Samples from one shift to the next; about the best one all are tried."""
+_SLACKS = (1, 4, 12)
+"""Samples by which boxes may miss each other; the larger ones where no template fits with the smaller."""
+_SHORT = 6
+"""Where a corner may lie in a span of at most this many samples all shifts are tried; else every second one, and those
+about the best."""
 
 
 def place(templates: list[Templates], views: Views, window: PixelWindow, beliefs: PoseBeliefs, count: int) -> Poses:
@@ -45,9 +46,12 @@ def place(templates: list[Templates], views: Views, window: PixelWindow, beliefs
     boxes = np.array([[*_box(v), *_box(p)] for v, p in zip(visible, possible, strict=True)])
     packed = bits.pack(visible)[..., 0], bits.pack(possible)[..., 0]
     placed = np.zeros((len(templates), len(views.rotation), len(views.rolls), 4), np.float32)
-    for one, out in zip(templates, placed, strict=True):
-        parts = [np.ascontiguousarray(one.views[name]) for name in ("start", "height", "width", "area")]
-        _place(one.bits, *parts, *packed, areas, boxes, out)
+    for slack in _SLACKS:
+        for one, out in zip(templates, placed, strict=True):
+            parts = [np.ascontiguousarray(one.views[name]) for name in ("start", "height", "width", "area")]
+            _place(one.bits, *parts, *packed, areas, boxes, slack, out)
+        if placed.any():
+            break
     score = _peaks(placed[..., 0]).ravel()
     order = np.argsort(-score, kind="stable")[:count]
     order = order[score[order] > 0]
@@ -128,43 +132,44 @@ def _poses(
 
 
 @numba.njit(nogil=True, cache=True)
-def _place(words, start, height, width, area, visible, possible, areas, boxes, placed):  # type: ignore[no-untyped-def]
+def _place(words, start, height, width, area, visible, possible, areas, boxes, slack, placed):  # type: ignore[no-untyped-def]
     """For each view and roll the best place: score, index of the size, row and column of the corner."""
     for r in range(len(visible)):
         for t in range(len(start)):
             best = placed[t, r]
             for s in range(start.shape[1]):
                 rows, columns = height[t, s], width[t, s]
-                span = _span(boxes[r], rows, columns)
+                span = _span(boxes[r], rows, columns, slack)
                 if span[0] > span[1] or span[2] > span[3] or area[t, s] <= best[0] * areas[r]:
                     continue  # the score is at most area / visible area
                 own = words[start[t, s] : start[t, s] + rows]
-                _try(own, area[t, s], visible[r], possible[r], areas[r], span, _STEP, s, best)
+                _try(own, area[t, s], visible[r], possible[r], areas[r], span, s, best)
             if best[0] > 0:
                 s, row, column = int(best[1]), int(best[2]), int(best[3])
-                span = _span(boxes[r], height[t, s], width[t, s])
+                span = _span(boxes[r], height[t, s], width[t, s], slack)
                 near = max(row - 1, span[0]), min(row + 1, span[1]), max(column - 1, span[2]), min(column + 1, span[3])
                 own = words[start[t, s] : start[t, s] + height[t, s]]
-                _try(own, area[t, s], visible[r], possible[r], areas[r], near, 1, s, best)
+                _try(own, area[t, s], visible[r], possible[r], areas[r], near, s, best)
 
 
 @numba.njit(nogil=True, cache=True)
-def _span(box, rows, columns):  # type: ignore[no-untyped-def]
+def _span(box, rows, columns, slack):  # type: ignore[no-untyped-def]
     """First and last row, first and last column at which the corner of a silhouette of this size may lie."""
     top, bottom, left, right, first_row, end_row, first_column, end_column = box
     return (
-        max(bottom - rows - _SLACK, first_row - _SLACK, 0),
-        min(top + _SLACK, end_row + _SLACK - rows, _SIDE - rows),
-        max(right - columns - _SLACK, first_column - _SLACK, 0),
-        min(left + _SLACK, end_column + _SLACK - columns, _SIDE - columns),
+        max(bottom - rows - slack, first_row - slack, 0),
+        min(top + slack, end_row + slack - rows, _SIDE - rows),
+        max(right - columns - slack, first_column - slack, 0),
+        min(left + slack, end_column + slack - columns, _SIDE - columns),
     )
 
 
 @numba.njit(nogil=True, cache=True)
-def _try(own, area, visible, possible, visible_area, span, step, size, best):  # type: ignore[no-untyped-def]
+def _try(own, area, visible, possible, visible_area, span, size, best):  # type: ignore[no-untyped-def]
     """Improve ``best`` over the shifts of ``span``."""
-    for row in range(span[0], span[1] + 1, step):
-        for column in range(span[2], span[3] + 1, step):
+    down, right = 1 if span[1] - span[0] <= _SHORT else 2, 1 if span[3] - span[2] <= _SHORT else 2
+    for row in range(span[0], span[1] + 1, down):
+        for column in range(span[2], span[3] + 1, right):
             shift = np.uint64(column)
             inside = np.uint64(0)
             for k in range(len(own)):
