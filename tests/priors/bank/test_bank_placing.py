@@ -156,9 +156,9 @@ def test_numbers_of_the_camera() -> None:
     found = place([drawn], FEW, window_of(mask, nothing), PoseBeliefs(distance=2.5), 3)
     assert (found.rows[:, [DISTANCE, CX, CY, ASPECT]] == [2.5, 80, 60, 1]).all()
     camera = seen.camera
-    found = place([drawn], FEW, window_of(mask, nothing, camera), PoseBeliefs(focal=camera.fy), 3)
-    np.testing.assert_allclose(found.rows[:, DISTANCE], camera.fy / found.rows[:, SCALE], rtol=1e-5)
-    np.testing.assert_allclose(found.rows[:, [CX, CY]], [[camera.cx, camera.cy]] * 3)
+    found = place([drawn], FEW, window_of(mask, nothing, camera), PoseBeliefs(focal=camera[1]), 3)
+    np.testing.assert_allclose(found.rows[:, DISTANCE], camera[1] / found.rows[:, SCALE], rtol=1e-5)
+    np.testing.assert_allclose(found.rows[:, [CX, CY]], [camera[2:]] * 3)
     np.testing.assert_allclose(found.rows[:, ASPECT], 1.1, rtol=1e-6)
     np.testing.assert_allclose(found.rows[0, [U, V]], seen.row[[U, V]], atol=8)
 

