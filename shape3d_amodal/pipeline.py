@@ -10,14 +10,12 @@ or, with known shapes in place of learned ones, ``ShapePriorPipeline.from_meshes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from shape3d_amodal.crops.cutting import instance_crops
 from shape3d_amodal.crops.given import (
@@ -38,21 +36,15 @@ from shape3d_amodal.errors import UsageError, check_whole
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
-from shape3d_amodal.priors.interface import Prior, PriorName, ViewsName, best_of, no_estimate
+from shape3d_amodal.priors.interface import Prior, PriorName, ViewsName
 from shape3d_amodal.priors.learned.fit import FitConfig
 from shape3d_amodal.priors.registry import KnownShapes, PriorParts, check_names, open_prior
 from shape3d_amodal.refinement.modes import Refine, check_learned, check_refine, default_refine
-from shape3d_amodal.refinement.regions import check_gap, close_gaps, compose
-from shape3d_amodal.refinement.trust import signs
-from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops, Intrinsics, resized_masks
+from shape3d_amodal.refinement.regions import check_gap, close_gaps
+from shape3d_amodal.stages import Stages
+from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, InstanceCrops, Intrinsics
 
 Mask = NDArray[np.bool_]
-
-_BATCH = 32
-_CROP = 64
-"""Side of the crops in pixels where no networks ask for another."""
-_FINE = 256
-"""Side of the crops in pixels where a bank is asked."""
 
 
 class ShapePriorPipeline:
@@ -100,6 +92,7 @@ class ShapePriorPipeline:
         self.priors = dict(priors)
         self.refine: Refine = refine
         self.gap_px = gap_px
+        self._stages = Stages(self.priors, self.model, refine)
 
     @classmethod
     def from_pretrained(
@@ -260,30 +253,16 @@ class ShapePriorPipeline:
     @property
     def categories(self) -> tuple[str, ...]:
         """Names of what can be completed."""
-        first, *others = self.priors.values()
-        shared = [name for name in first.known if all(name in other.known for other in others)]
-        return tuple(dict.fromkeys([*shared, *self._bank_alone]))
-
-    @property
-    def _bank_alone(self) -> list[str]:
-        """Names that a bank has shapes of and no network knows: there its silhouettes are the answer."""
-        if self.model is None or "bank" not in self.priors or self.refine == "2d":
-            return []
-        return [name for name in self.priors["bank"].known if name not in self.model.config.categories]
+        return self._stages.categories
 
     @property
     def parameters(self) -> int:
         """How many trained numbers a completion depends on."""
-        count = 0
-        if self.model is not None and self.refine in ("full", "2d"):
-            count += sum(parameter.numel() for parameter in self.model.refinement.parameters())
-        if self.refine != "2d":
-            count += sum(prior.parameters for prior in self.priors.values())
-        return count
+        return self._stages.parameters
 
     @property
     def _prior(self) -> Prior:
-        """One of the priors: they all count the same categories, on the same device."""
+        """One of the priors: they are all on the same device."""
         return next(iter(self.priors.values()))
 
     def crops(self, image: NDArray[np.uint8], objects: VisibleObjects) -> tuple[InstanceCrops, VisibleObjects]:
@@ -298,74 +277,13 @@ class ShapePriorPipeline:
         names = [objects.names[i] for i in rows]
         if self.gap_px > 0:
             hiding = [close_gaps(mask, other, self.gap_px) for mask, other in zip(visible, hiding, strict=True)]
-        counted = max((prior.categories for prior in self.priors.values()), key=len)
-        indices = [counted.index(name) for name in names]
-        return instance_crops(image, visible, hiding, indices, self._size), VisibleObjects(visible, names, hiding)
+        indices = [self._stages.counted.index(name) for name in names]
+        cut = instance_crops(image, visible, hiding, indices, self._stages.size)
+        return cut, VisibleObjects(visible, names, hiding)
 
-    @property
-    def _size(self) -> int:
-        """Side of the crops in pixels: known shapes are exact, and would lose by coarse pixels."""
-        if "bank" in self.priors and self.refine != "2d":
-            return _FINE
-        return _CROP if self.model is None else self.model.config.crop_size
-
-    @torch.no_grad()
     def predict(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None = None) -> AmodalPrediction:
-        """Stages 2 to 5 on N crops, in batches.
-
-        Args:
-            crops: as ``crops`` cuts them.
-            windows: the same objects at the image's own resolution, for a bank; else the crops' pixels stand for these.
-        """
-        crops = crops.to(self._prior.device)
-        networks = [True] * len(crops)
-        if self.model is not None:
-            networks = (crops.category < len(self.model.config.categories)).tolist()
-        parts, order = [], []
-        for known in (True, False):
-            own = [i for i, answer in enumerate(networks) if answer == known]
-            for rows in (own[i : i + _BATCH] for i in range(0, len(own), _BATCH)):
-                shown = None if windows is None else [windows[i] for i in rows]
-                parts.append(self._predict(crops[rows], shown) if known else self._by_bank(crops[rows], shown))
-                order += rows
-        joined = AmodalPrediction.join(parts)
-        return joined if order == sorted(order) else joined[[order.index(i) for i in range(len(order))]]
-
-    def _by_bank(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None) -> AmodalPrediction:
-        """Stages 2 to 4 on objects that no network knows."""
-        estimate = self.priors["bank"].estimate(crops, windows=windows)
-        return self._composed(estimate.silhouette, estimate, crops)
-
-    def _predict(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None) -> AmodalPrediction:
-        small = crops if self.model is None else crops.resized(self.model.config.crop_size)
-        estimates: dict[PriorName, Estimate] = {}
-        if self.refine != "2d":
-            for name, prior in self.priors.items():
-                own = small if name == "learned" else crops
-                estimates[name] = prior.estimate(own, windows=windows)
-        alike = [estimate.resized(crops.size) for estimate in estimates.values()]
-        coarse = best_of(alike) if alike else no_estimate(crops)
-        if len(alike) > 1 and "bank" in estimates:  # what only a bank can say
-            known = estimates["bank"]
-            coarse = replace(coarse, pose=known.pose, hypotheses=known.hypotheses, chance=known.chance)
-        probability = coarse.silhouette
-        if self.refine in ("full", "2d") and self.model is not None:
-            shown = {name: estimate.resized(small.size).evidence for name, estimate in estimates.items()}
-            logits = resized_masks(self.model.refine_both_ways(small, shown), crops.size)
-            if self.model.trust is not None and "bank" in estimates:
-                known = estimates["bank"]
-                logits = self.model.trust(logits, known.silhouette, signs(logits, known, crops))
-            probability = logits.sigmoid()
-        return self._composed(probability, coarse, crops)
-
-    def _composed(self, probability: Tensor, coarse: Estimate, crops: InstanceCrops) -> AmodalPrediction:
-        """What is visible stays, and known background stays out, unless bare silhouettes are asked for."""
-        if self.refine != "none":
-            probability = compose(probability, crops.visible, crops.occluder)
-        if coarse.hypotheses is not None:
-            whole = compose(coarse.hypotheses, crops.visible[:, None], crops.occluder[:, None])
-            coarse = replace(coarse, hypotheses=whole)
-        return AmodalPrediction(probability, coarse)
+        """Stages 2 to 5 on N crops, in batches; see ``Stages.predict``."""
+        return self._stages.predict(crops, windows)
 
     def complete(
         self,

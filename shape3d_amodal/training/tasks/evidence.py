@@ -25,6 +25,7 @@ from shape3d_amodal.crops.cutting import instance_crops, mask_crops
 from shape3d_amodal.crops.parts import in_parts
 from shape3d_amodal.crops.pixels import pixel_windows
 from shape3d_amodal.crops.pool import kept_arrays
+from shape3d_amodal.files.cache import user_cache
 from shape3d_amodal.files.pretrained import load_network, read_config, weights_folder
 from shape3d_amodal.files.processes import spread
 from shape3d_amodal.files.safe_io import sha256
@@ -164,7 +165,7 @@ class _Witness:
         self._config, self._meshes, self._source = config, mesh_source(config.meshes), mesh_source(config.bank)
         model, _ = load_network(weights, AmodalModelConfig, AmodalModel)
         self._model = model.eval()
-        bank = ShapeBank(self._source)
+        bank = ShapeBank(self._source, cache=user_cache())
         self._names = self._model.config.categories
         self._prior = BankPrior(bank, self._names, config.prior)
         known = {self._meshes.category(name) for name in self._meshes.names}

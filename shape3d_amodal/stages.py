@@ -1,0 +1,128 @@
+"""Stages 2 to 5 on crops: what priors say, what stage 5 makes of it, and where only a bank has an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from shape3d_amodal.crops.pixels import PixelWindow
+from shape3d_amodal.model import AmodalModel
+from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate
+from shape3d_amodal.refinement.modes import Refine
+from shape3d_amodal.refinement.regions import compose
+from shape3d_amodal.refinement.trust import signs
+from shape3d_amodal.structures import AmodalPrediction, Estimate, InstanceCrops, resized_masks
+
+_BATCH = 32
+_CROP = 64
+"""Side of the crops in pixels where no networks ask for another."""
+_FINE = 256
+"""Side of the crops in pixels where a bank is asked."""
+
+
+class Stages:
+    """Priors and refinement, as they shall run together.
+
+    Args:
+        priors: by name, one or more, on the same device; they count the same categories, a bank others behind them.
+        model: the networks; None for priors without a refinement.
+        refine: see ``refinement.modes``.
+    """
+
+    def __init__(self, priors: Mapping[PriorName, Prior], model: AmodalModel | None, refine: Refine) -> None:
+        self.priors, self.model, self.refine = priors, model, refine
+        self._device = next(iter(priors.values())).device
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The names that crops' categories count."""
+        return max((prior.categories for prior in self.priors.values()), key=len)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of what can be completed: what all priors know, and what a bank knows and no network."""
+        first, *others = self.priors.values()
+        shared = [name for name in first.known if all(name in other.known for other in others)]
+        if self.model is not None and "bank" in self.priors and self.refine != "2d":
+            shared += [name for name in self.priors["bank"].known if name not in self.model.config.categories]
+        return tuple(dict.fromkeys(shared))
+
+    @property
+    def parameters(self) -> int:
+        """How many trained numbers a completion depends on."""
+        count = 0
+        if self.model is not None and self.refine in ("full", "2d"):
+            count += sum(parameter.numel() for parameter in self.model.refinement.parameters())
+            if self.model.trust is not None and "bank" in self.priors and self.refine == "full":
+                count += sum(parameter.numel() for parameter in self.model.trust.parameters())
+        if self.refine != "2d":
+            count += sum(prior.parameters for prior in self.priors.values())
+        return count
+
+    @property
+    def size(self) -> int:
+        """Side of the crops in pixels: known shapes are exact, and would lose by coarse pixels."""
+        if "bank" in self.priors and self.refine != "2d":
+            return _FINE
+        return _CROP if self.model is None else self.model.config.crop_size
+
+    @torch.no_grad()
+    def predict(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None = None) -> AmodalPrediction:
+        """Stages 2 to 5 on N crops, in batches.
+
+        Args:
+            crops: of ``size`` pixels, with categories as ``counted`` counts them.
+            windows: the same objects at the image's own resolution, for a bank; else the crops' pixels stand for these.
+        """
+        crops = crops.to(self._device)
+        networks = [True] * len(crops)
+        if self.model is not None:
+            networks = (crops.category < len(self.model.config.categories)).tolist()
+        parts, order = [], []
+        for known in (True, False):
+            own = [i for i, answer in enumerate(networks) if answer == known]
+            for rows in (own[i : i + _BATCH] for i in range(0, len(own), _BATCH)):
+                shown = None if windows is None else [windows[i] for i in rows]
+                parts.append(self._predict(crops[rows], shown) if known else self._by_bank(crops[rows], shown))
+                order += rows
+        joined = AmodalPrediction.join(parts)
+        return joined if order == sorted(order) else joined[[order.index(i) for i in range(len(order))]]
+
+    def _by_bank(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None) -> AmodalPrediction:
+        """Stages 2 to 4 on objects that no network knows."""
+        estimate = self.priors["bank"].estimate(crops, windows=windows)
+        return self._composed(estimate.silhouette, estimate, crops)
+
+    def _predict(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None) -> AmodalPrediction:
+        small = crops if self.model is None else crops.resized(self.model.config.crop_size)
+        estimates: dict[PriorName, Estimate] = {}
+        if self.refine != "2d":
+            for name, prior in self.priors.items():
+                own = small if name == "learned" else crops
+                estimates[name] = prior.estimate(own, windows=windows)
+        alike = [estimate.resized(crops.size) for estimate in estimates.values()]
+        coarse = best_of(alike) if alike else no_estimate(crops)
+        if len(alike) > 1 and "bank" in estimates:  # what only a bank can say
+            known = estimates["bank"]
+            coarse = replace(coarse, pose=known.pose, hypotheses=known.hypotheses, chance=known.chance)
+        probability = coarse.silhouette
+        if self.refine in ("full", "2d") and self.model is not None:
+            shown = {name: estimate.resized(small.size).evidence for name, estimate in estimates.items()}
+            logits = resized_masks(self.model.refine_both_ways(small, shown), crops.size)
+            if self.model.trust is not None and "bank" in estimates:
+                known = estimates["bank"]
+                logits = self.model.trust(logits, known.silhouette, signs(logits, known, crops))
+            probability = logits.sigmoid()
+        return self._composed(probability, coarse, crops)
+
+    def _composed(self, probability: Tensor, coarse: Estimate, crops: InstanceCrops) -> AmodalPrediction:
+        """What is visible stays, and known background stays out, unless bare silhouettes are asked for."""
+        if self.refine != "none":
+            probability = compose(probability, crops.visible, crops.occluder)
+        if coarse.hypotheses is not None:
+            whole = compose(coarse.hypotheses, crops.visible[:, None], crops.occluder[:, None])
+            coarse = replace(coarse, hypotheses=whole)
+        return AmodalPrediction(probability, coarse)
