@@ -142,4 +142,6 @@ def kept_templates(
         np.save(folder / "bits.npy", drawn.bits)
 
     folder = made_once(cache / f"templates-{digest.hexdigest()[:24]}", make)
-    return Templates(*(np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("views", "bits")))
+    return Templates(
+        *(np.load(folder / f"{part}.npy", mmap_mode="r", allow_pickle=False) for part in ("views", "bits"))
+    )
