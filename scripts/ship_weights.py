@@ -3,6 +3,8 @@
 python scripts/ship_weights.py outputs/open13/mask_rcnn_small/weights assets/checkpoints/open13_detector
 python scripts/ship_weights.py outputs/open13/orcnn_small/weights assets/checkpoints/baselines/orcnn \\
     --base assets/checkpoints/open13_detector
+python scripts/ship_weights.py outputs/open13/trust/weights assets/checkpoints/open13_bank \\
+    --base assets/checkpoints/open13 --whole
 
 Networks take the numbers as 32 bits again.
 """
@@ -24,9 +26,11 @@ def main() -> None:
     parser.add_argument(
         "--base", type=Path, help="folder of shipped weights, of which tensors that are equal are taken"
     )
+    parser.add_argument("--whole", action="store_true", help="keep 32 bits, as a base has them that does")
     arguments = parser.parse_args()
     config, state = load_weights(arguments.source)
-    half = {name: one.half() if one.dtype == torch.float32 else one for name, one in state.items()}
+    halved = () if arguments.whole else (torch.float32,)
+    half = {name: one.half() if one.dtype in halved else one for name, one in state.items()}
     worst = max((half[name] - one).abs().max().item() for name, one in state.items() if one.is_floating_point())
     save_weights(arguments.target, config, half, base=arguments.base)
     size = sum(file.stat().st_size for file in arguments.target.iterdir()) / 2**20

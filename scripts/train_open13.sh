@@ -14,7 +14,8 @@ mkdir -p assets/checkpoints
 rm -rf assets/checkpoints/open13
 cp -r outputs/open13/stage5_b_learned/weights assets/checkpoints/open13
 train trust             # how far stage 5 trusts a bank of shapes
-.venv/bin/python scripts/ship_weights.py outputs/open13/trust/weights assets/checkpoints/open13_bank
+.venv/bin/python scripts/ship_weights.py outputs/open13/trust/weights assets/checkpoints/open13_bank \
+    --base assets/checkpoints/open13 --whole
 train mask_rcnn_small   # stage 1
 .venv/bin/python scripts/ship_weights.py outputs/open13/mask_rcnn_small/weights assets/checkpoints/open13_detector
 echo "weights in assets/checkpoints"
