@@ -33,7 +33,7 @@ def render(
     reading: ImageReading = _READING,
     visible: VisibleMasks = _VISIBLE,
     pipeline: Pipeline,
-    views: int = 8,
+    turntable: int = 8,
     limit: int = 0,
     depth_order: DepthOrder = True,
     resume: Resume = True,
@@ -47,10 +47,10 @@ def render(
     Args:
         annotations: annotation file as for complete.
         out: folder to write to; render.part.jsonl in it tells, until all is done, which images are done.
-        views: number of viewpoints in a turntable strip.
+        turntable: number of viewpoints in a turntable strip.
         limit: stop after this many images; 0 is all.
     """
-    check_positive(views=views)
+    check_positive(turntable=turntable)
     if limit < 0:
         raise UsageError(f"--limit: expected a number of images, 0 for all, got {limit}")
     given = VisibleInput(images, annotations, reading, visible, pipeline, depth_order)
@@ -66,8 +66,8 @@ def render(
     output_folder(out, writes=[journal.name, listing.name, *_names(found)], inputs=opened.inputs)
     with opened.outcomes(
         "render",
-        partial(_render, out, views),
-        key={"views": views},
+        partial(_render, out, turntable),
+        key={"turntable": turntable},
         journal=journal,
         listing=listing,
         resume=resume,

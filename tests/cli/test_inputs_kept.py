@@ -84,7 +84,7 @@ FILES = {
 FOLDERS = (
     f"{COMPLETE} --out IN/new.json --save-meshes OUT",
     "predict IN/images --weights IN/weights --min-score 0.9 --out OUT",
-    f"render {GIVEN} --weights IN/weights --views 1 --out OUT",
+    f"render {GIVEN} --weights IN/weights --turntable 1 --out OUT",
     "evaluate IN/results.json --track multimodal --annotations IN/annotations.json --out OUT",
     "data stats IN/annotations.json --out OUT",
     "scenes --config IN/set.yaml --out OUT",
@@ -103,7 +103,7 @@ COLLISIONS = (
         "meshes/chair/7_1.glb",
     ),
     (
-        f"render {GIVEN} --meshes IN/meshes --views 1 --out IN/meshes/chair",
+        f"render {GIVEN} --meshes IN/meshes --turntable 1 --out IN/meshes/chair",
         "meshes/chair/four_legs.obj",
         "meshes/chair/7_1.glb",
     ),
@@ -116,7 +116,7 @@ COLLISIONS = (
         "images.json",
     ),
     ("predict IN/overlays --weights IN/weights --out IN", PICTURE, "overlays/1_a.png"),
-    (f"render {GIVEN} --weights IN/weights --views 1 --out IN/images", PICTURE, "images/7_amodal.png"),
+    (f"render {GIVEN} --weights IN/weights --turntable 1 --out IN/images", PICTURE, "images/7_amodal.png"),
     (
         "evaluate IN/results.json --track multimodal --annotations IN/annotations.json --out IN",
         "results.json",
@@ -207,7 +207,7 @@ def test_outputs_of_the_name_of_an_input(root: Path, command: str, victim: str, 
 
 INTO_MESHES = (
     f"complete {GIVEN} --meshes SOURCE --out IN/new.json --save-meshes OUT",
-    f"render {GIVEN} --meshes SOURCE --views 1 --out OUT",
+    f"render {GIVEN} --meshes SOURCE --turntable 1 --out OUT",
     "predict IN/images --meshes SOURCE --out OUT",
     "scenes --meshes SOURCE --set per_category=1 --out OUT",
     "scenes --meshes SOURCE --count 1 --layout kins --out OUT",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from boxes import PARTS, box_mesh, write_obj
 from PIL import Image
 
@@ -94,6 +95,15 @@ def test_a_typed_camera_is_that_of_the_other_images(folder: Path) -> None:
     complete(folder, "--intrinsics", "220,220,79.5,59.5")
     scores = overall(folder, "pose", "--meshes", str(folder / "shapes"))
     assert scores["add_recall"] == 1 and scores["mssd_recall"] > 0.8 and scores["posed_miou"] > 0.98
+
+
+def test_render_draws_the_shape_from_any_side_that_it_may_be_seen_from(folder: Path) -> None:
+    files = ["--images", str(folder), "--annotations", str(folder / "truth.json"), "--meshes", str(folder / "shapes")]
+    command = ["render", *files, "--limit", "1", "--turntable", "2", "--views", "tabletop", "--exact-shapes"]
+    assert main([*command, "--out", str(folder / "drawn")]) == 0
+    assert Image.open(folder / "drawn" / "1_1_turntable.png").size == (320, 160)
+    mesh = trimesh.load(folder / "drawn" / "1_1.glb", force="mesh")
+    assert len(mesh.faces) == len(box_mesh(PARTS["chair/one_arm"]).faces)
 
 
 def test_several_answers_are_for_the_multimodal_track_alone(folder: Path, capsys) -> None:

@@ -65,7 +65,7 @@ def words(command: str, root: Path, out: Path) -> list[str]:
     given += ["--weights", str(root / "weights")]
     if command == "complete":
         return [command, *given, "--out", str(out / "results.json"), "--save-meshes", str(out / "meshes")]
-    return [command, *given, "--out", str(out), "--views", "2"]
+    return [command, *given, "--out", str(out), "--turntable", "2"]
 
 
 def files(folder: Path) -> dict[str, bytes]:
