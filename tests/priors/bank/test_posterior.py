@@ -1,0 +1,75 @@
+"""What poses say together: chances, mean and agreement by hand, on squares that a pose each draws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from shape3d_amodal.crops.pixels import OUTSIDE, UNKNOWN, VISIBLE, PixelWindow
+from shape3d_amodal.meshes.mesh import FilePlace
+from shape3d_amodal.priors.bank.finding import Found
+from shape3d_amodal.priors.bank.poses import Level, MeshTable, Poses
+from shape3d_amodal.priors.bank.posterior import expected_iou, posterior
+
+SQUARE = (
+    np.array([[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0]], np.float32),
+    np.array([[0, 1, 2], [0, 2, 3]]),
+)
+STATE = np.full((30, 40), OUTSIDE, np.uint8)
+STATE[5:15, 5:15], STATE[5:15, 15:30] = VISIBLE, UNKNOWN
+
+
+def found_with(scores: list[float], widths: list[float]) -> Found:
+    """Squares of 10 pixels at (5, 5), drawn out to these widths by the pixels' aspect."""
+    rows = np.tile(np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 5, 5, 1, 5, 5, 1], np.float32), (len(scores), 1))
+    rows[:, 15] = np.array(widths) / 10
+    state = np.full((40, 40), OUTSIDE, np.uint8)
+    state[:30] = STATE
+    table = MeshTable.of([SQUARE])
+    poses = Poses(np.zeros(len(scores), np.int64), rows, np.array(scores))
+    level = Level(PixelWindow(state, 0, 0, (20.0, 20.0)), 2)
+    return Found(poses, table, table, ("square",), (FilePlace.same(),), level)
+
+
+def test_chances_fall_off_by_what_the_best_pose_leaves_unexplained() -> None:
+    """The temperature is half of that: 0.02 of 0.96. What has less than a thousandth of the best chance is left out."""
+    found = posterior(found_with([0.96, 0.95, 0.9, 0.6], [10, 15, 20, 25]))
+    weight = [math.exp(-gap / 0.02) for gap in (0, 0.01, 0.06)]
+    np.testing.assert_allclose(found.chance, np.array(weight) / sum(weight), rtol=1e-5)
+    widths = [mask[8].sum() for mask in found.masks]
+    assert widths == [10, 15, 20]
+    assert found.masks.shape == (3, 40, 40), "the window's own pixels, though scores were counted on every second one"
+    expected = np.einsum("k,kij->ij", found.chance, found.masks)
+    np.testing.assert_allclose(found.mean, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("best", "temperature"), [(1.0, 0.001), (0.9999, 0.001), (0.5, 0.05), (0.92, 0.04)])
+def test_the_temperature_has_bounds(best: float, temperature: float) -> None:
+    found = posterior(found_with([best, best - temperature], [10, 15]))
+    np.testing.assert_allclose(found.chance, np.array([1, math.exp(-1)]) / (1 + math.exp(-1)), rtol=1e-3)
+
+
+def test_agreement_is_the_expected_iou_with_the_mean() -> None:
+    """Two poses, of which the likelier one is the mean's majority: whole masks of 100 and 150 pixels."""
+    found = posterior(found_with([0.96, 0.95], [10, 15]))
+    likelier = 1 / (1 + math.exp(-0.5))
+    assert found.agreement == pytest.approx(likelier * 1 + (1 - likelier) * 100 / 150, abs=1e-5)
+    assert found.seen == pytest.approx(1.0)
+    wide = posterior(found_with([0.96, 0.8], [20, 30]))
+    assert wide.agreement == pytest.approx(1, abs=1e-3) and wide.seen == pytest.approx(0.5)
+
+
+def test_what_lies_on_known_background_does_not_count_for_the_whole_mask() -> None:
+    """A pose that reaches 10 pixels beyond what may be the object: its whole mask ends there."""
+    assert posterior(found_with([0.9], [35])).seen == pytest.approx(100 / 250)
+
+
+def test_better_poses_that_agree_promise_more() -> None:
+    sure = posterior(found_with([0.99, 0.7], [12, 25]))
+    torn = posterior(found_with([0.99, 0.989], [12, 30]))
+    assert expected_iou(0.99, sure) > expected_iou(0.99, torn)
+    assert expected_iou(0.99, sure) > expected_iou(0.6, sure)
+    for score in (0.0, 0.5, 1.0):
+        assert 0 < expected_iou(score, sure) < 1
