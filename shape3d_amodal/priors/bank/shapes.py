@@ -18,7 +18,7 @@ from pydantic import Field
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.meshes.mesh import MeshSource
+from shape3d_amodal.meshes.mesh import MeshSource, UnusableMeshError
 from shape3d_amodal.meshes.simplify import reduce_faces
 from shape3d_amodal.priors.bank.templates import Templates, ViewsName, kept_templates
 
@@ -85,8 +85,10 @@ class ShapeBank:
     def shapes(self, category: str, views: ViewsName) -> BankShapes:
         """The shapes of ``category``, seen from ``views``.
 
+        Meshes that cannot be used are left out; their source tells of them.
+
         Raises:
-            DataError: the source has no mesh of it, or a mesh cannot be read.
+            DataError: the source has no mesh of it, or none that can be used.
         """
         if (category, views) not in self._shapes:
             if category not in self._names:
@@ -99,9 +101,18 @@ class ShapeBank:
         return self._shapes[category, views]
 
     def _draw(self, names: list[str], views: ViewsName) -> BankShapes:
-        surfaces, templates = [], []
+        surfaces, templates, used = [], [], []
         for name in names:
-            mesh = self._source.load(name)
+            try:
+                mesh = self._source.load(name)
+            except UnusableMeshError as error:
+                last = error
+                continue
+            used.append(name)
             surfaces.append(reduce_faces(mesh.verts, mesh.faces, self.config.faces))
             templates.append(kept_templates(*surfaces[-1], views, self._cache))
-        return BankShapes(tuple(names), templates, surfaces, self._source, self.config)
+        if not used:
+            raise DataError(
+                f"{last.problem} (none of {len(names)} meshes can be used)", file=last.file, field=last.field
+            )
+        return BankShapes(tuple(used), templates, surfaces, self._source, self.config)

@@ -9,6 +9,7 @@ import pytest
 from boxes import PARTS, BoxMeshes, box_mesh
 
 from shape3d_amodal.errors import DataError
+from shape3d_amodal.meshes.mesh import Mesh, UnusableMeshError
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
 from shape3d_amodal.priors.bank.templates import draw_templates, views_of
 
@@ -68,3 +69,22 @@ def test_templates_are_kept_in_the_cache(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("templates-*/"))) == 2
     for one, other in zip(*(bank.templates for bank in banks), strict=True):
         np.testing.assert_array_equal(one.bits, other.bits)
+
+
+class SomeBroken(BoxMeshes):
+    """A source of which some meshes cannot be used."""
+
+    broken: tuple[str, ...] = ("chair/four_legs", "dresser/box")
+
+    def load(self, name: str) -> Mesh:
+        if name in self.broken:
+            raise UnusableMeshError("expected at least one face, got none", file=Path(name))
+        return super().load(name)
+
+
+def test_meshes_that_cannot_be_used_are_left_out() -> None:
+    bank = ShapeBank(SomeBroken(), BankConfig(faces=100))
+    shapes = bank.shapes("chair", "upright")
+    assert shapes.names == ("chair/one_arm",) and len(shapes.templates) == 1
+    with pytest.raises(DataError, match=r"dresser/box: expected at least one face, got none \(none of 1 meshes"):
+        bank.shapes("dresser", "upright")
