@@ -157,7 +157,7 @@ class _Constant:
     def __init__(self, value: float) -> None:
         self.value = value
 
-    def estimate(self, crops: InstanceCrops) -> Estimate:
+    def estimate(self, crops: InstanceCrops, *, windows: object = None) -> Estimate:  # noqa: ARG002
         return estimate(torch.full_like(crops.visible, self.value))
 
 
