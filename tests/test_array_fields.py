@@ -46,6 +46,7 @@ def masks_and_meshes() -> dict[str, ArrayFields]:
         viewpoint={"azimuth_deg": 1.0},
         window=np.zeros(4, np.float32),
         score=0.5,
+        hypotheses=((MASK.copy(), 0.5), (visible, 0.25)),
     )
     crops = InstanceCrops(
         torch.zeros(2, 3, 64, 64), *torch.zeros(2, 2, 64, 64), torch.zeros(2, dtype=torch.int64), torch.zeros(2, 4)
