@@ -160,3 +160,15 @@ def test_a_benchmark_set_lists_what_it_passed_over(folder: Path, tmp_path: Path)
     assert listed["skipped"]
     annotations = json.loads((tmp_path / "out" / "annotations.json").read_text())
     assert {one["mesh"] for one in annotations["annotations"]} == {"chair/good.obj", "dresser/good.obj"}
+
+
+def test_meshes_of_other_formats_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out, again = tmp_path / "meshes", tmp_path / "meshes.json", tmp_path / "again.json"
+    write_obj(root / "chair" / "good.obj", box_mesh(CHAIR))
+    (root / "chair" / "other.stl").write_text("solid")
+    for source, listed in ((root, out), (out, again)):
+        assert main(["meshes", "--meshes", str(source), "--out", str(listed)]) == 0
+        told = f"1 mesh in 1 category; 0 cannot be used; 1 mesh of other formats not read: {listed}\n"
+        assert capsys.readouterr().out == told
+        why = "not a format that is read; convert it to .glb or .obj"
+        assert json.loads(listed.read_text())["skipped"] == {"chair/other.stl": why}
