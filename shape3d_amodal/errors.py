@@ -6,7 +6,7 @@ The command line turns them into an exit status (``exit_status``) without a trac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from numbers import Integral
 from pathlib import Path
 from typing import ClassVar
@@ -93,6 +93,32 @@ class MissingBackendError(AmodalError):
 
 class TrainingError(AmodalError):
     """Training that cannot go on: a NaN loss, a full disk, a checkpoint of another configuration."""
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Refuse an argument that is none of the words ``choices``.
+
+    Args:
+        name: of the argument.
+
+    Raises:
+        UsageError: naming what came.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise UsageError(f"{name}: expected {', '.join(choices)}, got {value!r:.60}")
+
+
+def check_path(name: str, value: object) -> None:
+    """Refuse an argument that is no path, and no name.
+
+    Args:
+        name: of the argument.
+
+    Raises:
+        UsageError: naming what came.
+    """
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise UsageError(f"{name}: expected a name or a path, got {value!r:.60}")
 
 
 def check_whole(name: str, value: object, what: str, *, most: int | None = None) -> None:
