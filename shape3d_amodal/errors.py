@@ -42,6 +42,17 @@ def counted(number: int, one: str, many: str = "", *, digits: str = "") -> str:
     return f"{number:{digits}} {one if number == 1 else many or one + 's'}"
 
 
+def printable(text: str) -> str:
+    """``text`` that can be written as UTF-8: the bytes of file names that are none (``surrogateescape``) become U+FFFD.
+
+    Names that Python could not read in the locale's encoding, but are UTF-8, are read.
+    """
+    return _LONE.sub("\ufffd", text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+_LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
+
+
 def without_values(message: str) -> str:
     """``message`` without numbers and what stands in single quotes, which differ in messages of one kind."""
     return _VALUE.sub("", message)
