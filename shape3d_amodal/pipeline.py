@@ -322,7 +322,7 @@ class ShapePriorPipeline:
             DataError: the file of the image cannot be read.
         """
         pixels = given_image(image)
-        masks = given_masks(visible, *pixels.shape[:2])
+        masks = given_masks(visible, *pixels.shape[:2], image=image)
         names = given_names(categories, (*self.categories, OCCLUDER))
         ranks = [] if depth_order is None else given_ranks(depth_order)
         for name, given in (("categories", names), ("depth_order", ranks)):
