@@ -32,7 +32,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as _pydantic_dataclass
 from typing_extensions import dataclass_transform
 
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, printable
 
 _RENAMED = {"pictures": "train"}
 """Old names of groups of options at the top of a file, which files of users may still have."""
@@ -274,7 +274,7 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _put(raw: dict[str, Any], override: str) -> dict[str, Any]:
     """A copy of ``raw`` with one option changed, ``a.b.c=value``; the value is YAML and replaces a whole group, too."""
-    override = override.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # of an ASCII locale
+    override = printable(override)
     path, equals, text = override.partition("=")
     if not (path and equals):
         raise UsageError(f"expected an override such as loop.steps=100, got {override!r}")

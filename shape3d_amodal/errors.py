@@ -6,7 +6,7 @@ The command line turns them into an exit status (``exit_status``) without a trac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from numbers import Integral
 from pathlib import Path
 from typing import ClassVar
@@ -40,6 +40,17 @@ def counted(number: int, one: str, many: str = "", *, digits: str = "") -> str:
         digits: how the number is written, as in format strings: ``,`` sets thousands apart.
     """
     return f"{number:{digits}} {one if number == 1 else many or one + 's'}"
+
+
+def printable(text: str) -> str:
+    """``text`` that can be written as UTF-8: the bytes of file names that are none (``surrogateescape``) become U+FFFD.
+
+    Names that Python could not read in the locale's encoding, but are UTF-8, are read.
+    """
+    return _LONE.sub("\ufffd", text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+_LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 
 
 def without_values(message: str) -> str:
@@ -93,6 +104,32 @@ class MissingBackendError(AmodalError):
 
 class TrainingError(AmodalError):
     """Training that cannot go on: a NaN loss, a full disk, a checkpoint of another configuration."""
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Refuse an argument that is none of the words ``choices``.
+
+    Args:
+        name: of the argument.
+
+    Raises:
+        UsageError: naming what came.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise UsageError(f"{name}: expected {', '.join(choices)}, got {value!r:.60}")
+
+
+def check_path(name: str, value: object) -> None:
+    """Refuse an argument that is no path, and no name.
+
+    Args:
+        name: of the argument.
+
+    Raises:
+        UsageError: naming what came.
+    """
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise UsageError(f"{name}: expected a name or a path, got {value!r:.60}")
 
 
 def check_whole(name: str, value: object, what: str, *, most: int | None = None) -> None:

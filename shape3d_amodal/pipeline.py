@@ -32,7 +32,7 @@ from shape3d_amodal.crops.given import (
 from shape3d_amodal.crops.pasting import CompletedObject, completed_objects
 from shape3d_amodal.crops.pixels import PixelWindow, pixel_windows
 from shape3d_amodal.device import torch_device
-from shape3d_amodal.errors import UsageError, check_whole
+from shape3d_amodal.errors import UsageError, check_path, check_whole
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
@@ -317,7 +317,7 @@ class ShapePriorPipeline:
         """
         pixels = given_image(image)
         camera = None if intrinsics is None else given_intrinsics(intrinsics)
-        masks = given_masks(visible, *pixels.shape[:2])
+        masks = given_masks(visible, *pixels.shape[:2], image=image)
         names = given_names(categories, (*self.categories, OCCLUDER))
         ranks = [] if depth_order is None else given_ranks(depth_order)
         for name, given in (("categories", names), ("depth_order", ranks)):
@@ -366,8 +366,7 @@ def _check_options(
 ) -> None:
     """Raise UsageError for an argument that is none, before anything is loaded; ``paths`` are names of files."""
     for name, path in paths.items():
-        if not isinstance(path, (str, Path)) or not str(path):
-            raise UsageError(f"{name}: expected a name or a path, got {path!r:.60}")
+        check_path(name, path)
     if fit is not None and not isinstance(fit, FitConfig):
         raise UsageError(f"fit: expected a FitConfig, got {fit!r:.60}; give a number of steps by fit_steps")
     check_gap(gap_px)

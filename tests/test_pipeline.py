@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import exif_files
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 from tiny import QUICK_BANK, tiny_config, tiny_model
 
 from shape3d_amodal.errors import MissingBackendError, UsageError, WeightsError
+from shape3d_amodal.files.safe_io import read_image
 from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.masks import encode
 from shape3d_amodal.masks.occlusion import VisibleObjects, occluders
@@ -506,3 +508,41 @@ def test_an_order_that_contradicts_itself_is_refused() -> None:
     for order in ({"in_front": [(0, 1), (1, 0)]}, {"in_front": [(1, 0)], "depth_order": [0, 1]}):
         with pytest.raises(UsageError, match="are said to be in front of each other"):
             pipeline.complete(image, list(visible), ["chair", "table"], **order)
+
+
+STORED = "visible[0]: {}; the image's EXIF orientation 6 is applied; give {} for stored pixels"
+SIDEWAYS = "expected [80, 60] bool like the image, got [60, 80] bool"
+
+
+def turned(tag: int, mode: str = "RGB") -> Image.Image:
+    """A PIL image of 60 x 80 stored pixels with an EXIF orientation."""
+    image = Image.fromarray(picture()).convert(mode)
+    image.getexif()[0x0112] = tag
+    return image
+
+
+def test_masks_on_stored_pixels_do_not_fit_an_image_that_exif_turns(pipeline: ShapePriorPipeline) -> None:
+    def error(image: object, mask: object) -> str:
+        with pytest.raises(UsageError) as caught:
+            pipeline.complete(image, [mask], ["chair"])
+        return str(caught.value)
+
+    assert error(turned(6), CHAIR) == STORED.format(SIDEWAYS, "numpy.asarray(image)")
+    assert error(turned(6, "CMYK"), CHAIR) == STORED.format(SIDEWAYS, "numpy.asarray(image.convert('RGB'))")
+    for mask in (encode(CHAIR), encode(CHAIR).to_coco()):
+        assert "; the image's EXIF orientation 6 is applied; give numpy.asarray(image)" in error(turned(6), mask)
+    assert error(turned(3), CHAIR.T) == "visible[0]: expected [60, 80] bool like the image, got [80, 60] bool"
+    for image, mask in ((turned(6), CHAIR[1:]), (turned(1), CHAIR.T), (picture(), CHAIR.T)):
+        assert "EXIF" not in error(image, mask)
+    upright = pipeline.complete(np.asarray(turned(6)), [CHAIR], ["chair"])
+    assert (upright[0].visible == CHAIR).all()
+
+
+def test_the_same_for_the_path_of_an_image(pipeline: ShapePriorPipeline, tmp_path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(exif_files.png(picture(), exif_files.chunk(b"eXIf", exif_files.exif(6))))
+    with pytest.raises(UsageError) as caught:
+        pipeline.complete(path, [CHAIR], ["chair"])
+    remedy = "shape3d_amodal.files.safe_io.read_image(path, orientation='stored')"
+    assert str(caught.value) == STORED.format(SIDEWAYS, remedy)
+    pipeline.complete(read_image(path, orientation="stored"), [CHAIR], ["chair"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from shape3d_amodal.annotations.formats.bop_scenes import PICTURE_FOLDERS
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.errors import DataError
-from shape3d_amodal.files.atomic import write_atomic
+from shape3d_amodal.files.atomic import write_text_atomic
 from shape3d_amodal.structures import AmodalDataset
 
 HEAD = "scene_id,im_id,obj_id,score,R,t,time"
@@ -46,7 +46,7 @@ def write_bop_csv(path: str | Path, dataset: AmodalDataset, results: Iterable[Am
         lines.append(",".join([*place, str(result.category_id), repr(float(result.score)), *numbers, "-1"]))
     if len(lines) == 1:
         raise DataError("expected results with poses (cam_R_m2c and cam_t_m2c), none has one", file=path)
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    write_text_atomic(path, "\n".join(lines) + "\n")
     return len(lines) - 1
 
 

@@ -13,7 +13,7 @@ from shape3d_amodal.annotations.class_map import ClassMap, map_classes
 from shape3d_amodal.annotations.formats.bop import BopOptions, Places, read_bop
 from shape3d_amodal.annotations.formats.interface import Listener
 from shape3d_amodal.annotations.formats.registry import FORMATS, Segmentation, read_annotations, read_dataset
-from shape3d_amodal.annotations.formats.writing import MaskForm
+from shape3d_amodal.annotations.formats.writing import MaskForm, check_form
 from shape3d_amodal.errors import DataError, UsageError, counted
 from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance
@@ -91,7 +91,8 @@ def convert(
 
 
 def check_target(to: str, form: MaskForm) -> None:
-    """Refuse a format that is not known, or that does not allow ``form``, with a ``UsageError``."""
+    """Refuse a format or a form that is not known, or not allowed with the other, with a ``UsageError``."""
+    check_form(form)
     if to not in FORMATS:
         raise UsageError(f"to: expected a format of {', '.join(FORMATS)}, got {to!r}")
     if form == "polygons" and FORMATS[to].write_polygons is None:

@@ -12,7 +12,7 @@ import numpy as np
 from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files import safe_io
-from shape3d_amodal.files.exif import SIDEWAYS, Orientation
+from shape3d_amodal.files.exif import SIDEWAYS, Orientation, check_orientation
 from shape3d_amodal.structures import AmodalImage
 
 
@@ -28,7 +28,7 @@ class ImageFiles:
         allow_links: a second folder into which symbolic links in ``folder`` may lead.
 
     Raises:
-        UsageError: ``allow_links`` is no folder.
+        UsageError: ``orientation`` is neither word, or ``allow_links`` is no folder.
     """
 
     folder: Path
@@ -37,6 +37,7 @@ class ImageFiles:
     allow_links: Path | None = None
 
     def __post_init__(self) -> None:
+        check_orientation(self.orientation)
         if self.allow_links is not None and not self.allow_links.is_dir():
             raise UsageError(f"allow_links: expected a folder that links may lead into, got {self.allow_links}")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import tyro
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading, Segmentation
-from shape3d_amodal.errors import counted
+from shape3d_amodal.errors import counted, printable
 
 if TYPE_CHECKING:
     from shape3d_amodal.annotations.validation import ValidationReport
@@ -178,20 +178,21 @@ def stats(annotations: tyro.conf.Positional[Path], /, *, out: Path | None = None
     """
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.statistics import statistics
-    from shape3d_amodal.files.atomic import make_folder, write_atomic, write_json_atomic
+    from shape3d_amodal.files.atomic import make_folder, write_atomic, write_json_atomic, write_text_atomic
     from shape3d_amodal.files.outputs import output_folder
     from shape3d_amodal.reports.statistics import draw_statistics, to_markdown
 
     if out is not None:
         output_folder(out, writes=[f"statistics.{kind}" for kind in ("md", "json", "png")], inputs=[annotations])
     found = statistics(read_dataset(annotations), progress=_progress)
-    text = to_markdown(found, title=annotations.name)
+    title = printable(annotations.name)
+    text = to_markdown(found, title=title)
     print(text, end="")
     if out is not None:
         make_folder(out)
         write_json_atomic(out / "statistics.json", found.to_dict())
-        write_atomic(out / "statistics.png", draw_statistics(found, title=annotations.name))
-        write_atomic(out / "statistics.md", text.encode())
+        write_atomic(out / "statistics.png", draw_statistics(found, title=title))
+        write_text_atomic(out / "statistics.md", text)
 
 
 Command = (

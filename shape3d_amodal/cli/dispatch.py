@@ -162,7 +162,8 @@ def _as_users_error(error: BaseException) -> AmodalError | None:
         if wanted in doctor.OPTIONAL:
             return MissingBackendError(f"{library} is not installed: {doctor.how_to_get(wanted)}")
     if isinstance(error, UnicodeEncodeError):
-        problem = f"{error.object!r} cannot be written in this locale, whose encoding is {error.encoding}"
+        near = error.object[max(0, error.start - 20) : error.start + 60]
+        problem = f"{near!r} cannot be written in this locale, whose encoding is {error.encoding}"
         return UsageError(f"{ascii(problem)[1:-1]}; set LC_ALL=C.UTF-8, or PYTHONUTF8=1")
     if isinstance(error, OSError) and error.filename is not None:  # an output that cannot be written
         return AmodalError(f"{error.filename}: {error.strerror}")

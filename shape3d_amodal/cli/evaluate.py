@@ -92,7 +92,7 @@ def evaluate(
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
     from shape3d_amodal.evaluation.workers import score
-    from shape3d_amodal.files.atomic import make_folder, write_atomic
+    from shape3d_amodal.files.atomic import make_folder, write_text_atomic
     from shape3d_amodal.meshes.sources import mesh_source
 
     chosen = TRACKS[track]
@@ -118,8 +118,8 @@ def evaluate(
         if without:
             for name, table in scores.items():
                 content[name]["without"] = {"categories": list(without), **table.without(*without).to_dict()}
-        write_atomic(out / f"{track}.json", json.dumps(content, indent=1, allow_nan=False).encode())
-        write_atomic(out / f"{track}.md", text.encode())
+        write_text_atomic(out / f"{track}.json", json.dumps(content, indent=1, allow_nan=False))
+        write_text_atomic(out / f"{track}.md", text)
 
 
 def _results(

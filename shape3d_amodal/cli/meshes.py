@@ -25,6 +25,7 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
 
     from shape3d_amodal.files.atomic import make_folder, write_json_atomic
     from shape3d_amodal.meshes.check import check_meshes
+    from shape3d_amodal.meshes.other_formats import is_unread
 
     check_positive(workers=workers)
     if out.suffix != ".json":
@@ -47,7 +48,9 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
     usable = counted(manifest["usable"], "mesh", "meshes")
     categories = counted(len(manifest["categories"]), "category", "categories")
     left_out = f"{len(unusable)} cannot be used"
-    if others := len(skipped) - len(unusable):
+    if unread := sum(map(is_unread, skipped.values())):
+        left_out += f"; {counted(unread, 'mesh', 'meshes')} of other formats not read"
+    if others := len(skipped) - len(unusable) - unread:
         left_out += f"; {counted(others, 'link or other entry', 'links or other entries')} passed over"
     noted = f"; {len(notes)} read with notes" if notes else ""
     print(f"{usable} in {categories}; {left_out}{noted}: {out}")

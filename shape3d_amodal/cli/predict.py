@@ -14,7 +14,7 @@ import tyro
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
 from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_share, check_there, refuse_within_meshes
 from shape3d_amodal.cli.shared.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped
-from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.errors import DataError, UsageError, printable
 from shape3d_amodal.structures import AmodalImage, Category, Intrinsics
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _numbered(paths: tuple[Path, ...], reading: ImageOptions) -> _Pictures:
     by_number = dict(enumerate(files, start=1))
     return _Pictures(
         records=tuple(
-            AmodalImage(id=number, file_name=file.name, width=0, height=0, instances=())
+            AmodalImage(id=number, file_name=printable(file.name), width=0, height=0, instances=())
             for number, file in by_number.items()
         ),
         categories=(),

@@ -61,11 +61,14 @@ def given_image(value: GivenImage) -> NDArray[np.uint8]:
     return np.require(pixels, requirements=["C", "W"])  # torch takes no other memory
 
 
-def given_masks(values: Sequence[GivenMask] | NDArray[Any], height: int, width: int) -> list[NDArray[np.bool_]]:
+def given_masks(
+    values: Sequence[GivenMask] | NDArray[Any], height: int, width: int, *, image: GivenImage = None
+) -> list[NDArray[np.bool_]]:
     """The visible masks [H,W] bool of the objects of an image, none empty.
 
     Args:
         values: one for each object, in a list, a tuple or an array [N,H,W]; see ``given_mask``.
+        image: as ``given_image`` got it; errors name its EXIF orientation where that is why a mask does not fit.
 
     Raises:
         UsageError: naming the mask, for example ``visible[2]``.
@@ -74,7 +77,12 @@ def given_masks(values: Sequence[GivenMask] | NDArray[Any], height: int, width: 
         raise UsageError("visible: expected one mask for each object, got a single one; put it into a list: [mask]")
     found = []
     for number, value in enumerate(in_order("visible", values)):
-        mask = given_mask(value, height, width, name=f"visible[{number}]")
+        try:
+            mask = given_mask(value, height, width, name=f"visible[{number}]")
+        except UsageError as error:
+            if height == width or _size(value) != (width, height) or not (why := _turned(image)):
+                raise
+            raise UsageError(f"{error}; {why}") from error
         if not mask.any():
             raise UsageError(f"visible[{number}]: the mask is empty; leave out objects of which nothing is visible")
         found.append(mask)
@@ -242,6 +250,33 @@ def _of_pil(image: Any) -> NDArray[np.uint8]:
     if image.mode in ("I", "F"):
         raise UsageError(f"image: expected {_IMAGE}, got a PIL image of mode {image.mode}, whose range is not known")
     return np.array(image.convert("RGB"))
+
+
+def _size(mask: GivenMask) -> tuple[int, int] | None:
+    """Height and width of a mask that has its own; None for polygons and what is no mask."""
+    if isinstance(mask, Rle) or _is_pil(mask):
+        return mask.height, mask.width
+    size = mask.get("size") if isinstance(mask, dict) else getattr(mask, "shape", None)
+    return (size[0], size[1]) if isinstance(size, (list, tuple)) and len(size) == 2 else None
+
+
+def _turned(image: GivenImage) -> str | None:
+    """That the EXIF orientation of an image exchanged its sides, and how to keep them; None where it did not."""
+    from shape3d_amodal.files import safe_io
+    from shape3d_amodal.files.exif import SIDEWAYS
+
+    if isinstance(image, (str, Path)):
+        data = safe_io.read_bytes(image, safe_io.MAX_IMAGE_BYTES)
+        tag = safe_io.decode_image(data, file=image).exif_orientation
+        remedy = "shape3d_amodal.files.safe_io.read_image(path, orientation='stored')"
+    elif _is_pil(image):
+        tag = image.getexif().get(0x0112, 1)
+        remedy = "numpy.asarray(image)" if image.mode in ("L", "RGB", "RGBA") else "numpy.asarray(image.convert('RGB'))"
+    else:
+        return None
+    return (
+        f"the image's EXIF orientation {tag} is applied; give {remedy} for stored pixels" if tag in SIDEWAYS else None
+    )
 
 
 def _named(value: object) -> str:

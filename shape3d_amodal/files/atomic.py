@@ -18,7 +18,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, printable
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp")
 _STDOUT = frozenset(("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"))
@@ -127,6 +127,11 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     """Write ``data`` to ``path`` as to an ``atomic_file``."""
     with atomic_file(path) as file:
         file.write(data)
+
+
+def write_text_atomic(path: str | Path, text: str) -> None:
+    """Write ``text`` to ``path`` as UTF-8; file names in it that are none are made ``printable``."""
+    write_atomic(path, printable(text).encode("utf-8"))
 
 
 def write_json_atomic(path: str | Path, value: Any) -> None:

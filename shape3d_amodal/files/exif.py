@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from PIL.Image import Image, Transpose
+
+from shape3d_amodal.errors import check_choice
 
 Orientation = Literal["exif", "stored"]
 """How pixels are read: turned upright as EXIF says, or in the order in which the file stores them."""
@@ -34,6 +36,14 @@ _SEGMENTS = frozenset(bytes([marker]) for marker in (*range(0xC0, 0xC8), *range(
 """JPEG markers that a length and content follow."""
 _MAX_STEPS = 200_000
 """Segments and bytes between them that may come before the pixels of a JPEG file."""
+
+
+def check_orientation(orientation: object) -> None:
+    """
+    Raises:
+        UsageError: it is none of ``Orientation``.
+    """
+    check_choice("orientation", orientation, get_args(Orientation))
 
 
 def upright(image: Image, orientation: int) -> Image:

@@ -21,8 +21,8 @@ import numpy as np
 from PIL import JpegImagePlugin, PngImagePlugin
 from PIL.Image import Image, fromarray
 
-from shape3d_amodal.errors import DataError
-from shape3d_amodal.files.exif import Orientation, orientation_of, split_jpeg, upright
+from shape3d_amodal.errors import DataError, check_path
+from shape3d_amodal.files.exif import Orientation, check_orientation, orientation_of, split_jpeg, upright
 from shape3d_amodal.files.json_numbers import BadNumberError, place_of, refuse_constant
 from shape3d_amodal.files.json_numbers import finite as finite_number
 
@@ -193,12 +193,16 @@ def read_image(path: str | Path, *, orientation: Orientation = "exif") -> np.nda
 
     Raises:
         DataError: it cannot be read, is neither PNG nor JPEG, is too large, truncated or otherwise damaged.
+        UsageError: ``path`` is no path, or ``orientation`` is neither word.
     """
+    check_path("path", path)
+    check_orientation(orientation)
     return decode_image(read_bytes(path, MAX_IMAGE_BYTES), file=path, orientation=orientation).pixels
 
 
 def decode_image(data: bytes, *, file: str | Path, orientation: Orientation = "exif") -> DecodedImage:
     """The PNG or JPEG image in ``data``, with the checks of ``read_image``."""
+    check_orientation(orientation)
     reader = next((reader for magic, reader in _IMAGE_READERS.items() if data.startswith(magic)), None)
     if reader is None:
         raise DataError("expected a PNG or JPEG image, got something else; convert it", file=file)

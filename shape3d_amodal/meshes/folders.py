@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,19 +22,24 @@ class FolderListing:
 
     Attributes:
         files: regular files with one of the suffixes, in the order of their paths' parts.
-        skipped: links that lead nowhere or back, what is no regular file, and folders that cannot be read, with the
-            reason.
+        skipped: links that lead nowhere or back, what is no regular file, folders that cannot be read, and files that
+            ``list_folder`` was told of, with the reason.
     """
 
     files: dict[str, Path]
     skipped: dict[str, str]
 
 
-def list_folder(folder: Path, suffixes: Container[str]) -> FolderListing:
+def list_folder(
+    folder: Path, suffixes: Container[str], why_not: Callable[[str], str | None] = lambda _: None
+) -> FolderListing:
     """The files below ``folder`` with one of ``suffixes`` (small letters).
 
     Links are followed, but not to a folder in which the link itself lies, and at most ``MAX_VISITS`` of those that lead
     to one folder.
+
+    Args:
+        why_not: says of the name of any other file why it is listed as skipped; None where it is passed over.
 
     Raises:
         OSError: ``folder`` itself cannot be read.
@@ -71,6 +76,8 @@ def list_folder(folder: Path, suffixes: Container[str]) -> FolderListing:
                 skipped[_name(path, folder)] = why
             elif path.suffix.lower() in suffixes:
                 files[_name(path, folder)] = path
+            elif why := why_not(name):
+                skipped[_name(path, folder)] = why
     return FolderListing(dict(sorted(files.items(), key=_parts)), dict(sorted(skipped.items(), key=_parts)))
 
 

@@ -20,6 +20,9 @@ PARSERS = {".obj": parse_obj, ".ply": parse_ply, ".off": parse_off, ".glb": pars
 """Reader of the bytes of each kind of file."""
 
 
+_LFS, _GZIP, _ZIP = b"version https://git-lfs.github.com/", b"\x1f\x8b", b"PK\x03\x04"
+
+
 def read_mesh_file(path: str | Path) -> MeshData:
     """The triangle mesh of an .obj, .ply, .off, .glb or .npz file.
 
@@ -35,9 +38,22 @@ def read_mesh_file(path: str | Path) -> MeshData:
     if parse is None:
         raise DataError(f"expected a mesh file ({', '.join(PARSERS)}), got {suffix[:20]!r}; convert it", file=path)
     data = read_bytes(path, MAX_MESH_BYTES)
+    if other := _no_mesh(data, suffix.lower()):
+        raise DataError(f"expected a mesh, got {other}", file=path)
     try:
         return checked(parse(data))
     except DataError as error:
         raise DataError(error.problem, file=path, field=error.field) from error
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # of numpy, on damage that nobody thought of
         raise DataError(f"damaged {suffix} file ({reason(error)}); export the mesh anew", file=path) from error
+
+
+def _no_mesh(data: bytes, suffix: str) -> str | None:
+    """What often comes under the name of a mesh, and what to do; None where ``data`` is none of it."""
+    if not data:
+        return "an empty file; replace it"
+    if data.startswith(_LFS):
+        return "a Git LFS pointer; run git lfs pull"
+    if data.startswith(_GZIP):
+        return "a gzip file; unpack it"
+    return "a zip file; unpack it" if data.startswith(_ZIP) and suffix != ".npz" else None

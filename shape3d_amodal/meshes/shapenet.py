@@ -21,6 +21,7 @@ from shape3d_amodal.errors import DataError, counted
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.meshes.folders import list_folder, why_unusable
 from shape3d_amodal.meshes.mesh import SHAPENET_V1, SHAPENET_V2, Frame, MeshFile
+from shape3d_amodal.meshes.other_formats import is_unread, why_not_read
 from shape3d_amodal.meshes.parsers import PARSERS
 
 SPLITS = ("train", "val", "test")
@@ -91,7 +92,8 @@ def _beside_synsets(root: Path, *, whole: bool) -> dict[str, str]:
         if not path.is_dir():
             why = why_unusable(path) or _beside(path)
         elif not _SYNSET.fullmatch(path.name) and os.access(path, os.R_OK | os.X_OK):
-            count = len(list_folder(path, PARSERS).files)
+            listing = list_folder(path, PARSERS, why_not_read)
+            count = len(listing.files) + sum(map(is_unread, listing.skipped.values()))
             why = (
                 f"its name is no synset; {counted(count, 'mesh file', 'mesh files')} in it left out" if count else None
             )
@@ -117,7 +119,7 @@ def _why_none(place: Path) -> str | None:
 
 
 def _beside(file: Path) -> str | None:
-    return "not in a folder <synset>/<model>" if file.suffix.lower() in PARSERS else None
+    return "not in a folder <synset>/<model>" if file.suffix.lower() in PARSERS else why_not_read(file.name)
 
 
 def _within(folder: Path) -> tuple[list[Path], str | None]:

@@ -13,6 +13,7 @@ from shape3d_amodal.files.assets import ASSETS
 from shape3d_amodal.meshes import shapenet
 from shape3d_amodal.meshes.folders import list_folder
 from shape3d_amodal.meshes.mesh import OBJECT_FRAME, FileMeshes, Frame, MeshFile
+from shape3d_amodal.meshes.other_formats import is_unread, told_unread, why_not_read
 
 SYNSETS = {
     "airplane": "02691156",
@@ -62,7 +63,7 @@ def mesh_folder(folder: Path, *, frame: Frame = OBJECT_FRAME, strict: bool = Fal
     """Any folder of meshes, ``<category>/.../<file>``; the category of files directly in it is the folder's own name.
 
     A folder named by one of ``SYNSETS`` (ShapeNet) stands for the synset's category. Links are followed; what lies in
-    the folder and cannot be read, such as a link that leads nowhere, is in ``skipped``.
+    the folder and cannot be read, such as a link that leads nowhere or a mesh of another format, is in ``skipped``.
 
     Raises:
         DataError: the folder is missing or holds no mesh.
@@ -70,7 +71,7 @@ def mesh_folder(folder: Path, *, frame: Frame = OBJECT_FRAME, strict: bool = Fal
     if not folder.is_dir():
         raise DataError("expected a folder of meshes, there is none", file=folder)
     try:
-        listing = list_folder(folder, MESH_SUFFIXES)
+        listing = list_folder(folder, MESH_SUFFIXES, why_not_read)
     except OSError as error:
         raise DataError(f"cannot read the folder ({error.strerror}); check its rights", file=folder) from error
     entries: dict[str, MeshFile] = {}
@@ -85,11 +86,12 @@ def mesh_folder(folder: Path, *, frame: Frame = OBJECT_FRAME, strict: bool = Fal
 
 
 def _and_passed_over(skipped: dict[str, str]) -> str:
-    """For a message: how many places were passed over, and why the first was."""
-    if not skipped:
-        return ""
-    name, why = next(iter(skipped.items()))
-    return f"; {len(skipped)} passed over, such as {name[:200]}: {why}"
+    """For a message: the meshes that are not read, how many other places were passed over, and why the first was."""
+    unread = told_unread(skipped)
+    if not (others := {name: why for name, why in skipped.items() if not is_unread(why)}):
+        return unread
+    name, why = next(iter(others.items()))
+    return f"{unread}; {len(others)} passed over, such as {name[:200]}: {why}"
 
 
 def shapenet_core(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
+from shape3d_amodal.errors import check_choice
 from shape3d_amodal.masks.occlusion import with_something_visible
 from shape3d_amodal.structures import AmodalImage
 
@@ -21,7 +22,11 @@ def shown(image: AmodalImage, given: Given, *, depth_order: bool = True) -> Amod
             known of their order: no amodal masks, occlusion rates, meshes, viewpoints, poses, cameras, ignore or crowd
             flags.
         depth_order: False also hides the order, in any of its forms, so that every object may hide every other.
+
+    Raises:
+        UsageError: ``given`` is neither word.
     """
+    check_choice("given", given, get_args(Given))
     if given == "image":
         return replace(image, instances=(), depth_constraint=(), camera=None)
     instances = tuple(

@@ -22,7 +22,7 @@ from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.crops.given import GivenImage, given_image
 from shape3d_amodal.crops.pasting import CompletedObject
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, check_path
 from shape3d_amodal.methods.rcnn import check_shared
 from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.pipeline import ShapePriorPipeline
@@ -122,6 +122,8 @@ class ImagePredictor:
         """
         from shape3d_amodal.segmentation.detector import Detector
 
+        check_path("detector", detector)
+        check_path("weights", weights)
         pipeline = ShapePriorPipeline.from_pretrained(weights, device=device, gap_px=gap_px)
         return cls(Detector.from_pretrained(detector, device=device), pipeline, min_score=min_score)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, check_choice
 from shape3d_amodal.priors.interface import Prior, PriorName, ViewsName
 from shape3d_amodal.priors.learned.fit import FitConfig, LearnedPrior
 from shape3d_amodal.priors.learned.network import ShapePrior
@@ -85,8 +85,7 @@ def check_names(names: Sequence[object]) -> None:
         UsageError: naming the first.
     """
     for name in names:
-        if name not in PRIORS:
-            raise UsageError(f"priors: expected {', '.join(PRIORS)}, got {name!r}")
+        check_choice("priors", name, PRIORS)
 
 
 def open_prior(name: PriorName, parts: PriorParts) -> Prior:

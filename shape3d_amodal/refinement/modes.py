@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, check_choice
 
 Refine = Literal["none", "visible-union", "2d", "full"]
 """``full``: stage 5; ``2d``: stage 5 without silhouettes, which makes no meshes; ``visible-union``: the silhouette
@@ -17,8 +17,7 @@ def check_refine(refine: object) -> None:
     Raises:
         UsageError: it is none of ``Refine``.
     """
-    if refine not in get_args(Refine):
-        raise UsageError(f"refine: expected {', '.join(get_args(Refine))}, got {refine!r}")
+    check_choice("refine", refine, get_args(Refine))
 
 
 def default_refine(learned: Sequence[str]) -> Refine:

@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 from shape3d_amodal.drawing.colors import Color
 from shape3d_amodal.evaluation.metrics import Metric
 from shape3d_amodal.evaluation.tables import Table
-from shape3d_amodal.files.atomic import write_atomic
+from shape3d_amodal.files.atomic import write_text_atomic
 from shape3d_amodal.reports.charts import Chart
 
 _PANELS_A_ROW = 6
@@ -173,7 +173,7 @@ def write_report(
         encoded=encoded,
         svg=lambda chart: Markup(chart.svg(f"chart-{next(numbers)}")),
     )
-    write_atomic(path, text.encode("utf-8"))
+    write_text_atomic(path, text)
 
 
 def encoded(image: NDArray[np.uint8] | EncodedImage) -> EncodedImage:

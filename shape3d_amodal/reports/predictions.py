@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from shape3d_amodal.annotations.results import write_results
 from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.drawing.overlays import Image
 from shape3d_amodal.drawing.projections import write_glb
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, printable
 from shape3d_amodal.evaluation.tables import counted
 from shape3d_amodal.files.atomic import make_folder, write_atomic
 from shape3d_amodal.files.safe_io import open_regular, read_json
@@ -159,8 +160,10 @@ class PredictionFolder:
 
 
 def _stem(image_id: object, file_name: str) -> str:
-    """What the names of an image's files begin with."""
-    return f"{image_id}_{Path(file_name).stem}"
+    """What the names of an image's files begin with; signs that this system cannot write in names are left out."""
+    encoding = sys.getfilesystemencoding()
+    stem = Path(printable(file_name)).stem.replace("\ufffd", "")
+    return f"{image_id}_{stem.encode(encoding, 'ignore').decode(encoding)}"
 
 
 def _listed(folder: Path) -> Iterator[str]:

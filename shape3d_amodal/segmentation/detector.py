@@ -22,7 +22,7 @@ from torchvision.ops import masks_to_boxes
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.crops.given import GivenImage, given_image
 from shape3d_amodal.device import torch_device
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, check_path
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.masks.occlusion import Mask
 from shape3d_amodal.segmentation.mapper import resized, resized_shape
@@ -81,6 +81,7 @@ class Detector:
             UsageError: they belong to something else, or there is no such device.
             MissingBackendError: the device is not on this machine.
         """
+        check_path("folder", folder)
         model, _ = load_network(folder, RcnnConfig, Rcnn)
         if nms is not None:
             model.box_predictor.test_nms_thresh = nms

@@ -352,7 +352,7 @@ MESHES: list[Attack] = [
     ("obj of a line that goes on and on", obj(TRIANGLE + "f \\\n" + "1 \\\n" * 500_000), "lines of less than"),
     ("obj without faces", obj(TRIANGLE), "at least one face"),
     ("obj of bytes", obj("\0\1\2" * 1000), "at least one face"),
-    ("empty obj", obj(""), "at least one face"),
+    ("empty obj", obj(""), "got an empty file"),
     ("ply of 10^9 vertices", mesh("ply", PLY_BINARY.format(10**9, 1)), "element vertex"),
     ("ply of 10^9 faces", mesh("ply", PLY.format("ascii", 3, 10**9) + PLY_VERTS), "element face"),
     ("ply of -1 vertices", mesh("ply", PLY.format("ascii", -1, 1)), "header"),

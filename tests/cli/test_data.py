@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,12 @@ def test_convert_tells_what_it_leaves_out(broken: Path, tmp_path: Path, capsys: 
     out = capsys.readouterr().out
     assert "left out: annotations[2].image_id: no image has the id 9" in out
     assert "1 image with 1 object from" in out
+
+
+def test_stats_of_a_file_whose_name_is_not_utf_8(cocoa: Path, tmp_path: Path) -> None:
+    named = cocoa.rename(tmp_path / os.fsdecode(b"caf\xe9.json"))
+    assert main(["data", "stats", str(named), "--out", str(tmp_path / "out")]) == 0
+    assert "caf\ufffd.json" in (tmp_path / "out" / "statistics.md").read_text(encoding="utf-8")
 
 
 def test_stats(cocoa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,6 +36,12 @@ def fails(monkeypatch: pytest.MonkeyPatch):
         (MissingBackendError("no triton"), 4, "error: no triton\n"),
         (TrainingError("the loss is NaN"), 1, "error: the loss is NaN\n"),
         (PermissionError(13, "Permission denied", "out.json"), 1, "error: out.json: Permission denied\n"),
+        (
+            UnicodeEncodeError("utf-8", 100 * "a" + "\udce9" + 100 * "b", 100, 101, "surrogates not allowed"),
+            2,
+            f"error: '{20 * 'a'}\\\\udce9{59 * 'b'}' cannot be written in this locale, whose encoding is utf-8; "
+            "set LC_ALL=C.UTF-8, or PYTHONUTF8=1\n",
+        ),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )

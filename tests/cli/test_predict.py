@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -384,3 +387,26 @@ def test_every_form_of_an_image_is_taken(root: Path) -> None:
 def test_what_is_no_lowest_score(score) -> None:
     with pytest.raises(UsageError, match="min_score: expected a score from 0 to 1, got "):
         ImagePredictor(GivenObjects(), ShapePriorPipeline.from_model(tiny_model()), min_score=score)
+
+
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_pictures_whose_names_are_not_utf_8(root: Path, tmp_path: Path, locale: dict[str, str]) -> None:
+    """All that is written is text that others can read, and overlays and meshes have names that it can hold."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in (b"caf\xe9.jpg", "ä ö#%.jpg".encode()):
+        shutil.copy(root / "pictures" / "b.jpg", folder / os.fsdecode(name))
+    (folder / os.fsdecode(b"d\xe9.png")).write_bytes(b"no picture")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "shape3d_amodal", "predict", str(folder), "--detector", str(root / "both")]
+    command += ["--weights", str(root / "weights"), "--min-score", "0.2", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, **locale}, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    names = [one["file_name"] for one in json.loads((out / "images.json").read_text())["images"]]
+    assert names == ["caf\ufffd.jpg", "ä ö#%.jpg"]
+    assert all(name in html.unescape((out / "report.html").read_text()) for name in names)
+    assert "d\ufffd.png: expected a PNG or JPEG image" in json.loads((out / "skipped.json").read_text())[0]["reason"]
+    for one in read_results(out / "results.json"):
+        assert one.mesh is None or (out / one.mesh).is_file()
+    overlays = sorted(path.name for path in (out / "overlays").iterdir())
+    assert overlays == ["1_caf.png", "3_ #%.png" if locale else "3_ä ö#%.png"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shape3d_amodal.errors import DataError, UsageError
-from shape3d_amodal.files.atomic import atomic_file, write_atomic
+from shape3d_amodal.files.atomic import atomic_file, write_atomic, write_text_atomic
 from shape3d_amodal.files.outputs import output_file, output_folder
 
 
@@ -135,3 +135,10 @@ def test_what_cannot_be_written_is_found_before_the_work() -> None:
     for check, name in ((output_file, "/proc/o.json"), (output_folder, "/proc"), (output_folder, "/proc/new")):
         with pytest.raises(DataError, match=r"cannot (write in|make) the folder"):
             check(Path(name))
+
+
+def test_names_that_are_no_utf_8_are_made_printable_in_text(tmp_path: Path) -> None:
+    """Bytes of a locale's name that are UTF-8 are read, others and lone surrogates are replaced."""
+    ascii_name = "ä.jpg".encode().decode("ascii", "surrogateescape")
+    write_text_atomic(tmp_path / "a.txt", f"caf\udce9, {ascii_name}, \ud800, ö")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "caf\ufffd, ä.jpg, \ufffd, ö"

@@ -193,3 +193,37 @@ def test_a_source_that_is_used_says_once_what_was_passed_over(
     (tmp_path / "list.json").write_text(json.dumps(check_meshes(str(root))))
     mesh_source(str(tmp_path / "list.json")).load("chair/b.obj")  # whoever made the list has been told
     assert not caplog.records
+
+
+UNREAD = ["stl", "gltf", "DAE", "fbx", "3ds", "usd", "usdz", "x3d", "wrl", "blend", "step", "stp", "iges"]
+PACKED = ("a.obj.gz", "a.ply.zip", "A.GLB.GZ")
+
+
+def test_meshes_of_other_formats_are_listed(root: Path) -> None:
+    put(*(root / "chair" / f"a.b.{suffix}" for suffix in UNREAD), *(root / name for name in PACKED))
+    put(root / "chair" / "b.mtl", root / "texts.zip", root / "stl")
+    source = mesh_folder(root)
+    assert source.names == ("chair/b.obj",)
+    expected = {f"chair/a.b.{suffix}": "not a format that is read; convert it to .glb or .obj" for suffix in UNREAD}
+    expected |= dict.fromkeys(PACKED, "a packed file, which is not read; unpack it")
+    assert source.skipped == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a.stl"], "found none; 1 .stl cannot be read; convert it"),
+        (["b.stl", "a.STL", "c.dae"], "found none; 1 .dae and 2 .stl cannot be read; convert them"),
+        (["a.obj.gz"], "found none; 1 .obj.gz cannot be read; unpack it"),
+        (["a.dae", "a.obj.zip"], "found none; 1 .dae cannot be read; convert it; 1 .obj.zip cannot be read; unpack it"),
+    ],
+)
+def test_a_folder_without_meshes_that_are_read_names_the_others(names: list[str], told: str, tmp_path: Path) -> None:
+    put(*(tmp_path / "chair" / name for name in names))
+    with pytest.raises(DataError) as caught:
+        mesh_source(str(tmp_path))
+    assert str(caught.value).endswith(told)
+    (tmp_path / "sofa").symlink_to("moved")
+    with pytest.raises(DataError, match="; 1 passed over, such as sofa: a link that leads nowhere") as caught:
+        mesh_source(str(tmp_path))
+    assert told in str(caught.value)

@@ -34,7 +34,7 @@ def test_the_list_is_a_source_without_what_cannot_be_used(
     listed = json.loads(out.read_text())
     assert (listed["usable"], listed["meshes"]) == (2, 5)
     assert list(listed["skipped"]) == ["chair/empty.obj", "chair/zero.obj", "dresser/cut.glb"]
-    assert "at least one face" in listed["skipped"]["chair/empty.obj"]
+    assert listed["skipped"]["chair/empty.obj"] == "expected a mesh, got an empty file; replace it"
     assert "line 2" in listed["skipped"]["chair/zero.obj"]
     assert listed["object_frame"].startswith("up +y, front +z")
     source = mesh_source(str(out), strict=True)
@@ -93,10 +93,12 @@ def test_links_are_counted_apart_and_one_is_no_plural(tmp_path: Path, capsys: py
         assert capsys.readouterr().out == f"1 mesh in 1 category; {one}\n"
         assert json.loads(listed.read_text())["unusable"] == ["chair/bad.obj"]
         assert main([*command, str(listed), "--meshes", str(source), "--strict"]) == 3
-        assert capsys.readouterr().err.startswith("error: chair/bad.obj: faces: expected at least one face")
+        assert capsys.readouterr().err.startswith("error: chair/bad.obj: expected a mesh, got an empty file")
     (root / "chair" / "good.obj").write_text("")
     assert main([*command, str(out), "--meshes", str(root)]) == 3
-    assert "none of 2 meshes can be used, such as chair/bad.obj (faces" in capsys.readouterr().err
+    assert (
+        "none of 2 meshes can be used, such as chair/bad.obj (expected a mesh, got an empty" in capsys.readouterr().err
+    )
 
 
 def test_a_list_of_an_older_version_has_no_notes(folder: Path, tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_nothing_usable_is_one_line_and_status_3(
     printed = capsys.readouterr()
     assert printed.out == ""
     (line,) = printed.err.splitlines()
-    assert line.startswith(f"error: {folder}: none of 3 meshes can be used, such as chair/empty.obj (faces: expected")
+    assert line.startswith(f"error: {folder}: none of 3 meshes can be used, such as chair/empty.obj (expected a mesh")
     assert line.endswith(f"; see {out}")
     assert len(json.loads(out.read_text())["skipped"]) == 3
     assert main(["meshes", "--meshes", str(out), "--out", str(tmp_path / "again.json")]) == 3
@@ -160,3 +162,15 @@ def test_a_benchmark_set_lists_what_it_passed_over(folder: Path, tmp_path: Path)
     assert listed["skipped"]
     annotations = json.loads((tmp_path / "out" / "annotations.json").read_text())
     assert {one["mesh"] for one in annotations["annotations"]} == {"chair/good.obj", "dresser/good.obj"}
+
+
+def test_meshes_of_other_formats_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out, again = tmp_path / "meshes", tmp_path / "meshes.json", tmp_path / "again.json"
+    write_obj(root / "chair" / "good.obj", box_mesh(CHAIR))
+    (root / "chair" / "other.stl").write_text("solid")
+    for source, listed in ((root, out), (out, again)):
+        assert main(["meshes", "--meshes", str(source), "--out", str(listed)]) == 0
+        told = f"1 mesh in 1 category; 0 cannot be used; 1 mesh of other formats not read: {listed}\n"
+        assert capsys.readouterr().out == told
+        why = "not a format that is read; convert it to .glb or .obj"
+        assert json.loads(listed.read_text())["skipped"] == {"chair/other.stl": why}

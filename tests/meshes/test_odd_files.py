@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -256,3 +258,61 @@ def test_damage_in_one_file_does_not_end_the_list(tmp_path: Path) -> None:
     assert main(["meshes", "--meshes", str(tmp_path / "meshes"), "--out", str(tmp_path / "m.json")]) == 0
     listed = json.loads((tmp_path / "m.json").read_text())
     assert listed["usable"] == 1 and "not valid JSON" in listed["skipped"]["chair/bad.glb"]
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "4d" * 32 + "\nsize 12345\n"
+
+
+@pytest.mark.parametrize("suffix", ["obj", "ply", "off", "GLB", "npz"])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (LFS.encode(), "expected a mesh, got a Git LFS pointer; run git lfs pull"),
+        (gzip.compress(VERTICES.encode()), "expected a mesh, got a gzip file; unpack it"),
+        (b"", "expected a mesh, got an empty file; replace it"),
+    ],
+)
+def test_what_came_in_place_of_a_mesh_is_told(content: bytes, what: str, suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, f"a.{suffix}", content)
+    assert str(caught.value) == f"{tmp_path / f'a.{suffix}'}: {what}"
+
+
+def test_a_zip_file_is_a_mesh_as_npz_alone(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.obj", "w") as file:
+        file.writestr("b.obj", VERTICES)
+    with pytest.raises(DataError, match="expected a mesh, got a zip file; unpack it"):
+        read(tmp_path, "c.obj", (tmp_path / "a.obj").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "head", ["off\n4 2 0", "off 4 2 0", "off4 2 0", "# no word\n4 2 0", "4 2 5", " 4\t2 0 # counts\r", "\n\n4 2 0"]
+)
+def test_the_word_off_may_be_small_or_missing(tmp_path: Path, head: str) -> None:
+    """The manual of Geomview: it is recommended but optional, as many existing files lack it."""
+    rows = f"{SQUARE}3 0 1 2 255 0 0\n3 0 2 3\n"
+    mesh = read(tmp_path, "a.off", f"{head}\n{rows}")
+    expected = read(tmp_path, "b.off", f"OFF\n4 2 0\n{rows}")
+    np.testing.assert_array_equal(mesh.verts, expected.verts)
+    np.testing.assert_array_equal(mesh.faces, expected.faces)
+    assert mesh.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f"{SQUARE}4 0 1 2 3\n", "expected OFF and the counts"),
+        (f"4 1\n{SQUARE}4 0 1 2 3\n", "expected OFF and the counts"),
+        (f"4 1 0 0\n{SQUARE}4 0 1 2 3\n", "expected OFF and the counts"),
+        (f"4 1.5 0\n{SQUARE}4 0 1 2 3\n", "expected OFF and the counts"),
+        (f"-4 1 0\n{SQUARE}4 0 1 2 3\n", "expected OFF and the counts"),
+        (f"5 1 0\n{SQUARE}4 0 1 2 3\n", "expected 5 vertices and 1 face, a line each, got 5 lines"),
+        (f"4 1 0\n{SQUARE}4 0 1 2 3\n1 2 3\n", "expected 4 vertices and 1 face, a line each, got 6 lines"),
+        ("4 1 0", "expected OFF and the counts"),
+        (f"coff\n4 1 0\n{SQUARE}4 0 1 2 3\n", "expected OFF and the counts"),
+        (f"office\n4 1 0\n{SQUARE}4 0 1 2 3\n", "expected OFF and the counts"),
+    ],
+)
+def test_a_missing_word_needs_counts_that_fit(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, "a.off", content)

@@ -137,6 +137,7 @@ def test_no_shapenet(spec: str, message: str, tmp_path: Path) -> None:
         ("chairs", "gone", "a link that leads nowhere"),
         ("02691156/loose.obj", "../03001627/chair_a/model.obj", "not in a folder <synset>/<model>"),
         ("loose.glb", "all.csv", "not in a folder <synset>/<model>"),
+        ("02691156/loose.stl", "../03001627/chair_a/model.obj", "not a format that is read; convert it"),
         ("chairs", "03001627", "its name is no synset; 1 mesh file in it left out"),
     ],
 )

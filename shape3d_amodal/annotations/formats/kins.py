@@ -21,7 +21,14 @@ from pathlib import Path
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.interface import CROWDS, Format
 from shape3d_amodal.annotations.formats.reading import read_records
-from shape3d_amodal.annotations.formats.writing import MaskForm, document, header, mask_value, require_amodal
+from shape3d_amodal.annotations.formats.writing import (
+    MaskForm,
+    check_form,
+    document,
+    header,
+    mask_value,
+    require_amodal,
+)
 from shape3d_amodal.files.atomic import write_json_atomic
 from shape3d_amodal.masks.clusters import kins_orders
 from shape3d_amodal.structures import AmodalDataset
@@ -35,7 +42,9 @@ def write_kins2020(path: str | Path, dataset: AmodalDataset, *, form: MaskForm =
 
     Raises:
         DataError: an object without amodal mask, or the file cannot be written.
+        UsageError: ``form`` is neither word.
     """
+    check_form(form)
     annotations = []
     for image in dataset.images:
         for instance, (cluster, order) in zip(image.instances, kins_orders(image), strict=True):

@@ -9,7 +9,7 @@ import gc
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from shape3d_amodal.annotations.formats.coco_amodal import COCO, COCO_AMODAL, D2SA
 from shape3d_amodal.annotations.formats.cocoa import COCOA
@@ -17,7 +17,7 @@ from shape3d_amodal.annotations.formats.detections import read_detections
 from shape3d_amodal.annotations.formats.fields import Record, pack_masks
 from shape3d_amodal.annotations.formats.interface import Format, Listener, Reading
 from shape3d_amodal.annotations.formats.kins import KINS_2019, KINS_2020
-from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.errors import DataError, UsageError, check_choice, check_path
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.structures import AmodalDataset
 
@@ -43,6 +43,8 @@ def read_dataset(path: str | Path, *, segmentation: Segmentation = "amodal") -> 
 
     Raises:
         DataError: naming the file and the field, e.g. ``annotations[3].visible_mask``.
+        UsageError: ``path`` is no path, ``segmentation`` is neither word, or is ``visible`` though the file has visible
+            masks elsewhere.
     """
     return read_annotations(path, segmentation=segmentation).dataset
 
@@ -67,8 +69,11 @@ def read_annotations(
     Raises:
         DataError: the file cannot be read as JSON of an object, or of a list where ``image_info`` is given, or has an
             error that ``listener`` does not let pass.
-        UsageError: ``segmentation`` is ``visible``, and the file has visible masks elsewhere.
+        UsageError: ``path`` is no path, ``segmentation`` is neither word, or is ``visible`` though the file has visible
+            masks elsewhere.
     """
+    check_path("path", path)
+    check_choice("segmentation", segmentation, get_args(Segmentation))
     if Path(path).is_dir():
         problem = "expected an annotation file, got a folder"
         raise DataError(f"{problem}; of the folder of a BOP split data convert --from bop makes a file", file=path)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, check_choice
 from shape3d_amodal.masks.rle import MAX_POLYGON_LENGTH
 from shape3d_amodal.structures import AmodalDataset, AmodalImage, AmodalInstance, Rle
 
 MaskForm = Literal["rle", "polygons"]
+
+
+def check_form(form: object) -> None:
+    """
+    Raises:
+        UsageError: it is none of ``MaskForm``.
+    """
+    check_choice("form", form, get_args(MaskForm))
 
 
 def image_entry(image: AmodalImage) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 import tyro
 
 from shape3d_amodal.cli.shared.stopping import tell_kept
-from shape3d_amodal.errors import DataError, counted, without_values
+from shape3d_amodal.errors import DataError, counted, printable, without_values
 
 if TYPE_CHECKING:
     from shape3d_amodal.cli.shared.options import PipelineOptions
@@ -163,7 +163,7 @@ def _tell_skipped(skipped: Sequence[Skipped], listing: Path | None) -> None:
 
     if listing is not None:
         if skipped:
-            write_json_atomic(listing, [asdict(one) for one in skipped])
+            write_json_atomic(listing, [{**asdict(one), "reason": printable(one.reason)} for one in skipped])
         else:
             listing.unlink(missing_ok=True)
     if not skipped:

@@ -11,7 +11,9 @@ from shape3d_amodal.meshes.formats.mesh_data import MeshData, cap_faces, cap_ver
 from shape3d_amodal.meshes.formats.text import Numbers, as_integers, numbers, without_mark
 from shape3d_amodal.meshes.formats.triangulation.polygons import triangulate
 
-_HEAD = re.compile(rb"\s*((?:ST|C|N)*)(4?n?)OFF(?=[\s\d]|$)[ \t]*(BINARY\b)?")
+_HEAD = re.compile(rb"\s*(?:((?:ST|C|N)*)(4?n?)OFF|off)(?=[\s\d]|$)[ \t]*(BINARY\b)?")
+_COUNTS = re.compile(rb"\s*[1-9]\d*[ \t]+[1-9]\d*[ \t]+\d+[ \t]*(?=[\r\n])")
+"""The first line of a file without the keyword, which is optional by the manual of Geomview."""
 _MORE = {b"ST": 2, b"C": 3, b"N": 3}
 """Numbers at least that a prefix adds to each vertex: texture coordinates, a colour, a normal."""
 _COMMENT = re.compile(rb"#[^\r\n]*")
@@ -20,13 +22,8 @@ _COMMENT = re.compile(rb"#[^\r\n]*")
 def parse_off(data: bytes) -> MeshData:
     """Vertices and polygons; normals, colours and texture coordinates are not read."""
     text = _COMMENT.sub(b"", without_mark(data))
-    head = _HEAD.match(text)
-    if head is None:
-        raise DataError("expected OFF and the counts of vertices and faces at its head; export the mesh anew")
-    if head[2] or head[3]:
-        name = "OFF BINARY" if head[3] else f"{head[2].decode()}OFF (4 or n numbers a vertex)"
-        raise DataError(f"expected vertices x y z as text, got {name}; export the mesh as plain OFF", field="header")
-    found = numbers(text[head.end() :], "numbers")
+    prefix, body = _head(text)
+    found = numbers(text[body:], "numbers")
     per_line = found.per_line
     if len(per_line) == 0 or per_line[0] < 2:
         raise DataError("expected the counts of vertices and faces on one line behind OFF; export the mesh anew")
@@ -35,15 +32,34 @@ def parse_off(data: bytes) -> MeshData:
         raise DataError(f"expected counts of at least 0, got {verts} and {faces}; export the mesh anew", field="counts")
     cap_vertices(verts)
     cap_faces(faces)
-    more = sum(_MORE[word] for word in re.findall(rb"ST|C|N", head[1]))
+    more = sum(_MORE[word] for word in re.findall(rb"ST|C|N", prefix))
     rows = _rows(found, verts, faces, more)
     points = found.values[rows[:verts, None] + np.arange(3)]
     sizes = as_integers(found.values[rows[verts:]], "faces")
     corners = as_integers(_behind(found.values, rows[verts:], sizes), "faces")
     cut = triangulate(points, corners, sizes)
     behind = len(per_line) - 1 - verts - faces
+    if behind > 0 and not body:  # other tables of numbers may begin like this
+        raise DataError(_short(verts, faces, len(per_line) - 1), field="header")
     rest = (f"{counted(behind, 'line', 'lines')} behind the last face left out",) if behind > 0 else ()
     return MeshData(cut.extended(points), cut.faces, None, (*cut.notes, *rest))
+
+
+def _head(text: bytes) -> tuple[bytes, int]:
+    """The prefix of the keyword OFF, and where the counts begin: 0 without a keyword.
+
+    Raises:
+        DataError: there is neither the keyword nor a line of counts, or it announces what is not read.
+    """
+    head = _HEAD.match(text)
+    if head is None and _COUNTS.match(text):
+        return b"", 0
+    if head is None:
+        raise DataError("expected OFF and the counts of vertices and faces at its head; export the mesh anew")
+    if head[2] or head[3]:
+        name = "OFF BINARY" if head[3] else f"{head[2].decode()}OFF (4 or n numbers a vertex)"
+        raise DataError(f"expected vertices x y z as text, got {name}; export the mesh as plain OFF", field="header")
+    return head[1] or b"", head.end()
 
 
 def _rows(found: Numbers, verts: int, faces: int, more: int) -> np.ndarray:

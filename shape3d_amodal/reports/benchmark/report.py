@@ -16,7 +16,7 @@ from pydantic_core import to_jsonable_python
 from shape3d_amodal.benchmarking.runner import RunScores
 from shape3d_amodal.evaluation.metrics import Metric
 from shape3d_amodal.evaluation.tables import MISSING, Table, counted, format_interval, format_percent, metric_value
-from shape3d_amodal.files.atomic import write_atomic
+from shape3d_amodal.files.atomic import write_text_atomic
 from shape3d_amodal.reports.benchmark.completion_cases import MOST_PANELS, Pictures, case_groups
 from shape3d_amodal.reports.benchmark.facts import Facts, facts_of, protocol
 from shape3d_amodal.reports.benchmark.image_cases import LEGEND as IMAGE_LEGEND
@@ -85,12 +85,12 @@ def write_reports(
         metrics=metrics,
         facts=facts,
     )
-    write_atomic(out / "tables.md", markdown(title, runs, extra, metrics, facts).encode())
-    write_atomic(out / "tables.tex", latex(runs, facts).encode())
-    write_atomic(out / "scores.csv", tidy_csv(runs).encode())
+    write_text_atomic(out / "tables.md", markdown(title, runs, extra, metrics, facts))
+    write_text_atomic(out / "tables.tex", latex(runs, facts))
+    write_text_atomic(out / "scores.csv", tidy_csv(runs))
     content: dict[str, Any] = {"facts": dict(facts), "runs": [_json(one) for one in scores]}
     content |= {one.key: one.scores for one in extra}
-    write_atomic(out / "scores.json", json.dumps(content, indent=1, allow_nan=False).encode())
+    write_text_atomic(out / "scores.json", json.dumps(content, indent=1, allow_nan=False))
 
 
 def markdown(

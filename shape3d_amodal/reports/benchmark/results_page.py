@@ -15,7 +15,7 @@ from shape3d_amodal.benchmarking.config import AimConfig, file_stem
 from shape3d_amodal.benchmarking.runner import MethodScore, RunScores
 from shape3d_amodal.drawing.overlays import Image
 from shape3d_amodal.evaluation.tables import MISSING, Table, format_percent, markdown_table, summary_table
-from shape3d_amodal.files.atomic import make_folder, write_atomic
+from shape3d_amodal.files.atomic import make_folder, write_atomic, write_text_atomic
 from shape3d_amodal.reports.benchmark.aims import checklist, outcomes
 from shape3d_amodal.reports.benchmark.completion_cases import cases, scored_objects
 from shape3d_amodal.reports.benchmark.facts import facts_of, protocol
@@ -72,7 +72,7 @@ def write_results_page(
         "".join(f"- {metric.title}: {metric.formula}\n" for metric in metrics.values()),
     ]
     parts.append("".join(f"- {name}: {value}\n" for name, value in facts_of(scores, command, notes=False)))
-    write_atomic(path, "\n".join(parts).encode())
+    write_text_atomic(path, "\n".join(parts))
 
 
 def _named(table: Table) -> str:
