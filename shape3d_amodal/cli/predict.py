@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 import tyro
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
-from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_share, check_there, refuse_within_meshes
+from shape3d_amodal.cli.shared.options import (
+    Pipeline,
+    PipelineOptions,
+    check_share,
+    check_there,
+    mesh_list,
+    refuse_within_meshes,
+)
 from shape3d_amodal.cli.shared.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped
 from shape3d_amodal.errors import DataError, UsageError, counted, listed, printable
 from shape3d_amodal.structures import AmodalImage, Category
@@ -85,7 +92,8 @@ def predict(
 
     pictures = _named(images, annotations, reading) if annotations else _numbered(images, reading)
     read = [pictures.file(one) for one in pictures.records]
-    output_folder(out, writes=(*PredictionFolder.FILES, *PredictionFolder.FOLDERS), inputs=[annotations, *read])
+    inputs = [annotations, *mesh_list(pipeline.meshes), *read]
+    output_folder(out, writes=(*PredictionFolder.FILES, *PredictionFolder.FOLDERS), inputs=inputs)
     for name in PredictionFolder.FOLDERS:
         refuse_within_meshes(out / name, pipeline.meshes)
     completer = pipeline.open()
