@@ -15,6 +15,7 @@ from shape3d_amodal.annotations.images import ImageFiles
 from shape3d_amodal.annotations.validation import validate
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.safe_io import decode_image, read_image
+from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.methods.ground_truth import shown
 from shape3d_amodal.priors.registry import check_names
 from shape3d_amodal.refinement.modes import check_refine
@@ -45,6 +46,7 @@ IMAGE = AmodalImage(id=1, file_name="a.png", width=4, height=4, instances=())
         (lambda: read_dataset(None), "path: expected a name or a path, got None"),
         (lambda: read_dataset(3), "path: expected a name or a path, got 3"),
         (lambda: read_dataset(""), "path: expected a name or a path, got ''"),
+        (lambda: mesh_source(3), "meshes: expected a name or a path, got 3"),
         (lambda: read_image(3), "path: expected a name or a path, got 3"),
         (lambda: Detector.from_pretrained(None), "folder: expected a name or a path, got None"),
         (lambda: ImagePredictor.from_pretrained(None), "detector: expected a name or a path, got None"),

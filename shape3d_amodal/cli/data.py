@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import tyro
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading, Segmentation
+from shape3d_amodal.cli.shared.options import check_folders
 from shape3d_amodal.errors import counted, printable
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def validate(
     from shape3d_amodal.files.outputs import output_file, refuse_inputs
 
     check_published(published)  # all of it before minutes of work
+    check_folders(images=images)
     files = None if images is None else reading.files(images, annotations)
     if out is not None:
-        output_file(out, inputs=[annotations])
+        output_file(out, inputs=[annotations], stdout=True)
     report, dataset = validate(
         annotations, images=files, segmentation=segmentation, published=published, progress=_progress
     )
@@ -106,6 +108,7 @@ def convert(
     from shape3d_amodal.files.outputs import output_file, refuse_within
 
     check_target(to, masks)
+    check_folders(models=models)
     mapping = None if classes is None else load_config(classes, ClassMap)
     if is_stdout(out):
         raise UsageError("--out: expected a file, for the new annotations are read again and compared; name one")
@@ -160,7 +163,7 @@ def poses(results: tyro.conf.Positional[Path], /, *, annotations: Path, out: Pat
     from shape3d_amodal.files.atomic import is_stdout, make_folder
     from shape3d_amodal.files.outputs import output_file
 
-    output_file(out, inputs=[results, annotations])
+    output_file(out, inputs=[results, annotations], stdout=True)
     dataset, found = read_dataset(annotations), read_results(results)
     if not is_stdout(out):
         make_folder(out.parent)

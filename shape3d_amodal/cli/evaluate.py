@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from shape3d_amodal.cli.shared.options import check_positive, check_there
+from shape3d_amodal.cli.shared.options import check_folders, check_positive, check_there, mesh_list
 from shape3d_amodal.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def evaluate(
     if not names or len(set(names)) < len(names):
         raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
     if out is not None:
-        output_folder(out, writes=[f"{track}.json", f"{track}.md"], inputs=[annotations, *results])
+        output_folder(out, writes=[f"{track}.json", f"{track}.md"], inputs=[annotations, *mesh_list(meshes), *results])
     check_positive(workers=workers)
     given = {
         "boundary": boundary,
@@ -87,7 +87,8 @@ def evaluate(
             raise UsageError(f"--{option}: is of the track {' or '.join(homes)}, got {track}; leave it out")
     if track == "pose" and meshes is None:
         raise UsageError("--meshes: expected the models that the poses belong to, such as lmo/models_eval; name them")
-    check_there(annotations, mesh_folder, *results)
+    check_there(annotations, *results)
+    check_folders(mesh_folder=mesh_folder)
 
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shape3d_amodal.cli.shared.options import check_positive
+from shape3d_amodal.cli.shared.options import check_positive, mesh_list
 from shape3d_amodal.errors import DataError, UsageError, counted
 
 
@@ -21,15 +21,18 @@ def meshes(*, meshes: str, out: Path = Path("meshes.json"), workers: int = 1, st
         workers: number of processes that read.
         strict: exit with status 3 if a mesh cannot be used or a link was passed over; the list is written in any case.
     """
+    import os
     import sys
 
     from shape3d_amodal.files.atomic import make_folder, write_json_atomic
+    from shape3d_amodal.files.outputs import output_file
     from shape3d_amodal.meshes.check import check_meshes
     from shape3d_amodal.meshes.other_formats import is_unread
 
     check_positive(workers=workers)
-    if out.suffix != ".json":
+    if os.path.realpath(out).rpartition(".")[2] != "json":  # the list of a link goes where that leads
         raise UsageError(f"--out: expected a name that ends with .json, got {out.name!r}")
+    output_file(out, inputs=mesh_list(meshes))
     make_folder(out.parent)
 
     def progress(done: int) -> None:

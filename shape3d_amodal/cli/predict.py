@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,16 @@ from typing import TYPE_CHECKING
 import tyro
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
-from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_share, check_there, refuse_within_meshes
+from shape3d_amodal.cli.shared.options import (
+    Pipeline,
+    PipelineOptions,
+    check_share,
+    check_there,
+    mesh_list,
+    refuse_within_meshes,
+)
 from shape3d_amodal.cli.shared.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped
-from shape3d_amodal.errors import DataError, UsageError, printable
+from shape3d_amodal.errors import DataError, UsageError, counted, listed, printable
 from shape3d_amodal.structures import AmodalImage, Category, Intrinsics
 
 if TYPE_CHECKING:
@@ -22,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shape3d_amodal.methods.prediction import ImagePredictor
-    from shape3d_amodal.methods.resuming import ImageOutcome
+    from shape3d_amodal.methods.resuming import ImageOutcome, Skipped
     from shape3d_amodal.reports.predictions import PredictionFolder
 
     Pixels = NDArray[np.uint8]
@@ -51,7 +59,7 @@ def predict(
 
     The detector's own amodal mask is joined with the completed one, whatever --refine says. What is done is kept image
     by image in predict.part.jsonl: the same command goes on where it was stopped. Images that cannot be used are
-    skipped, counted, and listed with reasons in skipped.json.
+    skipped, counted, and listed with reasons in skipped.json, as is what in a folder is no PNG or JPEG.
 
     Args:
         images: image files (PNG, JPEG), or folders of them.
@@ -74,7 +82,6 @@ def predict(
 
     weights_folder(detector)
     from shape3d_amodal.benchmarking.methods import weights_hash
-    from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.journal import journal_of
     from shape3d_amodal.files.outputs import output_folder
     from shape3d_amodal.methods.prediction import ImagePredictor
@@ -85,7 +92,8 @@ def predict(
 
     pictures = _named(images, annotations, reading) if annotations else _numbered(images, reading)
     read = [pictures.file(one) for one in pictures.records]
-    output_folder(out, writes=(*PredictionFolder.FILES, *PredictionFolder.FOLDERS), inputs=[annotations, *read])
+    inputs = [annotations, *mesh_list(pipeline.meshes), *read]
+    output_folder(out, writes=(*PredictionFolder.FILES, *PredictionFolder.FOLDERS), inputs=inputs)
     for name in PredictionFolder.FOLDERS:
         refuse_within_meshes(out / name, pipeline.meshes)
     completer = pipeline.open()
@@ -119,6 +127,7 @@ def predict(
         "predict",
         journal=journal,
         listing=listing,
+        passed_over=pictures.passed_over,
         key=key,
         resume=resume,
         writes=[out / name for name in PredictionFolder.FILES],
@@ -136,6 +145,8 @@ def predict(
     print(f"{counted(found, 'object')} in {counted(len(given), 'image')}, {each}; results in {out / 'results.json'}")
     if hint:
         print(hint)
+    for one in pictures.passed_over:
+        print(one.reason, file=sys.stderr)
     if strict:
         refuse_skipped(outcomes.skipped, listing)
 
@@ -165,12 +176,14 @@ class _Pictures:
         categories: those of the annotation file, or none.
         file: the file of an image.
         load: its pixels.
+        passed_over: what was not looked at in folders, one line for each.
     """
 
     records: tuple[AmodalImage, ...]
     categories: tuple[Category, ...]
     file: Callable[[AmodalImage], Path]
     load: Callable[[AmodalImage], Pixels]
+    passed_over: tuple[Skipped, ...] = ()
 
 
 def _named(images: tuple[Path, ...], annotations: Path, reading: ImageOptions) -> _Pictures:
@@ -195,13 +208,23 @@ def _named(images: tuple[Path, ...], annotations: Path, reading: ImageOptions) -
 def _numbered(paths: tuple[Path, ...], reading: ImageOptions) -> _Pictures:
     """The named images and those in the named folders, links or not, numbered from 1."""
     from shape3d_amodal.files.safe_io import read_image
+    from shape3d_amodal.methods.resuming import Skipped
 
     files: list[Path] = []
+    passed_over: list[Skipped] = []
     for path in paths:
-        inside = sorted(one for one in path.iterdir() if one.suffix.lower() in _KINDS) if path.is_dir() else [path]
-        if not inside:
-            raise DataError(f"expected images ({', '.join(_KINDS)}) in the folder, found none", file=path)
-        files += inside
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(path.iterdir())
+        chosen = [one for one in inside if one.suffix.lower() in _KINDS]
+        others = _counted_others([one for one in inside if one.suffix.lower() not in _KINDS])
+        if not chosen:
+            problem = f"expected images ({', '.join(_KINDS)}) in the folder, found {others or 'none'}"
+            raise DataError(f"{problem}; convert them, or name another folder" if others else problem, file=path)
+        if others:
+            passed_over.append(Skipped(reason=f"{path}: {others} passed over"))
+        files += chosen
     if not files:
         raise UsageError("images: expected one or more images or folders, got none")
     by_number = dict(enumerate(files, start=1))
@@ -213,4 +236,18 @@ def _numbered(paths: tuple[Path, ...], reading: ImageOptions) -> _Pictures:
         categories=(),
         file=lambda image: by_number[image.id],
         load=lambda image: read_image(by_number[image.id], orientation=reading.orientation),
+        passed_over=tuple(passed_over),
     )
+
+
+def _counted_others(entries: Sequence[Path]) -> str:
+    """What else is in a folder: "2 files of other kinds (.tif, .webp) and 1 subfolder"; empty where nothing is.
+
+    Hidden files are not spoken of: systems make them.
+    """
+    seen = [one for one in entries if not one.name.startswith(".")]
+    folders = sum(one.is_dir() for one in seen)
+    kinds = sorted({one.suffix.lower() or "no ending" for one in seen if not one.is_dir()})
+    parts = [f"{counted(len(seen) - folders, 'file of another kind', 'files of other kinds')} ({listed(kinds, 5)})"]
+    parts = (parts if kinds else []) + ([counted(folders, "subfolder")] if folders else [])
+    return " and ".join(parts)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
-from shape3d_amodal.cli.shared.options import ImageFolder, check_positive
+from shape3d_amodal.cli.shared.options import ImageFolder, check_folders, check_positive, check_there
 from shape3d_amodal.errors import DataError
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def samples(
     from shape3d_amodal.files.outputs import output_file, refuse_inputs
 
     check_positive(count=count, shown=shown)
+    check_folders(images=images)
+    check_there(annotations, results)
     output_file(out, inputs=[results, annotations])
 
     from shape3d_amodal.annotations.formats.registry import read_dataset

@@ -13,18 +13,24 @@ from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files.atomic import is_stdout, is_stream
 
 
-def output_file(path: Path, *, inputs: Iterable[str | Path | None] = (), option: str = "--out") -> Path:
+def output_file(
+    path: Path, *, inputs: Iterable[str | Path | None] = (), option: str = "--out", stdout: bool = False
+) -> Path:
     """``path`` as a file to write.
 
     Args:
         inputs: files and folders that the command reads; None stands for one that is not given.
         option: the option that named ``path``, for messages.
+        stdout: whether it may be standard output.
 
     Raises:
-        UsageError: ``path`` is empty, a folder, or one of ``inputs``, by whatever name or link.
+        UsageError: ``path`` is empty, a folder, standard output that may not be, or one of ``inputs``, by whatever name
+            or link.
         DataError: nothing can be written there.
     """
     if is_stdout(path):
+        if not stdout:
+            raise UsageError(f"{option}: expected the name of a file to write, got {path} (standard output); name one")
         return path
     if path.is_dir():  # Path("") is the current folder
         raise UsageError(f"{option}: expected the name of a file to write, got the folder {path}; name a file in it")
@@ -48,7 +54,9 @@ def output_folder(
         UsageError: ``path`` is empty or a file, or one of ``inputs`` would be overwritten.
         DataError: nothing can be written there.
     """
-    if is_stdout(path) or (path.exists() and not path.is_dir()):
+    if is_stdout(path):
+        raise UsageError(f"{option}: expected a folder to write to, got {path} (standard output); name one")
+    if path.exists() and not path.is_dir():
         raise UsageError(f"{option}: expected a folder to write to, got the file {path}; name another")
     refuse_inputs([path / name for name in writes], inputs, option=option)
     _try(path)

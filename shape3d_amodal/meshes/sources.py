@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.errors import DataError, UsageError, check_path
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.assets import ASSETS
 from shape3d_amodal.meshes import shapenet
@@ -114,7 +114,7 @@ def shapenet_core(
     return FileMeshes(entries, spec=spec or f"shapenet:{root}", strict=strict, skipped=skipped)
 
 
-def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
+def mesh_source(spec: str | Path, *, strict: bool = False) -> FileMeshes:
     """The source that ``spec`` names.
 
     - ``open13:train`` (val, test, train+val): the meshes that come with the package; ``open13`` all of them;
@@ -129,6 +129,8 @@ def mesh_source(spec: str, *, strict: bool = False) -> FileMeshes:
     """
     if not spec:
         raise UsageError("meshes: expected a source, such as open13:train or a folder of meshes, got none")
+    check_path("meshes", spec)
+    spec = str(spec)
     kind, _, rest = spec.partition(":")
     if spec == "open13":
         return open13("+".join(shapenet.SPLITS), strict=strict, spec=spec)

@@ -161,7 +161,13 @@ def test_nothing_but_a_picture_is_needed(root: Path, tmp_path: Path, capsys) -> 
     ("images", "more", "status", "problem"),
     [
         (["absent.png"], ["--detector", "both"], 3, "absent.png: "),
-        (["weights"], ["--detector", "both"], 3, "expected images (.png, .jpg, .jpeg) in the folder, found none"),
+        (
+            ["weights"],
+            ["--detector", "both"],
+            3,
+            "expected images (.png, .jpg, .jpeg) in the folder, found 3 files of other kinds (.safetensors, .yaml, "
+            "no ending); convert them, or name another folder",
+        ),
         (["pictures"], ["--detector", "nothing"], 3, "nothing: no such folder of weights"),
         (["pictures"], ["--detector", "weights"], 3, "expected weights of a detector"),
         (["pictures"], ["--detector", "amodal"], 2, "detector: it predicts no visible masks; train it with"),
@@ -410,3 +416,26 @@ def test_pictures_whose_names_are_not_utf_8(root: Path, tmp_path: Path, locale: 
         assert one.mesh is None or (out / one.mesh).is_file()
     overlays = sorted(path.name for path in (out / "overlays").iterdir())
     assert overlays == ["1_caf.png", "3_ #%.png" if locale else "3_ä ö#%.png"]
+
+
+def test_what_is_passed_over_in_a_folder_is_told(root: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "pictures"
+    shutil.copytree(root / "pictures", folder)
+    for name in ("c.webp", "d.TIF", ".hidden"):
+        (folder / name).write_bytes(b"")
+    (folder / "more").mkdir()
+    command = [str(folder), "--detector", str(root / "both"), "--no-drawings", "--out", str(tmp_path / "out")]
+    assert predict(root, *command) == 0
+    line = f"{folder}: 2 files of other kinds (.tif, .webp) and 1 subfolder passed over"
+    assert capsys.readouterr().err.strip().splitlines()[-1] == line
+    assert [one["reason"] for one in json.loads((tmp_path / "out" / "skipped.json").read_text())] == [line]
+    assert predict(root, *command, "--strict") == 0
+    for name in ("more", "c.webp", "d.TIF"):
+        (folder / name).rename(tmp_path / name)
+    assert predict(root, *command) == 0
+    assert not (tmp_path / "out" / "skipped.json").exists()
+
+
+def test_a_folder_without_anything(tmp_path: Path, capsys) -> None:
+    assert main(["predict", str(tmp_path)]) == 3
+    assert "in the folder, found none\n" in capsys.readouterr().err

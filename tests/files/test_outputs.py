@@ -126,8 +126,8 @@ def test_a_file_needs_a_name(tmp_path: Path, name: str, monkeypatch) -> None:
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("content")
-    for name in (tmp_path / "a", Path("-"), Path("/dev/null")):
-        with pytest.raises(UsageError, match="expected a folder to write to, got the file"):
+    for name, got in ((tmp_path / "a", "the file"), (Path("-"), "- .standard output"), (Path("/dev/null"), "the file")):
+        with pytest.raises(UsageError, match=f"expected a folder to write to, got {got}"):
             output_folder(name)
 
 

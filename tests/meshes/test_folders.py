@@ -203,7 +203,7 @@ def test_meshes_of_other_formats_are_listed(root: Path) -> None:
     put(*(root / "chair" / f"a.b.{suffix}" for suffix in UNREAD), *(root / name for name in PACKED))
     put(root / "chair" / "b.mtl", root / "texts.zip", root / "stl")
     source = mesh_folder(root)
-    assert source.names == ("chair/b.obj",)
+    assert source.names == mesh_source(root).names == ("chair/b.obj",)
     expected = {f"chair/a.b.{suffix}": "not a format that is read; convert it to .glb or .obj" for suffix in UNREAD}
     expected |= dict.fromkeys(PACKED, "a packed file, which is not read; unpack it")
     assert source.skipped == expected

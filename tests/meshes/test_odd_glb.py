@@ -255,3 +255,33 @@ def test_a_buffer_that_is_marked_as_copy_cannot_hold_packed_arrays_too(codec: st
 def test_a_codec_that_is_required_is_refused_by_name(codec: str) -> None:
     with pytest.raises(DataError, match=rf"the arrays are compressed \({codec}\)"):
         compressed(codec, PLAIN, {"buffer": 0}, extensionsRequired=[codec])
+
+
+HIDDEN = {"extensions": {"KHR_node_visibility": {"visible": False}}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "noted"),
+    [
+        ([{"mesh": 0, **HIDDEN}], True),
+        ([{"mesh": 0, "children": [1], **HIDDEN}, {"mesh": 0, **HIDDEN}], True),
+        ([{"children": [1], **HIDDEN}, {"children": [2]}, {"mesh": 0}], True),  # with all below it
+        ([{"mesh": 0, "children": [1]}, HIDDEN], False),
+        ([{"mesh": 0, "extensions": {"KHR_node_visibility": {"visible": True}}}], False),
+        ([{"mesh": 0, "extensions": {"KHR_node_visibility": {}}}], False),
+    ],
+)
+def test_hidden_nodes_are_read_with_a_note(nodes: list[dict[str, Any]], noted: bool) -> None:
+    mesh = read(nodes=nodes, extensionsUsed=["KHR_node_visibility"])
+    assert len(mesh.faces) == sum("mesh" in node for node in nodes)
+    assert mesh.notes == (("what KHR_node_visibility hides is read, too",) if noted else ())
+
+
+def test_animations_are_told() -> None:
+    animation = {
+        "channels": [{"sampler": 0, "target": {"node": 0, "path": "scale"}}],
+        "samplers": [{"input": 0, "output": 0}],
+    }
+    assert read(animations=[animation] * 2).notes == ("2 animations left out",)
+    assert read(animations=[animation]).notes == ("1 animation left out",)
+    assert read(animations=[]).notes == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shape3d_amodal.cli.shared.options import check_positive, refuse_within_meshes
+from shape3d_amodal.cli.shared.options import check_positive, mesh_list, refuse_within_meshes
 from shape3d_amodal.cli.shared.stopping import keeps
 from shape3d_amodal.errors import UsageError, counted
 
@@ -30,7 +30,7 @@ def nmr(*, meshes: str, out: Path, split: str | None = None, workers: int = 1) -
         raise UsageError(f"--split: expected one of {', '.join(SPLITS)}, got {got}")
     check_positive(workers=workers)
     refuse_within_meshes(out, meshes)
-    output_folder(out)
+    output_folder(out, writes=(one.name for one in out.glob(f"*_{chosen}*")), inputs=mesh_list(meshes))
 
     from shape3d_amodal.papers.nmr.rendering import write_nmr
 

@@ -283,6 +283,19 @@ def check_there(*paths: Path | None) -> None:
             raise DataError("there is no such file or folder; check the path", file=path)
 
 
+def check_folders(**options: Path | None) -> None:
+    """Refuse options that name no folder, before anything heavy is imported; None is one that was not given."""
+    for name, path in options.items():
+        check_there(path)
+        if path is not None and not path.is_dir():
+            raise UsageError(f"--{name.replace('_', '-')}: expected a folder, got the file {path}")
+
+
+def mesh_list(meshes: str | None) -> list[Path]:
+    """The list of meshes that a mesh source names by its file, if it is one; None is no source."""
+    return [Path(meshes)] if meshes is not None and meshes.endswith(".json") else []
+
+
 def refuse_within_meshes(output: Path, meshes: str | None, *, option: str = "--out") -> None:
     """Refuse an output inside the folder of a mesh source, where meshes of any names lie; None is none.
 

@@ -89,6 +89,7 @@ def outcomes_of(
     key: Mapping[str, Any],
     resume: bool,
     before: Sequence[Skipped] = (),
+    passed_over: Sequence[Skipped] = (),
     writes: Sequence[Path] = (),
     folders: Sequence[Path] = (),
     folder: Path = Path(),
@@ -103,6 +104,7 @@ def outcomes_of(
         key: the fingerprint of the work.
         resume: go on with an earlier run.
         before: what was skipped before the work.
+        passed_over: what nobody asked for by name; it is in the list, but is not counted.
         writes: the files that the block writes.
         folders: where the work writes files of single images.
 
@@ -141,7 +143,7 @@ def outcomes_of(
                 kept.remove()
             refuse_empty(skipped)
         skipped = [*before, *skipped]
-        _tell_skipped(skipped, listing)
+        _tell_skipped(skipped, listing, passed_over)
         yield Outcomes(outcomes, skipped)
         if kept is not None:
             kept.remove()
@@ -157,13 +159,15 @@ def _is_listing(file: Path) -> bool:
     return isinstance(content, list) and all(isinstance(one, dict) and "reason" in one for one in content)
 
 
-def _tell_skipped(skipped: Sequence[Skipped], listing: Path | None) -> None:
-    """Write the list of what was skipped, or remove an earlier run's, and print how much it is and why."""
+def _tell_skipped(skipped: Sequence[Skipped], listing: Path | None, passed_over: Sequence[Skipped]) -> None:
+    """Write the list of what was skipped and passed over, or remove an earlier run's, and print how much was skipped,
+    and why."""
     from shape3d_amodal.files.atomic import write_json_atomic
 
     if listing is not None:
-        if skipped:
-            write_json_atomic(listing, [{**asdict(one), "reason": printable(one.reason)} for one in skipped])
+        if skipped or passed_over:
+            every = [{**asdict(one), "reason": printable(one.reason)} for one in (*skipped, *passed_over)]
+            write_json_atomic(listing, every)
         else:
             listing.unlink(missing_ok=True)
     if not skipped:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, VisibleMaskOptions
-from shape3d_amodal.cli.shared.options import PipelineOptions, check_there
+from shape3d_amodal.cli.shared.options import PipelineOptions, check_folders, check_there, mesh_list
 from shape3d_amodal.cli.shared.running import Outcomes, fingerprint, one_thread, outcomes_of, refuse_empty
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class VisibleInput:
     def check(self, *, needs_meshes: str | None) -> None:
         """Refuse what cannot be done, within a moment; see ``PipelineOptions.check``."""
         self.pipeline.check(needs_meshes=needs_meshes, hypotheses=self.hypotheses)
-        check_there(self.images, self.annotations, self.visible.image_info)
+        check_folders(images=self.images)
+        check_there(self.annotations, self.visible.image_info)
         self.visible.check()
         self.files()
 
@@ -102,7 +103,8 @@ class OpenedInput:
     @property
     def inputs(self) -> Iterator[Path]:
         """All files that are read; images whose names are not allowed are none."""
-        return chain(self.given.read, self.given.files().allowed(self.wanted))
+        listed = mesh_list(self.given.pipeline.meshes)
+        return chain(self.given.read, listed, self.given.files().allowed(self.wanted))
 
     @contextmanager
     def outcomes(

@@ -87,6 +87,8 @@ def _scene(gltf: dict[str, Any], arrays: Arrays) -> MeshData:
                 colors.append(shades)
                 total += len(points)
                 total_faces += len(corners)
+    if isinstance(animations := gltf.get("animations"), list) and animations:
+        left_out["animation|animations"] += len(animations)
     notes = tuple(_note(what, count) for what, count in left_out.items())
     if not faces:
         return MeshData(np.zeros((0, 3)), np.zeros((0, 3), np.int64), None, notes)

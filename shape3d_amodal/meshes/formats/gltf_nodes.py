@@ -16,6 +16,7 @@ MAX_NODES = 100_000
 MAX_PLACES = 500_000
 """Meshes and instances of meshes that a scene may show."""
 INSTANCING = "EXT_mesh_gpu_instancing"
+VISIBILITY = "KHR_node_visibility"
 
 
 def placed_meshes(gltf: dict[str, Any], arrays: Arrays, left_out: Counter[str]) -> Iterator[tuple[int, np.ndarray]]:
@@ -36,15 +37,18 @@ def placed_meshes(gltf: dict[str, Any], arrays: Arrays, left_out: Counter[str]) 
         return
     places = 0
     reached: set[int] = set()
-    todo = [(root, np.eye(4)) for root in reversed(_roots(gltf, nodes))]
+    todo = [(root, np.eye(4), False) for root in reversed(_roots(gltf, nodes))]
     while todo:
-        number, parent = todo.pop()
+        number, parent, hidden = todo.pop()
         node = entry_of(nodes, number)
+        hidden = hidden or node.get("extensions", {}).get(VISIBILITY, {}).get("visible") is False
         reached.add(number)
         with np.errstate(over="ignore", invalid="ignore"):
             world = parent @ _local(node)
-        todo.extend((child, world) for child in reversed(node.get("children", [])))
+        todo.extend((child, world, hidden) for child in reversed(node.get("children", [])))
         if (mesh := node.get("mesh")) is not None:
+            if hidden:
+                left_out[f"what {VISIBILITY} hides is read, too"] += 1
             if node.get("skin") is not None:
                 left_out["the skin is not applied: the mesh is read as it was before it was posed"] += 1
             instances = _instances(node, arrays, MAX_PLACES - places)
