@@ -8,8 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
-from shape3d_amodal.priors.bank.poses import ASPECT, DISTANCE, POSE, SCALE
 from shape3d_amodal.priors.optimization import optimize
 from shape3d_amodal.structures import InstanceCrops
 
@@ -84,34 +82,3 @@ def test_steps_shrink_by_three_hundredths() -> None:
     places = list(dict.fromkeys(subject.seen))
     expected = [0.0, 0.1, 0.1 + 0.097, 0.1 + 0.097 + 0.1 * 0.97**2, 0.1 + 0.097 + 0.1 * 0.97**2 + 0.1 * 0.97**3]
     assert places == pytest.approx([-one for one in expected], abs=1e-5)
-
-
-def in_front(count: int) -> tuple[Tensor, Tensor]:
-    """Poses of objects that face the camera, and windows of 4 pixels around them."""
-    row = torch.zeros(POSE)
-    row[[0, 4, 8, SCALE, DISTANCE, ASPECT]] = torch.tensor([1.0, -1.0, -1.0, 2.0, 3.0, 1.0])
-    return row.expand(count, -1), torch.tensor([[-2.0, -2.0, 2.0, 2.0]]).expand(count, -1)
-
-
-def test_the_penalty_of_a_deformation_by_hand() -> None:
-    """5 times the mean squared displacement, 0.05 of the squared log-stretches, and of the squared turn."""
-    subject = DeformedMeshes(torch.zeros(2, 4, 3), torch.zeros(2, 2, 3).long(), *in_front(2), S, DeformationConfig())
-    assert subject.penalty().tolist() == pytest.approx([0.0, 0.0])
-    (turn, _, _, stretch), (lattice,) = (group["params"] for group in subject.groups())
-    with torch.no_grad():
-        turn[1] = torch.tensor([0.1, 0.0, 0.2])
-        stretch[1] = torch.tensor([0.1, -0.2, 0.3])
-        lattice[1, 0] = 0.3  # a third of the numbers
-    expected = 5 * 0.09 / 3 + 0.05 * (0.01 + 0.04 + 0.09) + 0.05 * 0.05
-    assert subject.penalty().tolist() == pytest.approx([0.0, expected])
-
-
-def test_a_deformation_stretches_by_the_exponential() -> None:
-    verts = torch.tensor([[[0.1, 0.2, 0.3], [-0.4, 0.0, 0.5]]])
-    subject = DeformedMeshes(verts, torch.zeros(1, 1, 3).long(), *in_front(1), S, DeformationConfig())
-    torch.testing.assert_close(subject.verts(), verts)
-    with torch.no_grad():
-        subject.groups()[0]["params"][-1][0] = torch.tensor([2.0, 0.5, 1.0]).log()
-        subject.groups()[1]["params"][0][0, 1] = 0.1  # all nodes of the lattice move up
-    expected = (verts + torch.tensor([0.0, 0.1, 0.0])) * torch.tensor([2.0, 0.5, 1.0])
-    torch.testing.assert_close(subject.verts(), expected)
