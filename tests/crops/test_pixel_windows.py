@@ -50,6 +50,8 @@ def test_a_window_holds_whole_pixels() -> None:
     found = pixel_window(*PICTURE, np.array([-0.4, 0.5, 2.2, 3.1], np.float32))
     assert (found.left, found.top, found.side) == (-1, 0, 4)
     assert drawn(found) == ["?..#", "?.##", "?..?", "????"]
+    assert pixel_window(*PICTURE, np.array([0.9, 0.0, 3.1, 2.2], np.float32)).side == 4
+    assert pixel_window(*PICTURE, np.array([0.0, 0.9, 2.2, 3.1], np.float32)).side == 4
     assert pixel_window(*PICTURE, np.array([1.2, 1.2, 1.3, 1.3], np.float32)).state.tolist() == [[VISIBLE]]
 
 

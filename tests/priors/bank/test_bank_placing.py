@@ -163,6 +163,16 @@ def test_numbers_of_the_camera() -> None:
     np.testing.assert_allclose(found.rows[0, [U, V]], seen.row[[U, V]], atol=8)
 
 
+def test_an_object_may_go_on_beyond_the_window() -> None:
+    """What is unknown at the window's border is unknown beyond it, so that half a box may lie there."""
+    state = np.full((64, 64), OUTSIDE, np.uint8)
+    state[16:48, :20], state[16:48, :4] = VISIBLE, UNKNOWN
+    views = views_of("upright")
+    window = PixelWindow(state, 0, 0, (32.0, 32.0))
+    found = place([templates_of("sofa/bench", views)], views, window, PoseBeliefs(), 3)
+    assert found.score[0] > 0.85 and found.rows[0, U] < 6
+
+
 def test_an_object_of_other_proportions_has_a_place_all_the_same() -> None:
     """Three times as wide as any template is, and nothing hides it."""
     state = np.full((64, 64), OUTSIDE, np.uint8)

@@ -63,7 +63,8 @@ def test_agreement_is_the_expected_iou_with_the_mean() -> None:
 
 def test_what_lies_on_known_background_does_not_count_for_the_whole_mask() -> None:
     """A pose that reaches 10 pixels beyond what may be the object: its whole mask ends there."""
-    assert posterior(found_with([0.9], [35])).seen == pytest.approx(100 / 250)
+    found = posterior(found_with([0.9], [35]))
+    assert found.seen == pytest.approx(100 / 250) and found.agreement == pytest.approx(1)
 
 
 def test_better_poses_that_agree_promise_more() -> None:
