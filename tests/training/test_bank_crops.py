@@ -67,19 +67,21 @@ def test_the_crops_own_mesh_is_left_out(bank: BankArrays, config: BankCropsConfi
     """As a prior whose bank was made without that mesh would say it."""
     source = mesh_source(config.meshes)
     meshes = [source.category(name) for name in source.names]
-    place = next(i for i, row in enumerate(bank.row) if meshes.count(source.category(str(pool.mesh[row]))) > 1)
-    row, own = int(bank.row[place]), str(pool.mesh[bank.row[place]])
+    full = BankPrior(ShapeBank(source, config.bank), CATEGORIES, config.prior)
+    places = [i for i, row in enumerate(bank.row) if meshes.count(source.category(str(pool.mesh[row]))) > 1]
+    differences = []
+    for place in places:
+        own = str(pool.mesh[bank.row[place]])
 
-    class Without:
-        names = tuple(name for name in source.names if name != own)
-        category, load = source.category, source.load
+        class Without:
+            names = tuple(name for name in source.names if name != own)
+            category, load = source.category, source.load
 
-    prior = BankPrior(ShapeBank(Without(), config.bank), CATEGORIES, config.prior)
-    crops = pool.supervised(np.array([row])).crops
-    expected = prior.estimate(crops)
-    np.testing.assert_allclose(bank.silhouette[place] / 255, expected.silhouette[0], atol=0.01)
-    full = BankPrior(ShapeBank(source, config.bank), CATEGORIES, config.prior).estimate(crops)
-    assert (full.silhouette[0] - expected.silhouette[0]).abs().max() > 0.05
+        crops = pool.supervised(bank.row[place : place + 1]).crops
+        expected = BankPrior(ShapeBank(Without(), config.bank), CATEGORIES, config.prior).estimate(crops)
+        np.testing.assert_allclose(bank.silhouette[place] / 255, expected.silhouette[0], atol=0.01)
+        differences.append((full.estimate(crops).silhouette - expected.silhouette).abs().max().item())
+    assert max(differences) > 0.05
 
 
 def test_rows_that_were_not_asked_about_have_nothing(bank: BankArrays) -> None:
