@@ -84,7 +84,7 @@ def test_what_is_hidden_in_the_middle_is_found(
 def test_the_right_one_of_two_chairs_is_found(name: str) -> None:
     """Its lower half is hidden, and one sees whether it has an arm."""
     whole = []
-    for azimuth, elevation, camera_known in ((-130, 12, False), (-30, 25, True), (70, 12, True), (150, 25, False)):
+    for azimuth, elevation, camera_known in ((-130, 12, False), (-30, 25, True), (70, 12, True)):
         seen = view(azimuth, elevation, distance=3, place=(0.05, 0.04), pixels=80, height=200, width=260)
         truth = seen.mask(box_mesh(PARTS[name]))
         bar = hide(truth, 0, 0.55, 9)
@@ -112,7 +112,7 @@ def test_the_same_question_has_the_same_answer_to_the_bit() -> None:
     truth = seen.mask(box_mesh(ARMCHAIR))
     bar = hide(truth, 1, 0.0, 0.5)
     window = window_of(truth & ~bar, bar)
-    first, again = (find(ShapeBank(BoxMeshes()).shapes("chair", "upright"), window, FindConfig()) for _ in range(2))
+    first, again = (find(ShapeBank(BoxMeshes()).shapes("chair", "upright"), window, QUICK) for _ in range(2))
     assert first.poses == again.poses and first.meshes == again.meshes and first.names == again.names
 
 
@@ -219,16 +219,15 @@ def test_beyond_the_border_a_truncated_object_goes_on() -> None:
     assert iou(mask[:200], truth) > 0.95
 
 
-@pytest.mark.parametrize("roll", [90, 160])
-def test_any_rotation_is_found_where_any_is_asked_for(roll: float) -> None:
-    seen = view(40, 25, roll, pixels=80)
+def test_any_rotation_is_found_where_any_is_asked_for() -> None:
+    seen = view(40, 25, 160, pixels=80)
     truth = seen.mask(box_mesh(ARMCHAIR))
     bar = hide(truth, 1, 0.7, 9)
     window = window_of(truth & ~bar, bar, seen.camera)
     config = FindConfig(views="all")
     found = find(shapes_of("chair", config), window, config)
     assert iou(mask_of(found, window, *truth.shape), truth) > 0.9
-    assert np.degrees(Rotation.from_matrix(found.poses.rotation[0] @ turned(40, 25, roll).T).magnitude()) < 5
+    assert np.degrees(Rotation.from_matrix(found.poses.rotation[0] @ turned(40, 25, 160).T).magnitude()) < 5
 
 
 def test_large_windows_are_compared_on_every_second_pixel() -> None:
