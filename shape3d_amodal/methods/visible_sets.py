@@ -36,6 +36,11 @@ class VisibleSet:
         """The objects of ``image`` that are to be completed."""
         return [one for one in image.instances if one.category_id not in self._occluders]
 
+    @property
+    def crowds(self) -> int:
+        """How many of the objects that are to be completed are crowds, several objects under one mask."""
+        return sum(one.crowd for image in self.dataset.images for one in self.wanted(image))
+
     @cached_property
     def _occluders(self) -> frozenset[int]:
         """Ids of the categories that only hide others."""
