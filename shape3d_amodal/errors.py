@@ -21,15 +21,23 @@ def listed(names: Iterable[str], most: int = 20) -> str:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The one of ``known`` that ``name`` may have meant, for "did you mean ...?"; None where all are far from it.
 
-    Of names with folders, such as ``baselines/unet2d``, the last part will do.
+    Of names with folders, such as ``baselines/unet2d``, the last part will do. Capitals, and spaces around, are no
+    matter.
     """
     import difflib
 
-    whole = {one: one for one in known}
-    ends = {one.rpartition("/")[2]: one for one in whole}
+    name = name.strip().casefold()
+    whole = {one.casefold(): one for one in known}
+    ends = {key.rpartition("/")[2]: one for key, one in whole.items()}
     alike = [whole[one] for one in difflib.get_close_matches(name, whole, n=1)]
     alike += [ends[one] for one in difflib.get_close_matches(name.rpartition("/")[2], ends, n=1)]
     return alike[0] if alike else None
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """What a message about ``name`` adds: " (did you mean 'chair'?)"; empty where none is near."""
+    near = nearest(name, known)
+    return f" (did you mean {near!r}?)" if near else ""
 
 
 def counted(number: int, one: str, many: str = "", *, digits: str = "") -> str:

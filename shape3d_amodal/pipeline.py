@@ -32,7 +32,7 @@ from shape3d_amodal.crops.given import (
 from shape3d_amodal.crops.pasting import CompletedObject, completed_objects
 from shape3d_amodal.crops.pixels import PixelWindow, pixel_windows
 from shape3d_amodal.device import torch_device
-from shape3d_amodal.errors import UsageError, check_path, check_whole
+from shape3d_amodal.errors import UsageError, check_path, check_whole, counted
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
@@ -244,7 +244,7 @@ class ShapePriorPipeline:
 
     def __repr__(self) -> str:
         priors, categories = " and ".join(self.priors), len(self.categories)
-        gap = f", gaps of {self.gap_px} pixels closed" if self.gap_px else ""
+        gap = f", gaps of {counted(self.gap_px, 'pixel')} closed" if self.gap_px else ""
         asked = "no prior" if self.refine == "2d" else f"prior {priors}"
         return (
             f"ShapePriorPipeline({asked}, refine {self.refine}, {categories} categories{gap}, on {self._prior.device})"
@@ -373,7 +373,7 @@ def _check_options(
     if refine is not None:
         check_refine(refine)
     if priors is not None:
-        named = in_order("priors", priors)
+        named = in_order("priors", priors, "names of priors, such as ['learned']")
         if not named:
             raise UsageError("priors: expected one or more names, got none; leave it out for the default")
         check_names(named)

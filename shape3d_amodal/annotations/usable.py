@@ -60,3 +60,26 @@ def count_objects(objects: Iterable[AmodalInstance]) -> ObjectCounts:
         elif one.amodal is None:
             visible_only += 1
     return ObjectCounts(every, crowds, ignored, hidden, visible_only)
+
+
+def not_scored(objects: Iterable[AmodalInstance], *, visible: bool = False) -> str:
+    """Of which ``objects`` no whole mask is scored, for a line of text; empty where all are.
+
+    For example "3 of 8 objects not scored: 2 crowds (iscrowd 1), 1 without an amodal mask". One that belongs to several
+    kinds counts as the first of them.
+
+    Args:
+        visible: the visible mask is scored even where there is no amodal one.
+    """
+    every = tuple(objects)
+    crowds = sum(one.crowd for one in every)
+    ignored = sum(one.ignore and not one.crowd for one in every)
+    unknown = sum(one.amodal is None and not one.ignore and not one.crowd for one in every)
+    kinds = [counted(crowds, "crowd") + " (iscrowd 1)"] if crowds else []
+    kinds += [f"{ignored} marked ignore"] if ignored else []
+    kinds += [f"{unknown} without an amodal mask{' (but for the visible one)' if visible else ''}"] if unknown else []
+    return (
+        f"{crowds + ignored + unknown} of {counted(len(every), 'object')} not scored: {', '.join(kinds)}"
+        if kinds
+        else ""
+    )

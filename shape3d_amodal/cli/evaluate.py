@@ -49,7 +49,8 @@ def evaluate(
     Args:
         results: one or more results files; each becomes a column of the tables, named after the file. Of a file that
             is still being made (.part.jsonl) only the images that are done are scored, with all other files, too.
-        annotations: annotation file with visible and amodal masks; instances marked ignore are not scored.
+        annotations: annotation file with visible and amodal masks; crowds, instances marked ignore and those without
+            an amodal mask are not scored, and a line above the tables counts them.
         track: completion (visible masks given: mIoU), instance (image alone: AP and AR of amodal, visible and occluded
             masks), multimodal (several masks for each annotation id), order (which object hides which), shape
             (viewpoint and mesh), pose (poses of CAD models, beside the masks).
@@ -91,6 +92,7 @@ def evaluate(
     check_folders(mesh_folder=mesh_folder)
 
     from shape3d_amodal.annotations.formats.registry import read_dataset
+    from shape3d_amodal.annotations.usable import not_scored
     from shape3d_amodal.evaluation.tracks import TRACKS, TrackOptions
     from shape3d_amodal.evaluation.workers import score
     from shape3d_amodal.files.atomic import make_folder, write_text_atomic
@@ -111,6 +113,8 @@ def evaluate(
         if chosen.given_masks and not allow_missing:
             _refuse_missing(dataset, found, scores[path.stem], path)
     tables = _tables(scores, chosen, without, by_level, boundary)
+    unscored = not_scored((one for image in dataset.images for one in image.instances), visible=not chosen.given_masks)
+    left_out += f"{unscored}\n\n" if unscored else ""
     text = left_out + "\n".join(f"{table.title}\n\n{table.to_markdown()}" for table in tables)
     print(text)
     if out is not None:

@@ -75,6 +75,8 @@ def predict(
             this when computing average precision.
         drawings: write overlays, meshes and the report; --no-drawings writes the results only.
     """
+    if not images:
+        raise UsageError("expected the path of an image file or of a folder of images, got none; name one or more")
     pipeline.check()
     check_share(min_score=min_score)
     check_there(*images, annotations)
@@ -225,8 +227,6 @@ def _numbered(paths: tuple[Path, ...], reading: ImageOptions) -> _Pictures:
         if others:
             passed_over.append(Skipped(reason=f"{path}: {others} passed over"))
         files += chosen
-    if not files:
-        raise UsageError("images: expected one or more images or folders, got none")
     by_number = dict(enumerate(files, start=1))
     return _Pictures(
         records=tuple(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal import masks
-from shape3d_amodal.errors import DataError, UsageError, check_whole
+from shape3d_amodal.errors import DataError, UsageError, check_whole, meant
 from shape3d_amodal.structures import Intrinsics, Rle
 
 GivenImage: TypeAlias = Any
@@ -149,7 +149,9 @@ def given_names(values: Sequence[str], known: Sequence[str]) -> list[str]:
     names = in_order("categories", values)
     for number, name in enumerate(names):
         if name not in known:
-            raise UsageError(f"categories[{number}]: unknown category {name!r}; known are {', '.join(known)}")
+            raise UsageError(
+                f"categories[{number}]: unknown category {name!r}{meant(name, known)}; known are {', '.join(known)}"
+            )
     return names
 
 
@@ -200,7 +202,7 @@ def given_intrinsics(value: Any) -> Intrinsics:
     raise UsageError(f"intrinsics: expected (fx, fy, cx, cy) in pixels, fx and fy positive, got {came}; {remedy}")
 
 
-def in_order(name: str, values: Any) -> list[Any]:
+def in_order(name: str, values: Any, of: str = "an item for each object") -> list[Any]:
     """The items of a list, a tuple or an array; what has no order, or is a text, is refused.
 
     Raises:
@@ -210,7 +212,7 @@ def in_order(name: str, values: Any) -> list[Any]:
         return list(values)
     array = _array(values)
     if array is None or array.ndim == 0:
-        raise UsageError(f"{name}: expected a list with an item for each object, got {_named(values)}")
+        raise UsageError(f"{name}: expected a list with {of}, got {_named(values)}")
     return list(array)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from shape3d_amodal.errors import DataError, UsageError, check_path
+from shape3d_amodal.errors import DataError, UsageError, check_path, meant
 from shape3d_amodal.files import safe_io
 from shape3d_amodal.files.assets import ASSETS
 from shape3d_amodal.meshes import shapenet
@@ -69,7 +69,8 @@ def mesh_folder(folder: Path, *, frame: Frame = OBJECT_FRAME, strict: bool = Fal
         DataError: the folder is missing or holds no mesh.
     """
     if not folder.is_dir():
-        raise DataError("expected a folder of meshes, there is none", file=folder)
+        hint = meant(spec or str(folder), ("open13", *(f"open13:{split}" for split in shapenet.SPLITS)))
+        raise DataError(f"expected a folder of meshes, there is none{hint}", file=folder)
     try:
         listing = list_folder(folder, MESH_SUFFIXES, why_not_read)
     except OSError as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.crops.pasting import CompletedObject
-from shape3d_amodal.errors import UsageError
+from shape3d_amodal.errors import UsageError, meant
 from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.masks.occlusion import known_order
 from shape3d_amodal.methods.ground_truth import shown
@@ -65,7 +65,9 @@ class PipelineMethod:
         if unknown:
             known = ", ".join(pipeline.categories)
             how = "map names to these, or to occluder, by data convert --classes"
-            raise UsageError(f"unknown category {min(unknown)!r}; known are {known}; {how}")
+            raise UsageError(
+                f"unknown category {min(unknown)!r}{meant(min(unknown), pipeline.categories)}; known are {known}; {how}"
+            )
         self.name = name
         self._pipeline = pipeline
         self._names = names

@@ -10,6 +10,7 @@ from pathlib import Path
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.interface import Listener, Reading
 from shape3d_amodal.annotations.formats.registry import read_annotations
+from shape3d_amodal.errors import meant
 from shape3d_amodal.masks.occlusion import without_invisible
 from shape3d_amodal.methods.ground_truth import without_order
 from shape3d_amodal.methods.resuming import Skipped
@@ -35,6 +36,11 @@ class VisibleSet:
     def wanted(self, image: AmodalImage) -> list[AmodalInstance]:
         """The objects of ``image`` that are to be completed."""
         return [one for one in image.instances if one.category_id not in self._occluders]
+
+    @property
+    def crowds(self) -> int:
+        """How many of the objects that are to be completed are crowds, several objects under one mask."""
+        return sum(one.crowd for image in self.dataset.images for one in self.wanted(image))
 
     @cached_property
     def _occluders(self) -> frozenset[int]:
@@ -93,12 +99,13 @@ def read_visible_set(
 def _hiding_unknown(dataset: AmodalDataset, known: tuple[str, ...]) -> tuple[AmodalDataset, tuple[Skipped, ...]]:
     """The data set with objects of unknown categories as mere occluders, and a word on each of them."""
     strange = {one.id: one.name for one in dataset.categories if one.name not in (*known, OCCLUDER)}
+    hints = {key: meant(name, known) for key, name in strange.items()}
     categories = tuple(replace(one, name=OCCLUDER) if one.id in strange else one for one in dataset.categories)
     how = "map names to these by data convert --classes, or call it occluder"
     remedy = f"it only hides others; known are {', '.join(known)}; {how}"
     skipped = [
         Skipped(
-            reason=f"unknown category {strange[one.category_id]!r}; {remedy}",
+            reason=f"unknown category {strange[one.category_id]!r}{hints[one.category_id]}; {remedy}",
             image_id=image.id,
             annotation_id=one.id,
         )

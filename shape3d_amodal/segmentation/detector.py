@@ -22,7 +22,7 @@ from torchvision.ops import masks_to_boxes
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.crops.given import GivenImage, given_image
 from shape3d_amodal.device import torch_device
-from shape3d_amodal.errors import UsageError, check_path
+from shape3d_amodal.errors import UsageError, check_path, meant
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.masks.occlusion import Mask
 from shape3d_amodal.segmentation.mapper import resized, resized_shape
@@ -150,7 +150,9 @@ class Detector:
                     f"visible[{number}]: expected a mask with a visible pixel, got an empty one; leave it out"
                 )
             if name not in self.categories:
-                raise UsageError(f"unknown category {name!r}; known are {', '.join(self.categories)}")
+                raise UsageError(
+                    f"unknown category {name!r}{meant(name, self.categories)}; known are {', '.join(self.categories)}"
+                )
         image = given_image(image)
         levels, size, scale = self._features(image)
         category = torch.tensor([self.categories.index(name) for name in categories], device=scale.device)

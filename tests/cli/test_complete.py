@@ -332,3 +332,15 @@ def test_bad_meshes(tmp_path: Path, text: str, expected: str, capsys: pytest.Cap
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and "bad.obj" in lines[0] and expected in lines[0], lines
     assert not (tmp_path / "out" / "annotations.json").exists()
+
+
+@pytest.mark.parametrize("command", ["complete", "render"])
+def test_crowds_that_are_completed_are_counted(job: dict[str, Path], capsys, command: str) -> None:
+    content = json.loads(job["annotations"].read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    job["annotations"].write_text(json.dumps(content))
+    root = job["root"]
+    given = ["--images", str(root / "images"), "--annotations", str(job["annotations"])]
+    assert main([command, *given, "--weights", str(root / "weights"), "--out", str(root / "out")]) == 0
+    line = "1 of 2 objects is a crowd (iscrowd 1), completed as if it were one object\n"
+    assert line in capsys.readouterr().err

@@ -269,3 +269,22 @@ def test_a_mesh_that_lies_elsewhere_names_the_option(tmp_path, capsys, box_folde
     ]
     assert main(command) == 3
     assert "name their folder by --mesh-folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("track", ["completion", "instance", "order"])
+def test_what_is_not_scored_is_counted(tmp_path, capsys, track):
+    """Of six objects: two crowds, of which one has no amodal mask, one that is marked ignore, and one mask missing."""
+    annotations, results = write(tmp_path)
+    content = json.loads(annotations.read_text())
+    first = content["annotations"][0]
+    more = ({"iscrowd": 1}, {"iscrowd": 1, "segmentation": None}, {"ignore": 1}, {"segmentation": None})
+    for number, change in enumerate(more, start=3):
+        record = {**first, "id": number, **change}
+        content["annotations"].append({key: value for key, value in record.items() if value is not None})
+    annotations.write_text(json.dumps(content))
+    line = "4 of 6 objects not scored: 2 crowds (iscrowd 1), 1 marked ignore, 1 without an amodal mask"
+    line += " (but for the visible one)" if track == "instance" else ""
+    command = ["evaluate", str(results), "--annotations", str(annotations), "--track", track, "--allow-missing"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith(f"{line}\n\n")
+    assert (tmp_path / f"{track}.md").read_text().startswith(f"{line}\n\n")

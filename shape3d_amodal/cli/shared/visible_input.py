@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from shape3d_amodal.cli.shared.input_options import ImageOptions, VisibleMaskOptions
 from shape3d_amodal.cli.shared.options import PipelineOptions, check_folders, check_there, mesh_list
 from shape3d_amodal.cli.shared.running import Outcomes, fingerprint, one_thread, outcomes_of, refuse_empty
+from shape3d_amodal.errors import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,3 +141,11 @@ class OpenedInput:
             outcomes_of(self.wanted, work, description, key=whole, before=before, **where) as outcomes,
         ):
             yield outcomes
+        if crowds := self.found.crowds:
+            every = counted(sum(len(self.found.wanted(image)) for image in self.wanted), "object")
+            those = (
+                "is a crowd (iscrowd 1), completed as if it"
+                if crowds == 1
+                else "are crowds (iscrowd 1), completed as if each"
+            )
+            print(f"{crowds} of {every} {those} were one object", file=sys.stderr)

@@ -128,7 +128,7 @@ def _parts(mesh: dict[str, Any], arrays: Arrays, left_out: Counter[str]) -> Iter
         elif mode in _OTHER_MODES:
             left_out[f"primitive of {_OTHER_MODES[mode]}|primitives of {_OTHER_MODES[mode]}"] += 1
         elif mode not in (_TRIANGLES, _STRIP, _FAN):
-            raise DataError(f"expected a mode from 0 to 6, got {str(mode)[:20]}; export the mesh anew", field="mode")
+            raise DataError(f"expected a mode from 0 to 6, got {mode!r:.20}; export the mesh anew", field="mode")
         else:
             by_vertices.setdefault(position, []).append(primitive)
             if primitive.get("targets"):

@@ -82,7 +82,10 @@ def _rows(found: Numbers, verts: int, faces: int, more: int) -> np.ndarray:
         number = int(wrong.argmax())
         what, place = ("vertex", number) if number < verts else ("face", number - verts)
         if more:
-            raise DataError(f"expected {needed[number]:g} numbers, got {length[number]}", field=f"{what} {place}")
+            raise DataError(
+                f"expected {needed[number]:g} numbers, got {length[number]}; export the mesh anew",
+                field=f"{what} {place}",
+            )
     elif more:
         raise DataError(_short(verts, faces, len(lines)), field="header")
     return _rows_without_lines(found, verts, faces)
