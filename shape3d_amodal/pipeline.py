@@ -35,14 +35,15 @@ from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError, check_path, check_whole, counted
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
+from shape3d_amodal.meshes.mesh import KnownModel
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
-from shape3d_amodal.priors.interface import Prior, PriorName, ViewsName
+from shape3d_amodal.priors.interface import KnowsModels, Prior, PriorName, ViewsName
 from shape3d_amodal.priors.learned.fit import FitConfig
 from shape3d_amodal.priors.registry import KnownShapes, PriorParts, check_names, open_prior
 from shape3d_amodal.refinement.modes import Refine, check_learned, check_refine, default_refine
 from shape3d_amodal.refinement.regions import check_gap, close_gaps
 from shape3d_amodal.stages import Stages
-from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, InstanceCrops, Intrinsics
+from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops, Intrinsics
 
 Mask = NDArray[np.bool_]
 
@@ -331,7 +332,22 @@ class ShapePriorPipeline:
             return []
         crops, objects = self.crops(pixels, VisibleObjects(masks, names, occluders(masks, order)))
         windows = pixel_windows(objects.masks, objects.occluders, crops.window.numpy(), camera)
-        return completed_objects(self.predict(crops, windows), crops, objects, bare=self.refine == "none")
+        prediction = self.predict(crops, windows)
+        return completed_objects(
+            prediction,
+            crops,
+            objects,
+            bare=self.refine == "none",
+            models=self._models(prediction.estimate, objects.names),
+            are_drawn=len(self.priors) == 1,
+        )
+
+    def _models(self, estimate: Estimate, names: Sequence[str]) -> list[KnownModel] | None:
+        """The known shapes of objects of the categories ``names``; None where no bank was asked."""
+        bank = self.priors.get("bank")
+        if estimate.model is None or not isinstance(bank, KnowsModels):
+            return None
+        return [bank.model(name, index) for name, index in zip(names, estimate.model.tolist(), strict=True)]
 
 
 def _open_priors(

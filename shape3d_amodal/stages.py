@@ -107,7 +107,9 @@ class Stages:
         coarse = best_of(alike) if alike else no_estimate(crops)
         if len(alike) > 1 and "bank" in estimates:  # what only a bank can say
             known = estimates["bank"]
-            coarse = replace(coarse, pose=known.pose, hypotheses=known.hypotheses, chance=known.chance)
+            coarse = replace(
+                coarse, model=known.model, pose=known.pose, hypotheses=known.hypotheses, chance=known.chance
+            )
         probability = coarse.silhouette
         if self.refine in ("full", "2d") and self.model is not None:
             shown = {name: estimate.resized(small.size).evidence for name, estimate in estimates.items()}

@@ -358,6 +358,7 @@ class Estimate(TensorBatch):
         silhouette: [N,S,S] float32 in 0..1.
         fit: [N] float32 in 0..1, how well the silhouette explains the certain pixels (their soft IoU).
         expected: [N] float32 in 0..1, the IoU with the whole mask that is to be expected; None where none is said.
+        model: [N] int64, which mesh of its category in the bank it is; None where no bank was asked.
         pose: [N,12] float64, rotation (9) and translation (3) of the mesh's file in the camera frame, as in ``Pose``;
             None, or NaN in a row, where none is known.
         hypotheses: [N,K,S,S] float32 in 0..1, silhouettes of several answers, the likeliest first, empty behind the
@@ -371,6 +372,7 @@ class Estimate(TensorBatch):
     silhouette: Tensor
     fit: Tensor
     expected: Tensor | None = None
+    model: Tensor | None = None
     pose: Tensor | None = None
     hypotheses: Tensor | None = None
     chance: Tensor | None = None

@@ -57,6 +57,21 @@ def test_poses_are_those_of_files_in_their_own_units(tmp_path: Path) -> None:
     assert np.linalg.norm(found - expected, axis=1).max() < 0.08 * expected[:, 2].max()
 
 
+def test_the_file_that_was_chosen_is_named_and_its_mesh_can_be_put_before_the_camera(tmp_path: Path) -> None:
+    """Of a stool and a chair in millimetres; what the mesh covers there is what is seen."""
+    moved = CHAIR.verts * 900 + np.array([30, 400, -20], np.float32)
+    write_obj(tmp_path / "chair" / "wing.obj", Mesh("a", "chair", moved, CHAIR.faces, CHAIR.colors))
+    write_obj(tmp_path / "chair" / "stool.obj", box_mesh(PARTS["chair/four_legs"][:1]))
+    pipeline = ShapePriorPipeline.from_meshes(tmp_path, exact_shapes=True)
+    (chair,) = pipeline.complete(IMAGE, [VISIBLE, BAR], ["chair", OCCLUDER], intrinsics=SEEN.camera)
+    assert chair.model == "chair/wing.obj" and chair.to_camera is not None
+    placed = np.c_[chair.verts, np.ones(len(chair.verts))] @ chair.to_camera.T
+    of_file = moved @ np.array(chair.pose.rotation).reshape(3, 3).T + chair.pose.translation
+    np.testing.assert_allclose(placed[:, :3], of_file, atol=0.01)
+    (unseen,) = pipeline.complete(IMAGE, [VISIBLE, BAR], ["chair", OCCLUDER])
+    assert unseen.model == "chair/wing.obj" and unseen.to_camera is None
+
+
 @pytest.mark.parametrize("exact", [False, True])
 def test_shapes_that_are_known_to_be_exact_are_never_deformed(
     box_folder: Path, exact: bool, monkeypatch: pytest.MonkeyPatch

@@ -495,7 +495,8 @@ def test_what_a_bank_says_is_kept_beside_another_prior(boxes: BoxMeshes) -> None
     for one, own in zip(
         found, alone.complete(picture(), [CHAIR, TABLE], ["chair", "table"], intrinsics=camera), strict=True
     ):
-        assert one.pose is not None and one.pose == own.pose
+        assert one.pose is not None and one.pose == own.pose and one.model == own.model in boxes.names
+        assert own.to_camera is not None and one.to_camera is None, "its mesh may be the other prior's"
         assert [chance for _, chance in one.hypotheses] == [chance for _, chance in own.hypotheses] != []
         assert all((a == b).all() for (a, _), (b, _) in zip(one.hypotheses, own.hypotheses, strict=True))
 

@@ -2,12 +2,12 @@
 
     [{"image_id", "category_id", "score", "segmentation", "annotation_id"?, "visible_mask"?, "occluded_mask"?,
       "viewpoint"?: {"azimuth_deg", "elevation_deg", "roll_deg", "scale", "offset"}, "mesh"?, "depth_order"?,
-      "cam_R_m2c"?, "cam_t_m2c"?, "chance"?}]
+      "cam_R_m2c"?, "cam_t_m2c"?, "model"?, "chance"?}]
 
 ``segmentation`` is the amodal mask; ``cam_R_m2c`` and ``cam_t_m2c`` are the pose of a known CAD model
-(``formats.poses``). Results with a ``chance`` are several answers to one annotation, beside the one result without it:
-the multimodal track scores them, the others leave them out. Masks are written as compressed run-length codes; those of
-either kind are read.
+(``formats.poses``), whose name in its mesh source is ``model``. Results with a ``chance`` are several answers to one
+annotation, beside the one result without it: the multimodal track scores them, the others leave them out. Masks are
+written as compressed run-length codes; those of either kind are read.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class AmodalResult:
         mesh: file name of the reconstructed mesh.
         depth_order: rank of the object in its image, 0 nearest.
         pose: of the object's CAD model.
+        model: name of the known shape in its mesh source.
         chance: 0..1, how likely it is, of a result that is one of several answers to the same annotation; None for the
             one that counts elsewhere.
     """
@@ -55,6 +56,7 @@ class AmodalResult:
     mesh: str | None = None
     depth_order: int | None = None
     pose: Pose | None = None
+    model: str | None = None
     chance: float | None = None
 
 
@@ -121,6 +123,7 @@ def to_json(result: AmodalResult) -> dict[str, Any]:
         "mesh": result.mesh,
         "depth_order": result.depth_order,
         **({} if result.pose is None else pose_fields(result.pose)),
+        "model": result.model,
         "chance": result.chance,
     }
     return {key: value for key, value in values.items() if value is not None}
@@ -151,6 +154,7 @@ def from_json(value: Any, file: str | Path, field: str) -> AmodalResult:
         mesh=record.optional("mesh", str),
         depth_order=record.optional("depth_order", int),
         pose=read_pose(record),
+        model=record.optional("model", str),
         chance=_chance(record),
     )
 

@@ -42,7 +42,8 @@ def render(
     """Write the reconstructed mesh of each object over its image, a turntable strip and a GLB file.
 
     For object A of image I these are I_A_projection.png, I_A_turntable.png and I_A.glb; I_amodal.png shows all amodal
-    masks of the image. What cannot be used is skipped, counted, and listed with reasons in skipped.json.
+    masks of the image. Where poses are known (--meshes and a camera), I_scene.glb has all shapes before the camera.
+    What cannot be used is skipped, counted, and listed with reasons in skipped.json.
 
     Args:
         annotations: annotation file as for complete.
@@ -83,6 +84,7 @@ def render(
 def _names(found: VisibleSet) -> list[str]:
     """The names of all pictures and meshes that are written."""
     of_images = [f"{image.id}_amodal.png" for image in found.dataset.images]
+    of_images += [f"{image.id}_scene.glb" for image in found.dataset.images]
     stems = [f"{image.id}_{one.id}" for image in found.dataset.images for one in image.instances]
     of_images += [f"{stem}.glb" for stem in stems]
     return of_images + [f"{stem}_{kind}" for stem in stems for kind in ("projection.png", "turntable.png")]
@@ -98,7 +100,7 @@ def _render(
 ) -> ImageOutcome:
     """The files of one image."""
     from shape3d_amodal.drawing.overlays import draw_instances
-    from shape3d_amodal.drawing.projections import mesh_over_image, turntable, write_glb
+    from shape3d_amodal.drawing.projections import mesh_over_image, turntable, write_glb, write_scene_glb
     from shape3d_amodal.files.atomic import make_folder, write_atomic
     from shape3d_amodal.methods.completion import complete_image
     from shape3d_amodal.methods.resuming import ImageOutcome
@@ -116,6 +118,10 @@ def _render(
         drawn |= {f"{stem}_projection.png": over, f"{stem}_turntable.png": turntable(one.verts, one.faces, views=views)}
         files.append(f"{stem}.glb")
         write_glb(out / files[-1], one.verts, one.faces, name=one.category)
+    posed = [one for _, one in objects if one.to_camera is not None]
+    if posed:
+        files.append(f"{image.id}_scene.glb")
+        write_scene_glb(out / files[-1], posed)
     for name, picture in drawn.items():
         write_atomic(out / name, png_bytes(picture))
     return ImageOutcome(files=(*drawn, *files))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import Mask, VisibleObjects
+from shape3d_amodal.meshes.mesh import KnownModel
 from shape3d_amodal.structures import AmodalPrediction, Estimate, InstanceCrops, Pose, Viewpoint
 
 
@@ -30,7 +31,10 @@ class CompletedObject(ArrayFields):
         window: [4] float32, the crop in image pixels.
         score: 0..1: of known shapes the IoU of ``amodal`` with the true mask that is to be expected; else how well the
             silhouette explains the certain pixels.
-        pose: of a known shape's file in the camera frame, where the camera is known.
+        model: name of the known shape in its mesh source.
+        pose: of its file in the camera frame, where the camera is known.
+        to_camera: [4,4] float64, from ``verts`` to the camera frame, in the unit of that file; None without a pose, and
+            where ``verts`` may be another prior's.
         hypotheses: whole masks [H,W] bool of several answers of known shapes, the likeliest first, with their chances,
             as many as were asked for.
     """
@@ -44,7 +48,9 @@ class CompletedObject(ArrayFields):
     viewpoint: dict[str, float | list[float]]
     window: NDArray[np.float32]
     score: float
+    model: str | None = None
     pose: Pose | None = None
+    to_camera: NDArray[np.float64] | None = None
     hypotheses: tuple[tuple[Mask, float], ...] = ()
 
     def __repr__(self) -> str:
@@ -60,13 +66,21 @@ class CompletedObject(ArrayFields):
 
 
 def completed_objects(
-    prediction: AmodalPrediction, crops: InstanceCrops, given: VisibleObjects, *, bare: bool = False
+    prediction: AmodalPrediction,
+    crops: InstanceCrops,
+    given: VisibleObjects,
+    *,
+    bare: bool = False,
+    models: Sequence[KnownModel] | None = None,
+    are_drawn: bool = True,
 ) -> list[CompletedObject]:
     """Paste the predictions for N crops of one image back into it.
 
     Args:
         given: the N objects; their visible masks are kept exactly, and known background is left out.
         bare: take the silhouettes as they are instead.
+        models: the known shapes of the N objects; None without a bank.
+        are_drawn: whether the predictions' meshes are those of ``models``.
     """
     prediction, crops = prediction.to("cpu"), crops.to("cpu")
     estimate = prediction.estimate
@@ -76,6 +90,7 @@ def completed_objects(
         silhouette = paste(estimate.silhouette[i], window, *visible.shape).numpy() > 0.5
         amodal = silhouette if bare else _composed(prediction.probability[i], crops[i : i + 1], visible, hiding)
         verts, faces = _unpadded(estimate.verts[i], estimate.faces[i])
+        model, pose = None if models is None else models[i], _pose(estimate, i)
         result.append(
             CompletedObject(
                 category=given.names[i],
@@ -87,7 +102,9 @@ def completed_objects(
                 viewpoint=_viewpoint_dict(estimate.viewpoint, i) if len(verts) else {},
                 window=window.numpy(),
                 score=float(estimate.fit[i] if estimate.expected is None else estimate.expected[i]),
-                pose=_pose(estimate, i),
+                model=None if model is None else model.name,
+                pose=pose,
+                to_camera=model.place.to_camera(pose) if are_drawn and model is not None and pose is not None else None,
                 hypotheses=tuple(_hypotheses(estimate, i, crops, visible, hiding)),
             )
         )

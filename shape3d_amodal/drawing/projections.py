@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from shape3d_amodal.crops.given import given_image
+from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.drawing.colors import BLUE
 from shape3d_amodal.drawing.overlays import Image
 from shape3d_amodal.errors import UsageError
@@ -144,14 +145,46 @@ def write_glb(path: str | Path, verts: NDArray[np.float32], faces: NDArray[np.in
     _check_mesh(verts, faces)
     import trimesh
 
+    scene = trimesh.Scene()
+    scene.add_geometry(_colored(verts, faces), node_name=name, geom_name=name)
+    write_atomic(path, scene.export(file_type="glb"))
+
+
+def write_scene_glb(path: str | Path, objects: Sequence[CompletedObject]) -> None:
+    """Write objects as they stand before the camera as one binary glTF; its folder must exist.
+
+    The camera stands at the origin, y points up and it looks along -z, as cameras of glTF do. Lengths are in the unit
+    of the objects' files.
+
+    Args:
+        objects: one or more, each with ``to_camera``.
+
+    Raises:
+        DataError: the file cannot be written.
+        UsageError: an object whose place is not known.
+    """
+    import trimesh
+
+    scene = trimesh.Scene()
+    for number, one in enumerate(objects, start=1):
+        if one.to_camera is None:
+            raise UsageError(f"objects: expected the place of each, that of number {number} is not known")
+        place = np.diag([1.0, -1.0, -1.0, 1.0]) @ one.to_camera
+        name = f"{number}_{one.category}"
+        scene.add_geometry(_colored(one.verts, one.faces), node_name=name, geom_name=name, transform=place)
+    write_atomic(path, scene.export(file_type="glb"))
+
+
+def _colored(verts: NDArray[np.float32], faces: NDArray[np.int64]) -> Any:
+    """A mesh with the colour of all of ours."""
+    import trimesh
+
     material = trimesh.visual.material.PBRMaterial(
         baseColorFactor=[*BLUE, 255], metallicFactor=0.0, roughnessFactor=0.8, doubleSided=True
     )
     mesh = trimesh.Trimesh(np.asarray(verts), np.asarray(faces), process=False)
     mesh.visual = trimesh.visual.TextureVisuals(material=material)
-    scene = trimesh.Scene()
-    scene.add_geometry(mesh, node_name=name, geom_name=name)
-    write_atomic(path, scene.export(file_type="glb"))
+    return mesh
 
 
 def _check_mesh(verts: NDArray[np.float32], faces: NDArray[np.int64]) -> None:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +103,21 @@ class FilePlace(ArrayFields):
         turn = np.asarray(rotation, np.float64) @ self.rotation
         moved = self.unit * np.asarray(translation, np.float64) - turn @ self.centre
         return Pose(tuple(turn.ravel().tolist()), tuple(moved.tolist()))
+
+    def to_camera(self, pose: Pose) -> NDArray[np.float64]:
+        """[4,4], from the object frame to the camera's, in the file's unit, where the file's model has ``pose``."""
+        turn = np.array(pose.rotation).reshape(3, 3)
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.unit * turn @ self.rotation.T
+        matrix[:3, 3] = turn @ self.centre + np.array(pose.translation)
+        return matrix
+
+
+class KnownModel(NamedTuple):
+    """A mesh of a bank: its name in its source, and where the object frame lies in its file."""
+
+    name: str
+    place: FilePlace
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -99,6 +99,6 @@ def completed_results(
 ) -> list[AmodalResult]:
     """A completed object in the results format: its mask, then its several answers, each with its chance."""
     to_own = partial(to_result, image.id, instance.category_id, visible=one.visible, annotation_id=instance.id)
-    whole = to_own(one.amodal, score=one.score, viewpoint=one.viewpoint, mesh=mesh, pose=one.pose)
+    whole = to_own(one.amodal, score=one.score, viewpoint=one.viewpoint, mesh=mesh, pose=one.pose, model=one.model)
     answers = [to_own(mask, score=one.score * chance, chance=chance) for mask, chance in one.hypotheses]
     return [whole, *answers]

@@ -204,9 +204,16 @@ def apart(found: list[DetectedObject]) -> list[tuple[DetectedObject, Mask]]:
 def predicted_result(image_id: int, category_id: int, one: PredictedObject, mesh: str | None = None) -> AmodalResult:
     """A predicted object in the results format."""
     whole = one.completed
-    viewpoint, pose = (None, None) if whole is None else (whole.viewpoint, whole.pose)
     return to_result(
-        image_id, category_id, one.amodal, one.visible, score=one.score, viewpoint=viewpoint, mesh=mesh, pose=pose
+        image_id,
+        category_id,
+        one.amodal,
+        one.visible,
+        score=one.score,
+        viewpoint=None if whole is None else whole.viewpoint,
+        mesh=mesh,
+        pose=None if whole is None else whole.pose,
+        model=None if whole is None else whole.model,
     )
 
 

@@ -23,6 +23,7 @@ def to_result(
     viewpoint: dict[str, float | list[float]] | None = None,
     mesh: str | None = None,
     pose: Pose | None = None,
+    model: str | None = None,
     chance: float | None = None,
 ) -> AmodalResult:
     """An object in the results format; the occluded mask is the amodal mask without the visible one.
@@ -30,7 +31,7 @@ def to_result(
     Args:
         amodal: [H,W] bool, taken as it is: a bare silhouette need not contain the visible mask.
         visible: [H,W] bool, or None where the method predicts none.
-        score, annotation_id, viewpoint, mesh, pose, chance: as for ``AmodalResult``.
+        score, annotation_id, viewpoint, mesh, pose, model, chance: as for ``AmodalResult``.
     """
     return AmodalResult(
         image_id=image_id,
@@ -43,6 +44,7 @@ def to_result(
         viewpoint=viewpoint or None,
         mesh=mesh,
         pose=pose,
+        model=model,
         chance=chance,
     )
 

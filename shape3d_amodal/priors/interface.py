@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from shape3d_amodal.crops.pixels import PixelWindow
+    from shape3d_amodal.meshes.mesh import KnownModel
 
 PriorName = Literal["learned", "bank"]
 """Where silhouettes come from: the networks of stages 2 and 3, or a bank of known shapes (``registry``)."""
@@ -39,6 +40,14 @@ class Prior(Protocol):
 
     def with_fit_steps(self, steps: int) -> Prior:
         """The same prior with another number of steps of its fit; 0 fits nothing."""
+
+
+@runtime_checkable
+class KnowsModels(Protocol):
+    """A prior whose estimates name meshes of a source."""
+
+    def model(self, category: str, index: int) -> KnownModel:
+        """The mesh of a category with the index ``Estimate.model``."""
 
 
 def best_of(estimates: Sequence[Estimate]) -> Estimate:

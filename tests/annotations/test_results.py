@@ -34,6 +34,7 @@ RESULTS = st.lists(
         mesh=st.none() | st.text(max_size=5),
         depth_order=st.none() | st.integers(-3, 99),
         pose=st.none() | POSES,
+        model=st.none() | st.text(max_size=5),
         chance=st.none() | st.floats(0, 1),
     ),
     max_size=3,
@@ -72,6 +73,7 @@ def test_the_written_record(tmp_path: Path) -> None:
         depth_order=2,
         mesh="a.glb",
         pose=Pose((0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0), (0.5, 0.0, 900.0)),
+        model="chair/a.obj",
         chance=0.25,
     )
     write_results(tmp_path / "r.json", [full, AmodalResult(image_id=1, category_id=3, score=1, segmentation=MASK)])
@@ -90,6 +92,7 @@ def test_the_written_record(tmp_path: Path) -> None:
             "mesh": "a.glb",
             "cam_R_m2c": [0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0],
             "cam_t_m2c": [0.5, 0.0, 900.0],
+            "model": "chair/a.obj",
             "chance": 0.25,
         },
         {"image_id": 1, "category_id": 3, "score": 1, "segmentation": code},

@@ -79,6 +79,7 @@ def test_the_pose_of_the_file_is_found_where_the_camera_is_known(folder: Path, c
     assert "2 objects in 2 images; results in" in (line := capsys.readouterr().out)
     assert line.endswith("results.json, 1 pose of CAD files (cam_R_m2c, cam_t_m2c)\n")
     assert first.pose is not None and second.pose is None
+    assert first.model == second.model == "chair/chair.obj"
     angle = np.degrees(np.arccos((np.trace(np.array(first.pose.rotation).reshape(3, 3) @ ROTATION.T) - 1) / 2))
     assert angle < 2
     np.testing.assert_allclose(np.array(first.pose.translation), POSE.translation, atol=0.05 * UNIT)
@@ -103,6 +104,10 @@ def test_render_draws_the_shape_from_any_side_that_it_may_be_seen_from(folder: P
     assert main([*command, "--out", str(folder / "drawn")]) == 0
     assert Image.open(folder / "drawn" / "1_1_turntable.png").size == (320, 160)
     mesh = trimesh.load(folder / "drawn" / "1_1.glb", force="mesh")
+    scene = trimesh.load(folder / "drawn" / "1_scene.glb", force="mesh")
+    middle = ROTATION @ CENTRE + np.array(POSE.translation)
+    np.testing.assert_allclose(scene.bounds.mean(axis=0), middle * [1, -1, -1], atol=0.1 * UNIT)
+    assert not (folder / "drawn" / "2_scene.glb").exists(), "of one image"
     assert len(mesh.faces) == len(box_mesh(PARTS["chair/one_arm"]).faces)
 
 
@@ -120,7 +125,7 @@ def test_several_answers_are_for_the_multimodal_track_alone(folder: Path, capsys
         chances = [other.chance for other in own if other.chance is not None]
         assert chances == sorted(chances, reverse=True) and sum(chances) <= 1 + 1e-6
         assert [other.score for other in own] == pytest.approx([one.score * chance for chance in chances])
-        assert all(other.pose is None and other.visible == one.visible for other in own)
+        assert all(other.pose is None and other.model is None and other.visible == one.visible for other in own)
     several = overall(folder, "multimodal")
     assert several["samples"] == len(answers) and several["best_miou"] > 0.95
     assert overall(folder, "completion")["miou"] > 0.95

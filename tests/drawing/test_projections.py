@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import trimesh
 
+from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.drawing.projections import (
     mesh_over_image,
     render_mesh,
@@ -13,6 +15,7 @@ from shape3d_amodal.drawing.projections import (
     turntable,
     view_of,
     write_glb,
+    write_scene_glb,
 )
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.geometry.cameras import DISTANCE, FOCAL
@@ -92,6 +95,27 @@ def test_glb_reads_back_equal(tmp_path):
     scene = trimesh.load(tmp_path / "a.glb")
     (loaded,) = scene.geometry.values()
     assert loaded.visual.material.baseColorFactor.tolist() == [0, 114, 178, 255]
+
+
+def test_objects_stand_before_the_camera_as_in_gltf(tmp_path, completed):
+    """Two metres away, one to the right and half a metre down, twice as large; and one as it is."""
+    matrix = np.array([[2.0, 0, 0, 1], [0, 2, 0, 0.5], [0, 0, 2, 2], [0, 0, 0, 1]])
+    objects = [replace(completed, to_camera=matrix), replace(completed, category="stool", to_camera=np.eye(4))]
+    write_scene_glb(tmp_path / "a.glb", objects)
+    mesh = read_mesh_file(tmp_path / "a.glb")
+    first = (2 * VERTS + np.array([1, 0.5, 2])) * np.array([1, -1, -1])
+    np.testing.assert_allclose(mesh.verts, np.concatenate([first, VERTS * np.array([1, -1, -1])]), atol=1e-6)
+    assert sorted(trimesh.load(tmp_path / "a.glb").geometry) == ["1_chair", "2_stool"]
+    with pytest.raises(UsageError, match="expected the place of each, that of number 2 is not known"):
+        write_scene_glb(tmp_path / "b.glb", [objects[0], completed])
+    assert not (tmp_path / "b.glb").exists()
+
+
+@pytest.fixture
+def completed():
+    """An object with the mesh."""
+    mask = np.ones((4, 5), bool)
+    return CompletedObject("chair", mask, mask, mask, VERTS, FACES, {}, np.zeros(4, np.float32), 0.5)
 
 
 def test_glb_into_a_missing_folder(tmp_path):

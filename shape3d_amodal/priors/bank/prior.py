@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from shape3d_amodal.config import Count, Share, configuration
 from shape3d_amodal.crops.pixels import PixelWindow, windows_of_crops
 from shape3d_amodal.geometry.windows import cut
+from shape3d_amodal.meshes.mesh import KnownModel
 from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
 from shape3d_amodal.priors.bank.finding import FindConfig, Found, find
 from shape3d_amodal.priors.bank.poses import origins, viewpoints
@@ -112,8 +113,16 @@ class BankPrior:
             found = find(shapes, window, self.config.search, without=frozenset(left_out[i]))
             # Where there are only crops, their pixels stand for the image's.
             box = crops.window[i : i + 1] if windows is not None else _own_window(crops.size)
-            parts.append(self._estimate(found, crops[i : i + 1], box.cpu()))
+            chosen = shapes.names.index(found.names[int(found.poses.mesh[0])])
+            model = torch.tensor([chosen], device=self.device)
+            parts.append(replace(self._estimate(found, crops[i : i + 1], box.cpu()), model=model))
         return Estimate.join(parts)
+
+    def model(self, category: str, index: int) -> KnownModel:
+        """The mesh that an estimate names by its ``index`` among those of a category."""
+        shapes = self.bank.shapes(category, self.config.search.views)
+        name = shapes.names[index]
+        return KnownModel(name, shapes.source.load(name).place)
 
     def _estimate(self, found: Found, crop: InstanceCrops, box: Tensor) -> Estimate:
         """The estimate of one object; ``box`` [1,4] is the crop's window in the frame of the poses."""
