@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -35,7 +35,6 @@ from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError, check_path, check_whole, counted
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
-from shape3d_amodal.meshes.mesh import KnownModel
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
 from shape3d_amodal.priors.interface import KnowsModels, Prior, PriorName, ViewsName
 from shape3d_amodal.priors.learned.fit import FitConfig
@@ -44,6 +43,9 @@ from shape3d_amodal.refinement.modes import Refine, check_learned, check_refine,
 from shape3d_amodal.refinement.regions import check_gap, close_gaps
 from shape3d_amodal.stages import Stages
 from shape3d_amodal.structures import OCCLUDER, AmodalPrediction, Estimate, InstanceCrops, Intrinsics
+
+if TYPE_CHECKING:
+    from shape3d_amodal.meshes.mesh import KnownModel
 
 Mask = NDArray[np.bool_]
 

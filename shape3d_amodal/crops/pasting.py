@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,10 @@ from torch import Tensor
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import Mask, VisibleObjects
-from shape3d_amodal.meshes.mesh import KnownModel
 from shape3d_amodal.structures import AmodalPrediction, Estimate, InstanceCrops, Pose, Viewpoint
+
+if TYPE_CHECKING:
+    from shape3d_amodal.meshes.mesh import KnownModel
 
 
 @dataclass(frozen=True, eq=False, repr=False)
