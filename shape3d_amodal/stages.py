@@ -114,6 +114,7 @@ class Stages:
         if self.refine in ("full", "2d") and self.model is not None:
             shown = {name: estimate.resized(small.size).evidence for name, estimate in estimates.items()}
             logits = resized_masks(self.model.refine_both_ways(small, shown), crops.size)
+            coarse = replace(coarse, expected=coarse.fit)  # what a bank expects is of its own masks
             if self.model.trust is not None and "bank" in estimates:
                 known = estimates["bank"]
                 logits = self.model.trust(logits, known.silhouette, signs(logits, known, crops))

@@ -25,7 +25,8 @@ from shape3d_amodal.priors.bank.evolution import Evolution
 from shape3d_amodal.priors.bank.placing import place
 from shape3d_amodal.priors.bank.poses import DISTANCE, SCALE, Level, MeshTable, Poses, U, V, rotations
 from shape3d_amodal.priors.bank.shapes import BankShapes
-from shape3d_amodal.priors.bank.templates import ViewsName, views_of
+from shape3d_amodal.priors.bank.templates import views_of
+from shape3d_amodal.priors.interface import ViewsName
 
 
 @configuration

@@ -20,7 +20,8 @@ from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.meshes.mesh import MeshSource, UnusableMeshError
 from shape3d_amodal.meshes.simplify import reduce_faces
-from shape3d_amodal.priors.bank.templates import Templates, ViewsName, kept_templates
+from shape3d_amodal.priors.bank.templates import Templates, kept_templates
+from shape3d_amodal.priors.interface import ViewsName
 
 log = logging.getLogger(__name__)
 

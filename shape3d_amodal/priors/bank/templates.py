@@ -6,7 +6,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +17,7 @@ from shape3d_amodal.files.cache import made_once
 from shape3d_amodal.geometry.cameras import rotation
 from shape3d_amodal.priors.bank import bits
 from shape3d_amodal.priors.bank.poses import CX, CY, DISTANCE, POSE, SCALE, MeshTable, U, V
-
-ViewsName = Literal["upright", "tabletop", "all"]
-"""How objects may stand before the camera. upright: on the ground, seen from the side or from above by a camera that is
-level; tabletop: seen from anywhere above, the camera nearly level; all: any rotation."""
+from shape3d_amodal.priors.interface import ViewsName
 
 GRID = 32
 """Side of the grid that templates are placed on, over the side of the object's window."""
