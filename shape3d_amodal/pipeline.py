@@ -319,7 +319,7 @@ class ShapePriorPipeline:
             DataError: the file of the image cannot be read.
         """
         pixels = given_image(image)
-        camera = None if intrinsics is None else given_intrinsics(intrinsics)
+        camera = None if intrinsics is None else given_intrinsics(intrinsics, *pixels.shape[:2])
         masks = given_masks(visible, *pixels.shape[:2], image=image)
         names = given_names(categories, (*self.categories, OCCLUDER))
         ranks = [] if depth_order is None else given_ranks(depth_order)

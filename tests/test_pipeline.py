@@ -471,6 +471,7 @@ def test_arguments_of_a_wrong_type_are_named(make, message: str) -> None:
         ((500, 500, float("nan"), 30), "got (500, 500, nan, 30)"),
         (("500", 500, 40, 30), "got ('500', 500, 40, 30)"),
         (500, "got 500"),
+        ((500, 500, 1e30, 30), "none beyond 1,000,000, got (500, 500, 1e+30, 30)"),
     ],
 )
 def test_what_is_no_camera_is_refused(pipeline: ShapePriorPipeline, camera: object, came: str) -> None:
@@ -480,6 +481,13 @@ def test_what_is_no_camera_is_refused(pipeline: ShapePriorPipeline, camera: obje
     assert came in str(caught.value) and "\n" not in str(caught.value)
     for given in ((500, 500.0, 40, 30), np.array([500, 500, 40, 30]), [500, 500, np.float32(40), 30]):
         assert len(pipeline.complete(picture(), [CHAIR], ["chair"], intrinsics=given)) == 1
+
+
+def test_a_focal_length_in_millimetres_is_refused(pipeline: ShapePriorPipeline) -> None:
+    with pytest.raises(
+        UsageError, match="a focal length of 4 pixels sees more than 150 degrees in this image; give pix"
+    ):
+        pipeline.complete(picture(), [CHAIR], ["chair"], intrinsics=(4, 4, 40, 30))
 
 
 def test_what_a_bank_says_is_kept_beside_another_prior(boxes: BoxMeshes) -> None:

@@ -16,6 +16,10 @@ from shape3d_amodal import masks
 from shape3d_amodal.errors import DataError, UsageError, check_whole, meant
 from shape3d_amodal.structures import Intrinsics, Rle
 
+_FARTHEST_PX = 1e6
+"""Largest focal length or place of the principal point, in pixels, that a camera may have."""
+_WIDEST = 0.13
+"""Least focal length of a camera, as a share of the image's side: it sees 150 degrees."""
 GivenImage: TypeAlias = Any
 """An image in any form that ``given_image`` knows."""
 GivenMask: TypeAlias = Any
@@ -185,7 +189,7 @@ def given_pairs(values: Any, count: int) -> set[tuple[int, int]]:
     return pairs
 
 
-def given_intrinsics(value: Any) -> Intrinsics:
+def given_intrinsics(value: Any, height: int, width: int) -> Intrinsics:
     """The camera of an image: fx, fy, cx and cy, in pixels.
 
     Raises:
@@ -195,11 +199,15 @@ def given_intrinsics(value: Any) -> Intrinsics:
     kinds = (int, float, np.integer, np.floating)
     if numbers.shape == (4,) and all(isinstance(one, kinds) and not isinstance(one, bool) for one in numbers):
         fx, fy, cx, cy = map(float, numbers)
-        if min(fx, fy) > 0 and np.isfinite([fx, fy, cx, cy]).all():
+        if min(fx, fy) > 0 and all(abs(one) <= _FARTHEST_PX for one in (fx, fy, cx, cy)):  # false for NaN
+            if min(fx / width, fy / height) < _WIDEST:
+                problem = f"a focal length of {min(fx, fy):g} pixels sees more than 150 degrees in this image"
+                raise UsageError(f"intrinsics: {problem}; give pixels, not millimetres")
             return fx, fy, cx, cy
     came = f"{list(numbers.shape)} numbers" if numbers.ndim and numbers.shape != (4,) else f"{value!r:.60}"
     remedy = "of OpenCV's matrix K give (K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5)"
-    raise UsageError(f"intrinsics: expected (fx, fy, cx, cy) in pixels, fx and fy positive, got {came}; {remedy}")
+    expected = "expected (fx, fy, cx, cy) in pixels, fx and fy positive, none beyond 1,000,000"
+    raise UsageError(f"intrinsics: {expected}, got {came}; {remedy}")
 
 
 def in_order(name: str, values: Any, of: str = "an item for each object") -> list[Any]:

@@ -18,7 +18,7 @@ PriorName = Literal["learned", "bank"]
 
 ViewsName = Literal["upright", "tabletop", "all"]
 """How known shapes may stand before the camera. upright: on the ground, seen from the side or from above by a camera
-that is level; tabletop: seen from anywhere above, the camera nearly level; all: any rotation."""
+that is level; tabletop: seen from anywhere above; all: any rotation."""
 
 
 class Prior(Protocol):

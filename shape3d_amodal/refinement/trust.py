@@ -7,6 +7,7 @@ weights and a bias for each object, by which the logits of both are added, at th
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
@@ -21,6 +22,8 @@ SIGNS = 7
 """Numbers that trust depends on (``signs``)."""
 _SURE = 0.02
 """Silhouettes are clamped to this and 1 minus this, so that their logits are finite."""
+_MOST = math.log((1 - _SURE) / _SURE)
+"""Logits of the completion are clamped likewise: else what it is sure of could never be outweighed."""
 
 
 @configuration
@@ -52,13 +55,9 @@ class Trust(nn.Module):
             seen: [N,SIGNS], ``signs`` of both.
         """
         own, other, bias = self.layers((seen - self.mean) / self.deviation)[..., None, None].unbind(dim=1)
-        result: Tensor = softplus(own + 0.5) * logits + softplus(other) * clamped_logit(silhouette) + bias
+        sure = silhouette.clamp(_SURE, 1 - _SURE).logit()
+        result: Tensor = softplus(own) * logits.clamp(-_MOST, _MOST) + softplus(other) * sure + bias
         return result
-
-
-def clamped_logit(silhouette: Tensor) -> Tensor:
-    """The logits of silhouettes in 0..1, finite."""
-    return silhouette.clamp(_SURE, 1 - _SURE).logit()
 
 
 def signs(logits: Tensor, estimate: Estimate, crops: InstanceCrops) -> Tensor:

@@ -64,7 +64,7 @@ def test_weights_of_both_and_bias() -> None:
         trust.layers[2].bias.copy_(torch.tensor([1.0, -2.0, 0.25]))
     logits, silhouette = torch.tensor([[[3.0]]]), torch.tensor([[[0.8]]])
     result = trust(logits, silhouette, torch.zeros(1, SIGNS))
-    own, other = math.log1p(math.exp(1.5)), math.log1p(math.exp(-2.0))
+    own, other = math.log1p(math.exp(1.0)), math.log1p(math.exp(-2.0))
     assert float(result.detach()) == pytest.approx(own * 3 + other * math.log(4) + 0.25, rel=1e-5)
 
 

@@ -22,7 +22,8 @@ WORD = 64
 NEAREST = np.float32(1e-3)
 """Vertices nearer to the camera than this share of the object's distance are drawn as if they were there."""
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-_ONE, _THIRD = np.float32(1), np.float32(1 / 3)
+_BEYOND = np.float32(1e6)
+"""Samples are not told apart farther away than this, where they would not fit whole numbers."""
 
 
 @intrinsic
@@ -61,8 +62,8 @@ def to_samples(verts, pose, grid, screen):  # type: ignore[no-untyped-def]
         nearness = distance / max(distance + forward, NEAREST * distance)
         right = (u - cx) + aspect * scale * (pose[0] * x + pose[1] * y + pose[2] * z)
         down = (v - cy) + scale * (pose[3] * x + pose[4] * y + pose[5] * z)
-        screen[i, 0] = (cx + nearness * right - x0) / stride
-        screen[i, 1] = (cy + nearness * down - y0) / stride
+        screen[i, 0] = min(max((cx + nearness * right - x0) / stride, -_BEYOND), _BEYOND)
+        screen[i, 1] = min(max((cy + nearness * down - y0) / stride, -_BEYOND), _BEYOND)
         screen[i, 2] = nearness
 
 

@@ -34,7 +34,8 @@ _DAMPING = 0.03
 _STEP, _TURN = 0.3, 0.3
 _LARGEST = np.array([0.25, 0.25, 0.25, 0.1, 0.05, 0.05, 0.4])
 """Largest steps of the fitted numbers, of those that hardly move the contour."""
-_NEAREST, _FARTHEST = 1.0, 100.0
+NEAREST, FARTHEST = 0.6, 1000.0
+"""Bounds of the distance of the camera, in diagonals of the object: it stays outside of the object."""
 _FAR = np.int32(4000)
 
 
@@ -388,10 +389,11 @@ def _move(pose, by, beliefs):  # type: ignore[no-untyped-def]
     pose[V] += scale * min(max(by[5], -_STEP), _STEP)
     pose[SCALE] = scale * math.exp(min(max(by[3], -_STEP), _STEP))
     if beliefs[3] > 0:
+        pose[SCALE] = min(max(pose[SCALE], beliefs[3] / FARTHEST), beliefs[3] / NEAREST)
         pose[DISTANCE] = beliefs[3] / pose[SCALE]
     else:
         distance = pose[DISTANCE] * math.exp(min(max(by[6], -_STEP), _STEP))
-        pose[DISTANCE] = min(max(distance, _NEAREST), _FARTHEST)
+        pose[DISTANCE] = min(max(distance, NEAREST), FARTHEST)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -20,7 +20,7 @@ from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.config import Count, Share, configuration
 from shape3d_amodal.crops.pixels import PixelWindow
 from shape3d_amodal.meshes.mesh import FilePlace
-from shape3d_amodal.priors.bank.contour_fit import FREE, PoseBeliefs, fit_contours, pixel_steps
+from shape3d_amodal.priors.bank.contour_fit import FARTHEST, FREE, NEAREST, PoseBeliefs, fit_contours, pixel_steps
 from shape3d_amodal.priors.bank.evolution import Evolution
 from shape3d_amodal.priors.bank.placing import place
 from shape3d_amodal.priors.bank.poses import DISTANCE, SCALE, Level, MeshTable, Poses, U, V, rotations
@@ -56,7 +56,7 @@ class FindConfig:
     """Likely distance of the camera in diagonals of the object, where no intrinsics are known."""
 
 
-_ROLL_WEIGHT: dict[ViewsName, float] = {"upright": 0.5, "tabletop": 0.05, "all": 0.0}
+_ROLL_WEIGHT: dict[ViewsName, float] = {"upright": 0.5, "tabletop": 0.0, "all": 0.0}
 _FEW, _LONGEST = 32, 4
 """For each so many meshes a list of templates is fitted, up to so many lists."""
 _SAMPLES = 8
@@ -232,7 +232,9 @@ class _Search:
         result[:, [U, V]] += by[:, 4:6] * rows[:, SCALE, None]
         result[:, SCALE] *= np.exp(by[:, 3])
         if self._beliefs.focal is not None:
-            result[:, DISTANCE] = self._beliefs.focal / result[:, SCALE]
+            focal = self._beliefs.focal
+            result[:, SCALE] = np.clip(result[:, SCALE], focal / FARTHEST, focal / NEAREST)
+            result[:, DISTANCE] = focal / result[:, SCALE]
         else:
             result[:, DISTANCE] *= np.exp(by[:, 6])
         return result

@@ -7,7 +7,7 @@ a deformed sphere cannot have, and it knows the shapes that it was given, and no
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +49,7 @@ class BankShapes(ArrayFields):
     surfaces: list[_Surface]
     source: MeshSource
     config: BankConfig
+    reduced: dict[int, _Surface] = field(default_factory=dict)
 
     def coarse(self, index: int) -> _Surface:
         """Vertices [V,3] float32 and faces [F,3] int64 of a mesh, few."""
@@ -56,10 +57,12 @@ class BankShapes(ArrayFields):
 
     def fine(self, index: int) -> _Surface:
         """The same with all faces, or nearly."""
-        mesh = self.source.load(self.names[index])
-        if len(mesh.faces) <= self.config.fine_faces:
-            return mesh.verts, mesh.faces.astype(np.int64)
-        return reduce_faces(mesh.verts, mesh.faces, self.config.fine_faces)
+        if index not in self.reduced:
+            mesh = self.source.load(self.names[index])
+            if len(mesh.faces) <= self.config.fine_faces:
+                return mesh.verts, mesh.faces.astype(np.int64)
+            self.reduced[index] = reduce_faces(mesh.verts, mesh.faces, self.config.fine_faces)
+        return self.reduced[index]
 
 
 class ShapeBank:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from shape3d_amodal.array_fields import ArrayFields
+from shape3d_amodal.errors import DataError
 from shape3d_amodal.files.cache import made_once
 from shape3d_amodal.geometry.cameras import rotation
 from shape3d_amodal.priors.bank import bits
 from shape3d_amodal.priors.bank.poses import CX, CY, DISTANCE, POSE, SCALE, MeshTable, U, V
 from shape3d_amodal.priors.interface import ViewsName
+
+log = logging.getLogger(__name__)
 
 GRID = 32
 """Side of the grid that templates are placed on, over the side of the object's window."""
@@ -72,10 +76,11 @@ def views_of(name: ViewsName) -> Views:
     place = (np.arange(_SPHERE) + 0.5) / _SPHERE  # a spiral of equal areas (Fibonacci)
     elevation = np.arcsin(1 - 2 * place)
     azimuth = (math.pi * (1 + math.sqrt(5)) * (np.arange(_SPHERE) + 0.5)) % (2 * math.pi)
+    rolls = np.arange(24) * (2 * math.pi / 24)  # a camera that looks down has no level
     if name == "all":
-        return Views(_rotations(azimuth, elevation), np.arange(24) * (2 * math.pi / 24))
+        return Views(_rotations(azimuth, elevation), rolls)
     above = elevation > math.radians(-10)
-    return Views(_rotations(azimuth[above], elevation[above]), np.radians(np.arange(-20.0, 21.0, 10.0)))
+    return Views(_rotations(azimuth[above], elevation[above]), rolls)
 
 
 def _rotations(azimuth: NDArray[np.floating[Any]], elevation: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -122,11 +127,7 @@ def draw_templates(verts: NDArray[np.float32], faces: NDArray[np.int64], views: 
 def kept_templates(
     verts: NDArray[np.float32], faces: NDArray[np.int64], name: ViewsName, cache: Path | None
 ) -> Templates:
-    """The templates of a mesh, memory-mapped from ``cache``, where they are drawn if they are missing; or drawn anew.
-
-    Raises:
-        DataError: the cache cannot be written to.
-    """
+    """The templates of a mesh from ``cache``, where they are drawn if they are missing; anew where it is of no use."""
     if cache is None:
         return draw_templates(verts, faces, views_of(name))
     digest = hashlib.sha256(f"{name} {_VERSION}".encode())
@@ -138,7 +139,10 @@ def kept_templates(
         np.save(folder / "views.npy", drawn.views)
         np.save(folder / "bits.npy", drawn.bits)
 
-    folder = made_once(cache / f"templates-{digest.hexdigest()[:24]}", make)
-    return Templates(
-        *(np.load(folder / f"{part}.npy", mmap_mode="r", allow_pickle=False) for part in ("views", "bits"))
-    )
+    folder = cache / f"templates-{digest.hexdigest()[:24]}"
+    try:
+        made_once(folder, make)
+        return Templates(*(np.load(folder / f"{part}.npy", allow_pickle=False) for part in ("views", "bits")))
+    except (DataError, OSError, ValueError, EOFError) as error:
+        log.warning("%s: %s; templates are drawn anew; remove the folder, or make room", folder, error)
+        return draw_templates(verts, faces, views_of(name))
