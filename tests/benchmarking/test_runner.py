@@ -206,7 +206,8 @@ def test_what_is_missing_is_found_before_anything_is_run(folder, tmp_path, metho
 
 def test_what_a_method_cannot_take_is_found_before_anything_is_run(folder, box_folder, tmp_path):
     methods = {**counted(folder), "bank": {"kind": "bank", "meshes": str(box_folder)}}
-    with pytest.raises(UsageError, match=r"^bank on squares: unknown category 'car'; known are chair, "):
+    unknown = r"^bank on squares: unknown category 'car' .did you mean 'chair'.*; known are chair, "
+    with pytest.raises(UsageError, match=unknown):
         run_benchmark(benchmark(folder, methods=methods), tmp_path / "out")
     assert not (folder / "log").exists()
 
