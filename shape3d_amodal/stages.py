@@ -19,7 +19,7 @@ from shape3d_amodal.structures import AmodalPrediction, Estimate, InstanceCrops,
 _BATCH = 32
 _CROP = 64
 """Side of the crops in pixels where no networks ask for another."""
-_FINE = 256
+FINE = 256
 """Side of the crops in pixels where a bank is asked."""
 
 
@@ -66,7 +66,7 @@ class Stages:
     def size(self) -> int:
         """Side of the crops in pixels: known shapes are exact, and would lose by coarse pixels."""
         if "bank" in self.priors and self.refine != "2d":
-            return _FINE
+            return FINE
         return _CROP if self.model is None else self.model.config.crop_size
 
     @torch.no_grad()

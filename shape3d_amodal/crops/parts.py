@@ -72,3 +72,9 @@ def _read(file: Path, kind: type[Arrays]) -> Arrays | None:
             return kind(**{field.name: content[field.name] for field in fields(kind)})  # type: ignore[arg-type]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
+
+
+def joined(parts: Sequence[Arrays]) -> Arrays:
+    """The rows of dataclasses of arrays of one kind (at least one) one after another."""
+    kind = type(parts[0])
+    return kind(**{one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(kind)})  # type: ignore[arg-type]  # it is a dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.cutting import instance_crops, instance_windows, mask_crops
+from shape3d_amodal.crops.parts import joined
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.masks.occlusion import occluders, order_of_ranks
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
@@ -69,7 +70,7 @@ class CropArrays(ArrayFields):
     @classmethod
     def join(cls, parts: Sequence[CropArrays]) -> CropArrays:
         """The crops of all parts (at least one) one after another."""
-        return cls(**{one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)})
+        return joined(parts)
 
 
 class SceneCrops:
@@ -127,10 +128,10 @@ class SceneCrops:
         amodal = mask_crops([one.amodal for one in instances], crops.window, config.size)
         hidden = [1 - one.visible.sum() / one.amodal.sum() for one in instances]
         return CropArrays(
-            rgb=_bytes(crops.rgb),
-            visible=_bytes(crops.visible),
-            occluder=_bytes(crops.occluder),
-            amodal=_bytes(amodal),
+            rgb=as_bytes(crops.rgb),
+            visible=as_bytes(crops.visible),
+            occluder=as_bytes(crops.occluder),
+            amodal=as_bytes(amodal),
             category=crops.category.numpy(),
             window=windows,
             hidden=np.array(hidden, np.float32),
@@ -143,7 +144,8 @@ class SceneCrops:
         return CropArrays.join([self[index] for index in indices])
 
 
-def _bytes(tensor: torch.Tensor) -> NDArray[np.uint8]:
+def as_bytes(tensor: torch.Tensor) -> NDArray[np.uint8]:
+    """Numbers in 0..1 as bytes, rounded."""
     return (tensor * 255 + 0.5).to(torch.uint8).numpy()
 
 

@@ -122,7 +122,7 @@ def draw(verts, faces, pose, grid, screen, bits):  # type: ignore[no-untyped-def
 @numba.njit(nogil=True, cache=True)
 def draw_all(verts, first_vert, faces, first_face, mesh, poses, grid, out):  # type: ignore[no-untyped-def]
     """Draw mesh ``mesh[k]`` of a table at ``poses[k]`` into ``out[k]`` [n,words], for each k."""
-    screen = np.empty((_most(first_vert), 3), np.float32)
+    screen = np.empty((most_verts(first_vert), 3), np.float32)
     for k in range(len(poses)):
         m = mesh[k]
         own = faces[first_face[m] : first_face[m + 1]]
@@ -137,7 +137,7 @@ def count_all(verts, first_vert, faces, first_face, mesh, poses, grid, visible, 
         visible, outside: [n,words] uint64.
         out: [K,2] float64.
     """
-    screen = np.empty((_most(first_vert), 3), np.float32)
+    screen = np.empty((most_verts(first_vert), 3), np.float32)
     bits = np.empty(visible.shape, np.uint64)
     for k in range(len(poses)):
         m = mesh[k]
@@ -152,7 +152,8 @@ def count_all(verts, first_vert, faces, first_face, mesh, poses, grid, visible, 
 
 
 @numba.njit(nogil=True, cache=True)
-def _most(first):  # type: ignore[no-untyped-def]
+def most_verts(first):  # type: ignore[no-untyped-def]
+    """How many vertices the largest mesh of a table has."""
     most = 0
     for m in range(len(first) - 1):
         most = max(most, first[m + 1] - first[m])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from shape3d_amodal.crops.pixels import OUTSIDE, UNKNOWN, VISIBLE
-from shape3d_amodal.priors.bank.bits import FAST, by_row, columns_of, to_samples
+from shape3d_amodal.priors.bank.bits import FAST, by_row, columns_of, most_verts, to_samples
 from shape3d_amodal.priors.bank.poses import ASPECT, CX, CY, DISTANCE, SCALE, Level, MeshTable, Poses, U, V
 
 _OUTSIDE, _VISIBLE, _UNKNOWN = np.uint8(OUTSIDE), np.uint8(VISIBLE), np.uint8(UNKNOWN)
@@ -83,10 +83,7 @@ def fit_contours(
     """
     rows, score = poses.rows.copy(), np.empty(len(poses))
     _fit_all(
-        meshes.verts,
-        meshes.first_vert,
-        meshes.faces,
-        meshes.first_face,
+        *meshes.arrays,
         poses.mesh,
         rows,
         level.grid,
@@ -108,8 +105,7 @@ def pixel_steps(meshes: MeshTable, poses: Poses, level: Level, beliefs: PoseBeli
     """
     free = FREE if beliefs.focal is None else FREE - 1
     squares = np.zeros((len(poses), free, free))
-    table = meshes.verts, meshes.first_vert, meshes.faces, meshes.first_face
-    _squares(*table, poses.mesh, poses.rows, level.grid, level.state, beliefs.numbers, squares)
+    _squares(*meshes.arrays, poses.mesh, poses.rows, level.grid, level.state, beliefs.numbers, squares)
     variance, axes = np.linalg.eigh(squares + np.diag(_LARGEST[:free] ** -2))
     steps: NDArray[np.float64] = axes / np.sqrt(variance)[:, None]
     return steps
@@ -134,10 +130,7 @@ def _fit_all(  # type: ignore[no-untyped-def]
     verts, first_vert, faces, first_face, mesh, rows, grid, state, offsets, beliefs, steps, robust, score
 ):
     size = len(state)
-    most = 0
-    for m in range(len(first_vert) - 1):
-        most = max(most, first_vert[m + 1] - first_vert[m])
-    screen = np.empty((most, 3), np.float32)
+    screen = np.empty((most_verts(first_vert), 3), np.float32)
     nearness, face = np.empty((size, size), np.float32), np.empty((size, size), np.int32)
     near = np.empty((size, size, 2), np.int32)
     for k in range(len(rows)):
@@ -161,10 +154,7 @@ def _squares(  # type: ignore[no-untyped-def]
     verts, first_vert, faces, first_face, mesh, rows, grid, state, beliefs, squares
 ):
     size = len(state)
-    most = 0
-    for m in range(len(first_vert) - 1):
-        most = max(most, first_vert[m + 1] - first_vert[m])
-    screen = np.empty((most, 3), np.float32)
+    screen = np.empty((most_verts(first_vert), 3), np.float32)
     nearness, face = np.empty((size, size), np.float32), np.empty((size, size), np.int32)
     slope = np.empty(FREE)
     for k in range(len(rows)):

@@ -38,6 +38,11 @@ class MeshTable(ArrayFields):
     faces: NDArray[np.int32]
     first_face: NDArray[np.int64]
 
+    @property
+    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+        """All of it, in the order in which kernels take it."""
+        return self.verts, self.first_vert, self.faces, self.first_face
+
     @classmethod
     def of(cls, meshes: list[tuple[NDArray[np.float32], NDArray[np.int64]]]) -> MeshTable:
         """Of vertices and faces of each."""
@@ -105,9 +110,8 @@ class Level:
     def overlap(self, meshes: MeshTable, mesh: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """[K] certain-pixel IoU of the hard silhouettes: |T and visible| / (|visible| + |T and outside|)."""
         counts = np.empty((len(rows), 2))
-        table = (meshes.verts, meshes.first_vert, meshes.faces, meshes.first_face)
         bits.count_all(
-            *table, mesh, np.ascontiguousarray(rows, np.float32), self.grid, self.visible, self.outside, counts
+            *meshes.arrays, mesh, np.ascontiguousarray(rows, np.float32), self.grid, self.visible, self.outside, counts
         )
         result: NDArray[np.float64] = counts[:, 0] / (self.area + counts[:, 1])
         return result
@@ -115,8 +119,7 @@ class Level:
     def masks(self, meshes: MeshTable, mesh: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Silhouettes [K,n,n] bool."""
         drawn = np.empty((len(rows), self.size, -(-self.size // bits.WORD)), np.uint64)
-        table = (meshes.verts, meshes.first_vert, meshes.faces, meshes.first_face)
-        bits.draw_all(*table, mesh, np.ascontiguousarray(rows, np.float32), self.grid, drawn)
+        bits.draw_all(*meshes.arrays, mesh, np.ascontiguousarray(rows, np.float32), self.grid, drawn)
         return bits.unpack(drawn, self.size)
 
 

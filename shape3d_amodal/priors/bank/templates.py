@@ -114,7 +114,7 @@ def draw_templates(verts: NDArray[np.float32], faces: NDArray[np.int64], views: 
     table = MeshTable.of([(verts, faces)])
     grid = np.array([0.5, 0.5, 1], np.float32)
     mesh = np.zeros(len(poses), np.int64)
-    bits.draw_all(table.verts, table.first_vert, table.faces, table.first_face, mesh, poses, grid, drawn)
+    bits.draw_all(*table.arrays, mesh, poses, grid, drawn)
 
     height = record["height"].ravel()
     drawn = drawn[..., 0]

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from shape3d_amodal.config import Count, Share, configuration, dump_config
 from shape3d_amodal.crops.config import CropsConfig
-from shape3d_amodal.crops.parts import in_parts
+from shape3d_amodal.crops.parts import in_parts, joined
 from shape3d_amodal.crops.pool import kept_arrays, pool_name
-from shape3d_amodal.crops.scenes import CropArrays
+from shape3d_amodal.crops.scenes import CropArrays, as_bytes
 from shape3d_amodal.files.processes import spread
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
@@ -131,7 +131,7 @@ class _Answers:
 
 
 def _join(answers: list[_Answers]) -> _Answers:
-    return _Answers(np.concatenate([one.silhouette for one in answers]), np.concatenate([one.fit for one in answers]))
+    return joined(answers)
 
 
 def _ask(
@@ -163,6 +163,6 @@ def _asker(config: BankCropsConfig, categories: tuple[str, ...], cache: Path) ->
     def ask(part: CropArrays) -> _Answers:
         crops = part.supervised(np.arange(len(part.category))).crops
         found = prior.estimate(crops, without=[source.near_duplicates(name) for name in part.mesh.tolist()])
-        return _Answers((found.silhouette * 255 + 0.5).to(torch.uint8).numpy(), found.fit.numpy())
+        return _Answers(as_bytes(found.silhouette), found.fit.numpy())
 
     return ask

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +22,10 @@ from typing_extensions import Self
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.config import Count, Share, configuration, dump_config
 from shape3d_amodal.crops.cutting import instance_crops, mask_crops
-from shape3d_amodal.crops.parts import in_parts
+from shape3d_amodal.crops.parts import in_parts, joined
 from shape3d_amodal.crops.pixels import pixel_windows
 from shape3d_amodal.crops.pool import kept_arrays
+from shape3d_amodal.crops.scenes import as_bytes
 from shape3d_amodal.files.cache import user_cache
 from shape3d_amodal.files.pretrained import load_network, read_config, weights_folder
 from shape3d_amodal.files.processes import spread
@@ -38,12 +39,11 @@ from shape3d_amodal.priors.bank.shapes import ShapeBank
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.refinement.trust import SIGNS, signs
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
+from shape3d_amodal.stages import FINE
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops, resized_masks
 
 EVIDENCE_VERSION = 1
 """To be raised when the same configuration gives other arrays."""
-FINE = 256
-"""Side of the crops in pixels in which the bank and the completion meet, as in the pipeline."""
 _KEPT = 64
 """Side of the crops that are kept to learn from."""
 _CHUNK = 4
@@ -118,7 +118,7 @@ class Evidence(ArrayFields):
 
     @classmethod
     def join(cls, parts: list[Evidence]) -> Evidence:
-        return cls(**{one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)})
+        return joined(parts)
 
 
 def open_evidence(config: EvidenceConfig, weights: str, cache: Path, *, workers: int) -> Evidence:
@@ -200,17 +200,13 @@ class _Witness:
         kept = crops.resized(_KEPT)
         return Evidence(
             logits=resized_masks(logits, _KEPT).numpy(),
-            silhouette=_bytes(resized_masks(estimate.silhouette, _KEPT)),
-            visible=_bytes(kept.visible),
-            occluder=_bytes(kept.occluder),
-            amodal=_bytes(resized_masks(mask_crops([one.amodal], crops.window, FINE), _KEPT)),
+            silhouette=as_bytes(resized_masks(estimate.silhouette, _KEPT)),
+            visible=as_bytes(kept.visible),
+            occluder=as_bytes(kept.occluder),
+            amodal=as_bytes(resized_masks(mask_crops([one.amodal], crops.window, FINE), _KEPT)),
             signs=signs(logits, estimate, crops).numpy().reshape(1, SIGNS),
             hidden=np.array([1 - one.visible.sum() / one.amodal.sum()], np.float32),
         )
-
-
-def _bytes(tensor: torch.Tensor) -> NDArray[np.uint8]:
-    return (tensor * 255 + 0.5).to(torch.uint8).numpy()
 
 
 def model_config(weights: str) -> AmodalModelConfig:
