@@ -52,7 +52,7 @@ def scenes(
         count: number of scenes.
         seed: seed of the scenes; scene k depends on the options, the seed and k alone.
         layout: folder (a benchmark set; the default without --count), shards (the default with it), or kins (--count
-            wide images of vehicles with annotations in the format of KINS 2020, to test code that reads KINS).
+            wide images of streets with vehicles, annotated in the format of KINS 2020).
         shard: i/n, i from 0: make the shards i, i + n, i + 2 n, ...; by default as set by torchrun or a SLURM array.
         shard_size: scenes in a shard, 1000 by default.
         workers: processes on this machine; the result does not depend on it.

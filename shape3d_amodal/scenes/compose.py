@@ -114,7 +114,7 @@ def make_scene(
         UsageError: no scene as ``config`` asks for was found with these meshes.
     """
     rng = np.random.default_rng((seed, _PURPOSE, index))
-    picker = _MeshPicker(meshes, config, rng)
+    picker = MeshPicker(meshes, config, rng)
     attempt = _try_bars if config.kind == "bars" else _try_composed
     for _ in range(_TRIES):
         scene = attempt(picker, config, rng, target_category)
@@ -126,7 +126,7 @@ def make_scene(
     )
 
 
-class _MeshPicker:
+class MeshPicker:
     """Draws meshes from a source, deforms, scales and turns them at random, and places them at the origin."""
 
     def __init__(self, meshes: MeshSource, config: SceneConfig, rng: np.random.Generator) -> None:
@@ -135,11 +135,11 @@ class _MeshPicker:
 
     def __call__(self, category: str | None = None) -> PlacedObject:
         rng = self._rng
-        mesh = self._draw(category)
+        mesh = self.mesh(category)
         verts = deform(mesh.verts, self._config.deform * rng.random(), rng)
         return stand(mesh, verts, size=rng.uniform(0.75, 1.3), yaw=rng.uniform(0, 2 * np.pi))
 
-    def _draw(self, category: str | None) -> Mesh:
+    def mesh(self, category: str | None = None) -> Mesh:
         """A random mesh, of ``category`` if given; meshes that cannot be used are passed over."""
         for _ in range(_DRAWS):
             drawn = category
@@ -187,7 +187,7 @@ def _hidden_share(target: _Drawn, others: Sequence[_Drawn]) -> float:
 
 
 def _try_composed(
-    pick: _MeshPicker, config: SceneConfig, rng: np.random.Generator, target_category: str | None
+    pick: MeshPicker, config: SceneConfig, rng: np.random.Generator, target_category: str | None
 ) -> Scene | None:
     placed = pick(target_category)
     camera = look_at_target(placed, config.image_size, rng)
@@ -239,25 +239,35 @@ def _instance(drawn: _Drawn, visible: Mask, rank: int, camera: Camera) -> SceneI
 
 
 def depth_order(depths: Sequence[NDArray[np.float32]]) -> list[int]:
-    """Rank of each object from near to far, 0 first, from depth maps (infinite where an object is not).
+    """Rank of each object from near to far, 0 first, from depth maps (infinite where an object is not)."""
+    covered = [
+        [0 if i == j else int((other < one)[np.isfinite(one)].sum()) for j, other in enumerate(depths)]
+        for i, one in enumerate(depths)
+    ]
+    medians = [float(np.median(depth[np.isfinite(depth)])) if np.isfinite(depth).any() else np.inf for depth in depths]
+    return near_to_far(np.array(covered, np.int64), medians)
+
+
+def near_to_far(covered: NDArray[np.int64], medians: Sequence[float]) -> list[int]:
+    """Rank of each object, 0 first.
 
     Objects are taken one by one, each time the one of which the remaining objects hide the fewest pixels; among equals
     the one with the nearest median depth.
+
+    Args:
+        covered: [N,N]; ``covered[i, j]`` pixels of i are farther than j there.
+        medians: N depths.
     """
-    left = list(range(len(depths)))
-    rank = [0] * len(depths)
-    medians = [float(np.median(depth[np.isfinite(depth)])) if np.isfinite(depth).any() else np.inf for depth in depths]
-    for place in range(len(depths)):
-        covered = {
-            i: sum(int((depths[j] < depths[i])[np.isfinite(depths[i])].sum()) for j in left if j != i) for i in left
-        }
-        nearest = min(left, key=lambda i: (covered[i], medians[i]))
+    left = list(range(len(medians)))
+    rank = [0] * len(medians)
+    for place in range(len(medians)):
+        nearest = min(left, key=lambda i: (int(covered[i, left].sum()), medians[i]))
         rank[nearest] = place
         left.remove(nearest)
     return rank
 
 
-def _try_bars(pick: _MeshPicker, config: SceneConfig, rng: np.random.Generator, category: str | None) -> Scene | None:
+def _try_bars(pick: MeshPicker, config: SceneConfig, rng: np.random.Generator, category: str | None) -> Scene | None:
     placed = pick(category)
     camera = look_at_target(placed, config.image_size, rng)
     drawn = _draw(placed, camera)

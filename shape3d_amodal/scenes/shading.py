@@ -31,34 +31,37 @@ def normals(verts: NDArray[np.float32], faces: NDArray[np.int32]) -> Colors:
     return cross / np.maximum(np.linalg.norm(cross, axis=1, keepdims=True), 1e-12)
 
 
-def smooth_noise(size: int, cells: int, rng: np.random.Generator) -> Colors:
-    """[size,size] float32 in about -1..1: random values on a coarse grid, bilinearly interpolated."""
+def smooth_noise(size: int, cells: int, rng: np.random.Generator, rows: slice = slice(None)) -> Colors:
+    """[size,size], or some rows of it, float32 in about -1..1: random values on a grid, bilinearly interpolated."""
     grid = rng.uniform(-1, 1, (cells + 1, cells + 1)).astype(np.float32)
     place = np.linspace(0, cells, size, endpoint=False, dtype=np.float32)
     weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(cells + 1, dtype=np.float32)))
-    return weights @ grid @ weights.T
+    return weights[rows] @ grid @ weights.T
 
 
-def background(camera: Camera, objects: Sequence[PlacedObject], rng: np.random.Generator) -> Colors:
-    """Ground and sky, [S,S,3] float32 in 0..1, with soft shadows under the objects."""
+def background(
+    camera: Camera, objects: Sequence[PlacedObject], rng: np.random.Generator, rows: slice = slice(None)
+) -> Colors:
+    """Ground and sky, [S,S,3], or some ``rows`` of it, float32 in 0..1, with soft shadows under the objects."""
     size = camera.size
     centres = (np.arange(size, dtype=np.float32) + 0.5 - size / 2) / np.float32(camera.focal)
+    down = centres[rows]
     sine, cosine = np.float32(np.sin(camera.elevation)), np.float32(np.cos(camera.elevation))
-    fall = cosine * centres + sine  # downward slope of each image row's rays per unit of depth
-    image = np.empty((size, size, 3), np.float32)
+    fall = cosine * down + sine  # downward slope of each image row's rays per unit of depth
+    image = np.empty((len(down), size, 3), np.float32)
     low, high = _muted(rng), _muted(rng)
-    image[:] = low + (high - low) * np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
+    image[:] = low + (high - low) * np.linspace(0, 1, len(down), dtype=np.float32)[:, None, None]
 
-    rows = np.nonzero(fall > 0.02)[0]
-    if len(rows):
-        depth = np.float32(camera.position[1]) / fall[rows, None]
+    below = np.nonzero(fall > 0.02)[0]
+    if len(below):
+        depth = np.float32(camera.position[1]) / fall[below, None]
         x = np.float32(camera.position[0]) + depth * centres[None]
-        z = np.float32(camera.position[2]) - depth * (cosine - sine * centres[rows, None]) + 0 * x
+        z = np.float32(camera.position[2]) - depth * (cosine - sine * down[below, None]) + 0 * x
         ground = _muted(rng)
         shade = _ground_pattern(x, z, rng) * _contact_shadows(x, z, objects)
-        fade = np.clip(fall[rows] / 0.12, 0, 1)[:, None, None]
-        image[rows] += fade * (ground * shade[..., None] - image[rows])
-    image += smooth_noise(size, int(rng.integers(3, 24)), rng)[..., None] * np.float32(rng.uniform(0, 0.12))
+        fade = np.clip(fall[below] / 0.12, 0, 1)[:, None, None]
+        image[below] += fade * (ground * shade[..., None] - image[below])
+    image += smooth_noise(size, int(rng.integers(3, 24)), rng, rows)[..., None] * np.float32(rng.uniform(0, 0.12))
     return image
 
 

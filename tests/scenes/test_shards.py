@@ -425,6 +425,7 @@ def test_one_is_no_plural(layout: str, told: str, tmp_path: Path, capsys: pytest
     write_obj(tmp_path / "meshes" / "car" / "a.obj", box_mesh([((0, 0, 0), (1, 1, 2))]))
     command = ["scenes", "--meshes", str(tmp_path / "meshes"), "--out", str(tmp_path / "out"), "--layout", layout]
     few = ["per_category=1"] if layout == "folder" else []
+    size = ["height=64", "width=200"] if layout == "kins" else ["scenes.image_size=64"]
     count = [] if layout == "folder" else ["--count", "1"]
-    assert main([*command, *count, "--set", "scenes.image_size=64", *few]) == 0
+    assert main([*command, *count, "--set", *size, *few]) == 0
     assert re.search(told, capsys.readouterr().out)
