@@ -146,6 +146,8 @@ class AmodalInstance:
         ignore: present in the image but not scored.
         crowd: several objects under one mask (COCO's ``iscrowd``), which is ignored, too.
         is_stuff: an amorphous region such as sky, no countable thing.
+        track: equal for what is the same object in several images (of a video, or of several cameras); None where
+            unknown.
         mesh: name of the source mesh, for scenes made from meshes; never given to a model.
         viewpoint: azimuth_deg and elevation_deg of the camera as it lies from the middle of the object, in the
             object's frame (``Viewpoint``); likewise.
@@ -162,6 +164,7 @@ class AmodalInstance:
     ignore: bool = False
     crowd: bool = False
     is_stuff: bool = False
+    track: int | None = None
     mesh: str | None = None
     viewpoint: dict[str, float] | None = None
     pose: Pose | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from shape3d_amodal.annotations.images import ImageReading
@@ -29,17 +31,25 @@ class CropsConfig(ImageReading):
     shards: str | None = None
     """Folder of shards that `shape3d-amodal scenes` has made; the first ``count`` scenes are used."""
     annotations: str | None = None
-    """Annotation file of any known format; all of its images are used."""
+    """Annotation file of any known format."""
     images: str | None = None
     """Folder that the file names in ``annotations`` are relative to."""
+    most_images: Count | None = None
+    """Of the annotated images that show something to learn from, the first so many are used; null for all."""
+    on_demand: bool = False
+    """Whether crops of annotated images are cut whenever they are asked for, in place of once for all trainings: for
+    large crops, of which a whole set does not fit on the disk."""
     size: CropSize = 64
     """Side of the crops in pixels."""
     jitter: Share = 0.06
     """Windows in scenes are shifted and scaled at random by up to this share of their side."""
     order_known: Share = 0.5
-    """Share of the scenes whose depth order is used: what is known to be behind an instance cannot hide it."""
+    """Share of the scenes, or images, whose depth order is used, where it is known: what is behind an instance cannot
+    hide it."""
     min_visible_px: Count = 40
     """Instances with fewer visible pixels are left out."""
+    min_side_px: Annotated[int, Field(ge=0)] = 0
+    """Instances are left out if both sides of the box around what is visible of them have fewer pixels."""
 
     def __post_init__(self) -> None:
         if self.annotations is not None and self.shards is not None:
@@ -52,13 +62,22 @@ class CropsConfig(ImageReading):
         """The source, for messages."""
         return self.annotations or self.shards or self.meshes
 
+    def is_large(self, visible: NDArray[np.bool_]) -> bool:
+        """Whether enough of an instance is visible: its mask is [H,W] bool."""
+        if visible.sum() < self.min_visible_px:
+            return False
+        sides = [np.ptp(np.flatnonzero(visible.any(axis=axis))) + 1 for axis in (0, 1)]
+        return bool(max(sides) >= self.min_side_px)
+
     def at_most(self, count: int) -> CropsConfig:
-        """The same with no more than ``count`` scenes."""
+        """The same with no more than ``count`` scenes or images."""
+        if self.annotations is not None:
+            return replace(self, most_images=min(self.most_images or count, count))
         return replace(self, count=min(self.count, count))
 
     def smaller(self) -> CropsConfig:
         """As much as a dry run needs."""
-        return self.at_most(16)
+        return self.at_most(16) if self.annotations is None else replace(self.at_most(64), on_demand=True)
 
 
 VALIDATION = CropsConfig(meshes="open13:val", scenes=SceneConfig(deform=0.6), seed=2, count=300)

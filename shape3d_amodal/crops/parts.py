@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shape3d_amodal.files.atomic import make_folder, write_atomic
 from shape3d_amodal.files.progress import progress
@@ -61,7 +62,7 @@ def in_parts(
 
 def _write(file: Path, part: Any) -> None:
     buffer = BytesIO()
-    np.savez(buffer, **{field.name: getattr(part, field.name) for field in fields(part)})
+    np.savez(buffer, **arrays_of(part))  # type: ignore[arg-type]  # mypy takes a name for that of an option
     write_atomic(file, buffer.getvalue())
 
 
@@ -69,12 +70,20 @@ def _read(file: Path, kind: type[Arrays]) -> Arrays | None:
     """None where the part is missing, or damaged: then it is made again."""
     try:
         with np.load(file) as content:
-            return kind(**{field.name: content[field.name] for field in fields(kind)})  # type: ignore[arg-type]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+            names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # it is a dataclass
+            return kind(**{name: content[name] for name in names.intersection(content.files)})
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile):  # TypeError: an array is missing
         return None
 
 
 def joined(parts: Sequence[Arrays]) -> Arrays:
-    """The rows of dataclasses of arrays of one kind (at least one) one after another."""
-    kind = type(parts[0])
-    return kind(**{one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(kind)})  # type: ignore[arg-type]  # it is a dataclass
+    """The rows of dataclasses of arrays of one kind (at least one) one after another; what one lacks, all do."""
+    named = [arrays_of(part) for part in parts]
+    shared = [name for name in named[0] if all(name in arrays for arrays in named)]
+    return type(parts[0])(**{name: np.concatenate([arrays[name] for arrays in named]) for name in shared})
+
+
+def arrays_of(part: Any) -> dict[str, NDArray[Any]]:
+    """The arrays of a dataclass by their names, without those that it lacks."""
+    named = {field.name: getattr(part, field.name) for field in fields(part)}
+    return {name: array for name, array in named.items() if array is not None}

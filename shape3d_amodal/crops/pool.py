@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from shape3d_amodal.annotations.images import ImageReading
 from shape3d_amodal.config import dump_config
 from shape3d_amodal.crops.config import CropsConfig
-from shape3d_amodal.crops.parts import in_parts
+from shape3d_amodal.crops.parts import arrays_of, in_parts
 from shape3d_amodal.crops.scenes import CropArrays, SceneCrops
 from shape3d_amodal.errors import DataError, TrainingError
 from shape3d_amodal.files.cache import made_once
@@ -99,7 +99,7 @@ def kept_arrays(folder: Path, kind: type[Arrays], config_yaml: str, make: Callab
 
     Args:
         folder: appears whole or not at all.
-        kind: the dataclass.
+        kind: the dataclass; of arrays that it may lack there are files only where it has them.
         config_yaml: what the arrays were made with, kept beside them for people.
         make: called where there is no ``folder`` yet, with another one for parts of the work, which stays if the work
             is stopped, and is removed at its end.
@@ -112,13 +112,12 @@ def kept_arrays(folder: Path, kind: type[Arrays], config_yaml: str, make: Callab
         TrainingError: the disk is full.
     """
     parts = folder.with_name(f"{folder.name}.parts")
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # it is a dataclass
 
     def write(unfinished: Path) -> None:
         arrays = make(parts)
         try:
-            for name in names:
-                np.save(unfinished / f"{name}.npy", getattr(arrays, name))
+            for name, array in arrays_of(arrays).items():
+                np.save(unfinished / f"{name}.npy", array)
             (unfinished / "config.yaml").write_text(config_yaml, encoding="utf-8")
         except OSError as error:  # numpy's has no file name
             problem = f"{folder}: cannot save the crops: {error.strerror or error}"
@@ -126,4 +125,10 @@ def kept_arrays(folder: Path, kind: type[Arrays], config_yaml: str, make: Callab
 
     made_once(folder, write)
     shutil.rmtree(parts, ignore_errors=True)
-    return kind(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
+    files = {field.name: folder / f"{field.name}.npy" for field in fields(kind)}  # type: ignore[arg-type]
+    lacking = {name for name, file in files.items() if not file.exists()} & _may_lack(kind)
+    return kind(**{name: np.load(file, mmap_mode="r") for name, file in files.items() if name not in lacking})
+
+
+def _may_lack(kind: type[Any]) -> set[str]:
+    return {field.name for field in fields(kind) if field.default is None}

@@ -33,9 +33,15 @@ class CropArrays(ArrayFields):
         visible, occluder, amodal: [N,S,S] uint8, the covered share of each crop pixel times 255.
         category: [N] int64, index into the names that the crops were made with.
         window: [N,4] float32, in image pixels.
-        hidden: [N] float32, hidden share of the amodal area.
-        scene: [N] int64, index of the scene.
-        mesh: [N] str, name of the mesh in its source; never given to a model; used to leave the mesh out of a bank.
+        hidden: [N] float32, hidden share of the amodal area; NaN where no amodal mask is known, and ``amodal`` is
+            ``visible``.
+        scene: [N] int64, index of the scene, or of the image among the annotated ones.
+        mesh: [N] str, name of the mesh in its source, empty where there is none; never given to a model; used to leave
+            the mesh out of a bank.
+        image_size: [N,2] int64, width and height of the image; None for scenes, whose size their configuration says.
+        intrinsics: [N,4] float64, the camera (``AmodalImage.intrinsics``), NaN where it is not known; None for scenes.
+        track: [N] int64, equal for what is the same object in several images, -1 where nothing is known of it; None
+            for scenes.
     """
 
     rgb: NDArray[np.uint8]
@@ -47,6 +53,9 @@ class CropArrays(ArrayFields):
     hidden: NDArray[np.float32]
     scene: NDArray[np.int64]
     mesh: NDArray[np.str_]
+    image_size: NDArray[np.int64] | None = None
+    intrinsics: NDArray[np.float64] | None = None
+    track: NDArray[np.int64] | None = None
 
     def ids(self, rows: NDArray[np.int64]) -> list[str]:
         """What to call some rows in messages."""
@@ -119,7 +128,7 @@ class SceneCrops:
         hiding = occluders(masks, order)
         if scene.erased is not None:
             hiding = [mask | scene.erased for mask in hiding]
-        kept = [i for i, mask in enumerate(masks) if mask.sum() >= config.min_visible_px]
+        kept = [i for i, mask in enumerate(masks) if config.is_large(mask)]
         instances = [scene.instances[i] for i in kept]
         masks, hiding = [masks[i] for i in kept], [hiding[i] for i in kept]
         windows = _jittered(instance_windows(masks, hiding), config.jitter, rng)

@@ -77,19 +77,20 @@ def cut(image: Tensor, windows: Tensor, size: int) -> Tensor:
     return torch.nn.functional.avg_pool2d(crops, samples)
 
 
-def inside_image(windows: Tensor, width: int, height: int, size: int) -> Tensor:
+def inside_image(windows: Tensor, width: int | Tensor, height: int | Tensor, size: int) -> Tensor:
     """Share of each crop pixel that lies inside the image, [N,S,S] float32 in 0..1.
 
     Args:
         windows: [N,4] float, (x0, y0, x1, y1) in image pixels.
-        width, height: size of the image in pixels.
+        width, height: size of the image in pixels, or [N] of the image of each window.
         size: side S of the crops in pixels.
     """
     steps = torch.arange(size + 1, device=windows.device) / size
 
-    def covered(low: Tensor, high: Tensor, limit: int) -> Tensor:
+    def covered(low: Tensor, high: Tensor, limit: int | Tensor) -> Tensor:
         edges = low[:, None] + (high - low)[:, None] * steps
-        return edges.clamp(0, limit).diff(dim=1) / edges.diff(dim=1).clamp(min=1e-6)
+        most = torch.as_tensor(limit, dtype=edges.dtype, device=edges.device).reshape(-1, 1)
+        return edges.clamp(min=0).minimum(most).diff(dim=1) / edges.diff(dim=1).clamp(min=1e-6)
 
     x0, y0, x1, y1 = windows.unbind(dim=1)
     return covered(y0, y1, height)[:, :, None] * covered(x0, x1, width)[:, None, :]

@@ -16,7 +16,7 @@ from shape3d_amodal import masks
 from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig
 from shape3d_amodal.baselines.c2f_seg.method import C2FSegMethod
 from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig
-from shape3d_amodal.crops.annotated import AnnotatedCrops
+from shape3d_amodal.crops.annotated.cutting import AnnotatedCrops
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.training.loop.interface import LoopConfig

@@ -5,14 +5,14 @@
      "annotations": [{"id", "image_id", "category_id", "visible_mask", "segmentation"?, "invisible_mask"?,
                       "occlude_rate"?, "iscrowd"?, "bbox"?, "area"?,
                       "depth_order"?, "cluster"?, "ignore"?, "isStuff"?, "mesh"?, "viewpoint"?,
-                      "cam_R_m2c"?, "cam_t_m2c"?}]}
+                      "cam_R_m2c"?, "cam_t_m2c"?, "track_id"?}]}
 
 Masks are run-length codes of either kind or polygons; ``segmentation`` is the amodal mask, ``bbox`` (x, y, width,
 height) and ``area`` are its box and area. Fields that follow from the masks (``bbox``, ``area``, ``occlude_rate``,
 ``invisible_mask``) are written, and computed anew on reading. Poses and cameras (``cam_R_m2c``, ``cam_t_m2c``,
 ``cam_K``) are written as BOP writes them (``formats.poses``).
 
-COCOA-cls and D2SA are this format without ``depth_constraint``, ``camera``, ``cam_K`` and the last eight fields, and
+COCOA-cls and D2SA are this format without ``depth_constraint``, ``camera``, ``cam_K`` and the last nine fields, and
 with ``segmentation`` everywhere. No key tells them apart, so that their files are recognised as ``coco_amodal``, which
 reads them just the same.
 """
@@ -93,6 +93,8 @@ def _record(instance: AmodalInstance, image: AmodalImage) -> dict[str, Any]:
         value = getattr(instance, key)
         if value is not None:
             record[key] = value
+    if instance.track is not None:
+        record["track_id"] = instance.track
     if instance.pose is not None:
         record |= pose_fields(instance.pose)
     record |= {"ignore": int(instance.ignore), "iscrowd": int(instance.crowd)}
@@ -112,7 +114,7 @@ COCO_AMODAL = Format(
     order="depth_order",
     cluster="cluster",
     needs_amodal=False,
-    more=("id", "image_id", "category_id", "iscrowd", "ignore", "isStuff", "mesh", "viewpoint", *POSE_KEYS),
+    more=("id", "image_id", "category_id", "iscrowd", "ignore", "isStuff", "mesh", "viewpoint", "track_id", *POSE_KEYS),
     image_more=("camera", "depth_constraint", "cam_K"),
 )
 COCO = replace(

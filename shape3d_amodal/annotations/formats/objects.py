@@ -49,6 +49,7 @@ def find_object(record: Record, format: Format, image: AmodalImage, *, identity:
         ignore=record.flag("ignore") or record.flag("iscrowd"),
         crowd=record.flag("iscrowd"),
         is_stuff=record.flag("isStuff"),
+        track=record.optional("track_id", int),
         mesh=record.optional("mesh", str),
         viewpoint=numbers(record, "viewpoint"),
         pose=read_pose(record),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from shape3d_amodal.config import Count, Share, configuration, dump_config
 from shape3d_amodal.crops.config import CropsConfig
-from shape3d_amodal.crops.parts import in_parts, joined
-from shape3d_amodal.crops.pool import kept_arrays, pool_name
+from shape3d_amodal.crops.parts import arrays_of, in_parts, joined
+from shape3d_amodal.crops.pool import kept_arrays
 from shape3d_amodal.crops.scenes import CropArrays, as_bytes
+from shape3d_amodal.crops.sources import crops_name
 from shape3d_amodal.files.processes import spread
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
@@ -101,7 +102,7 @@ def open_bank(
         UsageError: no crop has a hidden part.
         TrainingError: the disk is full.
     """
-    origin = f"{mesh_source(config.meshes).fingerprint()} {pool_name(pool_config, categories)} {BANK_VERSION}"
+    origin = f"{mesh_source(config.meshes).fingerprint()} {crops_name(pool_config, categories)} {BANK_VERSION}"
     name = hashlib.sha256(f"{dump_config(config)}{origin}".encode()).hexdigest()[:16]
     return kept_arrays(
         cache / f"bank-{name}",
@@ -152,7 +153,7 @@ def _ask(
 
 
 def _rows_of(pool: CropArrays, rows: NDArray[np.int64]) -> CropArrays:
-    return CropArrays(**{field.name: np.asarray(getattr(pool, field.name)[rows]) for field in fields(CropArrays)})
+    return CropArrays(**{name: np.asarray(array[rows]) for name, array in arrays_of(pool).items()})
 
 
 def _asker(config: BankCropsConfig, categories: tuple[str, ...], cache: Path) -> Callable[[CropArrays], _Answers]:
@@ -162,7 +163,8 @@ def _asker(config: BankCropsConfig, categories: tuple[str, ...], cache: Path) ->
 
     def ask(part: CropArrays) -> _Answers:
         crops = part.supervised(np.arange(len(part.category))).crops
-        found = prior.estimate(crops, without=[source.near_duplicates(name) for name in part.mesh.tolist()])
+        own = [source.near_duplicates(name) if name else () for name in part.mesh.tolist()]
+        found = prior.estimate(crops, without=own)
         return _Answers(as_bytes(found.silhouette), found.fit.numpy())
 
     return ask

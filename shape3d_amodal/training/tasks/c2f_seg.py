@@ -23,7 +23,14 @@ from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.structures import SupervisedCrops
 from shape3d_amodal.training.loop.interface import LoopConfig, TrainingConfig
-from shape3d_amodal.training.tasks.scores import CompletionTask, batches, clearly_hidden, mask_iou, partly_hidden
+from shape3d_amodal.training.tasks.scores import (
+    CompletionTask,
+    batches,
+    clearly_hidden,
+    mask_iou,
+    partly_hidden,
+    with_amodal,
+)
 
 _VALIDATED = 256
 _BATCH = 32
@@ -118,11 +125,12 @@ class CodebookTask(CompletionTask):
     def __init__(self, config: CodebookTraining, train: CropSource, validation: CropSource) -> None:
         self.name = config.stage
         self.train, self.validation = train, validation
+        self._usable = with_amodal(train.hidden)
         self.network = MaskCodebook(config.model)
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:  # noqa: ARG002
         """Masks [size,S,S]: amodal ones, and for a quarter of the rows visible ones."""
-        rows = generator.integers(len(self.train.hidden), size=size)
+        rows = self._usable[generator.integers(len(self._usable), size=size)]
         crops = augment(self.train.supervised(rows), generator)
         visible = torch.from_numpy(generator.random(size) < 0.25)
         return torch.where(visible[:, None, None], crops.crops.visible, crops.amodal), self.train.ids(rows)
@@ -133,7 +141,7 @@ class CodebookTask(CompletionTask):
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
         """IoU of masks and their reconstructions, and the share of codes that are used, in percent."""
         ious, used = [], []
-        for rows in _batches(np.arange(len(self.validation.hidden))):
+        for rows in _batches(with_amodal(self.validation.hidden)):
             mask = self._validation_batch(rows).amodal
             tokens = self.network.tokens(mask)
             ious.append(mask_iou(self.network.mask(tokens) > 0.5, mask > 0.5))
@@ -157,10 +165,10 @@ class C2FSegTask(CompletionTask):
         self.train, self.validation = train, validation
         self.network = C2FSeg(config.model(codebook.config))
         self.network.codebook.load_state_dict(codebook.state_dict())
-        self._partly_hidden = partly_hidden(train.hidden, "train")
+        self._usable, self._partly_hidden = with_amodal(train.hidden), partly_hidden(train.hidden, "train")
 
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[SupervisedCrops, list[str]]:  # noqa: ARG002
-        anything = generator.integers(len(self.train.hidden), size=size)
+        anything = self._usable[generator.integers(len(self._usable), size=size)]
         hidden = self._partly_hidden[generator.integers(len(self._partly_hidden), size=size)]
         rows = np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
         return augment(self.train.supervised(rows), generator), self.train.ids(rows)

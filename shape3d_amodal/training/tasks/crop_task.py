@@ -3,32 +3,72 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shape3d_amodal.crops.sources import CropSource
+from shape3d_amodal.drawing.crop_grids import crop_grid
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.structures import SupervisedCrops
-from shape3d_amodal.training.tasks.scores import CompletionTask
+from shape3d_amodal.training.tasks.hidden_again import hidden_again, spread
+from shape3d_amodal.training.tasks.scores import (
+    VALIDATION_BATCH,
+    CompletionTask,
+    batches,
+    completion_scores,
+    with_amodal,
+)
 from shape3d_amodal.training.tasks.stage_options import StageOptions
+
+_SHOWN = 8
+"""Crops in the sample images, at most."""
 
 
 class CropTask(CompletionTask):
     """The model, its training crops and its validation crops."""
 
+    with_prior = True
+    """Whether the learned prior is asked."""
+
     def __init__(self, config: StageOptions, model: AmodalModel, train: CropSource, validation: CropSource) -> None:
         self.name = config.stage
         self.config, self.model = config, model
         self.train, self.validation = train, validation
+        every = np.arange(len(train.category))
+        self.usable = with_amodal(train.hidden) if config.labels == "amodal" else every
 
     def modules(self) -> nn.Module:
         return self.model
 
     def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
-        return generator.integers(len(self.train.category), size=size)
+        return self.usable[generator.integers(len(self.usable), size=size)]
 
     def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
         """The learned silhouette joined with the visible mask."""
         crops = batch.crops
         return {"silhouette": compose(self.model.prior.estimate(crops).silhouette, crops.visible, crops.occluder)}
+
+    def validate(self, step: int) -> dict[str, float]:
+        """As for all completions; where no amodal mask of the validation crops is known, of crops that are hidden once
+        more (``rehidden``), and how well the silhouettes explain what is certain."""
+        if len(with_amodal(self.validation.hidden)):
+            return super().validate(step)
+        device = next(self.model.parameters()).device
+        parts = (batch.to(device) for batch in hidden_again(self.validation))
+        scores = completion_scores((batch, self.masks(batch)) for batch in parts)
+        found = {f"rehidden_{name}": value for name, value in scores.items()}
+        if self.with_prior:
+            rows = batches(spread(len(self.validation.hidden)), VALIDATION_BATCH)
+            fits = [self.model.prior.estimate(self._validation_batch(part).crops).fit for part in rows]
+            found["certain_iou"] = 100 * float(torch.cat(fits).mean())
+        return found
+
+    def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:
+        if len(with_amodal(self.validation.hidden)):
+            return super().sample_images(step)
+        for batch in hidden_again(self.validation):
+            shown = batch[:_SHOWN].to(next(self.model.parameters()).device)
+            return {"samples": crop_grid(shown.crops, {**self.masks(shown), "truth": shown.amodal})}
+        return {}

@@ -20,7 +20,7 @@ from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.priors.learned.criterion import PriorBatch, PriorCriterion
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.refinement.regions import compose
-from shape3d_amodal.structures import SupervisedCrops
+from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
 from shape3d_amodal.training.loop.distributed import Ranks
 from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.tasks.crop_task import CropTask
@@ -39,11 +39,6 @@ class PriorTask(CropTask):
     def __init__(self, config: StageOptions, model: AmodalModel, train: CropSource, validation: CropSource) -> None:
         super().__init__(config, model, train, validation)
         self.criterion = PriorCriterion(config.prior_loss, config.model.prior.reconstruction.level)
-        if config.labels == "amodal" and config.train.annotations is not None:
-            raise UsageError(
-                "supervision: the prior learns from amodal masks of scenes alone; leave it out, or visible"
-            )
-        self.image_size = scenes_of(config.train).image_size if config.labels == "amodal" else 0
         self.pairs = None
         if config.prior_loss.pairs > 0:
             if not isinstance(train, CropArrays):
@@ -87,14 +82,21 @@ class PriorTask(CropTask):
             shape = torch.from_numpy(self.pairs.shape[rows])
         drawn = self.train.supervised(rows)
         if self.config.labels == "amodal":
-            known = inside_image(drawn.crops.window, self.image_size, self.image_size, drawn.crops.size)
-            drawn = replace(drawn, known=known)
+            drawn = replace(drawn, known=self._inside(drawn.crops, rows))
         # Not warped: no camera gives such an image.
         batch = augment(drawn, generator)
         target = None
         if batch.known is not None:
             target = replace(batch.crops, visible=batch.amodal, occluder=1 - batch.known)
         return PriorBatch(batch.crops, target, shape), self.train.ids(rows)
+
+    def _inside(self, crops: InstanceCrops, rows: NDArray[np.int64]) -> Tensor:
+        """The share [N,S,S] of each pixel of the training ``rows`` that lies inside the image."""
+        if self.train.image_size is None:
+            side = scenes_of(self.config.train).image_size
+            return inside_image(crops.window, side, side, crops.size)
+        width, height = torch.from_numpy(self.train.image_size[rows]).unbind(dim=1)
+        return inside_image(crops.window, width, height, crops.size)
 
     def losses(self, batch: PriorBatch, step: int, progress: float) -> dict[str, Tensor]:
         if self.config.stage == "viewpoint":

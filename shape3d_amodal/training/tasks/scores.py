@@ -75,6 +75,11 @@ def partly_hidden(hidden: ArrayLike, where: str) -> NDArray[np.int64]:
     return rows
 
 
+def with_amodal(hidden: ArrayLike) -> NDArray[np.int64]:
+    """The rows [N], rising, of crops whose amodal mask is known."""
+    return np.flatnonzero(np.isfinite(np.asarray(hidden)))
+
+
 def clearly_hidden(hidden: ArrayLike) -> NDArray[np.int64]:
     """The rows [N], rising, of crops to validate completion with: those of which more than 10 % is hidden."""
     return np.flatnonzero(np.asarray(hidden) > _CLEARLY)
@@ -84,7 +89,8 @@ def completion_scores(results: Iterable[tuple[SupervisedCrops, Mapping[str, Tens
     """IoU and occluded IoU of what was found, means in percent over all crops.
 
     Args:
-        results: batches of N crops, and the masks [N,S,S] in 0..1 found for them, by name.
+        results: batches of N crops, and the masks [N,S,S] in 0..1 found for them, by name. Pixels that are not known
+            do not count.
 
     Returns:
         ``NAME_iou`` and ``NAME_occluded_iou``; the latter is that of the parts outside the visible mask.
@@ -92,8 +98,10 @@ def completion_scores(results: Iterable[tuple[SupervisedCrops, Mapping[str, Tens
     parts: dict[str, list[Tensor]] = {}
     for batch, masks in results:
         truth, visible = batch.amodal > 0.5, batch.crops.visible > 0.5
+        known = torch.ones_like(truth) if batch.known is None else batch.known > 0.5
+        truth = truth & known
         for name, mask in masks.items():
-            found = mask > 0.5
+            found = (mask > 0.5) & known
             parts.setdefault(f"{name}_iou", []).append(mask_iou(found, truth))
             parts.setdefault(f"{name}_occluded_iou", []).append(mask_iou(found & ~visible, truth & ~visible))
     return {name: 100 * float(torch.cat(one).mean()) for name, one in parts.items()}

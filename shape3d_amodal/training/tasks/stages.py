@@ -31,14 +31,14 @@ class StageConfig(StageOptions):
         try_out(self, _pass_through, ("model", "train", "prior_loss", "refinement_loss", "augmentation"))
         model = self.start(self.loop.seed)
         train, validation = (
-            open_crops(config, cache, categories=self.model.categories, workers=workers)
-            for config in (self.train, self.validation)
+            open_crops(config, cache, categories=self.model.categories, workers=workers, amodal=amodal)
+            for config, amodal in ((self.train, self.labels == "amodal"), (self.validation, False))
         )
         banks: list[BankArrays] = []
         if self.bank is not None:
             for config, crops in ((self.train, train), (self.validation, validation)):
                 if not isinstance(crops, CropArrays):
-                    raise UsageError("bank: needs scenes, which know the mesh of each crop, got annotations")
+                    raise UsageError("bank: needs crops that are kept; set on_demand of train and validation to false")
                 banks.append(
                     open_bank(self.bank, config, crops, cache, categories=self.model.categories, workers=workers)
                 )

@@ -1,0 +1,37 @@
+"""Validation without amodal masks: what is visible is hidden once more, always in the same way, and known beneath."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shape3d_amodal.crops.reocclusion import reocclude
+from shape3d_amodal.crops.sources import CropSource
+from shape3d_amodal.structures import SupervisedCrops
+from shape3d_amodal.training.tasks.scores import VALIDATION_BATCH, batches, clearly_hidden
+
+_PURPOSE = 1_006
+_MOST = 512
+"""Crops that are validated on, at most."""
+
+
+def hidden_again(crops: CropSource) -> Iterator[SupervisedCrops]:
+    """Batches of crops of which an eraser has hidden over 10 % of what was visible; ``amodal`` is what was visible.
+
+    Which crops, and what hides them, depends on ``crops`` alone.
+    """
+    for number, rows in enumerate(batches(spread(len(crops.hidden)), VALIDATION_BATCH)):
+        batch = reocclude(crops.supervised(rows).crops, np.random.default_rng((_PURPOSE, number)))
+        assert batch.known is not None
+        whole = (batch.amodal * batch.known).sum(dim=(1, 2))
+        left = (batch.crops.visible * batch.known).sum(dim=(1, 2))
+        kept = clearly_hidden(1 - left / whole.clamp(min=1))
+        if len(kept):
+            yield batch[kept.tolist()]
+
+
+def spread(count: int) -> NDArray[np.int64]:
+    """Up to ``_MOST`` of ``count`` rows, evenly spread."""
+    return np.linspace(0, count - 1, min(count, _MOST)).round().astype(np.int64)

@@ -1,0 +1,128 @@
+"""All stages on annotated sets: with amodal masks, with some, and with none at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn_masks import drawn_dataset, write_drawn
+from tiny import tiny_config
+
+from shape3d_amodal import masks
+from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.sources import open_crops
+from shape3d_amodal.errors import DataError
+from shape3d_amodal.model import AmodalModel
+from shape3d_amodal.priors.learned.criterion import PriorLossConfig
+from shape3d_amodal.structures import AmodalDataset
+from shape3d_amodal.training.loop.interface import LoopConfig
+from shape3d_amodal.training.run import run_training
+from shape3d_amodal.training.tasks.hidden_again import hidden_again
+from shape3d_amodal.training.tasks.scores import completion_scores
+from shape3d_amodal.training.tasks.stages import StageConfig, build_task
+
+LOOP = LoopConfig(steps=2, batch_size=4, warmup_steps=0, precision="float32", threads=1, ema_decay=0, log_every=1)
+STAGES = ("prior", "reconstruction", "viewpoint", "completion2d", "refinement", "end_to_end")
+
+
+def bare(dataset: AmodalDataset, numbers: range) -> AmodalDataset:
+    """The set without the amodal masks of some images."""
+    images = list(dataset.images)
+    for number in numbers:
+        shown = [one for one in images[number].instances if masks.area(one.visible)]
+        instances = [replace(one, amodal=None, occlude_rate=None) for one in shown]
+        images[number] = replace(images[number], instances=tuple(instances))
+    return replace(dataset, images=tuple(images))
+
+
+def config_of(folder: Path, dataset: AmodalDataset, stage: str, **changes: object) -> StageConfig:
+    annotations = write_drawn(folder, dataset)
+    crops = CropsConfig(annotations=str(annotations), images=str(folder / "images"), size=32, min_visible_px=10)
+    names = tuple(category.name for category in dataset.categories)
+    config = StageConfig(
+        stage=stage,
+        model=replace(tiny_config(), categories=names),
+        train=crops,
+        validation=crops,
+        prior_loss=PriorLossConfig(choose_px=16),
+        loop=LOOP,
+    )
+    return replace(config, **changes)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_set_without_amodal_masks(stage: str, tmp_path: Path) -> None:
+    dataset = bare(drawn_dataset(), range(4))
+    config = config_of(tmp_path / "set", dataset, stage, supervision="visible")
+    result = run_training(config, tmp_path / "out", cache=tmp_path)
+    names = set(result.metrics)
+    assert ("certain_iou" in names) == (stage != "completion2d")
+    assert any(name.startswith("rehidden_") and name.endswith("_occluded_iou") for name in names)
+    assert all(0 <= value <= 100 for value in result.metrics.values())
+    if stage == "completion2d":
+        amodal = replace(config, supervision="amodal")
+        with pytest.raises(DataError, match="expected instances with an amodal mask"):
+            run_training(amodal, tmp_path / "no", cache=tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["prior", "refinement"])
+def test_amodal_supervision_draws_what_has_an_amodal_mask(stage: str, tmp_path: Path) -> None:
+    config = config_of(tmp_path / "set", bare(drawn_dataset(), range(2)), stage, supervision="amodal")
+    pool = open_crops(config.train, tmp_path, categories=config.model.categories, workers=0)
+    task = build_task(config, AmodalModel(config.model), pool, pool)
+    _, ids = task.batch(0, np.random.default_rng(0), 64)
+    drawn = {int(label.split()[-1]) for label in ids}
+    known = set(np.flatnonzero(np.isfinite(pool.hidden)).tolist())
+    assert drawn <= known and len(known) < len(pool.hidden)
+
+
+def test_the_prior_is_judged_inside_each_image(tmp_path: Path) -> None:
+    """Beyond its own image, whatever its size, nothing is known of an object."""
+    dataset = drawn_dataset(images=2)
+    wide = drawn_dataset(images=4, side=64).images[3]
+    dataset = replace(dataset, images=(*dataset.images, replace(wide, id=3, file_name="2.png")))
+    config = config_of(tmp_path / "set", dataset, "prior", supervision="amodal")
+    pool = open_crops(config.train, tmp_path, categories=config.model.categories, workers=0)
+    task = build_task(config, AmodalModel(config.model), pool, pool)
+    rows = np.arange(len(pool.category))
+    found = task._inside(pool.supervised(rows).crops, rows).numpy()
+    sides = np.where(pool.scene == 2, 64, 48)
+    for row, side in enumerate(sides):
+        x0, y0, x1, y1 = pool.window[row].tolist()
+        fine = (np.arange(32 * 16) + 0.5) / (32 * 16)
+        inside = [
+            (low + (high - low) * fine >= 0) & (low + (high - low) * fine < side) for low, high in ((x0, x1), (y0, y1))
+        ]
+        share = (inside[1][:, None] & inside[0][None]).reshape(32, 16, 32, 16).mean(axis=(1, 3))
+        np.testing.assert_allclose(found[row], share, atol=0.08)
+    assert found.min() == 0
+
+
+def test_what_is_hidden_again_is_always_the_same_and_known(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "set", bare(drawn_dataset(images=8), range(8)), "completion2d")
+    pool = open_crops(config.train, tmp_path, workers=0, amodal=False)
+    first, second = (list(hidden_again(pool)) for _ in range(2))
+    assert len(first) == 1 and len(first[0].amodal) > 3
+    torch.testing.assert_close(first[0].crops.visible, second[0].crops.visible, rtol=0, atol=0)
+    batch = first[0]
+    whole, left = (batch.amodal * batch.known).sum((1, 2)), (batch.crops.visible * batch.known).sum((1, 2))
+    assert (left < 0.9 * whole).all()
+    truth = {"truth": batch.amodal, "seen": batch.crops.visible}
+    scores = completion_scores([(batch, truth)])
+    assert scores["truth_iou"] == 100 and scores["seen_iou"] < 90 and scores["seen_occluded_iou"] == 0
+
+
+def test_unknown_pixels_do_not_count() -> None:
+    from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
+
+    amodal, found, known = (torch.zeros(1, 8, 8) for _ in range(3))
+    amodal[:, :4], found[:, 2:6], known[:, :, :4] = 1, 1, 1
+    found[:, :, 4:] = 1  # where nothing is known
+    crops = InstanceCrops(
+        torch.zeros(1, 3, 8, 8), torch.zeros(1, 8, 8), amodal, torch.zeros(1).long(), torch.zeros(1, 4)
+    )
+    scores = completion_scores([(SupervisedCrops(crops, amodal, known), {"a": found})])
+    assert scores["a_iou"] == pytest.approx(100 * 2 / 6)
