@@ -92,8 +92,8 @@ def test_nothing_hidden_is_refused(tmp_path: Path) -> None:
         training(given, None).task(tmp_path, workers=0)
 
 
-def test_losses_are_means_over_rows(source: CropsConfig) -> None:
-    task = codebook_training(replace(source, size=BOOK.size)).task(Path(), workers=0)
+def test_losses_are_means_over_rows(source: CropsConfig, tmp_path: Path) -> None:
+    task = codebook_training(replace(source, size=BOOK.size)).task(tmp_path, workers=0)
     task.network.eval()
     batch, _ = task.batch(0, np.random.default_rng(0), 8)
     whole, first, second = (task.losses(batch[rows], 0, 0.5) for rows in (slice(None), slice(4), slice(4, None)))
