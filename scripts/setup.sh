@@ -131,6 +131,13 @@ install_detectron2() {
         --target "$(site_packages)" -r requirements/detectron2.txt
 }
 
+# What is imported for the first time leaves its bytecode, without which every command takes twice as long to start; uv makes
+# none, and an environment that forbids it (PYTHONDONTWRITEBYTECODE), as many images of Docker have, would never get any.
+start_once() {
+    env -u PYTHONDONTWRITEBYTECODE $venv/bin/python -m shape3d_amodal doctor >/dev/null ||
+        say "shape3d-amodal doctor finds faults; the line above says which"
+}
+
 # Runs the step $2... and says how long it took.
 step() {
     local name=$1 begin=$SECONDS
@@ -163,6 +170,7 @@ step "installers" pip install -qq --require-hashes -r requirements/bootstrap.txt
 step "libraries" install_locked
 step "detectron2" install_detectron2
 step "the project itself" pip install -qq --no-deps --no-build-isolation --editable .
+step "first start" start_once
 echo "$wanted" >$stamp
 rm $unfinished
 say "done in $SECONDS s"

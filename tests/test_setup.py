@@ -20,6 +20,7 @@ STAND_IN = """#!/usr/bin/env bash
 [ "$1" = -m ] || exec {python} "$@"
 [[ "$*" != *"{failing}"* ]] || exit 1
 echo "$*" >>{log}
+[ -z "${{PYTHONDONTWRITEBYTECODE:-}}" ] || echo "no bytecode from $*" >>{log}
 """
 
 
@@ -109,6 +110,23 @@ def test_second_call_has_nothing_to_do(installed, tmp_path):
     second = _run(installed)
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert _log(tmp_path) == calls
+
+
+def test_set_up_leaves_bytecode_where_the_environment_forbids_it(installed, tmp_path):
+    """Else all libraries are compiled anew whenever a command starts."""
+    done = _run(installed, PYTHONDONTWRITEBYTECODE="1")
+    assert done.returncode == 0, done.stderr
+    calls = _log(tmp_path)
+    assert "no bytecode from -m pip install -qq --no-deps --no-build-isolation --editable ." in calls
+    assert calls[-1] == "-m shape3d_amodal doctor"
+
+
+def test_faults_that_doctor_finds_do_not_end_the_set_up(installed, tmp_path):
+    python = STAND_IN.format(python=sys.executable, failing="doctor", log=tmp_path / "log")
+    _script(installed / ".venv" / "bin" / "python", python)
+    done = _run(installed)
+    assert (done.returncode, "set-up: shape3d-amodal doctor finds faults" in done.stdout) == (0, True)
+    assert not (installed / ".venv" / ".setup-unfinished").exists()
 
 
 def test_changed_requirements_are_installed(installed, tmp_path):

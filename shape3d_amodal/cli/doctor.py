@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -107,6 +108,7 @@ def _findings() -> Iterator[Finding]:
         yield from _machine(Path.cwd())
         for name in names:
             yield _library(name, loaded)
+    yield from _bytecode("torch")
     yield from _accelerators()
     yield _meshes(ASSETS / "open13")
     yield from _weights(ASSETS / "checkpoints")
@@ -190,6 +192,15 @@ def _library(name: str, loading: _Loading | None = None) -> Finding:
     if name in OPTIONAL:
         return Finding("optional", name, f"{done.problem}; {OPTIONAL[name]}", how_to_get(name))
     return Finding("missing", name, done.problem, how_to_get(name))
+
+
+def _bytecode(library: str) -> Iterator[Finding]:
+    """Told where there is none: then every command compiles what it imports, and takes twice as long to start."""
+    file = getattr(sys.modules.get(library), "__file__", None)
+    if file is not None and not Path(importlib.util.cache_from_source(file)).is_file():
+        folder = shlex.quote(str(Path(file).parents[1]))
+        command = f"env -u PYTHONDONTWRITEBYTECODE {shlex.quote(sys.executable)} -m compileall -q {folder}"
+        yield Finding("optional", "bytecode", "none of the libraries, so that commands start slowly", command)
 
 
 def _accelerators() -> Iterator[Finding]:

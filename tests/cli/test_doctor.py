@@ -5,10 +5,14 @@ from __future__ import annotations
 import ast
 import gc
 import importlib
+import os
+import py_compile
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,6 +69,24 @@ def test_backend_of_silhouettes(monkeypatch, cuda, triton, state, line):
     (finding,) = module._silhouettes(cuda)
     assert finding.state == state
     assert line in str(finding)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_libraries_without_bytecode_are_told(tmp_path, monkeypatch, compiled):
+    """The remedy leaves some."""
+    library = tmp_path / "site packages" / "some_library" / "__init__.py"
+    library.parent.mkdir(parents=True)
+    library.write_text("")
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    monkeypatch.setitem(sys.modules, "some_library", SimpleNamespace(__file__=str(library)))
+    if compiled:
+        py_compile.compile(str(library))
+    findings = list(module._bytecode("some_library"))
+    assert [finding.state for finding in findings] == ["optional"] * (not compiled)
+    for finding in findings:
+        monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+        subprocess.run(shlex.split(finding.remedy), check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    assert list(module._bytecode("some_library")) == []
 
 
 @pytest.mark.usefixtures("root")
