@@ -84,6 +84,15 @@ def check_file(path: str | Path) -> dict[str, Any]:
     return _Options(_read(Path(path))).raw
 
 
+def config_files(path: str | Path) -> list[Path]:
+    """The YAML file ``path`` and those that it builds on.
+
+    Raises:
+        UsageError: as by ``check_file``.
+    """
+    return [Path(name) for name, _ in _read(Path(path))]
+
+
 def check_text(text: str, source: str = "configuration") -> dict[str, Any]:
     """The mapping that YAML ``text`` holds, not checked further.
 
@@ -136,6 +145,11 @@ def dump_config(config: Any, *, leave_out: Collection[str] = ()) -> str:
 def explained_config(config: Any) -> str:
     """The same configuration as ``dump_config`` gives, with the text of each option as a comment above it."""
     return "\n".join(_explained(config, _plain(config))) + "\n"
+
+
+def texts_of(config: Any) -> Iterator[tuple[str, str]]:
+    """All texts in ``config``, names of files among them, each with the name of its option."""
+    return _texts("", _plain(config))
 
 
 class _Options:
@@ -302,6 +316,14 @@ def _is_group(value: object) -> bool:
 def _plain(config: Any) -> dict[str, Any]:
     """``config`` in what YAML knows: mappings, lists, texts, numbers."""
     return cast(dict[str, Any], TypeAdapter(type(config)).dump_python(config, mode="json"))
+
+
+def _texts(name: str, plain: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(plain, str):
+        yield name, plain
+    elif isinstance(plain, dict | list):
+        for key, value in plain.items() if isinstance(plain, dict) else ((name, one) for one in plain):
+            yield from _texts(str(key), value)
 
 
 def _explained(value: Any, plain: Any, indent: str = "", texts: bool = True) -> Iterator[str]:

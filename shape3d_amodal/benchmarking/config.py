@@ -146,12 +146,14 @@ class Benchmark:
         scenes: configurations of the scene sets by the name of the data.
         methods: options of the methods by their names.
         runs: the runs with their defaults filled in: ``methods``, ``title`` and ``focus`` are never empty.
+        scene_files: YAML files of the scene sets.
     """
 
     config: BenchmarkConfig
     scenes: dict[str, SceneSetConfig]
     methods: dict[str, MethodOptions]
     runs: tuple[RunConfig, ...]
+    scene_files: tuple[Path, ...]
 
 
 def load_benchmark(path: Path, *, overrides: Sequence[str] = ()) -> Benchmark:
@@ -170,11 +172,8 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
             raise UsageError(f"{source}: data.{name}: expected either scenes, or annotations and images")
         if data.scenes is not None and data.meshes is not None:
             raise UsageError(f"{source}: data.{name}.meshes: scenes have their own; leave it out")
-    scenes = {
-        name: load_config(_beside(data.scenes, source), SceneSetConfig, overrides=data.set)
-        for name, data in config.data.items()
-        if data.scenes is not None
-    }
+    files = {name: _beside(data.scenes, source) for name, data in config.data.items() if data.scenes is not None}
+    scenes = {name: load_config(file, SceneSetConfig, overrides=config.data[name].set) for name, file in files.items()}
     methods = {name: method_options(raw, source=f"{source}: methods.{name}") for name, raw in config.methods.items()}
     _check_file_names(config.data, source)
     _check_file_names(config.methods, source)
@@ -193,7 +192,7 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
         for name in (aim.of, *aim.over):
             _known(name, by_title[aim.run].methods, place)
         _known(aim.metric, shares(by_title[aim.run].track), f"{place}.metric")
-    return Benchmark(config, scenes, methods, runs)
+    return Benchmark(config, scenes, methods, runs, tuple(files.values()))
 
 
 def _beside(scenes: Path, source: str) -> Path:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import tyro
 
+from shape3d_amodal.cli.shared.inputs import refuse_configured
 from shape3d_amodal.cli.shared.options import Overrides, PrintConfig, check_positive, default_folder, flat
 from shape3d_amodal.cli.shared.stopping import keeps
 from shape3d_amodal.device import check_device_early
+from shape3d_amodal.errors import UsageError
 
 WRITTEN = ("report.html", "tables.md", "tables.tex", "scores.csv", "scores.json", "data", "results")
 """What is written to the folder of a benchmark."""
@@ -42,7 +45,7 @@ def benchmark(
 
     from shape3d_amodal.cli.shared.kinds import check_kind
     from shape3d_amodal.files.assets import find_config
-    from shape3d_amodal.files.outputs import output_file, output_folder, refuse_inputs
+    from shape3d_amodal.files.outputs import output_folder
 
     check_positive(workers=workers)
     if device is not None:
@@ -50,9 +53,9 @@ def benchmark(
     path, folder = find_config(config), out or default_folder(config)
     check_kind(config, "benchmark")  # before anything heavy is imported
     if not print_config:
-        output_folder(folder, writes=WRITTEN, inputs=[path])
+        output_folder(folder)
         if markdown is not None:
-            output_file(markdown, inputs=[path], option="--markdown")
+            _check_page(markdown)
 
     from shape3d_amodal.benchmarking.config import load_benchmark
     from shape3d_amodal.benchmarking.provenance import command
@@ -70,10 +73,10 @@ def benchmark(
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch_device(chosen.config.device)
+    read: Any = {"files": [path, *chosen.scene_files], "configs": [chosen.config, *chosen.scenes.values()]}
+    refuse_configured(folder, writes=WRITTEN, **read)
     if markdown is not None:
-        for data in chosen.config.data.values():
-            pictures = () if data.images is None else data.images.rglob("*")
-            refuse_inputs([markdown], [data.annotations, *pictures], option="--markdown")
+        refuse_configured(markdown.parent, writes=[markdown.name, markdown.stem], option="--markdown", **read)
     # This comes first, for it is short, and what it lacks is heard of at once.
     cameras = chosen.config.known_cameras
     extra = [] if cameras is None else [score_known_cameras(cameras)]
@@ -86,3 +89,12 @@ def benchmark(
         write_results_page(markdown, scores, title=title, intro=intro, command=command(), extra=extra, aims=aims)
     print((folder / "tables.md").read_text(encoding="utf-8"))
     print(f"report: {folder / 'report.html'}")
+
+
+def _check_page(markdown: Path) -> None:
+    """Nothing that a benchmark reads has the ending of its page."""
+    from shape3d_amodal.files.outputs import output_file
+
+    if markdown.resolve().suffix != ".md":  # the page of a link goes where that leads
+        raise UsageError(f"--markdown: expected a name that ends with .md, got {markdown.name!r}")
+    output_file(markdown, option="--markdown")

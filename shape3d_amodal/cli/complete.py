@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading, VisibleMaskOptions, VisibleMasks
-from shape3d_amodal.cli.shared.options import DepthOrder, ImageFolder, Pipeline, mesh_list, refuse_within_meshes
+from shape3d_amodal.cli.shared.inputs import refuse_mesh, refuse_within_meshes
+from shape3d_amodal.cli.shared.options import DepthOrder, ImageFolder, Pipeline
 from shape3d_amodal.cli.shared.running import Resume, Strict, refuse_skipped
 from shape3d_amodal.cli.shared.visible_input import VisibleInput
 
@@ -62,7 +63,8 @@ def complete(
     from shape3d_amodal.files.journal import journal_of
     from shape3d_amodal.files.outputs import output_file, output_folder, refuse_inputs
 
-    output_file(out, inputs=[*given.read, *mesh_list(pipeline.meshes)], stdout=True)
+    output_file(out, inputs=given.files_read, stdout=True)
+    refuse_mesh(out, pipeline.meshes)
     streamed = is_stream(out)
     journal = None if streamed else journal_of(out)
     listing = None if streamed else out.with_name(f"{out.stem}.skipped.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from shape3d_amodal.cli.shared.inputs import refuse_configured
 from shape3d_amodal.cli.shared.options import Device, check_positive
 from shape3d_amodal.cli.shared.stopping import keeps
 from shape3d_amodal.device import check_device_early
@@ -41,7 +42,8 @@ def demo(
     check_positive(per_category=per_category)
     check_device_early(device)
     check_kind(config, "scenes --config")
-    output_folder(out, writes=(*WRITTEN, "gallery.png"), inputs=[config])
+    output_folder(out)
+    refuse_configured(out, writes=(*WRITTEN, "gallery.png"), files=[config])
 
     from shape3d_amodal.benchmarking.config import BenchmarkConfig, DataConfig, RunConfig, resolve
     from shape3d_amodal.benchmarking.provenance import command
@@ -65,6 +67,8 @@ def demo(
         ),
         source="demo",
     )
+    read = [benchmark.config, *benchmark.scenes.values()]
+    refuse_configured(out, writes=(*WRITTEN, "gallery.png"), files=[config], configs=read)
     start = time.monotonic()
     with keeps(f"what is done is kept in {out}"):
         (scores,) = run_benchmark(benchmark, out)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from shape3d_amodal.cli.shared.options import check_folders, check_positive, check_there, mesh_list
+from shape3d_amodal.cli.shared.inputs import mesh_list
+from shape3d_amodal.cli.shared.options import check_folders, check_positive, check_there
 from shape3d_amodal.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:

@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading
-from shape3d_amodal.cli.shared.options import (
-    Pipeline,
-    PipelineOptions,
-    check_share,
-    check_there,
-    mesh_list,
-    refuse_within_meshes,
-)
+from shape3d_amodal.cli.shared.inputs import mesh_list, refuse_within_meshes
+from shape3d_amodal.cli.shared.options import Pipeline, PipelineOptions, check_share, check_there
 from shape3d_amodal.cli.shared.running import Resume, Strict, fingerprint, outcomes_of, refuse_skipped
 from shape3d_amodal.errors import DataError, UsageError, counted, listed, printable
 from shape3d_amodal.structures import AmodalImage, Category, Intrinsics

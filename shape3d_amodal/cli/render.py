@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading, VisibleMaskOptions, VisibleMasks
-from shape3d_amodal.cli.shared.options import DepthOrder, ImageFolder, Pipeline, check_positive, refuse_within_meshes
+from shape3d_amodal.cli.shared.inputs import refuse_within_meshes
+from shape3d_amodal.cli.shared.options import DepthOrder, ImageFolder, Pipeline, check_positive
 from shape3d_amodal.cli.shared.running import Resume, Strict, refuse_skipped
 from shape3d_amodal.cli.shared.visible_input import VisibleInput
 from shape3d_amodal.errors import UsageError

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from shape3d_amodal.cli.shared.options import (
-    Overrides,
-    check_positive,
-    flat,
-    load,
-    refuse_existing,
-    refuse_within_meshes,
-)
+from shape3d_amodal.cli.shared.inputs import refuse_configured
+from shape3d_amodal.cli.shared.options import Overrides, check_positive, flat, load, refuse_existing
 from shape3d_amodal.cli.shared.stopping import keeps
 from shape3d_amodal.errors import UsageError, counted
 
@@ -85,20 +79,16 @@ def scenes(
         _folder(out, config, options)
 
 
-def _refuse_inputs(out: Path, writes: Iterable[str], config: Path | None, meshes: str) -> None:
-    """Refuse to write over the configuration or a list of meshes, or among the meshes."""
-    from shape3d_amodal.files.outputs import output_folder
-    from shape3d_amodal.meshes.sources import source_paths
-
-    refuse_within_meshes(out, meshes)
-    output_folder(out, writes=writes, inputs=[config, *source_paths(meshes)])
+def _refuse_inputs(out: Path, writes: Iterable[str], config: Path | None, chosen: Any) -> None:
+    """Refuse to write over the configuration or what it names, or among the meshes."""
+    refuse_configured(out, writes=writes, files=[config], configs=[chosen])
 
 
 def _folder(out: Path, config: Path | None, options: list[str]) -> None:
     from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
 
     chosen = load(config, SceneSetConfig, options)
-    _refuse_inputs(out, ("annotations.json", *_BESIDE), config, chosen.meshes)
+    _refuse_inputs(out, ("annotations.json", *_BESIDE), config, chosen)
     refuse_existing(out / "annotations.json")
     dataset = write_scene_set(chosen, out)
     scored = sum(not instance.ignore for image in dataset.images for instance in image.instances)
@@ -109,7 +99,7 @@ def _kins(out: Path, config: Path | None, options: list[str]) -> None:
     from shape3d_amodal.scenes.kins_like import ANNOTATIONS, KinsScenesConfig, write_kins_scenes
 
     chosen = load(config, KinsScenesConfig, options)
-    _refuse_inputs(out, (ANNOTATIONS, *_BESIDE), config, chosen.meshes)
+    _refuse_inputs(out, (ANNOTATIONS, *_BESIDE), config, chosen)
     refuse_existing(out / ANNOTATIONS)
     dataset = write_kins_scenes(chosen, out)
     objects = sum(len(image.instances) for image in dataset.images)
@@ -124,7 +114,7 @@ def _shards(out: Path, config: Path | None, options: list[str], shard: str | Non
     from shape3d_amodal.scenes.shards import Shard
 
     chosen = load(config, ShardsConfig, options)
-    _refuse_inputs(out, (one.name for one in out.glob("scenes-*")), config, chosen.meshes)
+    _refuse_inputs(out, (one.name for one in out.glob("scenes-*")), config, chosen)
     share = share_of(shard, os.environ)
     start = time.monotonic()
 

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import tyro
 
+from shape3d_amodal.cli.shared.inputs import refuse_configured
 from shape3d_amodal.cli.shared.options import Overrides, PrintConfig, default_folder, flat
 from shape3d_amodal.cli.shared.stopping import keeps
 from shape3d_amodal.device import check_device_early
+
+WRITTEN = ("weights", "samples", "tensorboard", "log.jsonl")
+"""What is written to the folder of a training, beside checkpoints."""
 
 
 def train(
@@ -60,6 +64,9 @@ def train(
     if print_config:
         print(explained_config(training), end="")
         return
+
+    if not dry_run:
+        refuse_configured(folder, writes=WRITTEN, files=[config], configs=[training])
 
     from shape3d_amodal.training.loop.distributed import is_first_rank
     from shape3d_amodal.training.run import run_training

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shape3d_amodal.cli.shared.options import check_positive, mesh_list, refuse_within_meshes
+from shape3d_amodal.cli.shared.inputs import mesh_list, refuse_within_meshes
+from shape3d_amodal.cli.shared.options import check_positive
 from shape3d_amodal.cli.shared.stopping import keeps
 from shape3d_amodal.errors import UsageError, counted
 

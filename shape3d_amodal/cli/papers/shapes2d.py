@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from shape3d_amodal.cli.shared.inputs import refuse_configured, weights_files
 from shape3d_amodal.cli.shared.kinds import check_kind
 from shape3d_amodal.cli.shared.options import Device, Overrides, check_positive, flat, load, refuse_existing
 from shape3d_amodal.device import check_device_early
@@ -26,7 +27,8 @@ def make(*, out: Path, config: Path | None = None, overrides: Overrides = ()) ->
     from shape3d_amodal.files.outputs import output_folder
 
     check_kind(config, _KIND)
-    output_folder(out, writes=("annotations.json", "images"), inputs=[config])
+    output_folder(out)
+    refuse_configured(out, writes=("annotations.json", "images"), files=[config])
 
     from shape3d_amodal.papers.layered.sets import Shapes2dSetConfig, write_shapes_set
 
@@ -103,7 +105,7 @@ def show(
     check_positive(limit=limit)
     check_device_early(device)
     check_kind(config, _KIND)
-    output_file(out)
+    output_file(out, inputs=[config, *weights_files(weights)])
 
     from shape3d_amodal.device import torch_device
     from shape3d_amodal.files.atomic import make_folder, write_atomic

@@ -291,25 +291,6 @@ def check_folders(**options: Path | None) -> None:
             raise UsageError(f"--{name.replace('_', '-')}: expected a folder, got the file {path}")
 
 
-def mesh_list(meshes: str | None) -> list[Path]:
-    """The list of meshes that a mesh source names by its file, if it is one; None is no source."""
-    return [Path(meshes)] if meshes is not None and meshes.endswith(".json") else []
-
-
-def refuse_within_meshes(output: Path, meshes: str | None, *, option: str = "--out") -> None:
-    """Refuse an output inside the folder of a mesh source, where meshes of any names lie; None is none.
-
-    Raises:
-        UsageError: naming both.
-        DataError: a list of meshes cannot be read.
-    """
-    from shape3d_amodal.files.outputs import refuse_within
-    from shape3d_amodal.meshes.sources import source_paths
-
-    for place in [] if meshes is None else source_paths(meshes):
-        refuse_within(output, place, option=option)
-
-
 def refuse_existing(annotations: Path) -> None:
     """Refuse to write scenes into a folder that holds some already."""
     if annotations.exists():

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, VisibleMaskOptions
-from shape3d_amodal.cli.shared.options import PipelineOptions, check_folders, check_there, mesh_list
+from shape3d_amodal.cli.shared.inputs import mesh_list, weights_files
+from shape3d_amodal.cli.shared.options import PipelineOptions, check_folders, check_there
 from shape3d_amodal.cli.shared.running import Outcomes, fingerprint, one_thread, outcomes_of, refuse_empty
 from shape3d_amodal.errors import counted
 
@@ -57,6 +58,11 @@ class VisibleInput:
         """The files that are read, but for the images."""
         info = self.visible.image_info
         return [self.annotations] if info is None else [self.annotations, info]
+
+    @property
+    def files_read(self) -> list[Path]:
+        """The same, and lists of meshes and weights."""
+        return [*self.read, *mesh_list(self.pipeline.meshes), *weights_files(self.pipeline.weights)]
 
     def files(self) -> ImageFiles:
         """The image files.
@@ -105,8 +111,7 @@ class OpenedInput:
     @property
     def inputs(self) -> Iterator[Path]:
         """All files that are read; images whose names are not allowed are none."""
-        listed = mesh_list(self.given.pipeline.meshes)
-        return chain(self.given.read, listed, self.given.files().allowed(self.wanted))
+        return chain(self.given.files_read, self.given.files().allowed(self.wanted))
 
     @contextmanager
     def outcomes(
