@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from shape3d_amodal.config import CropSize, configuration, dump_config
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.priors.learned.network import ShapePrior, ShapePriorConfig
+from shape3d_amodal.priors.learned.traits import CategoryTraits
 from shape3d_amodal.refinement.network import RefinementConfig, RefinementNetwork
 from shape3d_amodal.refinement.trust import Trust, TrustConfig
 from shape3d_amodal.structures import InstanceCrops
@@ -24,7 +27,16 @@ class AmodalModelConfig:
     """Stages 2 to 5."""
 
     categories: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Names of the categories, in the order of the model's indices."""
+    """Names of the categories, in the order of the model's indices. The name anything takes every object of another
+    category, in training and later."""
+    parents: dict[str, str] = field(default_factory=dict)
+    """Parent classes of some categories, such as {pedestrian: person, cyclist: person}. Categories of one class share
+    a template and an embedding of the prior, so that rare ones learn from the others."""
+    asymmetric: tuple[str, ...] = ()
+    """Categories whose shapes are not mirror-symmetric, such as those of living beings."""
+    azimuth_range_deg: dict[str, Annotated[float, Field(gt=0, le=360)]] = field(default_factory=dict)
+    """Of some categories, the range of the azimuth, about their front, in degrees; 360 for others. The prior's
+    hypotheses divide it: those of thin things, which look alike from both sides, can do with 180."""
     crop_size: CropSize = 64
     """Side of the crops in pixels."""
     prior: ShapePriorConfig = ShapePriorConfig()
@@ -39,6 +51,18 @@ class AmodalModelConfig:
     """Default number of fit steps of the bank: as many as when the refinement learned from it. The learned prior is
     fitted only when asked for, as the refinement learned from its unfitted silhouettes."""
 
+    def __post_init__(self) -> None:
+        for option in ("parents", "asymmetric", "azimuth_range_deg"):
+            for name in getattr(self, option):
+                if name not in self.categories:
+                    known = ", ".join(self.categories)
+                    raise UsageError(f"{option}: expected names among the model's categories ({known}), got {name}")
+
+    @property
+    def traits(self) -> CategoryTraits:
+        """What the prior is told of the categories."""
+        return CategoryTraits.of(self.categories, self.parents, self.asymmetric, self.azimuth_range_deg)
+
     @property
     def knows(self) -> tuple[PriorName, ...]:
         """The priors that stage 5 has learned to use."""
@@ -52,7 +76,7 @@ class AmodalModel(nn.Module):
     def __init__(self, config: AmodalModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.prior = ShapePrior(config.prior, len(config.categories))
+        self.prior = ShapePrior(config.prior, len(config.categories), config.traits)
         self.refinement = RefinementNetwork(config.refinement, len(config.categories))
         self.trust = None if config.trust is None else Trust(config.trust)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs

@@ -280,7 +280,7 @@ class ShapePriorPipeline:
         names = [objects.names[i] for i in rows]
         if self.gap_px > 0:
             hiding = [close_gaps(mask, other, self.gap_px) for mask, other in zip(visible, hiding, strict=True)]
-        indices = [self._stages.counted.index(name) for name in names]
+        indices = [self._stages.number(name) for name in names]
         cut = instance_crops(image, visible, hiding, indices, self._stages.size)
         return cut, VisibleObjects(visible, names, hiding)
 
@@ -305,7 +305,8 @@ class ShapePriorPipeline:
                 floats from 0 to 1, a PIL image, the path of a PNG or JPEG file.
             visible: masks [H,W], one an object, none empty, of bool, of 0 and 1, or of 0 and 255; or COCO's run-length
                 codes or polygons. Give all objects, for they hide each other.
-            categories: a category name for each; ``occluder`` marks what only hides others.
+            categories: a category name for each; ``occluder`` marks what only hides others. Where ``anything`` is among
+                those of the weights, any name will do.
             depth_order: rank of each, 0 nearest, where known, else None: what is behind an object cannot hide it.
             in_front: more that is known of the order: pairs (in front, behind) of places in ``visible``.
             intrinsics: the camera, fx, fy, cx, cy in pixels, where it is known; the middle of the upper left pixel is
@@ -349,7 +350,8 @@ class ShapePriorPipeline:
         bank = self.priors.get("bank")
         if estimate.model is None or not isinstance(bank, KnowsModels):
             return None
-        return [bank.model(name, index) for name, index in zip(names, estimate.model.tolist(), strict=True)]
+        counted = [self._stages.counted[self._stages.number(name)] for name in names]
+        return [bank.model(name, index) for name, index in zip(counted, estimate.model.tolist(), strict=True)]
 
 
 def _open_priors(

@@ -14,7 +14,7 @@ from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estima
 from shape3d_amodal.refinement.modes import Refine
 from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.refinement.trust import signs
-from shape3d_amodal.structures import AmodalPrediction, Estimate, InstanceCrops, resized_masks
+from shape3d_amodal.structures import AmodalPrediction, Estimate, InstanceCrops, category_number, resized_masks
 
 _BATCH = 32
 _CROP = 64
@@ -49,6 +49,12 @@ class Stages:
         if self.model is not None and "bank" in self.priors and self.refine != "2d":
             shared += [name for name in self.priors["bank"].known if name not in self.model.config.categories]
         return tuple(dict.fromkeys(shared))
+
+    def number(self, name: str) -> int:
+        """How crops count the category ``name``, which can be completed."""
+        number = category_number(name, self.counted)
+        assert number is not None
+        return number
 
     @property
     def parameters(self) -> int:

@@ -22,10 +22,21 @@ if TYPE_CHECKING:
 OCCLUDER = "occluder"
 """Category of things that only hide others (an erased region, an unknown object): they are not completed themselves."""
 
+ANYTHING = "anything"
+"""Category of a model that takes every object whose own category the model has no name for."""
+
 Intrinsics: TypeAlias = tuple[float, float, float, float]
 """A pinhole camera: fx, fy, cx, cy in pixels of the image frame above."""
 
 Batch = TypeVar("Batch", bound="TensorBatch")
+
+
+def category_number(name: str, categories: Sequence[str]) -> int | None:
+    """The place of a category among a model's names, or that of ``ANYTHING`` there; None where it has neither."""
+    for known in (name, ANYTHING):
+        if known in categories and name != OCCLUDER:
+            return categories.index(known)
+    return None
 
 
 def resized_masks(masks: Tensor, size: int) -> Tensor:

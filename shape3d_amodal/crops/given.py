@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from shape3d_amodal import masks
 from shape3d_amodal.errors import DataError, UsageError, check_whole, meant
-from shape3d_amodal.structures import Intrinsics, Rle
+from shape3d_amodal.structures import ANYTHING, Intrinsics, Rle
 
 _FARTHEST_PX = 1e6
 """Largest focal length or place of the principal point, in pixels, that a camera may have."""
@@ -148,11 +148,11 @@ def given_names(values: Sequence[str], known: Sequence[str]) -> list[str]:
     """The category names of the objects of an image.
 
     Raises:
-        UsageError: no list, or a name that is not among ``known``.
+        UsageError: no list, or a name that is not among ``known``, where that has no ``ANYTHING``, either.
     """
     names = in_order("categories", values)
     for number, name in enumerate(names):
-        if name not in known:
+        if name not in known and not (isinstance(name, str) and ANYTHING in known):
             raise UsageError(
                 f"categories[{number}]: unknown category {name!r}{meant(name, known)}; known are {', '.join(known)}"
             )

@@ -19,7 +19,7 @@ from shape3d_amodal.masks.occlusion import occluders, order_of_ranks
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.scenes.compose import Scene, make_scene
 from shape3d_amodal.scenes.shard_reading import SceneShards
-from shape3d_amodal.structures import OCCLUDER, InstanceCrops, SupervisedCrops
+from shape3d_amodal.structures import OCCLUDER, InstanceCrops, SupervisedCrops, category_number
 
 _PURPOSE = 1_002
 
@@ -108,7 +108,7 @@ class SceneCrops:
                 raise DataError(problem, file=config.shards)
             found = set(shards.dataset.category_names.values()) - {OCCLUDER}
             self._scene = lambda index: shards.scene(images[index])
-        if unknown := found - set(categories):
+        if unknown := {name for name in found if category_number(name, categories) is None}:
             raise DataError(
                 f"expected categories among {', '.join(categories)}, got {', '.join(sorted(unknown))}; rename them, "
                 "add them to the model's categories, or take ShapeNet as shapenet13:FOLDER",
@@ -132,7 +132,7 @@ class SceneCrops:
         instances = [scene.instances[i] for i in kept]
         masks, hiding = [masks[i] for i in kept], [hiding[i] for i in kept]
         windows = _jittered(instance_windows(masks, hiding), config.jitter, rng)
-        category = [self.categories.index(one.category) for one in instances]
+        category = [category_number(one.category, self.categories) or 0 for one in instances]
         crops = instance_crops(scene.image, masks, hiding, category, config.size, windows)
         amodal = mask_crops([one.amodal for one in instances], crops.window, config.size)
         hidden = [1 - one.visible.sum() / one.amodal.sum() for one in instances]

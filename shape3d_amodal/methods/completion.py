@@ -18,7 +18,7 @@ from shape3d_amodal.masks.occlusion import known_order
 from shape3d_amodal.methods.ground_truth import shown
 from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance
+from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance, category_number
 
 Objects = list[tuple[AmodalInstance, CompletedObject]]
 
@@ -61,7 +61,7 @@ class PipelineMethod:
     """
 
     def __init__(self, pipeline: ShapePriorPipeline, names: Mapping[int, str], *, name: str = "ours") -> None:
-        unknown = set(names.values()) - {*pipeline.categories, OCCLUDER}
+        unknown = {name for name in names.values() if category_number(name, pipeline.categories) is None} - {OCCLUDER}
         if unknown:
             known = ", ".join(pipeline.categories)
             how = "map names to these, or to occluder, by data convert --classes"

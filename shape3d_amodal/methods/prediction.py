@@ -26,7 +26,7 @@ from shape3d_amodal.errors import UsageError, check_path
 from shape3d_amodal.methods.rcnn import check_shared
 from shape3d_amodal.methods.results import to_result
 from shape3d_amodal.pipeline import ShapePriorPipeline
-from shape3d_amodal.structures import OCCLUDER, AmodalImage, Intrinsics
+from shape3d_amodal.structures import OCCLUDER, AmodalImage, Intrinsics, category_number
 
 if TYPE_CHECKING:  # a detector of another library needs nothing of ours
     from shape3d_amodal.segmentation.detector import DetectedObject, Detector
@@ -168,14 +168,14 @@ class ImagePredictor:
         intrinsics: Intrinsics | None,
     ) -> list[PredictedObject]:
         """The first ``count`` of the objects ``given`` in an image, completed; the others only hide them."""
-        wanted, known = given[:count], set(self.pipeline.categories)
-        names = [one.category if one.category in known else OCCLUDER for one, _ in wanted]
+        wanted, known = given[:count], self.pipeline.categories
+        names = [OCCLUDER if category_number(one.category, known) is None else one.category for one, _ in wanted]
         names += [OCCLUDER] * (len(given) - count)
         visible_masks = [visible for _, visible in given]
         completed = iter(self.pipeline.complete(image, visible_masks, names, intrinsics=intrinsics))
         objects = []
-        for one, visible in wanted:
-            whole = next(completed) if one.category in known else None
+        for (one, visible), name in zip(wanted, names[:count], strict=True):
+            whole = None if name == OCCLUDER else next(completed)
             amodal = one.amodal | visible
             if whole is not None:
                 amodal |= whole.amodal

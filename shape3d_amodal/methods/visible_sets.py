@@ -14,7 +14,14 @@ from shape3d_amodal.errors import meant
 from shape3d_amodal.masks.occlusion import without_invisible
 from shape3d_amodal.methods.ground_truth import without_order
 from shape3d_amodal.methods.resuming import Skipped
-from shape3d_amodal.structures import OCCLUDER, AmodalDataset, AmodalImage, AmodalInstance, Intrinsics
+from shape3d_amodal.structures import (
+    OCCLUDER,
+    AmodalDataset,
+    AmodalImage,
+    AmodalInstance,
+    Intrinsics,
+    category_number,
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,11 @@ def read_visible_set(
 
 def _hiding_unknown(dataset: AmodalDataset, known: tuple[str, ...]) -> tuple[AmodalDataset, tuple[Skipped, ...]]:
     """The data set with objects of unknown categories as mere occluders, and a word on each of them."""
-    strange = {one.id: one.name for one in dataset.categories if one.name not in (*known, OCCLUDER)}
+    strange = {
+        one.id: one.name
+        for one in dataset.categories
+        if one.name != OCCLUDER and category_number(one.name, known) is None
+    }
     hints = {key: meant(name, known) for key, name in strange.items()}
     categories = tuple(replace(one, name=OCCLUDER) if one.id in strange else one for one in dataset.categories)
     how = "map names to these by data convert --classes, or call it occluder"

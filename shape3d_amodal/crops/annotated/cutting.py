@@ -17,7 +17,7 @@ from shape3d_amodal.crops.cutting import instance_crops, mask_crops
 from shape3d_amodal.crops.scenes import CropArrays, as_bytes
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.masks.occlusion import known_order, occluders
-from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance, SupervisedCrops
+from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance, SupervisedCrops, category_number
 
 _KEPT_IMAGES = 64
 _PURPOSE = 1_005
@@ -161,7 +161,8 @@ def category_index(names: Mapping[int, str], categories: Sequence[str] | None) -
     learned = {key: name for key, name in names.items() if name != OCCLUDER}
     if categories is None:
         return dict.fromkeys(learned, 0)
-    return {key: categories.index(name) for key, name in learned.items() if name in categories}
+    numbers = {key: category_number(name, categories) for key, name in learned.items()}
+    return {key: number for key, number in numbers.items() if number is not None}
 
 
 def usable_places(image: AmodalImage, index: Mapping[int, int], config: CropsConfig) -> list[int]:

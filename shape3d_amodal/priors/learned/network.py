@@ -11,6 +11,7 @@ from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.config import configuration
 from shape3d_amodal.geometry.cameras import project
 from shape3d_amodal.priors.learned.reconstruction import ImageEncoder, MeshDecoder, ReconstructionConfig
+from shape3d_amodal.priors.learned.traits import CategoryTraits
 from shape3d_amodal.priors.learned.viewpoint import ViewpointConfig, ViewpointHead
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.rendering import blur_sigma, render_silhouettes
@@ -39,21 +40,28 @@ class PriorOutput(ArrayFields):
 
 
 class ShapePrior(nn.Module):
-    """A category's shapes, learned without 3D or camera labels."""
+    """A category's shapes, learned without 3D or camera labels.
 
-    def __init__(self, config: ShapePriorConfig, categories: int) -> None:
+    Args:
+        config: sizes and ranges.
+        categories: number of categories.
+        traits: what is known of them; None for nothing.
+    """
+
+    def __init__(self, config: ShapePriorConfig, categories: int, traits: CategoryTraits | None = None) -> None:
         super().__init__()
+        told = None if traits is None or traits.are_plain else traits
         self.config = config
-        self.encoder = ImageEncoder(config.reconstruction, categories)
-        self.decoder = MeshDecoder(config.reconstruction, categories)
+        self.encoder = ImageEncoder(config.reconstruction, categories, told)
+        self.decoder = MeshDecoder(config.reconstruction, categories, told)
         features = config.reconstruction.features + config.reconstruction.embedding
-        self.viewpoint = ViewpointHead(config.viewpoint, features)
+        self.viewpoint = ViewpointHead(config.viewpoint, features, told)
 
     def forward(self, crops: InstanceCrops, gate: float = 1.0) -> PriorOutput:
         features = self.encoder(crops).float()
         with torch.autocast(features.device.type, enabled=False):  # geometry wants float32
             mesh = self.decoder(self.decoder.encode(features), crops.category, gate)
-            hypotheses, logits = self.viewpoint(features)
+            hypotheses, logits = self.viewpoint(features, crops.category)
         return PriorOutput(mesh, hypotheses, logits)
 
     def estimate(self, crops: InstanceCrops) -> Estimate:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from shape3d_amodal.config import Width, configuration
 from shape3d_amodal.geometry.templates import Template, icosphere, symmetrize
+from shape3d_amodal.priors.learned.traits import CategoryTraits
 from shape3d_amodal.structures import InstanceCrops, MeshEstimate
 
 
@@ -49,8 +50,11 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 class ImageEncoder(nn.Module):
     """Crops to feature vectors [N, features + embedding]. It sees the visible part alone, and where it may go on."""
 
-    def __init__(self, config: ReconstructionConfig, categories: int) -> None:
+    group: Tensor | None
+
+    def __init__(self, config: ReconstructionConfig, categories: int, traits: CategoryTraits | None = None) -> None:
         super().__init__()
+        self.register_buffer("group", _groups(traits), persistent=False)
         self.use_rgb = config.use_rgb
         stages: list[nn.Module] = []
         inputs = 5
@@ -59,14 +63,15 @@ class ImageEncoder(nn.Module):
             inputs = width
         self.stages = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(4), nn.Flatten())
         self.project = nn.Sequential(nn.Linear(16 * inputs, config.features), nn.ReLU(inplace=True))
-        self.embedding = nn.Embedding(categories, config.embedding)
+        self.embedding = nn.Embedding(categories if traits is None else traits.groups, config.embedding)
 
     def forward(self, crops: InstanceCrops) -> Tensor:
         visible = crops.visible[:, None]
         rgb = (crops.rgb - 0.5) * visible if self.use_rgb else torch.zeros_like(crops.rgb)
         channels = torch.cat([rgb, visible, crops.occluder[:, None]], dim=1)
         features = self.project(self.stages(channels.contiguous(memory_format=torch.channels_last)))
-        return torch.cat([features, self.embedding(crops.category)], dim=1)
+        group = crops.category if self.group is None else self.group[crops.category]
+        return torch.cat([features, self.embedding(group)], dim=1)
 
 
 class MeshDecoder(nn.Module):
@@ -75,17 +80,23 @@ class MeshDecoder(nn.Module):
     template: Template
     faces: Tensor
     mirror: Tensor
+    group: Tensor | None
+    free: Tensor | None
 
-    def __init__(self, config: ReconstructionConfig, categories: int) -> None:
+    def __init__(self, config: ReconstructionConfig, categories: int, traits: CategoryTraits | None = None) -> None:
         super().__init__()
+        groups = categories if traits is None else traits.groups
+        self.register_buffer("group", _groups(traits), persistent=False)
+        free = None if traits is None else ~torch.tensor(traits.symmetric)
+        self.register_buffer("free", free, persistent=False)
         self.symmetric = config.symmetric
         sphere = icosphere(config.level)
         self.template = sphere
         count = len(sphere.verts)
         ellipsoid = 0.4 * sphere.verts * torch.tensor([0.7, 0.7, 1.0])  # not a sphere: the azimuth must show
-        self.templates = nn.Parameter(ellipsoid.expand(categories, -1, -1).clone())
+        self.templates = nn.Parameter(ellipsoid.expand(groups, -1, -1).clone())
         self.to_code = nn.Linear(config.features + config.embedding, config.code_size)
-        self.embedding = nn.Embedding(categories, config.embedding)
+        self.embedding = nn.Embedding(groups, config.embedding)
         self.hidden = nn.Sequential(
             nn.Linear(config.code_size + config.embedding, 128), nn.ReLU(), nn.Linear(128, 256), nn.ReLU()
         )
@@ -109,10 +120,16 @@ class MeshDecoder(nn.Module):
             category: [N] int64.
             gate: 0 gives every instance its category's template, 1 its own shape.
         """
-        hidden = self.hidden(torch.cat([code, self.embedding(category)], dim=1))
+        group = category if self.group is None else self.group[category]
+        hidden = self.hidden(torch.cat([code, self.embedding(group)], dim=1))
         offsets = self.offsets(hidden).view(len(code), -1, 3)
         stretch = (gate * self.stretch(hidden).tanh() * 0.7).exp()[:, None]
-        verts = self.templates[category] + gate * offsets
+        verts = self.templates[group] + gate * offsets
         if self.symmetric:
-            verts = symmetrize(verts, self.mirror)
+            mirrored = symmetrize(verts, self.mirror)
+            verts = mirrored if self.free is None else torch.where(self.free[category][:, None, None], verts, mirrored)
         return MeshEstimate(verts * stretch, self.faces, code)
+
+
+def _groups(traits: CategoryTraits | None) -> Tensor | None:
+    return None if traits is None else torch.tensor(traits.group)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from shape3d_amodal.config import configuration
+from shape3d_amodal.priors.learned.traits import CategoryTraits
 from shape3d_amodal.priors.optimization import ViewpointBounds
 from shape3d_amodal.structures import Viewpoint, ViewpointHypotheses
 
@@ -51,8 +52,12 @@ class ViewpointConfig:
 class ViewpointHead(nn.Module):
     """Features [N,D] to K viewpoint hypotheses; every quantity is bounded."""
 
-    def __init__(self, config: ViewpointConfig, features: int) -> None:
+    azimuth: Tensor | None
+
+    def __init__(self, config: ViewpointConfig, features: int, traits: CategoryTraits | None = None) -> None:
         super().__init__()
+        azimuth = None if traits is None else torch.tensor(traits.azimuth)
+        self.register_buffer("azimuth", azimuth, persistent=False)
         self.config = config
         K = config.hypotheses
         self.parameters_of = nn.Sequential(nn.Linear(features, 128), nn.ReLU(), nn.Linear(128, 6 * K))
@@ -62,14 +67,25 @@ class ViewpointHead(nn.Module):
         nn.init.normal_(last.weight, std=1e-2)
         nn.init.zeros_(last.bias)
 
-    def forward(self, features: Tensor) -> tuple[ViewpointHypotheses, Tensor]:
-        """Hypotheses of shape [N,K], and the selection logits [N,K]."""
+    def forward(self, features: Tensor, category: Tensor | None = None) -> tuple[ViewpointHypotheses, Tensor]:
+        """Hypotheses of shape [N,K], and the selection logits [N,K].
+
+        Args:
+            features: [N,D].
+            category: [N] int64; needed where ranges of the azimuth are told.
+        """
         config, K = self.config, self.config.hypotheses
         # 0.5 keeps the first gradients of tanh and sigmoid in their steep part.
         azimuth, elevation, roll, scale, x, y = (0.5 * self.parameters_of(features)).view(-1, 6, K).unbind(dim=1)
         centre = torch.arange(K, device=features.device, dtype=features.dtype) * (2 * math.pi / K)
+        half: float | Tensor = math.pi / K
+        if self.azimuth is not None and category is not None:
+            whole = self.azimuth[category][:, None]
+            half = whole / (2 * K)
+            within = (torch.arange(K, device=features.device) - (K - 1) / 2) * whole / K
+            centre = torch.where(whole < 2 * math.pi, within, centre)
         viewpoint = Viewpoint(
-            azimuth=centre + azimuth.tanh() * (math.pi / K) * config.overlap,
+            azimuth=centre + azimuth.tanh() * half * config.overlap,
             elevation=elevation.sigmoid() * math.radians(config.max_elevation_deg),
             roll=roll.tanh() * math.radians(config.max_roll_deg),
             scale=config.mean_scale * (scale.tanh() * config.max_log_scale).exp(),

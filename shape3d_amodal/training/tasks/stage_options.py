@@ -136,8 +136,11 @@ class StageOptions(TrainingConfig):
         if loss.pairs > 0:
             if self.stage not in PRIOR_STAGES:
                 raise UsageError(f"prior_loss.pairs: goes with the stages {stages}")
-            if not self.model.prior.reconstruction.symmetric:
-                raise UsageError("prior_loss.pairs: needs model.prior.reconstruction.symmetric; crops are mirrored")
+            if not self.model.prior.reconstruction.symmetric or self.model.asymmetric:
+                raise UsageError(
+                    "prior_loss.pairs: needs model.prior.reconstruction.symmetric and no model.asymmetric, since crops "
+                    "are mirrored"
+                )
             if scenes_of(self.train).deform > 0:
                 raise UsageError(
                     "prior_loss.pairs: needs scenes that leave their meshes as they are, since crops of a deformed "
