@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from shape3d_amodal.config import configuration
-from shape3d_amodal.structures import SupervisedCrops
+from shape3d_amodal.structures import SupervisedCrops, TensorBatch
 
 
 @configuration
@@ -26,20 +26,40 @@ class AugmentationConfig:
     """Largest turn, in degrees."""
 
 
-def augment(
-    batch: SupervisedCrops, generator: np.random.Generator, config: AugmentationConfig | None = None
-) -> SupervisedCrops:
-    """Mirror half of the crops; warp, permute and scale the colours of some.
+@dataclass(frozen=True, eq=False, repr=False)
+class Augmentation(TensorBatch):
+    """What is done to N crops.
 
-    Args:
-        batch: N crops; all that is drawn over them (masks, silhouettes) moves with them.
-        config: how strongly; None does not warp.
+    Attributes:
+        matrix: [N,2,2] float32, linear maps about the crops' centres.
+        channels: [N,3] int64, which channel of colour each one becomes.
+        gain: [N,3,1,1] float32, by which the colours are multiplied.
     """
-    matrix = np.tile(np.eye(2, dtype=np.float32), (len(batch.amodal), 1, 1))
-    matrix[:, 0, 0] = np.where(generator.random(len(matrix)) < 0.5, -1, 1)
-    if config is not None:
-        matrix = _warps(generator, len(matrix), config) @ matrix
-    return _colours(_moved(batch, matrix), generator)
+
+    matrix: NDArray[np.float32]
+    channels: NDArray[np.int64]
+    gain: NDArray[np.float32]
+
+    @classmethod
+    def draw(cls, generator: np.random.Generator, count: int, config: AugmentationConfig | None = None) -> Augmentation:
+        """Mirror half of the crops; warp, permute and scale the colours of some.
+
+        Args:
+            config: how strongly; None does not warp.
+        """
+        matrix = np.tile(np.eye(2, dtype=np.float32), (count, 1, 1))
+        matrix[:, 0, 0] = np.where(generator.random(count) < 0.5, -1, 1)
+        if config is not None:
+            matrix = _warps(generator, count, config) @ matrix
+        some = [generator.permutation(3) if generator.random() < 0.5 else np.arange(3) for _ in range(count)]
+        return cls(matrix, np.stack(some), generator.uniform(0.8, 1.2, (count, 3, 1, 1)).astype(np.float32))
+
+    def of(self, batch: SupervisedCrops) -> SupervisedCrops:
+        """N crops so changed; all that is drawn over them (masks, silhouettes) moves with them."""
+        moved = _moved(batch, self.matrix)
+        rows = torch.arange(len(self.channels))[:, None]
+        rgb: Tensor = moved.crops.rgb[rows, torch.from_numpy(self.channels)] * torch.from_numpy(self.gain)
+        return replace(moved, crops=replace(moved.crops, rgb=rgb.clamp(0, 1)))
 
 
 def _warps(generator: np.random.Generator, count: int, config: AugmentationConfig) -> NDArray[np.float32]:
@@ -59,11 +79,3 @@ def _moved(batch: SupervisedCrops, matrix: NDArray[np.float32]) -> SupervisedCro
     grid = affine_grid(theta, [len(matrix), 1, batch.crops.size, batch.crops.size], align_corners=False)
     # Beyond a crop goes on what is at its border: background stays background, and what may hide may go on hiding.
     return batch.with_channels(grid_sample(channels, grid, padding_mode="border", align_corners=False))
-
-
-def _colours(batch: SupervisedCrops, generator: np.random.Generator) -> SupervisedCrops:
-    count = len(batch.amodal)
-    order = np.stack([generator.permutation(3) if generator.random() < 0.5 else np.arange(3) for _ in range(count)])
-    gain = torch.from_numpy(generator.uniform(0.8, 1.2, (count, 3, 1, 1)).astype(np.float32))
-    rgb: Tensor = batch.crops.rgb[torch.arange(count)[:, None], torch.from_numpy(order)] * gain
-    return replace(batch, crops=replace(batch.crops, rgb=rgb.clamp(0, 1)))

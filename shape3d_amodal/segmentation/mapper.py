@@ -22,7 +22,7 @@ from shape3d_amodal.structures import AmodalImage, AmodalInstance
 
 @dataclass(frozen=True)
 class Drawn:
-    """A batch that is drawn, but not read yet: every process draws the whole batch, and ``to`` reads its own part.
+    """N images that are drawn, but not read yet.
 
     Attributes:
         rows: places of the images in the data set.
@@ -30,7 +30,6 @@ class Drawn:
         scales: by which factors their sizes are changed.
     """
 
-    mapper: Mapper
     rows: tuple[int, ...]
     flips: tuple[bool, ...]
     scales: tuple[float, ...]
@@ -39,13 +38,7 @@ class Drawn:
         return len(self.rows)
 
     def __getitem__(self, part: slice) -> Drawn:
-        return Drawn(self.mapper, self.rows[part], self.flips[part], self.scales[part])
-
-    def to(self, device: torch.device | str) -> Samples:
-        """Read the samples and move them to ``device``."""
-        drawn = zip(self.rows, self.flips, self.scales, strict=True)
-        samples = [self.mapper.sample(*one) for one in drawn]
-        return Samples(tuple(image for image, _ in samples), tuple(targets for _, targets in samples)).to(device)
+        return Drawn(self.rows[part], self.flips[part], self.scales[part])
 
 
 class Mapper:
@@ -73,7 +66,12 @@ class Mapper:
         rows = generator.integers(len(self.images.dataset.images), size=count)
         flips = generator.random(count) < self.augment.flip
         scales = generator.uniform(*self.augment.scale, size=count)
-        return Drawn(self, tuple(rows.tolist()), tuple(flips.tolist()), tuple(scales.tolist()))
+        return Drawn(tuple(rows.tolist()), tuple(flips.tolist()), tuple(scales.tolist()))
+
+    def samples(self, drawn: Drawn) -> Samples:
+        """The images ``drawn``; a DataError if one cannot be read."""
+        made = [self.sample(*one) for one in zip(drawn.rows, drawn.flips, drawn.scales, strict=True)]
+        return Samples(tuple(image for image, _ in made), tuple(targets for _, targets in made))
 
     def sample(self, row: int, flip: bool, scale: float) -> tuple[Tensor, ImageTargets]:
         """Image ``row`` [3,H,W] uint8, RGB, and its objects; a DataError if the image cannot be read."""

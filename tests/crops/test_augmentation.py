@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from shape3d_amodal.crops.augmentation import AugmentationConfig, augment
+from shape3d_amodal.crops.augmentation import Augmentation, AugmentationConfig
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
 
 N, S = 32, 16
@@ -21,7 +21,7 @@ def drawn(mask: torch.Tensor) -> SupervisedCrops:
 def test_all_that_is_drawn_moves_together() -> None:
     generator = torch.Generator().manual_seed(0)
     batch = drawn(torch.rand(S, S, generator=generator))
-    result = augment(batch, np.random.default_rng(0), AugmentationConfig(warp=0.7))
+    result = Augmentation.draw(np.random.default_rng(0), N, AugmentationConfig(warp=0.7)).of(batch)
     moved = [result.crops.visible, result.crops.occluder, result.amodal, result.known, result.silhouette]
     for other in moved[1:]:
         assert torch.equal(other, moved[0])
@@ -37,7 +37,7 @@ def test_a_square_is_stretched_as_far_as_is_allowed_and_no_farther() -> None:
     mask = torch.zeros(S, S)
     mask[4:12, 4:12] = 1
     config = AugmentationConfig(warp=1.0, stretch=0.2, turn_deg=0.0)
-    areas = augment(drawn(mask), np.random.default_rng(1), config).amodal.sum(dim=(1, 2)) / 64
+    areas = Augmentation.draw(np.random.default_rng(1), N, config).of(drawn(mask)).amodal.sum(dim=(1, 2)) / 64
     assert areas.min() > np.exp(-0.4) - 0.02 and areas.max() < np.exp(0.4) + 0.02
     assert areas.max() - areas.min() > 0.3
 
@@ -45,6 +45,6 @@ def test_a_square_is_stretched_as_far_as_is_allowed_and_no_farther() -> None:
 def test_without_strength_crops_are_mirrored_at_most() -> None:
     mask = torch.rand(S, S, generator=torch.Generator().manual_seed(2))
     for config in (None, AugmentationConfig(warp=0.0)):
-        for one in augment(drawn(mask), np.random.default_rng(2), config).amodal:
+        for one in Augmentation.draw(np.random.default_rng(2), N, config).of(drawn(mask)).amodal:
             same = torch.allclose(one, mask, atol=1e-5)
             assert same or torch.allclose(one, mask.flip(-1), atol=1e-5)

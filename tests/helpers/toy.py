@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from shape3d_amodal.errors import AmodalError
+from shape3d_amodal.training.loop.interface import BatchMaker
 from shape3d_amodal.training.loop.training import LoopConfig, Task, train
 
 QUICK = {
@@ -31,11 +32,24 @@ QUICK = {
 }
 
 
+class ToyMaker(BatchMaker):
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+        x = generator.normal(size=(size, 4)).astype(np.float32)
+        return {"x": x, "id": np.array([f"{step}-{row}" for row in range(size)])}
+
+    def make(self, plan: dict[str, np.ndarray]) -> dict[str, Tensor]:
+        x = torch.from_numpy(plan["x"])
+        return {"x": x, "y": x[:, :2] - x[:, 2:]}
+
+    def ids(self, plan: dict[str, np.ndarray]) -> list[str]:
+        return plan["id"].tolist()
+
+
 class ToyTask(Task):
     """Regress a fixed linear map of 4 numbers to 2; the network's first weights are always the same."""
 
     def __init__(self, *, noisy: bool = True, poison: str = "", poisoned_step: int = 3, kill: tuple = ()) -> None:
-        self.name = "toy"
+        self.name, self.maker = "toy", ToyMaker()
         self.poison, self.poisoned_step, self.kill = poison, poisoned_step, kill
         torch.manual_seed(0)
         extras = [nn.BatchNorm1d(8), nn.Dropout(0.3)] if noisy else []
@@ -47,10 +61,6 @@ class ToyTask(Task):
 
     def modules(self) -> nn.Module:
         return self.net
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[dict[str, Tensor], list[str]]:
-        x = torch.from_numpy(generator.normal(size=(size, 4)).astype(np.float32))
-        return {"x": x, "y": x[:, :2] - x[:, 2:]}, [f"{step}-{row}" for row in range(size)]
 
     def losses(self, batch: dict[str, Tensor], step: int, progress: float) -> dict[str, Tensor]:
         assert 0 <= progress <= 1

@@ -17,7 +17,15 @@ from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.papers.nmr.files import VIEWS, nmr_objects
 from shape3d_amodal.papers.nmr.network import KnownCamerasConfig, KnownCamerasModel, view_ious
 from shape3d_amodal.papers.nmr.rendering import unit_side, write_nmr
-from shape3d_amodal.papers.nmr.training import NmrConfig, NmrTask, ViewPairs, cross_view_iou, recolored, soft_iou
+from shape3d_amodal.papers.nmr.training import (
+    NmrConfig,
+    NmrTask,
+    ViewPairs,
+    cross_view_iou,
+    recolored,
+    recoloring,
+    soft_iou,
+)
 from shape3d_amodal.priors.learned.reconstruction import ReconstructionConfig
 from shape3d_amodal.structures import MeshEstimate
 from shape3d_amodal.training.loop.interface import LoopConfig
@@ -80,7 +88,7 @@ def test_a_batch_is_two_different_views_of_each_object(task: NmrTask, renders: P
 def test_every_mesh_is_compared_with_both_views(task: NmrTask, box_folder: Path) -> None:
     group = [one.synset for one in task.train].index(SOFA)
     views = torch.tensor([[0, 5], [17, 9]])
-    images = torch.from_numpy(np.stack([task.images[group][0][pair] for pair in views.numpy()]))
+    images = torch.from_numpy(np.stack([task.maker.images[group][0][pair] for pair in views.numpy()]))
     pairs = ViewPairs(images, views, torch.full((2,), group))
     oracle = Oracle(sofa(box_folder))
     mesh = oracle(torch.zeros(4, 4, 64, 64))
@@ -102,7 +110,7 @@ def test_soft_iou() -> None:
 
 def test_colours_change_alike_in_both_views_and_masks_do_not() -> None:
     images = np.random.default_rng(1).integers(0, 256, (40, 1, 4, 2, 2), dtype=np.uint8).repeat(2, axis=1)
-    changed = recolored(images, np.random.default_rng(0))
+    changed = recolored(images, *recoloring(np.random.default_rng(0), 40))
     np.testing.assert_array_equal(changed[:, :, 3], images[:, :, 3])
     np.testing.assert_array_equal(changed[:, 0], changed[:, 1])
     share = (changed != images).any(axis=(1, 2, 3, 4)).mean()

@@ -135,7 +135,7 @@ def test_what_is_drawn_hangs_on_the_generator_alone() -> None:
     assert (first.rows, first.flips, first.scales) == (again.rows, again.flips, again.scales)
     assert 4 < sum(first.flips) < 28
     assert 0.5 <= min(first.scales) < 0.8 < 1.6 < max(first.scales) <= 2.0
-    part = first[3:5].to("cpu")
+    part = mapper.samples(first[3:5])
     assert len(part) == 2
     for image, scale, flip in zip(part.images, first.scales[3:5], first.flips[3:5], strict=True):
         assert image.shape == (3, *resized_shape(HEIGHT, WIDTH, size, scale))

@@ -88,7 +88,7 @@ def test_the_prior_is_judged_inside_each_image(tmp_path: Path) -> None:
     pool = open_crops(config.train, tmp_path, categories=config.model.categories, workers=0)
     task = build_task(config, AmodalModel(config.model), pool, pool)
     rows = np.arange(len(pool.category))
-    found = task._inside(pool.supervised(rows).crops, rows).numpy()
+    found = task.maker._inside(pool.supervised(rows).crops, rows).numpy()
     sides = np.where(pool.scene == 2, 64, 48)
     for row, side in enumerate(sides):
         x0, y0, x1, y1 = pool.window[row].tolist()

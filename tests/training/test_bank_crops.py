@@ -179,7 +179,7 @@ def test_being_shown_a_silhouette_does_not_tell_that_something_is_hidden(
     """Of the samples that the bank was asked about, as many are whole as of the others."""
     settings = stage(config, bank_share=0.5, hidden_share=0.6)
     task = build_task(settings, type(tiny_model())(settings.model), pool, pool, bank, bank)
-    rows = task._rows(np.random.default_rng(0), 4000)
+    rows = task.maker._rows(np.random.default_rng(0), 4000)
     shown = np.isin(rows, bank.row)
     whole = pool.hidden[rows] <= 0.02
     everywhere = np.mean(pool.hidden <= 0.02)

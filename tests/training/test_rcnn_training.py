@@ -63,7 +63,7 @@ def test_a_head_learns_on_a_detector_that_stays(images: ImagesConfig, trained: P
     batch, names = task.batch(0, np.random.default_rng(0), 2)
     assert len(names) == 2
     task.model.train()
-    assert set(task.losses(batch.to("cpu"), 0, 0.0)) == {"mask_amodal"}
+    assert set(task.losses(batch, 0, 0.0)) == {"mask_amodal"}
     run_training(config, tmp_path / "out", cache=tmp_path)
     (_, before), (_, after) = load_weights(trained), load_weights(tmp_path / "out" / "weights")
     for name, tensor in after.items():
@@ -80,7 +80,7 @@ def test_a_box_head_of_its_own_is_learned_again(images: ImagesConfig, trained: P
 
 def test_batches_hang_on_the_generator_alone(images: ImagesConfig, tmp_path: Path) -> None:
     task = training(images).task(tmp_path, workers=0)
-    one, two = (task.batch(step, np.random.default_rng(7), 6)[0].to("cpu") for step in (0, 9))
+    one, two = (task.batch(step, np.random.default_rng(7), 6)[0] for step in (0, 9))
     assert all(torch.equal(a, b) for a, b in zip(one.images, two.images, strict=True))
     assert all(torch.equal(a.amodal, b.amodal) for a, b in zip(one.targets, two.targets, strict=True))
 

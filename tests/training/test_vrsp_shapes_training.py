@@ -19,7 +19,7 @@ from shape3d_amodal.segmentation.images import ImagesConfig
 from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.run import run_training
 from shape3d_amodal.training.tasks.rcnn import RcnnTraining
-from shape3d_amodal.training.tasks.vrsp_shapes import VrspShapesTraining, cut_mask
+from shape3d_amodal.training.tasks.vrsp_shapes import Variation, VrspShapesTraining, cut_mask
 
 LOOP = LoopConfig(steps=2, batch_size=4, warmup_steps=0, precision="float32", threads=1, ema_decay=0, log_every=1)
 MEMORY = ShapeMemoryConfig(convs=3, channels=2, codes=2)
@@ -56,17 +56,13 @@ def test_the_sides_of_the_box_may_be_moved() -> None:
     assert not left_half[:, :14].any() and left_half[:, 14:].all()
 
 
-def test_masks_are_mirrored_and_perhaps_turned(images: ImagesConfig, tmp_path: Path) -> None:
+def test_masks_are_mirrored_and_perhaps_turned() -> None:
     corner = torch.zeros(60, 28, 28)
     corner[:, :5, :3] = 1
-    upright = training(images, turned=False).task(tmp_path, workers=0)
-    turned = training(images).task(tmp_path, workers=0)
     generator = np.random.default_rng(0)
-    assert {tuple(one.nonzero().amin(dim=0).tolist()) for one in upright._varied(corner, generator)} == {
-        (0, 0),
-        (0, 25),
-    }
-    assert len(turned._varied(corner, generator).unique(dim=0)) == 8
+    upright, turned = (Variation.draw(generator, 60, turned=turned).of(corner) for turned in (False, True))
+    assert {tuple(one.nonzero().amin(dim=0).tolist()) for one in upright} == {(0, 0), (0, 25)}
+    assert len(turned.unique(dim=0)) == 8
 
 
 def test_batches_hang_on_the_generator_alone(images: ImagesConfig, tmp_path: Path) -> None:

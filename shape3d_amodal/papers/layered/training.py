@@ -24,7 +24,7 @@ from shape3d_amodal.papers.layered.network import STRIDE, LayeredConfig, Layered
 from shape3d_amodal.papers.layered.sets import CATEGORIES, Shapes2dSetConfig, annotated_scenes, rgb
 from shape3d_amodal.papers.layered.shapes2d import CLASSES, Shapes2dConfig, ShapeScene, depth_layers, make_shapes
 from shape3d_amodal.structures import AmodalDataset
-from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.training.loop.interface import BatchMaker, LoopConfig, Task, TrainingConfig
 
 _SHOWN = 4
 _FIRST_SCENE = 2**40
@@ -79,22 +79,34 @@ class LayeredTraining(TrainingConfig):
         return Shapes2dSetConfig(shapes=self.shapes, seed=self.validation_seed, count=self.validation_count)
 
 
+class ShapesMaker(BatchMaker):
+    """Batches of scenes, each of its own number."""
+
+    def __init__(self, config: LayeredTraining) -> None:
+        self.config = config
+
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> range:  # noqa: ARG002
+        """The numbers of the step's scenes; they follow those of the steps before."""
+        return range(_FIRST_SCENE + step * size, _FIRST_SCENE + (step + 1) * size)
+
+    def make(self, plan: range) -> Batch:
+        scenes = [make_shapes(self.config.shapes, self.config.loop.seed, number) for number in plan]
+        return collate(scenes, self.config.model)
+
+    def ids(self, plan: range) -> list[str]:
+        return [f"scene {number - _FIRST_SCENE}" for number in plan]
+
+
 class LayeredTask(Task):
     """Learn classes and embeddings of the pixels of shapes; no scene is repeated."""
 
     def __init__(self, config: LayeredTraining, network: LayeredNetwork) -> None:
         self.name = config.stage
-        self.config = config
+        self.config, self.maker = config, ShapesMaker(config)
         self.network = network
 
     def modules(self) -> LayeredNetwork:
         return self.network
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Batch, list[str]]:  # noqa: ARG002
-        """The scenes of the step; their numbers follow those of the steps before."""
-        numbers = range(_FIRST_SCENE + step * size, _FIRST_SCENE + (step + 1) * size)
-        scenes = [make_shapes(self.config.shapes, self.config.loop.seed, number) for number in numbers]
-        return collate(scenes, self.config.model), [f"scene {number - _FIRST_SCENE}" for number in numbers]
 
     def losses(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         images = batch["images"][:, None].expand(-1, 3, -1, -1).float() / 255

@@ -6,6 +6,7 @@ A mesh is reconstructed from each view and rendered by both cameras (``predict_m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -25,7 +26,7 @@ from shape3d_amodal.priors.learned.reconstruction import ReconstructionConfig
 from shape3d_amodal.priors.losses import flatness_energy, laplacian_energy
 from shape3d_amodal.rendering import blur_sigma, render_silhouettes
 from shape3d_amodal.structures import MeshEstimate, TensorBatch
-from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.training.loop.interface import BatchMaker, LoopConfig, Task, TrainingConfig
 
 
 @configuration
@@ -104,6 +105,53 @@ class ViewPairs(TensorBatch):
     synset: Tensor
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class PairsPlan(TensorBatch):
+    """What N pairs are made of.
+
+    Attributes:
+        synset, row: [N] int64, the object.
+        views: [N,2] int64.
+        channels: [N,3] int64, which channel of colour each one becomes.
+        gain: [N,3,1,1] float64, by which the colours are multiplied.
+    """
+
+    synset: NDArray[np.int64]
+    row: NDArray[np.int64]
+    views: NDArray[np.int64]
+    channels: NDArray[np.int64]
+    gain: NDArray[np.float64]
+
+
+class PairsMaker(BatchMaker):
+    """Batches of pairs of views.
+
+    Args:
+        synsets: names of the groups of objects.
+        images: the images of each, [N,24,4,64,64] uint8.
+    """
+
+    def __init__(self, synsets: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> None:
+        self.synsets, self.images = synsets, images
+
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> PairsPlan:  # noqa: ARG002
+        """Objects drawn evenly over the synsets, each in two different views; colours are permuted and scaled."""
+        synset = generator.integers(len(self.images), size=size)
+        rows = np.array([generator.integers(len(self.images[own])) for own in synset])
+        views = np.stack([generator.choice(VIEWS, 2, replace=False) for _ in rows])
+        return PairsPlan(synset, rows, views, *recoloring(generator, size))
+
+    def make(self, plan: PairsPlan) -> ViewPairs:
+        drawn = zip(plan.synset, plan.row, plan.views, strict=True)
+        images = np.stack([self.images[own][row][pair] for own, row, pair in drawn])
+        images = recolored(images, plan.channels, plan.gain)
+        return ViewPairs(*(torch.from_numpy(part) for part in (images, plan.views, plan.synset)))
+
+    def ids(self, plan: PairsPlan) -> list[str]:
+        drawn = zip(plan.synset, plan.row, plan.views, strict=True)
+        return [f"{self.synsets[own]} object {row} views {pair[0]} and {pair[1]}" for own, row, pair in drawn]
+
+
 class NmrTask(Task):
     """Losses on pairs of views; validation by 3D IoU.
 
@@ -125,7 +173,7 @@ class NmrTask(Task):
         self.model = KnownCamerasModel(config.model_config())
         self.template = icosphere(config.reconstruction.level)
         self.train, self.val = train, val
-        self.images = [group.unpacked_images(cache) for group in train]
+        self.maker = PairsMaker([group.synset for group in train], [group.unpacked_images(cache) for group in train])
         unknown = {group.synset for group in val} - set(self.model.config.synsets)
         if unknown:
             problem = f"expected training objects of every validation synset, got none of {min(unknown)}"
@@ -133,17 +181,6 @@ class NmrTask(Task):
 
     def modules(self) -> nn.Module:
         return self.model
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[ViewPairs, list[str]]:  # noqa: ARG002
-        """Objects drawn evenly over the synsets, each in two different views; colours are permuted and scaled."""
-        synset = generator.integers(len(self.images), size=size)
-        rows = [int(generator.integers(len(self.images[own]))) for own in synset]
-        views = np.stack([generator.choice(VIEWS, 2, replace=False) for _ in rows])
-        drawn = list(zip(synset, rows, views, strict=True))
-        images = np.stack([self.images[own][row][pair] for own, row, pair in drawn])
-        ids = [f"{self.train[own].synset} object {row} views {pair[0]} and {pair[1]}" for own, row, pair in drawn]
-        parts = (recolored(images, generator), views, synset)
-        return ViewPairs(*(torch.from_numpy(part) for part in parts)), ids
 
     def losses(self, batch: ViewPairs, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         config = self.config.loss
@@ -187,10 +224,17 @@ def soft_iou(silhouettes: Tensor, masks: Tensor) -> Tensor:
     return shared / ((silhouettes + masks).sum(dim=(1, 2)) - shared).clamp(min=1e-6)
 
 
-def recolored(images: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Images [N,2,4,S,S] half of them with colour channels permuted and scaled, alike in both views."""
+def recoloring(generator: np.random.Generator, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Permutations [N,3] of the colour channels and factors [N,3,1,1] for them, for half of N pairs."""
+    channels, gain = np.tile(np.arange(3), (count, 1)), np.ones((count, 3, 1, 1))
+    for row in np.nonzero(generator.random(count) < 0.5)[0]:
+        channels[row], gain[row] = generator.permutation(3), generator.uniform(0.7, 1.3, (3, 1, 1))
+    return channels, gain
+
+
+def recolored(images: NDArray[np.uint8], channels: NDArray[np.int64], gain: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Images [N,2,4,S,S] with colour channels permuted and scaled, alike in both views."""
     changed = images.copy()
-    for row in np.nonzero(generator.random(len(images)) < 0.5)[0]:
-        order, gain = generator.permutation(3), generator.uniform(0.7, 1.3, (3, 1, 1))
-        changed[row, :, :3] = np.clip(images[row][:, order] * gain, 0, 255)
+    for row, (order, factor) in enumerate(zip(channels, gain, strict=True)):
+        changed[row, :, :3] = np.clip(images[row][:, order] * factor, 0, 255)
     return changed

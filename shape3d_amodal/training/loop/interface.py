@@ -74,10 +74,41 @@ class LoopConfig:
     """Device: auto, cpu, cuda or cuda:N; auto is cuda where there is a GPU."""
 
 
+class BatchMaker(ABC):
+    """Draws and makes the batches of a training. It travels to worker processes, so it holds no network.
+
+    Whatever is random about a batch is drawn in ``plan``, for all of its rows; ``make`` adds nothing by chance, and
+    what it makes of a row depends on that row of the plan alone. So a process makes its own rows only, and they are
+    the same on any number of processes.
+    """
+
+    @abstractmethod
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> Any:
+        """What the ``size`` samples of the 0-based ``step`` are made of, drawn from ``generator`` alone; quick.
+
+        An array, or an object with ``[slice]``, of ``size`` rows.
+        """
+
+    @abstractmethod
+    def make(self, plan: Any) -> Any:
+        """The samples of the rows of ``plan``, on the CPU: a tensor, a tuple or dict of batches, or a dataclass of
+        tensors with ``[slice]``; all that it holds has as many rows as the plan.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+
+    @abstractmethod
+    def ids(self, plan: Any) -> list[str]:
+        """What to call the rows of ``plan`` in messages."""
+
+
 class Task(ABC):
     """What one stage or baseline brings to the loop."""
 
     name: str
+    maker: BatchMaker
+    """What draws and makes its batches."""
     network: Any
     """The module to train, where ``modules`` is not overridden."""
 
@@ -89,14 +120,10 @@ class Task(ABC):
         """Choose the weights to start from; called once on every rank, before the first step and not on resume."""
         return
 
-    @abstractmethod
     def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Any, list[str]]:
-        """The ``size`` samples of the 0-based ``step`` and their ids, drawn from ``generator`` alone.
-
-        Every rank makes the whole batch and keeps its own rows, so heavy work belongs into ``losses``. The batch is a
-        tensor, a list, tuple or dict of batches, or an object with ``to(device)`` and ``[slice]``; all that it holds
-        has ``size`` rows. It is made on the CPU.
-        """
+        """All ``size`` samples of the 0-based ``step`` and their ids, drawn from ``generator`` alone."""
+        plan = self.maker.plan(step, generator, size)
+        return self.maker.make(plan), self.maker.ids(plan)
 
     @abstractmethod
     def losses(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:

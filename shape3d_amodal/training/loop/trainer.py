@@ -122,13 +122,14 @@ class Trainer:
 
     def _parts(self, step: int) -> Iterator[tuple[Any, list[str]]]:
         """This rank's rows of the batch of ``step``, in ``accumulate`` equal parts."""
-        config = self.config
-        batch, ids = self.task.batch(step, generator(config.seed, "train", step), config.batch_size)
-        size = config.batch_size // (self.ranks.count * config.accumulate)
-        first = self.ranks.rank * config.accumulate
-        for part in range(first, first + config.accumulate):
-            rows = slice(part * size, (part + 1) * size)
-            yield _map_batch(batch, rows, self.ranks.device), ids[rows]
+        config, maker = self.config, self.task.maker
+        plan = maker.plan(step, generator(config.seed, "train", step), config.batch_size)
+        share = config.batch_size // self.ranks.count
+        plan = rows_of(plan, slice(self.ranks.rank * share, (self.ranks.rank + 1) * share))
+        batch, ids = maker.make(plan), maker.ids(plan)
+        size = share // config.accumulate
+        for rows in (slice(part * size, (part + 1) * size) for part in range(config.accumulate)):
+            yield _to_device(rows_of(batch, rows), self.ranks.device), ids[rows]
 
     def _terms(self, forward: nn.Module, batch: Any, step: int, part: int) -> dict[str, Tensor]:
         seeds = generator(self.config.seed, "step", step, self.ranks.rank, part)
@@ -204,13 +205,21 @@ def generator(seed: int, purpose: str, *index: int) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *index])
 
 
-def _map_batch(batch: Any, rows: slice, device: torch.device) -> Any:
-    """``rows`` of everything in ``batch``, on ``device``."""
+def rows_of(batch: Any, rows: slice) -> Any:
+    """``rows`` of everything in a batch or plan."""
     if isinstance(batch, dict):
-        return {name: _map_batch(value, rows, device) for name, value in batch.items()}
-    if isinstance(batch, list | tuple):
-        return type(batch)(_map_batch(value, rows, device) for value in batch)
-    return batch[rows].to(device)
+        return {name: rows_of(value, rows) for name, value in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(rows_of(value, rows) for value in batch)
+    return batch[rows]
+
+
+def _to_device(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, dict):
+        return {name: _to_device(value, device) for name, value in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(_to_device(value, device) for value in batch)
+    return batch.to(device)
 
 
 def _fast_bf16(device: torch.device) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,14 +16,15 @@ from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig, load_resne
 from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
 from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig, seeded
 from shape3d_amodal.config import Count, Share, configuration, dump_config
-from shape3d_amodal.crops.augmentation import augment
+from shape3d_amodal.crops.augmentation import Augmentation
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.sources import CropSource, open_crops
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.pretrained import load_network
 from shape3d_amodal.refinement.regions import compose
-from shape3d_amodal.structures import SupervisedCrops
-from shape3d_amodal.training.loop.interface import LoopConfig, TrainingConfig
+from shape3d_amodal.structures import SupervisedCrops, TensorBatch
+from shape3d_amodal.training.loop.interface import BatchMaker, LoopConfig, TrainingConfig
+from shape3d_amodal.training.tasks.crop_task import CropPlan
 from shape3d_amodal.training.tasks.scores import (
     CompletionTask,
     batches,
@@ -119,21 +121,61 @@ def open_sized(config: CropsConfig, size: int, cache: Path, *, workers: int) -> 
     return open_crops(config, cache, workers=workers)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class CodebookPlan(TensorBatch):
+    """N masks: rows [N] int64 of the crops, how they are changed, and which are visible masks, [N] bool."""
+
+    rows: NDArray[np.int64]
+    augmentation: Augmentation
+    visible: NDArray[np.bool_]
+
+
+class CodebookMaker(BatchMaker):
+    """Batches of masks [N,S,S]: amodal ones, and for a quarter of the rows visible ones."""
+
+    def __init__(self, train: CropSource) -> None:
+        self.train, self._usable = train, with_amodal(train.hidden)
+
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> CodebookPlan:  # noqa: ARG002
+        rows = self._usable[generator.integers(len(self._usable), size=size)]
+        return CodebookPlan(rows, Augmentation.draw(generator, size), generator.random(size) < 0.25)
+
+    def make(self, plan: CodebookPlan) -> Tensor:
+        crops = plan.augmentation.of(self.train.supervised(plan.rows))
+        visible = torch.from_numpy(plan.visible)
+        return torch.where(visible[:, None, None], crops.crops.visible, crops.amodal)
+
+    def ids(self, plan: CodebookPlan) -> list[str]:
+        return self.train.ids(plan.rows)
+
+
+class C2FSegMaker(BatchMaker):
+    """Batches of crops, more of them with a hidden part than the source has."""
+
+    def __init__(self, train: CropSource, hidden_share: float) -> None:
+        self.train, self.hidden_share = train, hidden_share
+        self._usable, self._partly_hidden = with_amodal(train.hidden), partly_hidden(train.hidden, "train")
+
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> CropPlan:  # noqa: ARG002
+        anything = self._usable[generator.integers(len(self._usable), size=size)]
+        hidden = self._partly_hidden[generator.integers(len(self._partly_hidden), size=size)]
+        rows = np.where(generator.random(size) < self.hidden_share, hidden, anything)
+        return CropPlan(rows, Augmentation.draw(generator, size))
+
+    def make(self, plan: CropPlan) -> SupervisedCrops:
+        return plan.augmentation.of(self.train.supervised(plan.rows))
+
+    def ids(self, plan: CropPlan) -> list[str]:
+        return self.train.ids(plan.rows)
+
+
 class CodebookTask(CompletionTask):
     """Reconstruct masks from their tokens."""
 
     def __init__(self, config: CodebookTraining, train: CropSource, validation: CropSource) -> None:
         self.name = config.stage
-        self.train, self.validation = train, validation
-        self._usable = with_amodal(train.hidden)
+        self.train, self.validation, self.maker = train, validation, CodebookMaker(train)
         self.network = MaskCodebook(config.model)
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:  # noqa: ARG002
-        """Masks [size,S,S]: amodal ones, and for a quarter of the rows visible ones."""
-        rows = self._usable[generator.integers(len(self._usable), size=size)]
-        crops = augment(self.train.supervised(rows), generator)
-        visible = torch.from_numpy(generator.random(size) < 0.25)
-        return torch.where(visible[:, None, None], crops.crops.visible, crops.amodal), self.train.ids(rows)
 
     def losses(self, batch: Tensor, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         return self.network.losses(batch)
@@ -165,13 +207,7 @@ class C2FSegTask(CompletionTask):
         self.train, self.validation = train, validation
         self.network = C2FSeg(config.model(codebook.config))
         self.network.codebook.load_state_dict(codebook.state_dict())
-        self._usable, self._partly_hidden = with_amodal(train.hidden), partly_hidden(train.hidden, "train")
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[SupervisedCrops, list[str]]:  # noqa: ARG002
-        anything = self._usable[generator.integers(len(self._usable), size=size)]
-        hidden = self._partly_hidden[generator.integers(len(self._partly_hidden), size=size)]
-        rows = np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
-        return augment(self.train.supervised(rows), generator), self.train.ids(rows)
+        self.maker = C2FSegMaker(train, config.hidden_share)
 
     def losses(self, batch: SupervisedCrops, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         return self.network.losses(batch)

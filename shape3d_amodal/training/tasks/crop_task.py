@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from shape3d_amodal.crops.augmentation import Augmentation
+from shape3d_amodal.crops.reocclusion import Covers
 from shape3d_amodal.crops.sources import CropSource
 from shape3d_amodal.drawing.crop_grids import crop_grid
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.refinement.regions import compose
-from shape3d_amodal.structures import SupervisedCrops
+from shape3d_amodal.structures import SupervisedCrops, TensorBatch
+from shape3d_amodal.training.loop.interface import BatchMaker
 from shape3d_amodal.training.tasks.hidden_again import hidden_again, spread
 from shape3d_amodal.training.tasks.scores import (
     VALIDATION_BATCH,
@@ -26,6 +31,36 @@ _SHOWN = 8
 """Crops in the sample images, at most."""
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class CropPlan(TensorBatch):
+    """What N training samples are made of.
+
+    Attributes:
+        rows: [N] int64, rows of the source of crops.
+        augmentation: how they are changed.
+        covers: what they are covered with; None where they are not.
+    """
+
+    rows: NDArray[np.int64]
+    augmentation: Augmentation
+    covers: Covers | None = None
+
+
+class CropMaker(BatchMaker):
+    """Batches of training crops."""
+
+    def __init__(self, config: StageOptions, train: CropSource) -> None:
+        self.config, self.train = config, train
+        every = np.arange(len(train.category))
+        self.usable = with_amodal(train.hidden) if config.labels == "amodal" else every
+
+    def ids(self, plan: CropPlan) -> list[str]:
+        return self.train.ids(plan.rows)
+
+    def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
+        return self.usable[generator.integers(len(self.usable), size=size)]
+
+
 class CropTask(CompletionTask):
     """The model, its training crops and its validation crops."""
 
@@ -36,14 +71,9 @@ class CropTask(CompletionTask):
         self.name = config.stage
         self.config, self.model = config, model
         self.train, self.validation = train, validation
-        every = np.arange(len(train.category))
-        self.usable = with_amodal(train.hidden) if config.labels == "amodal" else every
 
     def modules(self) -> nn.Module:
         return self.model
-
-    def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
-        return self.usable[generator.integers(len(self.usable), size=size)]
 
     def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
         """The learned silhouette joined with the visible mask."""

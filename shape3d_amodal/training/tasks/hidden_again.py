@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from shape3d_amodal.crops.reocclusion import reocclude
+from shape3d_amodal.crops.reocclusion import Covers, reocclude
 from shape3d_amodal.crops.sources import CropSource
 from shape3d_amodal.structures import SupervisedCrops
 from shape3d_amodal.training.tasks.scores import VALIDATION_BATCH, batches, clearly_hidden
@@ -23,7 +23,8 @@ def hidden_again(crops: CropSource) -> Iterator[SupervisedCrops]:
     Which crops, and what hides them, depends on ``crops`` alone.
     """
     for number, rows in enumerate(batches(spread(len(crops.hidden)), VALIDATION_BATCH)):
-        batch = reocclude(crops.supervised(rows).crops, np.random.default_rng((_PURPOSE, number)))
+        given, generator = crops.supervised(rows).crops, np.random.default_rng((_PURPOSE, number))
+        batch = reocclude(given, given, Covers.draw(generator, np.arange(len(given))))
         assert batch.known is not None
         whole = (batch.amodal * batch.known).sum(dim=(1, 2))
         left = (batch.crops.visible * batch.known).sum(dim=(1, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +24,8 @@ from shape3d_amodal.crops.pool import open_pool
 from shape3d_amodal.drawing.crop_grids import crop_grid
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.masks.occlusion import Mask
-from shape3d_amodal.structures import OCCLUDER, InstanceCrops, Rle
-from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.structures import OCCLUDER, InstanceCrops, Rle, TensorBatch
+from shape3d_amodal.training.loop.interface import BatchMaker, LoopConfig, Task, TrainingConfig
 
 MIN_PIXELS = 16
 """Masks with fewer pixels are left out."""
@@ -83,13 +84,21 @@ def cropped_masks(visible: NDArray[np.uint8]) -> VisibleMasks:
     parts = np.array_split(np.arange(len(visible)), max(1, len(visible) // 4096))
     areas = np.concatenate([(visible[rows] > 127).sum(axis=(1, 2)) for rows in parts])
     rows = np.flatnonzero(areas >= MIN_PIXELS)
-    return VisibleMasks("crop", rows.tolist(), lambda index: visible[rows[index]] > 127)
+    return VisibleMasks("crop", rows.tolist(), partial(_of_pool, visible, rows))
+
+
+def _of_pool(visible: NDArray[np.uint8], rows: NDArray[np.int64], index: int) -> Mask:
+    return visible[rows[index]] > 127
 
 
 def annotated_masks(visible: Sequence[tuple[int, Rle]]) -> VisibleMasks:
     """The visible masks of annotations, with the annotations' ids."""
     kept = [(key, mask) for key, mask in visible if masks.area(mask) >= MIN_PIXELS]
-    return VisibleMasks("annotation", [key for key, _ in kept], lambda index: masks.crop(kept[index][1])[0])
+    return VisibleMasks("annotation", [key for key, _ in kept], partial(_of_annotation, [mask for _, mask in kept]))
+
+
+def _of_annotation(kept: Sequence[Rle], index: int) -> Mask:
+    return masks.crop(kept[index])[0]
 
 
 def open_masks(config: CropsConfig, cache: Path, *, workers: int) -> VisibleMasks:
@@ -110,16 +119,47 @@ def open_masks(config: CropsConfig, cache: Path, *, workers: int) -> VisibleMask
     return found
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class ErasedPlan(TensorBatch):
+    """What N examples are made of.
+
+    Attributes:
+        pairs: [N,2] int64, a mask and the one that cuts it.
+        seed: [N] int64, of what is random about each.
+    """
+
+    pairs: NDArray[np.int64]
+    seed: NDArray[np.int64]
+
+
+class ErasedMaker(BatchMaker):
+    """Batches of masks that are cut by others."""
+
+    def __init__(self, config: PcnetMTraining, source: VisibleMasks) -> None:
+        self.size, self.erasing, self.source = config.model.size, config.erasing, source
+
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> ErasedPlan:  # noqa: ARG002
+        pairs = generator.integers(len(self.source), size=(size, 2))
+        return ErasedPlan(pairs, generator.integers(2**63, size=size))
+
+    def make(self, plan: ErasedPlan) -> ErasedMasks:
+        made = [
+            erase(self.source.mask(i), self.source.mask(j), self.size, self.erasing, np.random.default_rng(seed))
+            for (i, j), seed in zip(plan.pairs.tolist(), plan.seed, strict=True)
+        ]
+        return ErasedMasks(*(torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True)))
+
+    def ids(self, plan: ErasedPlan) -> list[str]:
+        return [f"{self.source.name(i)} cut by {self.source.name(j)}" for i, j in plan.pairs.tolist()]
+
+
 class PcnetMTask(Task):
     """Restore the part that another instance's mask has cut out of a visible mask."""
 
     def __init__(self, config: PcnetMTraining, train: VisibleMasks, validation: VisibleMasks) -> None:
         self.name = config.stage
-        self.config, self.train, self.validation = config, train, validation
+        self.config, self.maker, self._validation = config, ErasedMaker(config, train), ErasedMaker(config, validation)
         self.network = CompletionNetwork(config.model)
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[ErasedMasks, list[str]]:  # noqa: ARG002
-        return self._examples(self.train, generator, size)
 
     def losses(self, batch: ErasedMasks, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         logits = self.network(batch.visible, batch.eraser)
@@ -131,7 +171,7 @@ class PcnetMTask(Task):
         shared = joined = grown = behind = 0
         generator = np.random.default_rng(self.config.loop.seed)
         for _ in range(0, _VALIDATED, 64):
-            batch, _ = self._examples(self.validation, generator, 64)
+            batch = self._validation.make(self._validation.plan(0, generator, 64))
             found, truth = self._completed(batch) & batch.eraser, batch.target & batch.eraser
             front = truth.any(dim=(1, 2))
             shared += int((found & truth).sum())
@@ -142,24 +182,13 @@ class PcnetMTask(Task):
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Eraser and cut mask, completion, and the uncut mask."""
-        batch, _ = self._examples(self.validation, np.random.default_rng(self.config.loop.seed), _SHOWN)
+        plan = self._validation.plan(0, np.random.default_rng(self.config.loop.seed), _SHOWN)
+        batch = self._validation.make(plan)
         cut, eraser = batch.visible.float(), batch.eraser.float()
         none = torch.zeros(len(cut), dtype=torch.int64)
         crops = InstanceCrops(torch.ones(len(cut), 3, *cut.shape[1:]), cut, eraser, none, torch.zeros(len(cut), 4))
         shown = {"completed": self._completed(batch), "target": batch.target.float()}
         return {"samples": crop_grid(crops, shown, given=("no image", "cut mask, eraser"))}
-
-    def _examples(
-        self, source: VisibleMasks, generator: np.random.Generator, size: int
-    ) -> tuple[ErasedMasks, list[str]]:
-        pairs = generator.integers(len(source), size=(size, 2)).tolist()
-        made = [
-            erase(source.mask(i), source.mask(j), self.config.model.size, self.config.erasing, generator)
-            for i, j in pairs
-        ]
-        visible, eraser, target = (torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True))
-        names = [f"{source.name(i)} cut by {source.name(j)}" for i, j in pairs]
-        return ErasedMasks(visible, eraser, target), names
 
     def _completed(self, batch: ErasedMasks) -> Tensor:
         """[N,S,S] bool."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shape3d_amodal.crops.augmentation import augment
+from shape3d_amodal.crops.augmentation import Augmentation
 from shape3d_amodal.crops.pool import scenes_of
 from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.crops.sources import CropSource
@@ -23,7 +23,7 @@ from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
 from shape3d_amodal.training.loop.distributed import Ranks
 from shape3d_amodal.training.loop.interface import LoopConfig
-from shape3d_amodal.training.tasks.crop_task import CropTask
+from shape3d_amodal.training.tasks.crop_task import CropMaker, CropPlan, CropTask
 from shape3d_amodal.training.tasks.pairs import ShapePairs
 from shape3d_amodal.training.tasks.restarts import best_start
 from shape3d_amodal.training.tasks.scores import VALIDATION_BATCH, batches
@@ -33,17 +33,51 @@ _SCORED = 256
 """Training crops, at most, that every seed of the restarts is scored on."""
 
 
+class PriorMaker(CropMaker):
+    """Batches of a prior: crops, with amodal masks only where ``supervision`` says so."""
+
+    def __init__(self, config: StageOptions, train: CropSource) -> None:
+        super().__init__(config, train)
+        self.pairs = None
+        if config.prior_loss.pairs > 0:
+            if not isinstance(train, CropArrays):
+                raise UsageError("prior_loss.pairs: needs scenes, which know the mesh of each crop, got annotations")
+            self.pairs = ShapePairs(train.mesh)
+
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> CropPlan:
+        rows = self._rows(generator, size)
+        if self.pairs is not None:
+            rows = self.pairs.drawn_into(rows, self.config.pair_share, generator)
+        # Not warped: no camera gives such an image.
+        return CropPlan(rows, Augmentation.draw(generator, size))
+
+    def make(self, plan: CropPlan) -> PriorBatch:
+        drawn = self.train.supervised(plan.rows)
+        if self.config.labels == "amodal":
+            drawn = replace(drawn, known=self._inside(drawn.crops, plan.rows))
+        batch = plan.augmentation.of(drawn)
+        shape = None if self.pairs is None else torch.from_numpy(self.pairs.shape[plan.rows])
+        target = None
+        if batch.known is not None:
+            target = replace(batch.crops, visible=batch.amodal, occluder=1 - batch.known)
+        return PriorBatch(batch.crops, target, shape)
+
+    def _inside(self, crops: InstanceCrops, rows: NDArray[np.int64]) -> Tensor:
+        """The share [N,S,S] of each pixel of the training ``rows`` that lies inside the image."""
+        if self.train.image_size is None:
+            side = scenes_of(self.config.train).image_size
+            return inside_image(crops.window, side, side, crops.size)
+        width, height = torch.from_numpy(self.train.image_size[rows]).unbind(dim=1)
+        return inside_image(crops.window, width, height, crops.size)
+
+
 class PriorTask(CropTask):
     """Stages 2 and 3, together or one at a time; from visible masks only, unless ``supervision`` is amodal."""
 
     def __init__(self, config: StageOptions, model: AmodalModel, train: CropSource, validation: CropSource) -> None:
         super().__init__(config, model, train, validation)
         self.criterion = PriorCriterion(config.prior_loss, config.model.prior.reconstruction.level)
-        self.pairs = None
-        if config.prior_loss.pairs > 0:
-            if not isinstance(train, CropArrays):
-                raise UsageError("prior_loss.pairs: needs scenes, which know the mesh of each crop, got annotations")
-            self.pairs = ShapePairs(train.mesh)
+        self.maker = PriorMaker(config, train)
         model.refinement.requires_grad_(False)
         if config.stage == "reconstruction":
             model.prior.viewpoint.requires_grad_(False)
@@ -73,30 +107,6 @@ class PriorTask(CropTask):
             silhouettes = self.model.prior.silhouettes(output.mesh.verts, output.hypotheses.best(), crops.size)
             ious.append(certain_iou(silhouettes, crops))
         return float(torch.cat(ious).mean())
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[PriorBatch, list[str]]:
-        rows = self._rows(generator, size)
-        shape = None
-        if self.pairs is not None:
-            rows = self.pairs.drawn_into(rows, self.config.pair_share, generator)
-            shape = torch.from_numpy(self.pairs.shape[rows])
-        drawn = self.train.supervised(rows)
-        if self.config.labels == "amodal":
-            drawn = replace(drawn, known=self._inside(drawn.crops, rows))
-        # Not warped: no camera gives such an image.
-        batch = augment(drawn, generator)
-        target = None
-        if batch.known is not None:
-            target = replace(batch.crops, visible=batch.amodal, occluder=1 - batch.known)
-        return PriorBatch(batch.crops, target, shape), self.train.ids(rows)
-
-    def _inside(self, crops: InstanceCrops, rows: NDArray[np.int64]) -> Tensor:
-        """The share [N,S,S] of each pixel of the training ``rows`` that lies inside the image."""
-        if self.train.image_size is None:
-            side = scenes_of(self.config.train).image_size
-            return inside_image(crops.window, side, side, crops.size)
-        width, height = torch.from_numpy(self.train.image_size[rows]).unbind(dim=1)
-        return inside_image(crops.window, width, height, crops.size)
 
     def losses(self, batch: PriorBatch, step: int, progress: float) -> dict[str, Tensor]:
         if self.config.stage == "viewpoint":

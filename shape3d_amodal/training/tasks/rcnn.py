@@ -33,7 +33,7 @@ from shape3d_amodal.segmentation.model import Rcnn
 from shape3d_amodal.segmentation.pretrained import load_detector
 from shape3d_amodal.segmentation.samples import ImageTargets, Samples
 from shape3d_amodal.segmentation.systems import RcnnConfig, system_config
-from shape3d_amodal.training.loop.interface import Task, TrainingConfig
+from shape3d_amodal.training.loop.interface import BatchMaker, Task, TrainingConfig
 from shape3d_amodal.training.tasks.rcnn_options import RcnnOptions
 from shape3d_amodal.training.tasks.trials import try_out
 
@@ -108,6 +108,22 @@ class RcnnTraining(RcnnOptions, TrainingConfig):
         return dump_config(self.network())
 
 
+class ImagesMaker(BatchMaker):
+    """Batches of images with their objects."""
+
+    def __init__(self, mapper: Mapper) -> None:
+        self.mapper = mapper
+
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> Drawn:
+        return self.mapper.draw(generator, size)
+
+    def make(self, plan: Drawn) -> Samples:
+        return self.mapper.samples(plan)
+
+    def ids(self, plan: Drawn) -> list[str]:
+        return [self.mapper.images.dataset.images[row].file_name for row in plan.rows]
+
+
 class RcnnTask(Task):
     """A system on annotated images."""
 
@@ -115,15 +131,10 @@ class RcnnTask(Task):
         self.name = config.system
         self.config, self.model, self.validation = config, model, validation
         detector = model.config.detector
-        self.mapper = Mapper(train, detector.categories, detector.input, config.augment)
+        self.maker = ImagesMaker(Mapper(train, detector.categories, detector.input, config.augment))
 
     def modules(self) -> nn.Module:
         return self.model
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Drawn, list[str]]:
-        drawn = self.mapper.draw(generator, size)
-        images = self.mapper.images.dataset.images
-        return drawn, [images[row].file_name for row in drawn.rows]
 
     def losses(self, batch: Samples, step: int, progress: float) -> dict[str, Tensor]:
         if self.config.freeze == "detector":

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shape3d_amodal.crops.augmentation import augment
-from shape3d_amodal.crops.reocclusion import reocclude
+from shape3d_amodal.crops.augmentation import Augmentation
+from shape3d_amodal.crops.reocclusion import Covers, reocclude
 from shape3d_amodal.crops.sources import CropSource
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.model import AmodalModel
@@ -20,12 +20,56 @@ from shape3d_amodal.refinement.criterion import refinement_losses
 from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.structures import SupervisedCrops
 from shape3d_amodal.training.tasks.bank_crops import BankArrays
-from shape3d_amodal.training.tasks.crop_task import CropTask
+from shape3d_amodal.training.tasks.crop_task import CropMaker, CropPlan, CropTask
 from shape3d_amodal.training.tasks.scores import partly_hidden
 from shape3d_amodal.training.tasks.stage_options import StageOptions
 
 _SILHOUETTES: dict[PriorName, str] = {"learned": "silhouette", "bank": "bank"}
 """What silhouettes are called in metrics and images."""
+
+
+class RefinementMaker(CropMaker):
+    """Batches of stage 5: crops with amodal masks, or with visible masks of which a part is hidden once more."""
+
+    def __init__(self, config: StageOptions, train: CropSource, bank: BankArrays | None) -> None:
+        super().__init__(config, train)
+        self.bank = bank
+        if config.labels == "amodal":  # of visible masks it is not known what they hide
+            self.partly_hidden = partly_hidden(train.hidden, "train")
+        if bank is not None:
+            hidden = np.isin(bank.row, self.partly_hidden)
+            self.asked_hidden, self.asked_whole = bank.row[hidden], bank.row[~hidden]
+
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> CropPlan:
+        rows = self._rows(generator, size)
+        covers = Covers.draw(generator, rows) if self.config.labels == "visible" else None
+        return CropPlan(rows, Augmentation.draw(generator, size, self.config.augmentation), covers)
+
+    def make(self, plan: CropPlan) -> SupervisedCrops:
+        if plan.covers is None:
+            batch = with_bank(self.train.supervised(plan.rows), self.bank, plan.rows)
+        else:
+            batch = self._covered(plan.rows, plan.covers)
+        return plan.augmentation.of(batch)
+
+    def _covered(self, rows: NDArray[np.int64], covers: Covers) -> SupervisedCrops:
+        """The crops ``rows``, hidden once more; a crop that is needed several times is read once."""
+        needed, place = np.unique(np.append(rows, covers.others), return_inverse=True)
+        crops = self.train.supervised(needed).crops
+        own, others = place[: len(rows)], place[len(rows) :].reshape(covers.others.shape)
+        return reocclude(crops[torch.from_numpy(own)], crops, replace(covers, others=others))
+
+    def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
+        anything = super()._rows(generator, size)
+        if self.config.labels == "visible":
+            return anything
+        hidden = _picked(generator, self.partly_hidden, size)
+        if self.bank is not None:
+            asked = generator.random(size) < self.config.bank_share
+            hidden = np.where(asked, _picked(generator, self.asked_hidden, size), hidden)
+            if len(self.asked_whole):
+                anything = np.where(asked, _picked(generator, self.asked_whole, size), anything)
+        return np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
 
 
 class RefinementTask(CropTask):
@@ -44,33 +88,9 @@ class RefinementTask(CropTask):
         self.with_prior = config.stage == "refinement" and "learned" in config.model.refinement.priors
         if unknown := set(config.model.refinement.priors) - set(_SILHOUETTES):
             raise UsageError(f"model.refinement.priors: no training has silhouettes of {', '.join(sorted(unknown))}")
-        self.bank, self.validation_bank = bank, validation_bank
+        self.maker = RefinementMaker(config, train, bank)
+        self.validation_bank = validation_bank
         model.prior.requires_grad_(False)
-        if config.labels == "amodal":  # of visible masks it is not known what they hide
-            self.partly_hidden = partly_hidden(train.hidden, "train")
-        if bank is not None:
-            hidden = np.isin(bank.row, self.partly_hidden)
-            self.asked_hidden, self.asked_whole = bank.row[hidden], bank.row[~hidden]
-
-    def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
-        anything = super()._rows(generator, size)
-        if self.config.labels == "visible":
-            return anything
-        hidden = _picked(generator, self.partly_hidden, size)
-        if self.bank is not None:
-            asked = generator.random(size) < self.config.bank_share
-            hidden = np.where(asked, _picked(generator, self.asked_hidden, size), hidden)
-            if len(self.asked_whole):
-                anything = np.where(asked, _picked(generator, self.asked_whole, size), anything)
-        return np.where(generator.random(size) < self.config.hidden_share, hidden, anything)
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[SupervisedCrops, list[str]]:
-        rows = self._rows(generator, size)
-        if self.config.labels == "visible":
-            batch = reocclude(self.train.supervised(rows).crops, generator)
-        else:
-            batch = with_bank(self.train.supervised(rows), self.bank, rows)
-        return augment(batch, generator, self.config.augmentation), self.train.ids(rows)
 
     def losses(self, batch: SupervisedCrops, step: int, progress: float) -> dict[str, Tensor]:
         self.model.prior.eval()

@@ -18,7 +18,7 @@ from shape3d_amodal.refinement.criterion import RefinementLossConfig, refinement
 from shape3d_amodal.refinement.regions import compose
 from shape3d_amodal.refinement.trust import Trust, TrustConfig
 from shape3d_amodal.structures import SupervisedCrops
-from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.training.loop.interface import BatchMaker, LoopConfig, Task, TrainingConfig
 from shape3d_amodal.training.tasks.evidence import Evidence, EvidenceConfig, model_config, open_evidence
 from shape3d_amodal.training.tasks.scores import completion_scores
 
@@ -59,20 +59,32 @@ class TrustTraining(TrainingConfig):
         return dump_config(replace(base, trust=self.model, meshes=self.meshes, fit_steps=self.train.prior.fit_steps))
 
 
+class TrustMaker(BatchMaker):
+    """Batches of evidence."""
+
+    def __init__(self, train: Evidence) -> None:
+        self.train = train
+
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> NDArray[np.int64]:  # noqa: ARG002
+        return generator.integers(len(self.train.hidden), size=size)
+
+    def make(self, plan: NDArray[np.int64]) -> _Batch:
+        return _rows_of(self.train, plan)
+
+    def ids(self, plan: NDArray[np.int64]) -> list[str]:
+        return [f"object {row}" for row in plan]
+
+
 class TrustTask(Task):
     """Weigh completion and silhouette so that their sum is the amodal mask."""
 
     def __init__(self, config: TrustTraining, base: AmodalModel, train: Evidence, validation: Evidence) -> None:
         self.name, self.config, self._base = config.stage, config, base
-        self.train, self.validation = train, validation
+        self.maker, self.validation = TrustMaker(train), validation
         self.network = Trust(config.model)
         told = torch.from_numpy(np.array(train.signs))
         self.network.mean.copy_(told.mean(dim=0))
         self.network.deviation.copy_(told.std(dim=0, correction=0).clamp(min=1e-3))
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[_Batch, list[str]]:  # noqa: ARG002
-        rows = generator.integers(len(self.train.hidden), size=size)
-        return _rows_of(self.train, rows), [f"object {row}" for row in rows]
 
     def losses(self, batch: _Batch, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         crops, logits, told = batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -21,8 +22,8 @@ from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.images import VALIDATION_IMAGES, ImagesConfig, annotated_categories, open_images
 from shape3d_amodal.segmentation.roi_heads import MASK_SIZE
 from shape3d_amodal.segmentation.samples import cut_masks
-from shape3d_amodal.structures import AmodalDataset, Rle
-from shape3d_amodal.training.loop.interface import LoopConfig, Task, TrainingConfig
+from shape3d_amodal.structures import AmodalDataset, Rle, TensorBatch
+from shape3d_amodal.training.loop.interface import BatchMaker, LoopConfig, Task, TrainingConfig
 from shape3d_amodal.training.tasks.scores import mask_iou
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,54 @@ class AmodalMask(NamedTuple):
     annotation: int
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Variation(TensorBatch):
+    """How N masks are changed: which are mirrored, [N] bool, and by how many quarters they are turned, [N] int64."""
+
+    flips: NDArray[np.bool_]
+    turns: NDArray[np.int64]
+
+    @classmethod
+    def draw(cls, generator: np.random.Generator, count: int, *, turned: bool) -> Variation:
+        return cls(generator.random(count) < 0.5, generator.integers(4, size=count) * turned)
+
+    def of(self, cut: Tensor) -> Tensor:
+        """The masks [N,28,28] so changed."""
+        varied = [
+            one.flip(1).rot90(int(turn)) if flip else one.rot90(int(turn))
+            for one, flip, turn in zip(cut, self.flips, self.turns, strict=True)
+        ]
+        return torch.stack(varied)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ShapesPlan(TensorBatch):
+    """N training masks: rows [N] int64, how far the sides of their boxes move, [N,4], and how they are changed."""
+
+    rows: NDArray[np.int64]
+    jitter: NDArray[np.float64]
+    variation: Variation
+
+
+class ShapesMaker(BatchMaker):
+    """Batches of masks [N,28,28] in their boxes."""
+
+    def __init__(self, config: VrspShapesTraining, train: list[AmodalMask]) -> None:
+        self.config, self.train = config, train
+
+    def plan(self, step: int, generator: np.random.Generator, size: int) -> ShapesPlan:  # noqa: ARG002
+        rows = generator.integers(len(self.train), size=size)
+        jitter = generator.uniform(-self.config.jitter, self.config.jitter, (size, 4))
+        return ShapesPlan(rows, jitter, Variation.draw(generator, size, turned=self.config.turned))
+
+    def make(self, plan: ShapesPlan) -> Tensor:
+        cut = [cut_mask(self.train[row].mask, moved) for row, moved in zip(plan.rows, plan.jitter, strict=True)]
+        return plan.variation.of(torch.stack(cut))
+
+    def ids(self, plan: ShapesPlan) -> list[str]:
+        return [f"annotation {self.train[row].annotation}" for row in plan.rows]
+
+
 class VrspShapesTask(Task):
     """The auto-encoder."""
 
@@ -93,17 +142,12 @@ class VrspShapesTask(Task):
 
     def __init__(self, config: VrspShapesTraining, train: list[AmodalMask], validation: list[AmodalMask]) -> None:
         self.config, self.train, self.validation = config, train, validation
+        self.maker = ShapesMaker(config, train)
         self.classes = len(config.shapes().categories)
         self.memory = ShapeMemory(self.classes, config.memory)
 
     def modules(self) -> nn.Module:
         return self.memory
-
-    def batch(self, step: int, generator: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:  # noqa: ARG002
-        rows = generator.integers(len(self.train), size=size).tolist()
-        jitter = generator.uniform(-self.config.jitter, self.config.jitter, (size, 4))
-        cut = torch.stack([cut_mask(self.train[row].mask, moved) for row, moved in zip(rows, jitter, strict=True)])
-        return self._varied(cut, generator), [f"annotation {self.train[row].annotation}" for row in rows]
 
     def losses(self, batch: Tensor, step: int, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         return {"squared": mse_loss(self.memory.decode(self.memory.encode(batch)), batch)}
@@ -128,23 +172,14 @@ class VrspShapesTask(Task):
         chosen = [generator.permutation(np.flatnonzero(category == one)) for one in range(self.classes)]
         rows = [int(row) for own in chosen for row in own[: self.config.remembered]]
         cut = torch.stack([cut_mask(self.train[row].mask) for row in rows])
-        codes = torch.cat([memory.encode(part) for part in self._varied(cut, generator).split(1000)])
+        varied = Variation.draw(generator, len(cut), turned=self.config.turned).of(cut)
+        codes = torch.cat([memory.encode(part) for part in varied.split(1000)])
         memory.remember(codes, torch.from_numpy(category[rows]), self.config.loop.seed)
         true, of = self._validated()
         nearest = memory.decode(memory.nearest(memory.encode(true.cpu()), of, 1)[:, 0])
         count, score = memory.known.sum(), _iou(true.cpu(), nearest)
         logger.info("%d codes of %d masks; the nearest has %.1f %% IoU with validation masks", count, len(rows), score)
         return memory.state_dict()
-
-    def _varied(self, cut: Tensor, generator: np.random.Generator) -> Tensor:
-        """Masks [N,28,28], each mirrored at random and, if ``turned``, turned at random."""
-        flips = generator.random(len(cut)) < 0.5
-        turns = generator.integers(4, size=len(cut)) * self.config.turned
-        varied = [
-            one.flip(1).rot90(int(turn)) if flip else one.rot90(int(turn))
-            for one, flip, turn in zip(cut, flips, turns, strict=True)
-        ]
-        return torch.stack(varied)
 
     def _validated(self) -> tuple[Tensor, Tensor]:
         """Masks [N,28,28] on the module's device, and their categories [N]."""
