@@ -12,6 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from shape3d_amodal.config import CropSize, configuration, dump_config
+from shape3d_amodal.crops.cutting import Border
+from shape3d_amodal.crops.doubt import DoubtConfig
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.priors.interface import PriorName
@@ -43,6 +45,12 @@ class AmodalModelConfig:
     """Stages 2 to 4."""
     refinement: RefinementConfig = RefinementConfig()
     """Stage 5."""
+    border: Border = "unknown"
+    """What lies beyond the border of an image: unknown (an object may go on there) or background."""
+    doubt: DoubtConfig | None = None
+    """A band of background beside the visible part whose certainty is in doubt, since things that nobody annotated may
+    hide the object there: the losses of the prior weigh its pixels by their certainty, and stage 5 may extend masks
+    into it. Null for none. Known shapes (a bank) do not know of it."""
     trust: TrustConfig | None = None
     """Stage 5's trust in a bank that its refinement has not learned to use; null for none."""
     meshes: str | None = None

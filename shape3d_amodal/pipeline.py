@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from shape3d_amodal.crops.cutting import instance_crops
+from shape3d_amodal.crops.doubt import doubtful
 from shape3d_amodal.crops.given import (
     GivenImage,
     GivenMask,
@@ -281,7 +282,11 @@ class ShapePriorPipeline:
         if self.gap_px > 0:
             hiding = [close_gaps(mask, other, self.gap_px) for mask, other in zip(visible, hiding, strict=True)]
         indices = [self._stages.number(name) for name in names]
-        cut = instance_crops(image, visible, hiding, indices, self._stages.size)
+        size, config = self._stages.size, None if self.model is None else self.model.config
+        border = "unknown" if config is None else config.border
+        cut = instance_crops(image, visible, hiding, indices, size, border=border)
+        if config is not None:
+            cut = doubtful(cut, config.doubt, size / config.crop_size)
         return cut, VisibleObjects(visible, names, hiding)
 
     def predict(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None = None) -> AmodalPrediction:

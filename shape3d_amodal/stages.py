@@ -12,7 +12,7 @@ from shape3d_amodal.crops.pixels import PixelWindow
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate
 from shape3d_amodal.refinement.modes import Refine
-from shape3d_amodal.refinement.regions import compose
+from shape3d_amodal.refinement.regions import compose, composed
 from shape3d_amodal.refinement.trust import signs
 from shape3d_amodal.structures import AmodalPrediction, Estimate, InstanceCrops, category_number, resized_masks
 
@@ -130,7 +130,7 @@ class Stages:
     def _composed(self, probability: Tensor, coarse: Estimate, crops: InstanceCrops) -> AmodalPrediction:
         """What is visible stays, and known background stays out, unless bare silhouettes are asked for."""
         if self.refine != "none":
-            probability = compose(probability, crops.visible, crops.occluder)
+            probability = composed(probability, crops)
         if coarse.hypotheses is not None:
             whole = compose(coarse.hypotheses, crops.visible[:, None], crops.occluder[:, None])
             coarse = replace(coarse, hypotheses=whole)

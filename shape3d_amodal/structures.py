@@ -244,6 +244,8 @@ class InstanceCrops(TensorBatch):
             background*.
         category: [N] int64, index into the model's category names.
         window: [N,4] float32, (x0, y0, x1, y1) of the square crop in image pixels.
+        doubt: [N,S,S] float32 in 0..1, the part of ``occluder`` that is background whose certainty is in doubt
+            (``crops.doubt``); None for none.
     """
 
     rgb: Tensor
@@ -251,6 +253,7 @@ class InstanceCrops(TensorBatch):
     occluder: Tensor
     category: Tensor
     window: Tensor
+    doubt: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.category)
@@ -266,12 +269,14 @@ class InstanceCrops(TensorBatch):
         if size == self.size:
             return self
         rgb, visible, occluder = (adaptive_avg_pool2d(t, size) for t in (self.rgb, self.visible, self.occluder))
-        return replace(self, rgb=rgb, visible=visible, occluder=occluder)
+        doubt = None if self.doubt is None else adaptive_avg_pool2d(self.doubt, size)
+        return replace(self, rgb=rgb, visible=visible, occluder=occluder, doubt=doubt)
 
     def mirrored(self) -> InstanceCrops:
         """The crops with left and right exchanged; the windows stay those of the crops as they were."""
         visible, occluder = self.visible.flip(-1), self.occluder.flip(-1)
-        return replace(self, rgb=self.rgb.flip(-1), visible=visible, occluder=occluder)
+        doubt = None if self.doubt is None else self.doubt.flip(-1)
+        return replace(self, rgb=self.rgb.flip(-1), visible=visible, occluder=occluder, doubt=doubt)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

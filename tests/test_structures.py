@@ -33,7 +33,14 @@ def hypotheses() -> ViewpointHypotheses:
 
 def test_crops_hold_what_an_image_shows_and_nothing_else() -> None:
     """No camera, mesh or amodal mask reaches what takes crops alone: shape and viewpoint are learned without labels."""
-    assert [field.name for field in fields(InstanceCrops)] == ["rgb", "visible", "occluder", "category", "window"]
+    assert [field.name for field in fields(InstanceCrops)] == [
+        "rgb",
+        "visible",
+        "occluder",
+        "category",
+        "window",
+        "doubt",
+    ]
     supervised = [field.name for field in fields(SupervisedCrops)]
     assert supervised == ["crops", "amodal", "known", "silhouette", "fit"]
     with pytest.raises(TypeError):
@@ -52,7 +59,8 @@ def test_crops_know_their_size(crops: InstanceCrops) -> None:
 def test_rows(crops: InstanceCrops, index) -> None:
     chosen = SupervisedCrops(crops, crops.visible)[index]
     assert isinstance(chosen.crops, InstanceCrops)
-    for field in fields(crops):
+    assert chosen.crops.doubt is None
+    for field in fields(crops)[:5]:
         assert torch.equal(getattr(chosen.crops, field.name), getattr(crops, field.name)[index])
     assert torch.equal(chosen.amodal, crops.visible[index])
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Positive, Share, configuration
 from shape3d_amodal.structures import SupervisedCrops, TensorBatch
 
 
@@ -24,6 +24,11 @@ class AugmentationConfig:
     """Largest logarithm of the stretch of each axis."""
     turn_deg: float = 6.0
     """Largest turn, in degrees."""
+    sloppy: Share = 0.0
+    """Share of the crops whose visible mask is drawn carelessly: too large, too small, or bitten at its edge. The prior
+    learns from these, too, but is judged by the careful masks."""
+    sloppy_px: Positive = 2.0
+    """By how many pixels of the crop the edge of a careless mask is off, at most."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

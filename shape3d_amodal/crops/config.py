@@ -11,6 +11,7 @@ from pydantic import Field
 
 from shape3d_amodal.annotations.images import ImageReading
 from shape3d_amodal.config import Count, CropSize, Share, configuration
+from shape3d_amodal.crops.cutting import Border
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.scenes.compose import SceneConfig
 
@@ -46,6 +47,9 @@ class CropsConfig(ImageReading):
     order_known: Share = 0.5
     """Share of the scenes, or images, whose depth order is used, where it is known: what is behind an instance cannot
     hide it."""
+    border: Border = "unknown"
+    """What lies beyond the border of an image: unknown (it may hide a part of an object) or background. It must be that
+    of the model."""
     min_visible_px: Count = 40
     """Instances with fewer visible pixels are left out."""
     min_side_px: Annotated[int, Field(ge=0)] = 0

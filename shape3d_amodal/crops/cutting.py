@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from shape3d_amodal.geometry import windows as geometry
 from shape3d_amodal.structures import InstanceCrops
 
 Mask = NDArray[np.bool_]
+Border: TypeAlias = Literal["unknown", "background"]
+"""What lies beyond the border of an image: it may hide a part of an object, or is background."""
 
 
 def instance_windows(visible: Sequence[Mask], occluder: Sequence[Mask]) -> NDArray[np.float32]:
@@ -28,6 +31,8 @@ def instance_crops(
     category: Sequence[int],
     size: int,
     windows: NDArray[np.float32] | None = None,
+    *,
+    border: Border = "unknown",
 ) -> InstanceCrops:
     """Cut out instances of one image.
 
@@ -38,6 +43,7 @@ def instance_crops(
         category: N indices into the model's category names.
         size: side of the crops in pixels.
         windows: [N,4] float32, or None for ``instance_windows``.
+        border: what lies beyond the image.
     """
     if windows is None:
         windows = instance_windows(visible, occluder)
@@ -49,7 +55,7 @@ def instance_crops(
         masks = torch.from_numpy(np.stack([v, o, inside])).float()
         cut.append(geometry.cut(torch.cat([rgb, masks]), window[i : i + 1], size))
     crops = torch.cat([rgb.new_zeros(0, 6, size, size), *cut])
-    beyond = 1 - crops[:, 5]
+    beyond = 1 - crops[:, 5] if border == "unknown" else torch.zeros_like(crops[:, 5])
     return InstanceCrops(
         rgb=crops[:, :3].clamp(0, 1),
         visible=crops[:, 3].clamp(0, 1),

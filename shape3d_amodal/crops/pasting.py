@@ -148,6 +148,9 @@ def _composed(probability: Tensor, crop: InstanceCrops, visible: Mask, hiding: M
     the object.
     """
     possible = (crop.visible[0] + crop.occluder[0]).clamp(max=1)
+    if crop.doubt is not None:  # the mask has been composed for all of these pixels, wherever the doubt was outweighed
+        possible = possible.where(crop.doubt[0] == 0, 1)
+        hiding = hiding | (paste((crop.doubt[0] > 0).to(possible), crop.window[0], *visible.shape) > 0.5).numpy()
     share = paste(probability, crop.window[0], *visible.shape) > 0.5 * paste(possible, crop.window[0], *visible.shape)
     result: Mask = visible | (share.numpy() & hiding)
     return result

@@ -133,7 +133,7 @@ class SceneCrops:
         masks, hiding = [masks[i] for i in kept], [hiding[i] for i in kept]
         windows = _jittered(instance_windows(masks, hiding), config.jitter, rng)
         category = [category_number(one.category, self.categories) or 0 for one in instances]
-        crops = instance_crops(scene.image, masks, hiding, category, config.size, windows)
+        crops = instance_crops(scene.image, masks, hiding, category, config.size, windows, border=config.border)
         amodal = mask_crops([one.amodal for one in instances], crops.window, config.size)
         hidden = [1 - one.visible.sum() / one.amodal.sum() for one in instances]
         return CropArrays(

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from shape3d_amodal.config import configuration
-from shape3d_amodal.refinement.regions import compose, edge_band
+from shape3d_amodal.refinement.regions import composed, edge_band
 from shape3d_amodal.structures import SupervisedCrops
 
 
@@ -40,7 +40,7 @@ def refinement_losses(logits: Tensor, batch: SupervisedCrops, config: Refinement
     entropy = binary_cross_entropy_with_logits(logits, amodal, reduction="none")
     per_instance = (weight * entropy).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp(min=16)
 
-    mask = compose(logits.sigmoid(), crops.visible, crops.occluder) * known
+    mask = composed(logits.sigmoid(), crops) * known
     hidden = unknown * amodal
     guessed = unknown * logits.sigmoid()
     has_hidden = (hidden.sum(dim=(1, 2)) > 4).float()

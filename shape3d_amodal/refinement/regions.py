@@ -12,6 +12,8 @@ from shape3d_amodal.errors import check_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from shape3d_amodal.structures import InstanceCrops
+
 MAX_GAP_PX = 1000
 """Widest gap between masks, in image pixels, that can be closed."""
 
@@ -27,6 +29,22 @@ def compose(probability: Tensor, visible: Tensor, occluder: Tensor) -> Tensor:
     """
     hidden = occluder.minimum(1 - visible)
     return visible + hidden * probability
+
+
+def composed(probability: Tensor, crops: InstanceCrops) -> Tensor:
+    """``compose`` for N crops. In doubtful background (``crops.doubt``) the estimate must outweigh the doubt.
+
+    There background is said with certainty c, and ``doubt`` d is 1 - c. By Bayes' rule, if what hides the object is
+    taken for background with probability d, and background always for background, an estimate p becomes
+    p d / (p d + 1 - p).
+    """
+    if crops.doubt is None:
+        return compose(probability, crops.visible, crops.occluder)
+    sure = crops.occluder - crops.doubt
+    whole = compose(probability, crops.visible, sure)
+    weighed = probability * crops.doubt
+    posterior = weighed / (weighed + 1 - probability).clamp(min=1e-6)
+    return whole + (1 - crops.visible - sure).clamp(min=0) * posterior
 
 
 def edge_band(mask: Tensor, width: int) -> Tensor:

@@ -12,10 +12,13 @@ from drawn_masks import drawn_dataset, write_drawn
 from tiny import tiny_config
 
 from shape3d_amodal import masks
+from shape3d_amodal.crops.augmentation import AugmentationConfig
 from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.doubt import DoubtConfig
 from shape3d_amodal.crops.sources import open_crops
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.model import AmodalModel
+from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.priors.learned.criterion import PriorLossConfig
 from shape3d_amodal.structures import AmodalDataset
 from shape3d_amodal.training.loop.interface import LoopConfig
@@ -126,3 +129,60 @@ def test_unknown_pixels_do_not_count() -> None:
     )
     scores = completion_scores([(SupervisedCrops(crops, amodal, known), {"a": found})])
     assert scores["a_iou"] == pytest.approx(100 * 2 / 6)
+
+
+def test_switches_change_what_the_stages_see(tmp_path: Path) -> None:
+    """Border, doubt and sloppy masks reach the batches; the prior is judged by careful masks, stage 5 by whole ones."""
+    config = config_of(tmp_path / "set", drawn_dataset(), "prior")
+    names = config.model.categories
+    background = replace(config.train, border="background")
+    pool, other = (open_crops(one, tmp_path, categories=names, workers=0) for one in (config.train, background))
+    width, height = np.indices((32, 32))[::-1] + 0.5
+    x0, y0, x1, _ = np.moveaxis(pool.window[:, :, None, None], 1, 0)
+    x, y = x0 + (x1 - x0) * width / 32, y0 + (x1 - x0) * height / 32
+    pixel = (x1 - x0) / 32
+    beyond = (np.minimum(x, y) < -pixel) | (np.maximum(x, y) > 48 + pixel)
+    inside = (np.minimum(x, y) > pixel) & (np.maximum(x, y) < 48 - pixel)
+    assert (pool.occluder[beyond] == 255).all() and not other.occluder[beyond].any() and beyond.any()
+    np.testing.assert_array_equal(pool.occluder[inside], other.occluder[inside])
+    with pytest.raises(UsageError, match=r"train\.border: expected background, as model\.border says, got unknown"):
+        replace(config, model=replace(config.model, border="background")).check_options()
+
+    changed = replace(
+        config,
+        model=replace(config.model, doubt=DoubtConfig(px=2.0, certainty=0.75)),
+        augmentation=AugmentationConfig(warp=0.0, sloppy=1.0),
+    )
+    batches = []
+    for one in (config, changed):
+        maker = build_task(one, AmodalModel(one.model), pool, pool).maker
+        batches.append(maker.make(maker.plan(0, np.random.default_rng(0), 16)))
+    plain, sloppy = batches
+    assert plain.target is None and plain.crops.doubt is None
+    assert torch.equal(sloppy.target.visible, plain.crops.visible), "judged by careful masks"
+    assert (sloppy.crops.visible != plain.crops.visible).any(dim=(1, 2)).float().mean() > 0.7
+    assert set(sloppy.target.doubt.unique().tolist()) >= {0.0, 0.25}
+    torch.testing.assert_close(sloppy.target.occluder - sloppy.target.doubt, plain.crops.occluder)
+
+    fifth = replace(changed, stage="completion2d")
+    maker = build_task(fifth, AmodalModel(fifth.model), pool, pool).maker
+    batch = maker.make(maker.plan(0, np.random.default_rng(0), 16))
+    careful = build_task(
+        replace(fifth, augmentation=AugmentationConfig(warp=0.0)), AmodalModel(fifth.model), pool, pool
+    )
+    exact = careful.maker.make(careful.maker.plan(0, np.random.default_rng(0), 16))
+    assert torch.equal(batch.amodal, exact.amodal) and not torch.equal(batch.crops.visible, exact.crops.visible)
+
+
+@pytest.mark.parametrize("stage", ["prior", "completion2d", "end_to_end"])
+def test_all_switches_together(stage: str, tmp_path: Path) -> None:
+    config = config_of(tmp_path / "set", drawn_dataset(), stage, balance=0.5)
+    model = replace(config.model, border="background", doubt=DoubtConfig(), asymmetric=("chair",))
+    crops = replace(config.train, border="background")
+    config = replace(
+        config, model=model, train=crops, validation=crops, augmentation=AugmentationConfig(sloppy=0.5, sloppy_px=1.0)
+    )
+    result = run_training(config, tmp_path / "out", cache=tmp_path)
+    assert np.isfinite(list(result.metrics.values())).all()
+    pipeline = ShapePriorPipeline.from_pretrained(tmp_path / "out" / "weights")
+    assert pipeline.model.config.doubt == DoubtConfig() and pipeline.model.config.border == "background"

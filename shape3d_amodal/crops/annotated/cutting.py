@@ -95,7 +95,8 @@ class ImageCutter:
         visible, hiding = [every[place] for place in places], [hiding[place] for place in places]
         category = [self._index[one.category_id] for one in instances]
         self._records[number] = image
-        crops = instance_crops(self._pixels(number), visible, hiding, category, config.size)
+        pixels = self._pixels(number)
+        crops = instance_crops(pixels, visible, hiding, category, config.size, border=config.border)
         whole = [masks.decode(one.visible if one.amodal is None else one.amodal) for one in instances]
         count = len(instances)
         return CropArrays(

@@ -80,6 +80,7 @@ def _pool_name(config: CropsConfig, categories: Sequence[str] | None, found: Ann
         "least": (config.min_visible_px, config.min_side_px),
         "images": len(found.images),
         "orientation": config.orientation,
+        "border": config.border,
         "categories": categories,
     }
     content = json.dumps([options, sha256(config.annotations), str(Path(config.images).resolve()), pictures, VERSION])

@@ -108,7 +108,7 @@ class PriorCriterion:
         """
         config = self.config
         if target is None:
-            target = crops if config.certain else replace(crops, occluder=torch.zeros_like(crops.occluder))
+            target = judged_by(crops, config)
         output = prior(crops, self.gate(progress))
         blur_px = self.blur_px(progress)
         best = self.hypothesis_scores(prior, output, target, blur_px).argmax(dim=1)
@@ -156,6 +156,11 @@ class PriorCriterion:
         chance = self.config.explore * max(0.0, 1 - 2 * progress)
         random = torch.randint(hypotheses, best.shape, device=best.device)
         return torch.where(torch.rand(best.shape, device=best.device) < chance, random, best)
+
+
+def judged_by(crops: InstanceCrops, config: PriorLossConfig) -> InstanceCrops:
+    """What silhouettes are compared with where nothing but N crops is known."""
+    return crops if config.certain else replace(crops, occluder=torch.zeros_like(crops.occluder))
 
 
 def mismatch(

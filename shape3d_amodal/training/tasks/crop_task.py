@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,14 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shape3d_amodal.crops.augmentation import Augmentation
+from shape3d_amodal.crops.doubt import doubtful
 from shape3d_amodal.crops.reocclusion import Covers
+from shape3d_amodal.crops.slips import Slips
 from shape3d_amodal.crops.sources import CropSource
 from shape3d_amodal.drawing.crop_grids import crop_grid
 from shape3d_amodal.model import AmodalModel
-from shape3d_amodal.refinement.regions import compose
-from shape3d_amodal.structures import SupervisedCrops, TensorBatch
+from shape3d_amodal.refinement.regions import composed
+from shape3d_amodal.structures import InstanceCrops, SupervisedCrops, TensorBatch
 from shape3d_amodal.training.loop.interface import BatchMaker
 from shape3d_amodal.training.tasks.hidden_again import hidden_again, spread
+from shape3d_amodal.training.tasks.sampling import Rows
 from shape3d_amodal.training.tasks.scores import (
     VALIDATION_BATCH,
     CompletionTask,
@@ -39,11 +43,13 @@ class CropPlan(TensorBatch):
         rows: [N] int64, rows of the source of crops.
         augmentation: how they are changed.
         covers: what they are covered with; None where they are not.
+        slips: how sloppy their visible masks are; None where they are not.
     """
 
     rows: NDArray[np.int64]
     augmentation: Augmentation
     covers: Covers | None = None
+    slips: Slips | None = None
 
 
 class CropMaker(BatchMaker):
@@ -51,14 +57,21 @@ class CropMaker(BatchMaker):
 
     def __init__(self, config: StageOptions, train: CropSource) -> None:
         self.config, self.train = config, train
-        every = np.arange(len(train.category))
-        self.usable = with_amodal(train.hidden) if config.labels == "amodal" else every
+        usable = with_amodal(train.hidden) if config.labels == "amodal" else np.arange(len(train.category))
+        self.usable = Rows(usable, train.category, config.balance)
 
     def ids(self, plan: CropPlan) -> list[str]:
         return self.train.ids(plan.rows)
 
     def _rows(self, generator: np.random.Generator, size: int) -> NDArray[np.int64]:
-        return self.usable[generator.integers(len(self.usable), size=size)]
+        return self.usable.draw(generator, size)
+
+    def _slips(self, generator: np.random.Generator, size: int) -> Slips | None:
+        return Slips.draw(generator, size, self.config.augmentation.sloppy, self.config.augmentation.sloppy_px)
+
+    def _seen(self, crops: InstanceCrops, slips: Slips | None) -> InstanceCrops:
+        """The crops as the networks see them: with sloppy masks, and with doubt."""
+        return doubtful(crops if slips is None else slips.of(crops), self.config.model.doubt)
 
 
 class CropTask(CompletionTask):
@@ -78,16 +91,14 @@ class CropTask(CompletionTask):
     def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
         """The learned silhouette joined with the visible mask."""
         crops = batch.crops
-        return {"silhouette": compose(self.model.prior.estimate(crops).silhouette, crops.visible, crops.occluder)}
+        return {"silhouette": composed(self.model.prior.estimate(crops).silhouette, crops)}
 
     def validate(self, step: int) -> dict[str, float]:
         """As for all completions; where no amodal mask of the validation crops is known, of crops that are hidden once
         more (``rehidden``), and how well the silhouettes explain what is certain."""
         if len(with_amodal(self.validation.hidden)):
             return super().validate(step)
-        device = next(self.model.parameters()).device
-        parts = (batch.to(device) for batch in hidden_again(self.validation))
-        scores = completion_scores((batch, self.masks(batch)) for batch in parts)
+        scores = completion_scores((batch, self.masks(batch)) for batch in self._hidden_again())
         found = {f"rehidden_{name}": value for name, value in scores.items()}
         if self.with_prior:
             rows = batches(spread(len(self.validation.hidden)), VALIDATION_BATCH)
@@ -98,7 +109,17 @@ class CropTask(CompletionTask):
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:
         if len(with_amodal(self.validation.hidden)):
             return super().sample_images(step)
-        for batch in hidden_again(self.validation):
-            shown = batch[:_SHOWN].to(next(self.model.parameters()).device)
+        for batch in self._hidden_again():
+            shown = batch[:_SHOWN]
             return {"samples": crop_grid(shown.crops, {**self.masks(shown), "truth": shown.amodal})}
         return {}
+
+    def _validation_batch(self, rows: NDArray[np.int64]) -> SupervisedCrops:
+        return self._doubtful(super()._validation_batch(rows))
+
+    def _hidden_again(self) -> Iterator[SupervisedCrops]:
+        device = next(self.model.parameters()).device
+        return (self._doubtful(batch.to(device)) for batch in hidden_again(self.validation))
+
+    def _doubtful(self, batch: SupervisedCrops) -> SupervisedCrops:
+        return replace(batch, crops=doubtful(batch.crops, self.config.model.doubt))

@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shape3d_amodal.crops.augmentation import Augmentation
+from shape3d_amodal.crops.doubt import doubtful
 from shape3d_amodal.crops.pool import scenes_of
 from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.crops.sources import CropSource
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.geometry.windows import inside_image
 from shape3d_amodal.model import AmodalModel
-from shape3d_amodal.priors.learned.criterion import PriorBatch, PriorCriterion
+from shape3d_amodal.priors.learned.criterion import PriorBatch, PriorCriterion, judged_by
 from shape3d_amodal.priors.losses import certain_iou
-from shape3d_amodal.refinement.regions import compose
+from shape3d_amodal.refinement.regions import composed
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
 from shape3d_amodal.training.loop.distributed import Ranks
 from shape3d_amodal.training.loop.interface import LoopConfig
@@ -49,7 +50,7 @@ class PriorMaker(CropMaker):
         if self.pairs is not None:
             rows = self.pairs.drawn_into(rows, self.config.pair_share, generator)
         # Not warped: no camera gives such an image.
-        return CropPlan(rows, Augmentation.draw(generator, size))
+        return CropPlan(rows, Augmentation.draw(generator, size), slips=self._slips(generator, size))
 
     def make(self, plan: CropPlan) -> PriorBatch:
         drawn = self.train.supervised(plan.rows)
@@ -60,7 +61,9 @@ class PriorMaker(CropMaker):
         target = None
         if batch.known is not None:
             target = replace(batch.crops, visible=batch.amodal, occluder=1 - batch.known)
-        return PriorBatch(batch.crops, target, shape)
+        elif plan.slips is not None:
+            target = judged_by(self._seen(batch.crops, None), self.config.prior_loss)
+        return PriorBatch(self._seen(batch.crops, plan.slips), target, shape)
 
     def _inside(self, crops: InstanceCrops, rows: NDArray[np.int64]) -> Tensor:
         """The share [N,S,S] of each pixel of the training ``rows`` that lies inside the image."""
@@ -102,7 +105,7 @@ class PriorTask(CropTask):
         gate = self.criterion.gate(progress)
         ious = []
         for part in batches(rows, VALIDATION_BATCH):
-            crops = self.train.supervised(part).crops.to(device)
+            crops = doubtful(self.train.supervised(part).crops, self.config.model.doubt).to(device)
             output = self.model.prior(crops, gate)
             silhouettes = self.model.prior.silhouettes(output.mesh.verts, output.hypotheses.best(), crops.size)
             ious.append(certain_iou(silhouettes, crops))
@@ -121,4 +124,4 @@ class PriorTask(CropTask):
         if "refinement" not in self.config.init:
             return found
         logits = self.model.refine(crops, {"learned": self.model.prior.estimate(crops).evidence})
-        return {**found, "final": compose(logits.sigmoid(), crops.visible, crops.occluder)}
+        return {**found, "final": composed(logits.sigmoid(), crops)}

@@ -17,10 +17,11 @@ from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.priors.interface import PriorName
 from shape3d_amodal.priors.learned.criterion import PriorCriterion
 from shape3d_amodal.refinement.criterion import refinement_losses
-from shape3d_amodal.refinement.regions import compose
+from shape3d_amodal.refinement.regions import composed
 from shape3d_amodal.structures import SupervisedCrops
 from shape3d_amodal.training.tasks.bank_crops import BankArrays
 from shape3d_amodal.training.tasks.crop_task import CropMaker, CropPlan, CropTask
+from shape3d_amodal.training.tasks.sampling import Rows
 from shape3d_amodal.training.tasks.scores import partly_hidden
 from shape3d_amodal.training.tasks.stage_options import StageOptions
 
@@ -36,6 +37,7 @@ class RefinementMaker(CropMaker):
         self.bank = bank
         if config.labels == "amodal":  # of visible masks it is not known what they hide
             self.partly_hidden = partly_hidden(train.hidden, "train")
+            self.hidden = Rows(self.partly_hidden, train.category, config.balance)
         if bank is not None:
             hidden = np.isin(bank.row, self.partly_hidden)
             self.asked_hidden, self.asked_whole = bank.row[hidden], bank.row[~hidden]
@@ -43,14 +45,16 @@ class RefinementMaker(CropMaker):
     def plan(self, step: int, generator: np.random.Generator, size: int) -> CropPlan:
         rows = self._rows(generator, size)
         covers = Covers.draw(generator, rows) if self.config.labels == "visible" else None
-        return CropPlan(rows, Augmentation.draw(generator, size, self.config.augmentation), covers)
+        augmentation = Augmentation.draw(generator, size, self.config.augmentation)
+        return CropPlan(rows, augmentation, covers, self._slips(generator, size))
 
     def make(self, plan: CropPlan) -> SupervisedCrops:
         if plan.covers is None:
             batch = with_bank(self.train.supervised(plan.rows), self.bank, plan.rows)
         else:
             batch = self._covered(plan.rows, plan.covers)
-        return plan.augmentation.of(batch)
+        batch = plan.augmentation.of(batch)
+        return replace(batch, crops=self._seen(batch.crops, plan.slips))
 
     def _covered(self, rows: NDArray[np.int64], covers: Covers) -> SupervisedCrops:
         """The crops ``rows``, hidden once more; a crop that is needed several times is read once."""
@@ -63,7 +67,7 @@ class RefinementMaker(CropMaker):
         anything = super()._rows(generator, size)
         if self.config.labels == "visible":
             return anything
-        hidden = _picked(generator, self.partly_hidden, size)
+        hidden = self.hidden.draw(generator, size)
         if self.bank is not None:
             asked = generator.random(size) < self.config.bank_share
             hidden = np.where(asked, _picked(generator, self.asked_hidden, size), hidden)
@@ -114,9 +118,9 @@ class RefinementTask(CropTask):
     def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
         """The silhouettes that the stage has, joined with what is visible, and the final mask."""
         crops, shown = batch.crops, self._shown(batch)
-        joined = {_SILHOUETTES[name]: compose(one, crops.visible, crops.occluder) for name, (one, _) in shown.items()}
+        joined = {_SILHOUETTES[name]: composed(one, crops) for name, (one, _) in shown.items()}
         logits = self.model.refine(crops, shown)
-        return {**joined, "final": compose(logits.sigmoid(), crops.visible, crops.occluder)}
+        return {**joined, "final": composed(logits.sigmoid(), crops)}
 
     def _drop(self, silhouette: Tensor, fit: Tensor) -> tuple[Tensor, Tensor]:
         keep = (torch.rand(len(fit), device=fit.device) >= self.config.silhouette_dropout).to(fit.dtype)

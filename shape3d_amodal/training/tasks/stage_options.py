@@ -61,6 +61,9 @@ class StageOptions(TrainingConfig):
     are compared with the amodal mask, and the refinement's target is that mask. With visible masks, only the certain
     pixels of the silhouettes are compared, and the refinement's target is the visible mask, of which its input lacks a
     part. In end_to_end, this option concerns the refinement alone: the losses of the prior use the certain pixels."""
+    balance: Share = 0.0
+    """How far rare categories are drawn more often: a category of n training crops in proportion to n ** (1 - balance);
+    0 draws all crops alike, 1 all categories. Crops that a bank was asked about are drawn alike."""
     pair_share: Share = 0.5
     """Share (0..1) of the prior's samples that are drawn in pairs of the same mesh, where prior_loss.pairs is not 0."""
     restarts: RestartsConfig = RestartsConfig()
@@ -107,6 +110,10 @@ class StageOptions(TrainingConfig):
             UsageError: options do not fit each other.
         """
         self._check_prior()
+        for name, crops in (("train", self.train), ("validation", self.validation)):
+            if crops.border != self.model.border:
+                problem = f"expected {self.model.border}, as model.border says, got {crops.border}"
+                raise UsageError(f"{name}.border: {problem}; set all three alike")
         if (self.bank is None) == (self.stage == "refinement" and "bank" in self.model.refinement.priors):
             raise UsageError(
                 "bank: needed for the stage refinement if model.refinement.priors names the bank, refused otherwise"
