@@ -14,7 +14,8 @@ A file may build on another one and then says only what differs::
     base: mask_rcnn.yaml    # relative to this file; it may have a base of its own
     loop: {steps: 1000}     # all other options of the loop stay as they are in the base
 
-Groups of options are merged; lists and single values, ``null`` among them, replace what the base says.
+Groups of options are merged; lists and single values, ``null`` among them, replace what the base says. ``base`` may
+list several files; each is put over those before it.
 """
 
 from __future__ import annotations
@@ -217,28 +218,37 @@ class _Options:
         return max(reversed(self._layers), key=lambda layer: depth(layer[1]))[0]
 
 
-def _read(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """What the file and its bases say, each with its name; the lowest base comes first."""
+def _read(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
+    """What the file and its bases say, each with its name; the lowest base comes first.
+
+    Args:
+        path: the file.
+        above: the files that lead to it, the first one first.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        place = f"{above[-1]}: base: {path}" if above else f"{path}"
+        raise UsageError(f"{place}: cannot read the configuration: {getattr(error, 'strerror', error)}") from error
+    said = _with_new_names(_parse(text, str(path)))
     layers: list[tuple[str, dict[str, Any]]] = []
-    files: list[Path] = []
-    while True:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            place = f"{files[-1]}: base: {path}" if files else f"{path}"
-            raise UsageError(f"{place}: cannot read the configuration: {getattr(error, 'strerror', error)}") from error
-        files.append(path)
-        said = _with_new_names(_parse(text, str(path)))
-        layers.insert(0, (str(path), said))
-        if "base" not in said:
-            return layers
-        base = said.pop("base")
-        if not isinstance(base, str):
-            raise UsageError(f"{path}: base: expected the path of a YAML file, got {base!r}")
-        path = path.parent / base
-        if path.resolve() in [file.resolve() for file in files]:
-            circle = " -> ".join(str(file) for file in [*files, path])
-            raise UsageError(f"{files[-1]}: base: the files lead in a circle: {circle}")
+    for base in _bases(said, path):
+        if base.resolve() in [file.resolve() for file in (*above, path)]:
+            circle = " -> ".join(str(file) for file in (*above, path, base))
+            raise UsageError(f"{path}: base: the files lead in a circle: {circle}")
+        layers += _read(base, (*above, path))
+    return [*layers, (str(path), said)]
+
+
+def _bases(said: dict[str, Any], path: Path) -> list[Path]:
+    """The files that the file ``path`` builds on; their names are taken out of ``said``."""
+    if "base" not in said:
+        return []
+    named = said.pop("base")
+    bases = named if isinstance(named, list) and named else [named]
+    if wrong := [base for base in bases if not isinstance(base, str)]:
+        raise UsageError(f"{path}: base: expected the path of a YAML file, or several, got {wrong[0]!r}")
+    return [path.parent / base for base in bases]
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import FrozenInstanceError, field
 from pathlib import Path
 from typing import Literal
@@ -209,6 +210,25 @@ def test_a_file_is_put_over_its_bases_group_by_group(tmp_path: Path) -> None:
     )
 
 
+def test_the_later_of_several_bases_is_put_over_the_earlier_ones(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        file="base: [one.yaml, two.yaml]\ncount: 5",
+        one="base: lowest.yaml\nname: one\ncount: 3\ninner: {rate: 0.5}",
+        two="name: two\ncount: 4\ninner: {widths: [7]}",
+        lowest="kind: b\nswitch: false\nname: lowest",
+    )
+    expected = Outer(name="two", kind="b", switch=False, count=5, inner=Inner(rate=0.5, widths=(7,)))
+    assert load_config(file, Outer) == expected
+
+
+def test_a_file_may_be_the_base_of_two_bases(tmp_path: Path) -> None:
+    """That is no circle; the second one brings it once more."""
+    lower = "base: lowest.yaml\n"
+    file = write(tmp_path, file="base: [a.yaml, b.yaml]", a=f"{lower}count: 3", b=f"{lower}kind: b", lowest="name: n")
+    assert load_config(file, Outer) == Outer(name="n", kind="b", count=3)
+
+
 def test_overrides_are_put_over_file_and_base(tmp_path: Path) -> None:
     file = write(tmp_path, file="base: base.yaml\ncount: 3", base="name: n\ncount: 4\ninner: null")
     overrides = ["name=m", "inner.rate=0.5", "count=5"]
@@ -227,8 +247,9 @@ def test_overrides_are_put_over_file_and_base(tmp_path: Path) -> None:
         ({"file": "base: base.yaml\nkind: b", "base": "- name"}, "base", "expected a mapping of options, got list"),
         ({"file": "base: base.yaml\nkind: b", "base": "a: ["}, "base", "not valid YAML"),
         ({"file": "base: none.yaml"}, "file", r"base: .*none\.yaml: cannot read the configuration: No such file"),
-        ({"file": "base: [a.yaml, b.yaml]"}, "file", r"base: expected the path of a YAML file, got \['a.yaml'"),
-        ({"file": "base: null\nname: n"}, "file", "base: expected the path of a YAML file, got None"),
+        ({"file": "base: [a.yaml, 3]", "a": "name: n"}, "file", "base: expected the path of a YAML file, or .*got 3"),
+        ({"file": "base: []\nname: n"}, "file", r"base: expected the path of a YAML file, or several, got \[\]"),
+        ({"file": "base: null\nname: n"}, "file", "base: expected the path of a YAML file, or several, got None"),
         ({"file": "base: file.yaml"}, "file", r"base: the files lead in a circle: \S+/file\.yaml -> \S+/file\.yaml$"),
         (
             {"file": "base: a.yaml", "a": "base: b.yaml", "b": "base: ./a.yaml"},
@@ -362,6 +383,8 @@ BENCHMARKS = (
     *(f"open13/{name}.yaml" for name in ("benchmark", "known", "prior", "systems")),
     "lmo/known.yaml",
     "shapes2d/benchmark.yaml",
+    "kins/benchmark_small.yaml",
+    *(f"{name}/benchmark.yaml" for name in ("kins", "cocoa_cls", "d2sa")),
 )
 SHIPPED = sorted(str(path.relative_to(ROOT / "configs")) for path in ROOT.glob("configs/**/*.yaml"))
 COMPLETE = [name for name in SHIPPED if not Path(name).name.startswith("_")]
@@ -380,6 +403,35 @@ def test_every_shipped_configuration_can_be_read(name: str, monkeypatch: pytest.
         config = load_training(path, overrides=["loop.steps=7"])
         assert config.loop.steps == 7
     assert parse_config(explained_config(config), type(config)) == config
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_weights_come_from_shipped_configurations(name: str) -> None:
+    """Weights in outputs/SET/NAME are those that configs/SET/NAME.yaml leaves there; others are shipped ones."""
+    for folder in weights_of(check_file(ROOT / "configs" / name)):
+        config = re.fullmatch(r"outputs/(\w+/\w+)/weights", folder)
+        assert config is not None, folder
+        assert f"{config[1]}.yaml" in COMPLETE and f"{config[1]}.yaml" not in (*SETS, *BENCHMARKS), folder
+
+
+def weights_of(said: object, key: str = "") -> list[str]:
+    """The texts in a configuration that name weights: paths of outputs, but for the places of data."""
+    if isinstance(said, dict):
+        return [found for name, value in said.items() for found in weights_of(value, str(name))]
+    if isinstance(said, list):
+        return [found for value in said for found in weights_of(value, key)]
+    places = ("annotations", "images", "data", "meshes", "shards", "intro", "title", "note", "text", "file")
+    return [said] if isinstance(said, str) and said.startswith("outputs/") and key not in places else []
+
+
+def test_the_scripts_train_what_their_benchmarks_compare() -> None:
+    script = (ROOT / "scripts/train_kins.sh").read_text(encoding="utf-8")
+    trained = {name for line in re.findall(r"^ +train ([\w ]+)", script, re.MULTILINE) for name in line.split()}
+    for name in ("kins/benchmark.yaml", "kins/benchmark_small.yaml"):
+        needed = {folder.split("/")[2] for folder in weights_of(check_file(ROOT / "configs" / name))}
+        assert needed <= trained
+    known = {Path(name).stem for name in COMPLETE if name.startswith("kins/")}
+    assert trained <= known
 
 
 def test_known_shapes_are_compared_on_all_categories_and_on_heavily_hidden_things() -> None:
@@ -413,7 +465,8 @@ def test_every_shared_part_is_the_base_of_several_files() -> None:
     for name in SHIPPED:
         path = ROOT / "configs" / name
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
-        bases += [(path.parent / said["base"]).resolve()] if "base" in said else []
+        named = said.get("base", [])
+        bases += [(path.parent / base).resolve() for base in ([named] if isinstance(named, str) else named)]
     parts = [name for name in SHIPPED if name not in COMPLETE]
     assert parts
     assert [name for name in parts if bases.count((ROOT / "configs" / name).resolve()) < 2] == []

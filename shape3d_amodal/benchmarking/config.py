@@ -32,6 +32,8 @@ class DataConfig(ImageReading):
     """COCO JSON with visible and amodal masks."""
     images: Path | None = None
     """Folder that the annotations' file names are relative to."""
+    categories: tuple[str, ...] = ()
+    """Names of the annotations' categories that are scored; objects of others only hide. Empty means all."""
     meshes: str | None = None
     """Source of the meshes of the annotations' objects, for the tracks pose (the CAD models of the poses) and shape."""
 
@@ -170,6 +172,8 @@ def resolve(config: BenchmarkConfig, *, source: str) -> Benchmark:
     for name, data in config.data.items():
         if (data.scenes is None) == (data.annotations is None) or (data.annotations is None) != (data.images is None):
             raise UsageError(f"{source}: data.{name}: expected either scenes, or annotations and images")
+        if data.scenes is not None and data.categories:
+            raise UsageError(f"{source}: data.{name}.categories: scenes choose their own; leave it out")
         if data.scenes is not None and data.meshes is not None:
             raise UsageError(f"{source}: data.{name}.meshes: scenes have their own; leave it out")
     files = {name: _beside(data.scenes, source) for name, data in config.data.items() if data.scenes is not None}

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.annotations.images import ImageFiles
-from shape3d_amodal.benchmarking.config import Benchmark
+from shape3d_amodal.benchmarking.config import Benchmark, DataConfig
 from shape3d_amodal.benchmarking.provenance import code_hash
 from shape3d_amodal.config import dump_config
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.evaluation.tables import counted
 from shape3d_amodal.files.atomic import write_atomic
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.scenes.sets import SceneSetConfig, write_scene_set
-from shape3d_amodal.structures import AmodalDataset
+from shape3d_amodal.structures import OCCLUDER, AmodalDataset
 
 _SEAL = "made-from"  # file beside made scenes that states what they were made from; it is written last
 _MAKERS = ("scenes", "meshes", "masks", "rendering", "geometry")  # rooms whose code decides what scenes look like
@@ -54,12 +54,35 @@ def open_data(benchmark: Benchmark, name: str, folder: Path) -> BenchmarkData:
     if given.annotations is not None and given.images is not None:
         if given.meshes is not None:
             mesh_source(given.meshes)  # they are needed last, and should not be found missing then
-        return _read(name, given.files(given.images, given.annotations), str(given.annotations), given.meshes)
+        read = _read(name, given.files(given.images, given.annotations), str(given.annotations), given.meshes)
+        return replace(read, dataset=_scored_alone(read.dataset, given, name)) if given.categories else read
     scenes = benchmark.scenes[name]
     _make_scenes(scenes, folder)
     targets = counted(scenes.per_category, "target")
     origin = f"scenes of {scenes.meshes} ({given.scenes}), seed {scenes.seed}, {targets} a category"
     return _read(name, ImageFiles(folder / "images", folder / "annotations.json"), origin, scenes.meshes)
+
+
+def _scored_alone(dataset: AmodalDataset, given: DataConfig, name: str) -> AmodalDataset:
+    """The data set with objects of all other categories than ``given.categories`` as mere occluders.
+
+    Raises:
+        UsageError: the data do not have one of the categories.
+    """
+    names = dataset.category_names
+    if absent := set(given.categories) - set(names.values()):
+        known = ", ".join(names.values())
+        raise UsageError(f"data.{name}.categories: expected categories of the data ({known}), got {min(absent)!r}")
+    others = {key for key, category in names.items() if category not in given.categories}
+    images = tuple(
+        replace(
+            image,
+            instances=tuple(replace(one, ignore=True) if one.category_id in others else one for one in image.instances),
+        )
+        for image in dataset.images
+    )
+    categories = tuple(replace(one, name=OCCLUDER) if one.id in others else one for one in dataset.categories)
+    return replace(dataset, images=images, categories=categories)
 
 
 def _make_scenes(config: SceneSetConfig, folder: Path) -> None:

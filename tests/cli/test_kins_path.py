@@ -28,7 +28,7 @@ SMALL = (
 @pytest.mark.timeout(1800)
 def test_train_resume_predict_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kins, out = tmp_path / "kins", tmp_path / "out"
-    scenes = ["scenes", "--layout", "kins", "--count", "6", "--out", str(kins), "--set", "scenes.image_size=64"]
+    scenes = ["scenes", "--layout", "kins", "--count", "6", "--out", str(kins), "--set", "height=64", "width=212"]
     assert main(scenes) == 0
     annotations, images = str(kins / "update_train_2020.json"), str(kins / "images")
     given = {"annotations": annotations, "images": images}

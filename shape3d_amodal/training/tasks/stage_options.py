@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from typing_extensions import Self
 
-from shape3d_amodal.config import Share, configuration
+from shape3d_amodal.config import Share, configuration, dump_config
 from shape3d_amodal.crops.augmentation import AugmentationConfig
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.pool import scenes_of
@@ -21,6 +21,7 @@ from shape3d_amodal.model import AmodalModel, AmodalModelConfig
 from shape3d_amodal.priors.learned.criterion import PriorLossConfig
 from shape3d_amodal.refinement.criterion import RefinementLossConfig
 from shape3d_amodal.refinement.transfer import grown
+from shape3d_amodal.segmentation.images import annotated_categories
 from shape3d_amodal.training.loop.interface import LoopConfig, TrainingConfig
 from shape3d_amodal.training.tasks.bank_crops import BankCropsConfig
 from shape3d_amodal.training.tasks.restarts import RestartsConfig
@@ -43,6 +44,9 @@ class StageOptions(TrainingConfig):
     without one starts at random."""
     model: AmodalModelConfig = AmodalModelConfig(categories=CATEGORIES)
     """The networks of stages 2 to 5."""
+    annotated_categories: bool = False
+    """Whether the model has all categories of the annotation file that it learns from, in place of
+    ``model.categories``."""
     train: CropsConfig = CropsConfig()
     """Training crops."""
     validation: CropsConfig = VALIDATION
@@ -98,6 +102,23 @@ class StageOptions(TrainingConfig):
                 weights_folder(folder)
         except WeightsError as error:
             raise WeightsError(f"{' and '.join(absent)}: {error.problem}") from error
+
+    def named(self) -> Self:
+        """The same with the categories of the model by their names.
+
+        Raises:
+            UsageError: they are to be those of an annotation file, and there is none.
+            DataError: it cannot be read.
+        """
+        if not self.annotated_categories:
+            return self
+        if self.train.annotations is None:
+            raise UsageError("annotated_categories: needs train.annotations; give them, or model.categories")
+        names = annotated_categories(self.train.annotations)
+        return replace(self, annotated_categories=False, model=replace(self.model, categories=names))
+
+    def weights_config(self) -> str:
+        return dump_config(self.named().model)
 
     @property
     def labels(self) -> Supervision:

@@ -27,6 +27,8 @@ class StageConfig(StageOptions):
     """The training of a stage, or of several together."""
 
     def task(self, cache: Path, *, workers: int) -> CropTask:
+        if self.annotated_categories:
+            return self.named().task(cache, workers=workers)
         self.check_options()
         try_out(self, _pass_through, ("model", "train", "prior_loss", "refinement_loss", "augmentation"))
         model = self.start(self.loop.seed)
