@@ -9,6 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from shape3d_amodal.annotations.calibration import with_calibration
 from shape3d_amodal.annotations.class_map import ClassMap, map_classes
 from shape3d_amodal.annotations.formats.bop import BopOptions, Places, read_bop
 from shape3d_amodal.annotations.formats.interface import Listener
@@ -50,6 +51,7 @@ def convert(
     classes: ClassMap | None = None,
     segmentation: Segmentation = "amodal",
     bop: BopOptions | None = None,
+    calibration: str | Path | None = None,
     progress: Callable[[Places], Places] = iter,
 ) -> Conversion:
     """Write the annotations of ``source`` to ``target`` in the format ``to``, then read them again and compare.
@@ -62,6 +64,7 @@ def convert(
         classes: maps the names of the file to classes before it is written.
         segmentation: as for ``read_annotations``.
         bop: how the split is read; None for files.
+        calibration: folder of KITTI's calibration files, by which the cameras of the images are known.
         progress: wraps the pictures of a BOP split while they are read.
 
     Raises:
@@ -81,6 +84,8 @@ def convert(
     dataset, unclassed = reading.dataset, Counter[str]()
     if classes is not None:
         dataset, unclassed = map_classes(dataset, classes)
+    if calibration is not None:
+        dataset = with_calibration(dataset, calibration)
     make_folder(Path(target).parent)
     write(target, dataset)
     unread = [f"{key} is not read" for key in reading.unread]

@@ -79,6 +79,7 @@ def convert(
     classes: Path | None = None,
     segmentation: Segmentation = "amodal",
     source: Annotated[Literal["file", "bop"], tyro.conf.arg(name="from")] = "file",
+    calibration: Path | None = None,
     models: Path | None = None,
     targets: Path | None = None,
     visible_tolerance: float | None = None,
@@ -93,6 +94,8 @@ def convert(
         drop_invalid: leave out records with errors, and tell which.
         classes: YAML file that maps names to classes, such as COCOA's free text (docs/data.md shows one).
         source: bop makes masks from CAD models and poses (docs/bop.md).
+        calibration: folder of KITTI's calibration files (calib), from which images get their cameras; coco_amodal holds
+            them.
         models: bop: folder of the models; by default models_eval, models or models_cad beside the split.
         targets: bop: file such as test_targets_bop19.json; only its pictures are written, and objects that are not in
             it are marked ignore.
@@ -108,7 +111,7 @@ def convert(
     from shape3d_amodal.files.outputs import output_file, refuse_within
 
     check_target(to, masks)
-    check_folders(models=models)
+    check_folders(models=models, calibration=calibration)
     mapping = None if classes is None else load_config(classes, ClassMap)
     if is_stdout(out):
         raise UsageError("--out: expected a file, for the new annotations are read again and compared; name one")
@@ -134,6 +137,7 @@ def convert(
         bop=BopOptions(models=models, targets=targets, visible_tolerance=visible_tolerance)
         if source == "bop"
         else None,
+        calibration=calibration,
         progress=_progress,
     )
     for note in done.notes:

@@ -35,6 +35,8 @@ class CropsConfig(ImageReading):
     """Annotation file of any known format."""
     images: str | None = None
     """Folder that the file names in ``annotations`` are relative to."""
+    calibration: str | None = None
+    """Folder of KITTI's calibration files (calib), by whose NNNNNN.txt the camera of the image NNNNNN.png is known."""
     most_images: Count | None = None
     """Of the annotated images that show something to learn from, the first so many are used; null for all."""
     on_demand: bool = False
@@ -58,6 +60,8 @@ class CropsConfig(ImageReading):
     def __post_init__(self) -> None:
         if self.annotations is not None and self.shards is not None:
             raise UsageError("annotations: expected annotations or shards, got both; give one of them")
+        if self.calibration is not None and self.annotations is None:
+            raise UsageError("calibration: expected an annotation file with it, got none; give annotations")
         if self.images is not None and self.annotations is None:
             raise UsageError("images: expected an annotation file with them, got none; give annotations")
 

@@ -186,3 +186,52 @@ def test_all_switches_together(stage: str, tmp_path: Path) -> None:
     assert np.isfinite(list(result.metrics.values())).all()
     pipeline = ShapePriorPipeline.from_pretrained(tmp_path / "out" / "weights")
     assert pipeline.model.config.doubt == DoubtConfig() and pipeline.model.config.border == "background"
+
+
+def told_of(dataset: AmodalDataset) -> AmodalDataset:
+    """The set with a camera for each image but the first, and tracks through the images."""
+    images = []
+    for number, image in enumerate(dataset.images):
+        instances = [replace(one, track=None if place == 2 else place) for place, one in enumerate(image.instances)]
+        camera = None if number == 0 else (60.0, 60.0, 24.0, 4.0)
+        images.append(replace(image, instances=tuple(instances), intrinsics=camera))
+    return replace(dataset, images=tuple(images))
+
+
+def test_the_ground_tells_elevations(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "set", told_of(drawn_dataset()), "prior")
+    config = replace(config, prior_loss=replace(config.prior_loss, ground=2.0))
+    pool = open_crops(config.train, tmp_path, categories=config.model.categories, workers=0)
+    task = build_task(config, AmodalModel(config.model), pool, pool)
+    plan = task.maker.plan(0, np.random.default_rng(0), 16)
+    batch = task.maker.make(plan)
+    first = torch.from_numpy(pool.scene[plan.rows] == 0)
+    assert torch.equal(batch.slopes.isnan().all(dim=1), first) and first.any() and not first.all()
+    losses = task.losses(batch, 0, 0.5)
+    task.model.zero_grad()
+    losses["ground"].backward()
+    last = task.model.prior.viewpoint.parameters_of[-1]
+    moved = last.bias.grad.view(6, -1).abs().sum(dim=1) > 0
+    assert moved.tolist() == [False, True, False, False, False, False], "elevations alone"
+    result = run_training(config, tmp_path / "out", cache=tmp_path)
+    assert result.step == 2
+    bare = config_of(tmp_path / "bare", drawn_dataset(), "prior", prior_loss=config.prior_loss)
+    with pytest.raises(UsageError, match=r"prior_loss\.ground: needs annotated images whose cameras are known; give"):
+        run_training(bare, tmp_path / "no", cache=tmp_path)
+    with pytest.raises(UsageError, match=r"prior_loss\.ground: goes with the stages"):
+        replace(config, stage="end_to_end").check_options()
+
+
+def test_pairs_of_the_same_track(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "set", told_of(drawn_dataset()), "prior", pair_share=1.0)
+    config = replace(config, prior_loss=replace(config.prior_loss, pairs=1.0))
+    pool = open_crops(config.train, tmp_path, categories=config.model.categories, workers=0)
+    task = build_task(config, AmodalModel(config.model), pool, pool)
+    rows = task.maker.plan(0, np.random.default_rng(0), 32).rows
+    first, second = pool.track[rows[::2]], pool.track[rows[1::2]]
+    assert (first == second).all() and (first >= 0).all() and (rows[::2] != rows[1::2]).all()
+    assert set(first.tolist()) == {0, 1}
+    assert run_training(config, tmp_path / "out", cache=tmp_path).step == 2
+    bare = config_of(tmp_path / "bare", drawn_dataset(), "prior", prior_loss=config.prior_loss)
+    with pytest.raises(UsageError, match=r"expected crops of the same track, none of \d+ share one; give track_id"):
+        run_training(bare, tmp_path / "no", cache=tmp_path)

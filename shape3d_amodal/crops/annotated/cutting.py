@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal import masks
+from shape3d_amodal.annotations.calibration import with_calibration
 from shape3d_amodal.annotations.formats.registry import read_dataset
 from shape3d_amodal.annotations.usable import count_objects
 from shape3d_amodal.crops.config import CropsConfig
@@ -49,6 +50,8 @@ class AnnotatedSet:
         if config.images is None:
             raise UsageError("images: crops of annotations need the folder of their images; give it")
         dataset = read_dataset(config.annotations)
+        if config.calibration is not None:
+            dataset = with_calibration(dataset, config.calibration)
         self.index = category_index(dataset.category_names, categories)
         found = [(image, usable_places(image, self.index, config)) for image in dataset.images]
         found = [(image, places) for image, places in found if places][: config.most_images]

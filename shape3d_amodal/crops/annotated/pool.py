@@ -73,7 +73,7 @@ def _pool_name(config: CropsConfig, categories: Sequence[str] | None, found: Ann
     for _, image, _ in found.images:
         with suppress(OSError):  # it is told of where the image is read
             status = files.path(image).stat()
-            pictures.append((image.file_name, status.st_size, status.st_mtime_ns))
+            pictures.append((image.file_name, status.st_size, status.st_mtime_ns, image.intrinsics))
     options = {
         "size": config.size,
         "order": (config.seed, config.order_known),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -10,8 +11,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import Weight, configuration
 from shape3d_amodal.geometry.templates import icosphere
+from shape3d_amodal.priors.learned.ground import ground_errors
 from shape3d_amodal.priors.learned.network import PriorOutput, ShapePrior
 from shape3d_amodal.priors.losses import certain_iou, flatness_energy, laplacian_energy
 from shape3d_amodal.structures import InstanceCrops, TensorBatch, Viewpoint
@@ -51,10 +53,13 @@ class PriorLossConfig:
     assignment: Literal["min", "mean"] = "min"
     """Which hypotheses learn: the best one of each crop (min), or all, weighted by their probabilities (mean).
     ``explore`` has no effect with mean."""
+    ground: Weight = 0.0
+    """Weight of the squared difference, in radians, between the elevation and what a level camera says of an object on
+    the ground: the angle at which it looks down on the object's middle. Needs annotated images of known cameras."""
     pairs: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the cross-view loss: a crop's shape from the viewpoint of another crop of the same shape, against that
     one's pixels. Scenes must not deform their meshes (train.scenes.deform 0): under the default every placing of a
-    mesh is a shape of its own."""
+    mesh is a shape of its own. Of annotated images these are crops of the same track (track_id)."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,11 +71,13 @@ class PriorBatch(TensorBatch):
         target: what its silhouettes are judged by where that is more than ``crops`` tell: ``visible`` is what is
             certainly inside, ``occluder`` what is unknown; None for ``crops`` themselves.
         shape: [N] int64, equal where crops show the same rigid shape; None where nothing is known of it.
+        slopes: [N,2], how the camera looks down on the windows (``ground.looking_down``); None where it is not asked.
     """
 
     crops: InstanceCrops
     target: InstanceCrops | None = None
     shape: Tensor | None = None
+    slopes: Tensor | None = None
 
 
 class PriorCriterion:
@@ -97,6 +104,7 @@ class PriorCriterion:
         *,
         target: InstanceCrops | None = None,
         shape: Tensor | None = None,
+        slopes: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Scalar losses, means over the crops.
 
@@ -104,7 +112,8 @@ class PriorCriterion:
             prior: what learns.
             crops: what it sees.
             progress: 0..1, sets blur, gate and exploration.
-            target, shape: as in ``PriorBatch``; without ``shape`` there is no loss of pairs.
+            target, shape, slopes: as in ``PriorBatch``; without ``shape`` there is no loss of pairs, without ``slopes``
+                none of the ground.
         """
         config = self.config
         if target is None:
@@ -124,6 +133,9 @@ class PriorCriterion:
         if self.gate(progress) > 0 and config.flatness > 0:
             flatness = config.flatness * self.gate(progress)
             losses["flatness"] = flatness * flatness_energy(output.mesh.verts, self.template).mean()
+        if config.ground > 0 and slopes is not None:
+            errors = ground_errors(views, slopes, math.radians(prior.config.viewpoint.max_elevation_deg))
+            losses["ground"] = config.ground * (weight * errors).sum(dim=1).mean()
         if config.pairs > 0 and shape is not None:
             rows, partner = pairs_of(shape)
             across = mismatch(prior, output.mesh.verts[rows], views[partner], weight[partner], target[partner], blur_px)

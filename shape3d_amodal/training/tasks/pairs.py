@@ -1,4 +1,4 @@
-"""Which crops of a pool show the same mesh, and how two of one mesh come into a batch."""
+"""Which crops of a pool show the same shape, and how two of one shape come into a batch."""
 
 from __future__ import annotations
 
@@ -8,20 +8,32 @@ from numpy.typing import NDArray
 from shape3d_amodal.errors import UsageError
 
 
+def tracks(track: NDArray[np.int64]) -> NDArray[np.str_]:
+    """A name [N] for the shape of each crop: that of its track, or one of its own where the track [N] is -1."""
+    numbers = np.asarray(track)
+    own = np.char.add("crop ", np.arange(len(numbers)).astype(np.str_))
+    return np.where(numbers < 0, own, np.char.add("track ", numbers.astype(np.str_)))
+
+
 class ShapePairs:
-    """The pool's crops by mesh.
+    """The pool's crops by shape.
 
     Args:
-        mesh: [N] str, the mesh of each crop of the pool.
+        mesh: [N] str, the mesh of each crop of the pool, or another name of its shape.
+        usable: the rows that may be drawn; None for all.
+        what: what the names are of, for the error.
 
     Attributes:
-        shape: [N] int64, number of each crop's mesh.
+        shape: [N] int64, number of each crop's shape.
 
     Raises:
-        UsageError: no two crops are of the same mesh.
+        UsageError: no two crops are of the same shape.
     """
 
-    def __init__(self, mesh: NDArray[np.str_]) -> None:
+    def __init__(self, mesh: NDArray[np.str_], usable: NDArray[np.int64] | None = None, what: str = "mesh") -> None:
+        if usable is not None and len(usable) < len(mesh):
+            alone = np.char.add("unused ", np.arange(len(mesh)).astype(np.str_))
+            mesh = np.where(np.isin(np.arange(len(mesh)), usable), mesh, alone)
         _, shape, count = np.unique(mesh, return_inverse=True, return_counts=True)
         self.shape: NDArray[np.int64] = shape.astype(np.int64)
         self._count = count
@@ -31,7 +43,8 @@ class ShapePairs:
         self._place[self._sorted] = np.arange(len(mesh))
         self._paired = np.nonzero(count[self.shape] > 1)[0]
         if not len(self._paired):
-            raise UsageError(f"train: expected crops of the same mesh, none of {len(mesh)} share one; make more scenes")
+            remedy = "make more scenes" if what == "mesh" else "give track_id in the annotations"
+            raise UsageError(f"train: expected crops of the same {what}, none of {len(mesh)} share one; {remedy}")
 
     def drawn_into(self, rows: NDArray[np.int64], share: float, generator: np.random.Generator) -> NDArray[np.int64]:
         """``rows`` [M] with the first ``share`` of them (0..1) replaced by pairs, which stand side by side.

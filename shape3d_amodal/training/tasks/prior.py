@@ -13,19 +13,19 @@ from torch import Tensor
 from shape3d_amodal.crops.augmentation import Augmentation
 from shape3d_amodal.crops.doubt import doubtful
 from shape3d_amodal.crops.pool import scenes_of
-from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.crops.sources import CropSource
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.geometry.windows import inside_image
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.priors.learned.criterion import PriorBatch, PriorCriterion, judged_by
+from shape3d_amodal.priors.learned.ground import looking_down
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.refinement.regions import composed
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops
 from shape3d_amodal.training.loop.distributed import Ranks
 from shape3d_amodal.training.loop.interface import LoopConfig
 from shape3d_amodal.training.tasks.crop_task import CropMaker, CropPlan, CropTask
-from shape3d_amodal.training.tasks.pairs import ShapePairs
+from shape3d_amodal.training.tasks.pairs import ShapePairs, tracks
 from shape3d_amodal.training.tasks.restarts import best_start
 from shape3d_amodal.training.tasks.scores import VALIDATION_BATCH, batches
 from shape3d_amodal.training.tasks.stage_options import StageOptions
@@ -41,9 +41,14 @@ class PriorMaker(CropMaker):
         super().__init__(config, train)
         self.pairs = None
         if config.prior_loss.pairs > 0:
-            if not isinstance(train, CropArrays):
-                raise UsageError("prior_loss.pairs: needs scenes, which know the mesh of each crop, got annotations")
-            self.pairs = ShapePairs(train.mesh)
+            names = train.mesh if train.track is None else tracks(train.track)
+            self.pairs = ShapePairs(names, self.usable.rows, "mesh" if train.track is None else "track")
+        self.cameras = None
+        if config.prior_loss.ground > 0:
+            if train.intrinsics is None or not np.isfinite(train.intrinsics).any():
+                problem = "needs annotated images whose cameras are known"
+                raise UsageError(f"prior_loss.ground: {problem}; give cam_K in the annotations, or train.calibration")
+            self.cameras = train.intrinsics
 
     def plan(self, step: int, generator: np.random.Generator, size: int) -> CropPlan:
         rows = self._rows(generator, size)
@@ -63,7 +68,10 @@ class PriorMaker(CropMaker):
             target = replace(batch.crops, visible=batch.amodal, occluder=1 - batch.known)
         elif plan.slips is not None:
             target = judged_by(self._seen(batch.crops, None), self.config.prior_loss)
-        return PriorBatch(self._seen(batch.crops, plan.slips), target, shape)
+        slopes = None
+        if self.cameras is not None:  # upright stays upright in a mirror
+            slopes = looking_down(drawn.crops.window.numpy(), self.cameras[plan.rows])
+        return PriorBatch(self._seen(batch.crops, plan.slips), target, shape, slopes)
 
     def _inside(self, crops: InstanceCrops, rows: NDArray[np.int64]) -> Tensor:
         """The share [N,S,S] of each pixel of the training ``rows`` that lies inside the image."""
@@ -116,7 +124,9 @@ class PriorTask(CropTask):
             self.model.prior.encoder.eval()  # what is fixed keeps its batch statistics, too
         # A stage that starts from trained shapes has its gate open and its blur small.
         progress = 1.0 if "prior" in self.config.init else progress
-        return self.criterion(self.model.prior, batch.crops, progress, target=batch.target, shape=batch.shape)
+        return self.criterion(
+            self.model.prior, batch.crops, progress, target=batch.target, shape=batch.shape, slopes=batch.slopes
+        )
 
     def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
         """The silhouette and, if one was trained before, the refined mask."""

@@ -69,7 +69,8 @@ class StageOptions(TrainingConfig):
     """How far rare categories are drawn more often: a category of n training crops in proportion to n ** (1 - balance);
     0 draws all crops alike, 1 all categories. Crops that a bank was asked about are drawn alike."""
     pair_share: Share = 0.5
-    """Share (0..1) of the prior's samples that are drawn in pairs of the same mesh, where prior_loss.pairs is not 0."""
+    """Share (0..1) of the prior's samples that are drawn in pairs of the same mesh, or track of annotated images, where
+    prior_loss.pairs is not 0."""
     restarts: RestartsConfig = RestartsConfig()
     """Several seeds of the prior may be tried before the training."""
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -161,6 +162,8 @@ class StageOptions(TrainingConfig):
             raise UsageError(
                 "prior_loss.certain: false cannot be combined with supervision: amodal; remove one of them"
             )
+        if loss.ground > 0 and self.stage not in PRIOR_STAGES:
+            raise UsageError(f"prior_loss.ground: goes with the stages {stages}")
         if loss.pairs > 0:
             if self.stage not in PRIOR_STAGES:
                 raise UsageError(f"prior_loss.pairs: goes with the stages {stages}")
@@ -169,7 +172,7 @@ class StageOptions(TrainingConfig):
                     "prior_loss.pairs: needs model.prior.reconstruction.symmetric and no model.asymmetric, since crops "
                     "are mirrored"
                 )
-            if scenes_of(self.train).deform > 0:
+            if self.train.annotations is None and scenes_of(self.train).deform > 0:
                 raise UsageError(
                     "prior_loss.pairs: needs scenes that leave their meshes as they are, since crops of a deformed "
                     "mesh are of different shapes; set train.scenes.deform=0, or make the shards so"

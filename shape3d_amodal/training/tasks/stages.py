@@ -67,6 +67,13 @@ def _pass_through(config: StageConfig) -> None:
         scene=np.arange(count),
         mesh=np.array(["a", "a", "b", "b"]),
     )
+    if config.train.annotations is not None:
+        crops = replace(
+            crops,
+            image_size=np.full((count, 2), size),
+            intrinsics=np.full((count, 4), float(size)),
+            track=np.array([1, 1, 2, 2]),
+        )
     bank = BankArrays(np.arange(count), masks[2], np.full(count, 0.5, np.float32))
     annotated = config.train.annotations is not None or config.train.shards is not None
     plain = replace(config, train=CropsConfig(size=size)) if annotated else config
