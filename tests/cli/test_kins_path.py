@@ -69,3 +69,36 @@ def test_train_resume_predict_evaluate(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["benchmark", str(tmp_path / "benchmark.yaml"), "--out", str(tmp_path / "tables")]) == 0
     tables = (tmp_path / "tables" / "tables.md").read_text()
     assert "mask_rcnn" in tables and "ours" in tables and "amodal AP" in tables
+
+
+SMALL_TRAININGS = {
+    "shape_prior_small": (),
+    "completion2d_small": (),
+    "refinement_small": (),
+    "refinement_visible_small": (),
+    "unet2d_small": (),
+    "pcnet_m_small": (),
+    **{f"{name}_small": SMALL[:4] for name in ("mask_rcnn", "orcnn", "asn")},
+}
+"""The trainings of scripts/train_kins.sh --small, in its order, with smaller detectors."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_whole_small_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the scenes to the report of benchmark_small.yaml by the shipped configurations, each for a few steps."""
+    script = (CONFIG.parents[2] / "scripts/train_kins.sh").read_text(encoding="utf-8")
+    assert all(name in script for name in SMALL_TRAININGS)
+    monkeypatch.chdir(tmp_path)
+    for split, count in (("train", 6), ("val", 3), ("test", 2)):
+        scenes = ["scenes", "--layout", "kins", "--meshes", f"open13:{split}", "--count", str(count)]
+        assert main([*scenes, "--out", f"outputs/kins_like/{split}", "--set", "height=120", "width=400"]) == 0
+    short = ["loop.steps=2", "loop.batch_size=2", "loop.warmup_steps=0"]
+    for name, smaller in SMALL_TRAININGS.items():
+        assert main(["train", f"configs/kins/{name}.yaml", "--set", *short, *smaller]) == 0, name
+        assert Path(f"outputs/kins/{name}/weights/model.safetensors").is_file()
+    assert main(["benchmark", "configs/kins/benchmark_small.yaml", "--out", "report"]) == 0
+    tables = Path("report/tables.md").read_text(encoding="utf-8")
+    rows = ("ours, visible masks alone", "ours without silhouettes", "unet2d", "ORCNN", "ASN", "PCNet-M", "convex hull")
+    assert all(row in tables for row in rows)
+    assert "rider" not in tables and "occluder" not in tables
