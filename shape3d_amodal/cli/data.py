@@ -176,6 +176,41 @@ def poses(results: tyro.conf.Positional[Path], /, *, annotations: Path, out: Pat
         print(f"{counted(number, 'pose')} of {counted(len(found), 'result')} in {out}")
 
 
+def kins(
+    results: tyro.conf.Positional[Path],
+    /,
+    *,
+    annotations: Path,
+    out: Path,
+    form: Literal["2019", "2020"] = "2020",
+    masks: Literal["amodal", "visible"] = "amodal",
+) -> None:
+    """Write a results file for KINS' own evaluation, or any that calls COCO.loadRes: its category ids, its keys.
+
+    Results of categories that are no classes of KINS are left out.
+
+    Args:
+        results: results file of complete, predict, a benchmark or render.
+        annotations: file that the results were made for, or images.json of predict: what their category ids mean.
+        out: JSON file to write.
+        form: keys of the masks: 2019 (inmodal_seg) or 2020 (a_segm, i_segm).
+        masks: what segmentation, which is scored, holds.
+    """
+    from shape3d_amodal.annotations.formats.registry import read_dataset
+    from shape3d_amodal.annotations.kins_results import write_kins_results
+    from shape3d_amodal.annotations.results import read_results
+    from shape3d_amodal.files.atomic import is_stdout, make_folder
+    from shape3d_amodal.files.outputs import output_file
+
+    output_file(out, inputs=[results, annotations], stdout=True)
+    dataset, found = read_dataset(annotations), read_results(results)
+    if not is_stdout(out):
+        make_folder(out.parent)
+    number = write_kins_results(out, dataset, found, form=form, scored=masks)
+    if not is_stdout(out):
+        print(f"{number} of {counted(len(found), 'result')} in the form of KINS {form} in {out}")
+
+
 def stats(annotations: tyro.conf.Positional[Path], /, *, out: Path | None = None) -> None:
     """Count and measure as the KINS paper does: classes, occlusion levels, shapes, occlusion orders.
 
@@ -207,12 +242,13 @@ Command = (
     | Annotated[Any, tyro.conf.subcommand("convert", constructor=convert)]
     | Annotated[Any, tyro.conf.subcommand("stats", constructor=stats)]
     | Annotated[Any, tyro.conf.subcommand("poses", constructor=poses)]
+    | Annotated[Any, tyro.conf.subcommand("kins", constructor=kins)]
 )
 
 
 @tyro.conf.configure(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
 def data(command: Command) -> None:
-    """Check, convert or count annotation files: validate, convert, stats, poses."""
+    """Check, convert or count annotation files: validate, convert, stats; results for others: poses, kins."""
 
 
 def _progress(images: Iterable[T]) -> Iterable[T]:

@@ -45,7 +45,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 """The command of each file, which has the file's name."""
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
-    "data": {name: getattr(data, name) for name in ("validate", "convert", "stats", "poses")},
+    "data": {name: getattr(data, name) for name in ("validate", "convert", "stats", "poses", "kins")},
     "shapes2d": {name: getattr(shapes2d, name) for name in ("make", "bounds", "show")},
 }
 """The commands that consist of others."""

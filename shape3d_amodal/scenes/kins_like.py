@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from shape3d_amodal.annotations.formats.kins import write_kins2020
+from shape3d_amodal.annotations.formats.kins import CLASSES, write_kins2020
 from shape3d_amodal.config import Count, configuration
 from shape3d_amodal.errors import DataError, UsageError
 from shape3d_amodal.files.atomic import write_json_atomic
@@ -25,8 +25,6 @@ from shape3d_amodal.scenes.sets import write_images
 from shape3d_amodal.scenes.street import Street, make_street
 from shape3d_amodal.structures import AmodalDataset
 
-CLASSES = ("cyclist", "pedestrian", "rider", "car", "tram", "truck", "van", "misc")
-"""The classes of KINS 2020, in the order of their ids from 1."""
 VEHICLES = {
     **{name: name for name in ("car", "tram", "truck", "van", "misc")},
     "train": "tram",

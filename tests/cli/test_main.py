@@ -81,7 +81,7 @@ def test_debug_shows_the_traceback(fails, capsys):
         (
             ["data", "stat"],
             "shape3d-amodal data",
-            "validate, convert, stats, poses, got 'stat'; did you mean",
+            "validate, convert, stats, poses, kins, got 'stat'; did you mean",
         ),
         (
             ["shapes2d", "--device", "cpu"],

@@ -11,12 +11,12 @@ from boxes import PARTS, box_mesh, write_obj
 from numpy.typing import NDArray
 
 from shape3d_amodal import masks
+from shape3d_amodal.annotations.formats.kins import CLASSES
 from shape3d_amodal.annotations.formats.registry import read_annotations
 from shape3d_amodal.annotations.images import ImageFiles
 from shape3d_amodal.cli import main
 from shape3d_amodal.meshes.mesh import Mesh
 from shape3d_amodal.scenes.compose import Scene
-from shape3d_amodal.scenes.kins_like import CLASSES
 from shape3d_amodal.scenes.layout import PlacedObject, stand
 from shape3d_amodal.scenes.street import EYE, FOCAL, Street, make_street
 from shape3d_amodal.structures import AmodalImage

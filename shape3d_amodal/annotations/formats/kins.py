@@ -33,6 +33,10 @@ from shape3d_amodal.files.atomic import write_json_atomic
 from shape3d_amodal.masks.clusters import kins_orders
 from shape3d_amodal.structures import AmodalDataset
 
+CLASSES = ("cyclist", "pedestrian", "rider", "car", "tram", "truck", "van", "misc")
+"""The classes of KINS 2020, in the order of their ids from 1; KINS 2019 has no rider."""
+CATEGORY_IDS = {name: number for number, name in enumerate(CLASSES, 1)}
+
 
 def write_kins2020(path: str | Path, dataset: AmodalDataset, *, form: MaskForm = "rle") -> None:
     """Write ``dataset`` to ``path`` atomically in the format of KINS 2020.
