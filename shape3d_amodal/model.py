@@ -59,16 +59,20 @@ class AmodalModelConfig:
     """Default number of fit steps of the bank: as many as when the refinement learned from it. The learned prior is
     fitted only when asked for, as the refinement learned from its unfitted silhouettes."""
 
-    def __post_init__(self) -> None:
+    @property
+    def traits(self) -> CategoryTraits:
+        """What the prior is told of the categories.
+
+        Raises:
+            UsageError: options tell of categories that the model does not have.
+        """
         for option in ("parents", "asymmetric", "azimuth_range_deg"):
             for name in getattr(self, option):
                 if name not in self.categories:
                     known = ", ".join(self.categories)
-                    raise UsageError(f"{option}: expected names among the model's categories ({known}), got {name}")
-
-    @property
-    def traits(self) -> CategoryTraits:
-        """What the prior is told of the categories."""
+                    raise UsageError(
+                        f"model.{option}: expected names among the model's categories ({known}), got {name}"
+                    )
         return CategoryTraits.of(self.categories, self.parents, self.asymmetric, self.azimuth_range_deg)
 
     @property

@@ -17,7 +17,7 @@ import torch
 import trimesh
 from PIL import Image
 from rcnn_small import small_config, small_rcnn
-from tiny import tiny_model
+from tiny import tiny_config, tiny_model
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.results import read_results
@@ -27,6 +27,7 @@ from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.journal import Journal
 from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.methods.prediction import ImagePredictor, apart
+from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.reports.predictions import PredictionFolder
 from shape3d_amodal.segmentation.detector import DetectedObject
@@ -225,6 +226,14 @@ def test_alternatives_are_completed_beside_what_they_leave_of_surer_objects() ->
     alone = pipeline.complete(image, [twice.visible, *beside], ["chair", "occluder", "occluder"])[0]
     np.testing.assert_array_equal(objects[1].visible, twice.visible)
     np.testing.assert_array_equal(objects[1].amodal, alone.amodal)
+
+
+def test_weights_that_take_anything_complete_every_detection() -> None:
+    config = replace(tiny_config(), categories=("chair", "anything"))
+    pipeline = ShapePriorPipeline.from_model(AmodalModel(config).eval())
+    predictor = ImagePredictor(GivenObjects(found(0.9, 0, 20), replace(found(0.8, 22, 38), category="dog")), pipeline)
+    objects = predictor.predict(np.zeros((8, 40, 3), np.uint8))
+    assert [(one.category, one.completed.category) for one in objects] == [("car", "car"), ("dog", "dog")]
 
 
 def test_alternatives_stand_in_the_results_alone(tmp_path: Path) -> None:

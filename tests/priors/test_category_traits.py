@@ -101,5 +101,5 @@ def test_hypotheses_divide_the_range_of_the_azimuth(hypotheses: int) -> None:
     "options", [{"parents": {"dog": "animal"}}, {"asymmetric": ("dog",)}, {"azimuth_range_deg": {"dog": 90}}]
 )
 def test_names_that_the_model_lacks_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match=rf"{next(iter(options))}: expected names among .*, got dog"):
-        config_of(**options)
+    with pytest.raises(UsageError, match=rf"^model\.{next(iter(options))}: expected names among .*, got dog"):
+        AmodalModel(config_of(**options))

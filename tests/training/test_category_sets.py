@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from drawn_masks import drawn_dataset, write_drawn
 from test_annotated_stages import config_of
+from tiny import tiny_config
 
 from shape3d_amodal.annotations.results import read_results
 from shape3d_amodal.cli import main
@@ -85,3 +86,12 @@ def test_which_categories_are_learned() -> None:
     assert category_index(names, ("car",)) == {5: 0}
     assert category_index(names, ("anything", "car")) == {5: 1, 9: 0}
     assert category_index(names, None) == {5: 0, 9: 0}
+
+
+def test_traits_of_categories_that_the_annotations_name(tmp_path: Path) -> None:
+    dataset = renamed("ids with gaps")
+    config = config_of(tmp_path / "set", dataset, "prior", annotated_categories=True)
+    told = replace(tiny_config(), parents={"a": "thing", "b": "thing"}, asymmetric=("b",))
+    run_training(replace(config, model=told), tmp_path / "out", cache=tmp_path)
+    pipeline = ShapePriorPipeline.from_pretrained(tmp_path / "out" / "weights")
+    assert pipeline.categories == ("a", "b") and len(pipeline.model.prior.decoder.templates) == 1

@@ -56,7 +56,7 @@ class Format:
     cluster: str | None = None
     needs_amodal: bool = True
     whole_unless_visible: bool = False
-    more: tuple[str, ...] = ("id", "image_id", "category_id", "iscrowd")
+    more: tuple[str, ...] = ("id", "image_id", "category_id", "iscrowd", "track_id")
     image_more: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
