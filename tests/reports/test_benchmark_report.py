@@ -256,7 +256,7 @@ def test_no_column_of_a_report_is_empty(written):
             assert {row[column] for row in rows} - {"–", ""}, head[column]
 
 
-@pytest.mark.parametrize(("images", "single"), [(2, "each category"), (3, "car"), (4, "")])
+@pytest.mark.parametrize(("images", "single"), [(2, "no category"), (3, "car"), (4, "")])
 def test_an_interval_of_one_object_is_a_dash_with_a_note(tmp_path: Path, images: int, single: str) -> None:
     """Of two images one is a chair's and one a car's, of three two are chairs', of four two are cars', too."""
     draw_data(tmp_path, images=images)
@@ -265,13 +265,20 @@ def test_an_interval_of_one_object_is_a_dash_with_a_note(tmp_path: Path, images:
     page = re.sub(r'base64,[^"]*', "", (tmp_path / "report.html").read_text())
     ends = RunTables(scores).interval("visible", scores.tables["visible"].metrics[0], "car")
     assert np.isnan(ends).all() == (images < 4)
-    assert ("each category has one object: an interval of one object says nothing" in page) == (images == 2)
+    assert ("no category has more than one object: of one, an interval says nothing" in page) == (images == 2)
     assert ("<small>–</small>" in page) == (images == 2)
     assert (f"An interval of one object says nothing; {single} cannot widen" in page) == (images == 3)
     assert ("95 % interval" in page) == ("Whiskers" in page) == (images > 2)
     with (tmp_path / "scores.csv").open() as file:
         known = {row["category"] for row in csv.DictReader(file) if row["low"]}
     assert known == {2: set(), 3: {"mean", "chair"}, 4: {"mean", "chair", "car"}}[images]
+
+
+def test_categories_without_objects_do_not_make_an_interval(tmp_path: Path, monkeypatch) -> None:
+    draw_data(tmp_path, images=1)
+    (scores,) = run_benchmark(benchmark(tmp_path), tmp_path / "out")
+    monkeypatch.setattr(RunTables, "_objects", lambda *_: {"chair": 1, "lamp": 0})
+    assert RunTables(scores).single_objects().startswith("– stands where no category has more than one object")
 
 
 def test_one_object_is_no_objects(tmp_path: Path) -> None:

@@ -134,8 +134,8 @@ class RunTables:
         single = [name for name, count in objects.items() if count == 1]
         if not single:
             return ""
-        if len(single) == len(objects):
-            return f"{MISSING} stands where each category has one object: an interval of one object says nothing."
+        if max(objects.values()) == 1:
+            return f"{MISSING} stands where no category has more than one object: of one, an interval says nothing."
         names = ", ".join(single)
         return f"An interval of one object says nothing; {names} cannot widen those of the means."
 
