@@ -52,6 +52,8 @@ def typed_commands() -> list[Typed]:
 
 def _lines(texts: list[str]) -> Iterator[str]:
     for text in texts:
+        for name, value in re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE):
+            text = text.replace(f"${name}", value)
         yield from text.replace("\\\n", " ").splitlines()
 
 
