@@ -384,6 +384,7 @@ BENCHMARKS = (
     "lmo/known.yaml",
     "shapes2d/benchmark.yaml",
     "kins/benchmark_small.yaml",
+    "kins_switches/benchmark.yaml",
     *(f"{name}/benchmark.yaml" for name in ("kins", "cocoa_cls", "d2sa")),
 )
 SHIPPED = sorted(str(path.relative_to(ROOT / "configs")) for path in ROOT.glob("configs/**/*.yaml"))
