@@ -8,9 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from shape3d_amodal.crops.cutting import masks_through
 from shape3d_amodal.crops.pixels import PixelWindow
+from shape3d_amodal.geometry.windows import through
 from shape3d_amodal.model import AmodalModel
-from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate
+from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate, seen_through
 from shape3d_amodal.refinement.modes import Refine
 from shape3d_amodal.refinement.regions import compose, composed
 from shape3d_amodal.refinement.trust import signs
@@ -100,7 +102,7 @@ class Stages:
     def _by_bank(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None) -> AmodalPrediction:
         """Stages 2 to 4 on objects that no network knows."""
         estimate = self.priors["bank"].estimate(crops, windows=windows)
-        return self._composed(estimate.silhouette, estimate, crops)
+        return self._composed(estimate.silhouette, estimate, _shown(crops, windows, estimate))
 
     def _predict(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None) -> AmodalPrediction:
         small = crops if self.model is None else crops.resized(self.model.config.crop_size)
@@ -108,24 +110,36 @@ class Stages:
         if self.refine != "2d":
             for name, prior in self.priors.items():
                 own = small if name == "learned" else crops
-                estimates[name] = prior.estimate(own, windows=windows)
-        alike = [estimate.resized(crops.size) for estimate in estimates.values()]
+                estimate = prior.estimate(own, windows=windows)
+                estimates[name] = replace(estimate, window=crops.window) if estimate.window is None else estimate
+        known = estimates.get("bank")
+        window = crops.window if known is None or known.window is None else known.window
+        alike = [seen_through(estimate.resized(crops.size), window) for estimate in estimates.values()]
         coarse = best_of(alike) if alike else no_estimate(crops)
-        if len(alike) > 1 and "bank" in estimates:  # what only a bank can say
-            known = estimates["bank"]
+        if len(alike) > 1 and known is not None:  # what only a bank can say
             coarse = replace(
                 coarse, model=known.model, pose=known.pose, hypotheses=known.hypotheses, chance=known.chance
             )
         probability = coarse.silhouette
         if self.refine in ("full", "2d") and self.model is not None:
-            shown = {name: estimate.resized(small.size).evidence for name, estimate in estimates.items()}
-            logits = resized_masks(self.model.refine_both_ways(small, shown), crops.size)
+            seen = {name: seen_through(estimate, crops.window) for name, estimate in estimates.items()}
+            evidence = {name: estimate.resized(small.size).evidence for name, estimate in seen.items()}
+            logits = resized_masks(self.model.refine_both_ways(small, evidence), crops.size)
             coarse = replace(coarse, expected=coarse.fit)  # what a bank expects is of its own masks
-            if self.model.trust is not None and "bank" in estimates:
-                known = estimates["bank"]
-                logits = self.model.trust(logits, known.silhouette, signs(logits, known, crops))
             probability = logits.sigmoid()
-        return self._composed(probability, coarse, crops)
+            if known is not None:
+                probability = self._weighed(logits, seen["bank"], known, crops)
+        return self._composed(probability, coarse, _shown(crops, windows, coarse))
+
+    def _weighed(self, logits: Tensor, seen: Estimate, known: Estimate, crops: InstanceCrops) -> Tensor:
+        """Stage 5's answer and the bank's, as far as the bank's reaches; ``seen``: the latter within the crops."""
+        assert self.model is not None and known.window is not None
+        inside = through(torch.ones_like(logits)[:, None], crops.window, known.window)[:, 0]
+        wide = through(logits[:, None], crops.window, known.window)[:, 0]
+        if self.model.trust is not None:
+            weighed: Tensor = self.model.trust(wide, known.silhouette, signs(logits, seen, crops)).sigmoid()
+            return weighed
+        return inside * wide.sigmoid() + (1 - inside) * known.silhouette
 
     def _composed(self, probability: Tensor, coarse: Estimate, crops: InstanceCrops) -> AmodalPrediction:
         """What is visible stays, and known background stays out, unless bare silhouettes are asked for."""
@@ -135,3 +149,10 @@ class Stages:
             whole = compose(coarse.hypotheses, crops.visible[:, None], crops.occluder[:, None])
             coarse = replace(coarse, hypotheses=whole)
         return AmodalPrediction(probability, coarse)
+
+
+def _shown(crops: InstanceCrops, windows: Sequence[PixelWindow] | None, estimate: Estimate) -> InstanceCrops:
+    """The crops as far as the estimate reaches."""
+    if windows is None or estimate.window is None:
+        return crops
+    return masks_through(crops, estimate.window, [window.masks for window in windows])

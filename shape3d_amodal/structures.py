@@ -383,6 +383,8 @@ class Estimate(TensorBatch):
         hypotheses: [N,K,S,S] float32 in 0..1, silhouettes of several answers, the likeliest first, empty behind the
             last; None where they were not asked for.
         chance: [N,K] float32, how likely each is; rows sum to 1 at most.
+        window: [N,4] float32, where all of it is seen, in image pixels; None for the windows of the crops. What a bank
+            finds may reach beyond these.
     """
 
     verts: Tensor
@@ -395,6 +397,7 @@ class Estimate(TensorBatch):
     pose: Tensor | None = None
     hypotheses: Tensor | None = None
     chance: Tensor | None = None
+    window: Tensor | None = None
 
     def resized(self, size: int) -> Estimate:
         """The same with silhouettes of ``size`` x ``size`` pixels."""

@@ -43,7 +43,7 @@ OWN_FILES = {
     "training/loop/logging.py": "its own log",
     "crops/pool.py": "its own crops, written in the same run",
     "crops/parts.py": "its own parts of crops, read without unpickling",
-    "priors/bank/templates.py": "its own templates, from the cache, read without unpickling",
+    "priors/bank/keeping.py": "what it keeps of meshes in the cache, read without unpickling",
     "cli/doctor.py": "what its own second process has printed",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from boxes import ARMCHAIR, PARTS, box_mesh, write_obj
 from pinhole import iou, turned, view
 from scipy.spatial.transform import Rotation
 
+from shape3d_amodal.geometry.windows import instance_window
 from shape3d_amodal.meshes.mesh import Mesh
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.priors.bank import prior as prior_module
+from shape3d_amodal.refinement.modes import Refine
 from shape3d_amodal.structures import OCCLUDER
 
 SEEN = view(-50, 18, distance=3, place=(0.05, 0.04), pixels=80)
@@ -39,6 +42,29 @@ def test_what_is_hidden_is_completed(pipeline: ShapePriorPipeline, camera_known:
     assert chair.amodal[VISIBLE].all() and not chair.amodal[~(VISIBLE | BAR)].any()
     assert 0.5 < chair.score < 1 and len(chair.verts) > 20
     assert (chair.pose is not None) == camera_known
+
+
+@pytest.mark.parametrize("refine", ["visible-union", "none"])
+def test_masks_reach_beyond_the_crop(box_folder: Path, refine: Refine) -> None:
+    """All but the top of a bench is hidden, and it is longer than the crop's window: it is drawn there, too."""
+    seen = view(70, 20, distance=3, place=(0.05, 0.04), pixels=90, height=200, width=260)
+    truth = seen.mask(box_mesh(PARTS["sofa/bench"]))
+    rows = np.nonzero(truth.any(axis=1))[0]
+    bar = np.zeros_like(truth)
+    bar[rows[0] + round(0.2 * len(rows)) :] = True
+    visible = truth & ~bar
+    beyond = truth.copy()
+    x0, y0, x1, y1 = instance_window(visible, bar)
+    beyond[math.floor(y0) : math.ceil(y1), math.floor(x0) : math.ceil(x1)] = False
+    assert beyond.sum() > 0.05 * truth.sum()
+    pipeline = ShapePriorPipeline.from_meshes(box_folder, exact_shapes=True, hypotheses=2, refine=refine)
+    picture = np.zeros((*truth.shape, 3), np.uint8)
+    (bench,) = pipeline.complete(picture, [visible, bar], ["sofa", OCCLUDER], intrinsics=seen.camera)
+    assert iou(bench.amodal, truth) > 0.88
+    for mask in (bench.amodal, bench.hypotheses[0][0], bench.silhouette):
+        assert (mask & beyond).sum() > 0.35 * beyond.sum()
+    assert bench.window[2] - bench.window[0] > x1 - x0, "what is said of the viewpoint is said in the larger window"
+    assert (bench.amodal & ~(visible | bar)).sum() < 0.02 * truth.sum()
 
 
 def test_poses_are_those_of_files_in_their_own_units(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -63,6 +64,20 @@ def instance_crops(
         category=torch.as_tensor(category, dtype=torch.int64),
         window=window,
     )
+
+
+def masks_through(crops: InstanceCrops, windows: Tensor, masks: Sequence[tuple[Mask, Mask]]) -> InstanceCrops:
+    """The same instances through other windows [N,4]: masks cut anew where a window is another one, without colours.
+
+    Args:
+        masks: visible part and occluders of each instance, [H,W] bool.
+    """
+    visible, occluder, rgb = crops.visible.clone(), crops.occluder.clone(), crops.rgb.clone()
+    for i in (windows != crops.window).any(dim=1).nonzero()[:, 0].tolist():
+        both = np.stack([masks[i][0], masks[i][1], np.ones_like(masks[i][0])])
+        cut = geometry.cut(torch.from_numpy(both).float(), windows[i : i + 1].cpu(), crops.size)[0].to(crops.rgb.device)
+        visible[i], occluder[i], rgb[i] = cut[0].clamp(0, 1), (cut[1] + 1 - cut[2]).clamp(0, 1), 0
+    return replace(crops, visible=visible, occluder=occluder, rgb=rgb, window=windows)
 
 
 def mask_crops(masks: Sequence[Mask], windows: Tensor, size: int) -> Tensor:

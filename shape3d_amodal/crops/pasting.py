@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shape3d_amodal.array_fields import ArrayFields
+from shape3d_amodal.crops.cutting import masks_through
 from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.masks.occlusion import Mask, VisibleObjects
 from shape3d_amodal.structures import AmodalPrediction, Estimate, InstanceCrops, Pose, Viewpoint
@@ -31,7 +32,7 @@ class CompletedObject(ArrayFields):
         verts: [V,3] float32 and faces: [F,3] int64, the reconstructed mesh in the object frame; empty without a prior.
         viewpoint: azimuth_deg, elevation_deg, roll_deg, scale and offset (crop NDC) of the camera in ``window``; empty
             without a prior.
-        window: [4] float32, the crop in image pixels.
+        window: [4] float32, the crop in image pixels, or a larger square where a known shape reaches beyond it.
         score: 0..1: of known shapes the IoU of ``amodal`` with the true mask that is to be expected; else how well the
             silhouette explains the certain pixels.
         model: name of the known shape in its mesh source.
@@ -87,6 +88,8 @@ def completed_objects(
     """
     prediction, crops = prediction.to("cpu"), crops.to("cpu")
     estimate = prediction.estimate
+    if estimate.window is not None:
+        crops = masks_through(crops, estimate.window, list(zip(given.masks, given.occluders, strict=True)))
     result = []
     for i, (visible, hiding) in enumerate(zip(given.masks, given.occluders, strict=True)):
         window = crops.window[i]

@@ -77,6 +77,19 @@ def cut(image: Tensor, windows: Tensor, size: int) -> Tensor:
     return torch.nn.functional.avg_pool2d(crops, samples)
 
 
+def through(crops: Tensor, old: Tensor, new: Tensor) -> Tensor:
+    """Crops [N,C,S,S] of the windows ``old`` [N,4] through the windows ``new`` [N,4]: zero beyond the old ones.
+
+    Those of equal windows are as they were.
+    """
+    size, result = crops.shape[-1], crops.clone()
+    for i in (old != new).any(dim=1).nonzero()[:, 0].tolist():
+        corner = old[i, :2].repeat(2)
+        scale = size / (old[i, 2] - old[i, 0])
+        result[i] = cut(crops[i], (new[i : i + 1] - corner) * scale, size)[0]
+    return result
+
+
 def inside_image(windows: Tensor, width: int | Tensor, height: int | Tensor, size: int) -> Tensor:
     """Share of each crop pixel that lies inside the image, [N,S,S] float32 in 0..1.
 

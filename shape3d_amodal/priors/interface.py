@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from shape3d_amodal.crops.pixels import PixelWindow
     from shape3d_amodal.meshes.mesh import KnownModel
@@ -57,6 +59,29 @@ def best_of(estimates: Sequence[Estimate]) -> Estimate:
     chosen = torch.stack([estimate.fit for estimate in estimates], dim=1).argmax(dim=1)  # [N], which estimate
     count = len(chosen)
     return Estimate.join(estimates)[chosen * count + torch.arange(count, device=chosen.device)]
+
+
+def seen_through(estimate: Estimate, window: Tensor) -> Estimate:
+    """An estimate whose ``window`` is known through other windows [N,4]: beyond the old ones silhouettes are empty."""
+    from shape3d_amodal.geometry.windows import through
+
+    old = estimate.window
+    assert old is not None
+    if bool((old == window).all()):
+        return estimate
+    shown = estimate.hypotheses
+    half, new_half = (box[:, 2] - box[:, 0] for box in (old, window))
+    middle, new_middle = (box[:, :2] + box[:, 2:] for box in (old, window))
+    view = estimate.viewpoint
+    # Crop NDC is x left, y up: the shift from the middle, in halves of a side.
+    offset = (view.offset * half[:, None] + new_middle - middle) / new_half[:, None]
+    return replace(
+        estimate,
+        silhouette=through(estimate.silhouette[:, None], old, window)[:, 0],
+        hypotheses=None if shown is None else through(shown, old, window),
+        viewpoint=replace(view, scale=view.scale * half / new_half, offset=offset),
+        window=window,
+    )
 
 
 def no_estimate(crops: InstanceCrops) -> Estimate:

@@ -3,6 +3,9 @@
 A pose is a row of ``POSE`` float32 numbers (``poses``). Kernels draw on a grid of n x n samples that lie ``stride``
 image pixels apart, the first one at (x0, y0): the centres of some of the image's own pixels. So the right pose of the
 right mesh gives the very mask that a renderer of the image would give.
+
+Numba's cache of a kernel notices changes of the kernel's own file only, so files whose kernels call these state the
+digest of this one; ``tests/priors/bank/test_kernel_cache.py`` says which.
 """
 
 from __future__ import annotations
@@ -149,6 +152,21 @@ def count_all(verts, first_vert, faces, first_face, mesh, poses, grid, visible, 
                 inside += popcount(bits[row, word] & visible[row, word])
                 wrong += popcount(bits[row, word] & outside[row, word])
         out[k, 0], out[k, 1] = inside, wrong
+
+
+@numba.njit(nogil=True, cache=True)
+def boxes_all(verts, first_vert, mesh, poses, out):  # type: ignore[no-untyped-def]
+    """Write the box of each pose's vertices, x0, y0, x1, y1 in image pixels, into ``out`` [K,4] float32."""
+    screen = np.empty((most_verts(first_vert), 3), np.float32)
+    grid = np.array([0, 0, 1], np.float32)
+    for k in range(len(poses)):
+        own = verts[first_vert[mesh[k]] : first_vert[mesh[k] + 1]]
+        to_samples(own, poses[k], grid, screen)
+        out[k, 0], out[k, 1] = screen[0, 0], screen[0, 1]
+        out[k, 2], out[k, 3] = screen[0, 0], screen[0, 1]
+        for i in range(1, len(own)):
+            out[k, 0], out[k, 1] = min(out[k, 0], screen[i, 0]), min(out[k, 1], screen[i, 1])
+            out[k, 2], out[k, 3] = max(out[k, 2], screen[i, 0]), max(out[k, 3], screen[i, 1])
 
 
 @numba.njit(nogil=True, cache=True)

@@ -22,6 +22,7 @@ from shape3d_amodal.crops.pixels import OUTSIDE, UNKNOWN, VISIBLE
 from shape3d_amodal.priors.bank.bits import FAST, by_row, columns_of, most_verts, to_samples
 from shape3d_amodal.priors.bank.poses import ASPECT, CX, CY, DISTANCE, SCALE, Level, MeshTable, Poses, U, V
 
+# Built on bits b79f6cb8
 _OUTSIDE, _VISIBLE, _UNKNOWN = np.uint8(OUTSIDE), np.uint8(VISIBLE), np.uint8(UNKNOWN)
 FREE = 7
 """Numbers that are fitted: rotation vector in the camera's frame (3), log-scale, u and v in units of the object, log

@@ -7,7 +7,6 @@ farther down the list. The best poses end by evolution on the image's own pixels
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,11 +18,13 @@ from pydantic import Field
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.config import Count, Share, configuration
 from shape3d_amodal.crops.pixels import PixelWindow
+from shape3d_amodal.errors import UsageError, counted
 from shape3d_amodal.meshes.mesh import FilePlace
 from shape3d_amodal.priors.bank.contour_fit import FARTHEST, FREE, NEAREST, PoseBeliefs, fit_contours, pixel_steps
+from shape3d_amodal.priors.bank.distinct import distinct
 from shape3d_amodal.priors.bank.evolution import Evolution
 from shape3d_amodal.priors.bank.placing import place
-from shape3d_amodal.priors.bank.poses import DISTANCE, SCALE, Level, MeshTable, Poses, U, V, rotations
+from shape3d_amodal.priors.bank.poses import ASPECT, CX, CY, DISTANCE, SCALE, Level, MeshTable, Poses, U, V, rotations
 from shape3d_amodal.priors.bank.shapes import BankShapes
 from shape3d_amodal.priors.bank.templates import views_of
 from shape3d_amodal.priors.interface import ViewsName
@@ -59,6 +60,10 @@ class FindConfig:
 _ROLL_WEIGHT: dict[ViewsName, float] = {"upright": 0.5, "tabletop": 0.0, "all": 0.0}
 _FEW, _LONGEST = 32, 4
 """For each so many meshes a list of templates is fitted, up to so many lists."""
+_REACH = 1.0
+"""Sides of the window by which what is compared reaches beyond it, at most."""
+_WIDER = 1.5
+"""By so much more than ``largest_px`` a grid may have where poses reach beyond the window."""
 _SAMPLES = 8
 _SPREAD = np.array([0.12, 0.12, 0.12, 0.05, 0.025, 0.025, 0.2])
 """Standard deviations of noise: rotation (radians), log-scale, place (in units of the object), log-distance."""
@@ -68,8 +73,6 @@ _BOUND = np.array([1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 1.5])
 """Farthest that these numbers move a pose at once."""
 _TURNS = np.radians([180.0, 90.0, -90.0, 30.0, -30.0, 15.0, -15.0])
 """Turns about the object's up axis that are tried."""
-_SAME_TURN, _SAME_DISTANCE = 0.05, 0.1
-"""Two poses of a mesh are one if their rotations (radians) and log-distances differ by less."""
 _PERFECT, _STILL, _GAIN = 0.999, 10, 2e-4
 """Evolution ends at such a score, or where in so many generations it has gained no more."""
 
@@ -83,6 +86,7 @@ class Found(ArrayFields):
         meshes: the table that they index, of nearly all faces; ``coarse``: the same with few.
         names: the meshes' names in their source; ``places``: where each lies in its file.
         level: the grid on which scores were counted.
+        window: the object's; ``level`` may reach beyond it.
     """
 
     poses: Poses
@@ -91,6 +95,7 @@ class Found(ArrayFields):
     names: tuple[str, ...]
     places: tuple[FilePlace, ...]
     level: Level
+    window: PixelWindow
 
     def surface(self, index: int, *, coarse: bool = False) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Vertices [V,3] float32 and faces [F,3] int64 of the mesh of pose ``index``."""
@@ -112,6 +117,9 @@ def find(
 
     Returns:
         At least one pose, the best first. The same arguments give the same poses, bit by bit.
+
+    Raises:
+        UsageError: ``without`` leaves no mesh.
     """
     return _Search(shapes, window, config, without).run()
 
@@ -123,8 +131,9 @@ class _Search:
         self._beliefs = PoseBeliefs(config.distance, roll_weight=_ROLL_WEIGHT[config.views], focal=focal)
         self._rng = np.random.default_rng(window.side)
         self._stride = max(1, -(-window.side // config.largest_px))
-        self._levels: dict[int, Level] = {}
-        listed = [i for i, name in enumerate(shapes.names) if name not in without] or list(range(len(shapes.names)))
+        listed = [i for i, name in enumerate(shapes.names) if name not in without]
+        if not listed:
+            raise UsageError(f"without: leaves none of {counted(len(shapes.names), 'mesh', 'meshes')}; leave one in")
         self._times = self._lists(len(listed))
         placed = place(
             [shapes.templates[i] for i in listed],
@@ -137,6 +146,7 @@ class _Search:
         suggested, mesh = np.unique(placed.mesh, return_inverse=True)
         chosen = [listed[i] for i in suggested] or listed[:1]
         self._suggested = Poses(mesh, placed.rows, placed.score)
+        self._shapes, self._chosen = shapes, chosen
         self._names = tuple(shapes.names[i] for i in chosen)
         self._places = tuple(shapes.source.load(name).place for name in self._names)
         self._coarse = MeshTable.of([shapes.coarse(i) for i in chosen])
@@ -155,17 +165,21 @@ class _Search:
             poses = self._distinct(Poses.join([poses, self._fit(rest)]))
         if config.generations:
             poses = self._distinct(Poses.join([self._evolve(poses[: config.evolved]), poses]))
-        return Found(poses, self._fine, self._coarse, self._names, self._places, self._level(self._stride))
+        level = self._level(self._stride, self._fine, poses)
+        return Found(poses, self._fine, self._coarse, self._names, self._places, level, self._window)
 
     @staticmethod
     def _lists(meshes: int) -> int:
         """How many times as many templates are fitted as for a few meshes."""
         return min(1 + meshes // _FEW, _LONGEST)
 
-    def _level(self, stride: int) -> Level:
-        if stride not in self._levels:
-            self._levels[stride] = Level(self._window, stride)
-        return self._levels[stride]
+    def _level(self, stride: int, meshes: MeshTable, poses: Poses) -> Level:
+        """Every ``stride``-th pixel, or fewer, of the window, and of the image beyond it as far as the poses reach."""
+        x0, y0, x1, y1 = self._window.box
+        reach = self._window.side * _REACH
+        boxes = np.clip(meshes.boxes(poses), [x0 - reach, y0 - reach] * 2, [x1 + reach, y1 + reach] * 2)
+        region = self._window.holding(boxes)
+        return Level(region, max(stride, -(-region.side // round(_WIDER * self._config.largest_px))))
 
     def _filling(self) -> Poses:
         """Where no template can hold what is visible: the first mesh in the window's middle, seen from the front."""
@@ -173,7 +187,8 @@ class _Search:
         rows[0, [0, 4, 8]] = 1, -1, -1
         middle = self._window.side / 2
         rows[0, 9:] = self._window.side, self._window.left + middle, self._window.top + middle, 4, 0, 0, 1
-        rows[0, 13:15] = self._window.principal
+        rows[0, [CX, CY]] = self._window.principal
+        rows[0, ASPECT] = self._window.aspect
         if self._beliefs.focal is not None:
             rows[0, DISTANCE] = self._beliefs.focal / rows[0, SCALE]
         return Poses(np.zeros(1, np.int64), rows, np.zeros(1))
@@ -181,11 +196,13 @@ class _Search:
     def _fit(self, poses: Poses) -> Poses:
         """Contours fitted on coarser and finer pixels; the best ``kept``."""
         kept, side = self._config.kept, self._window.side
-        coarse, middle = (self._level(max(self._stride, round(side / pixels))) for pixels in (32, 64))
-        poses = fit_contours(self._coarse, poses, coarse, self._beliefs, steps=6, robust=False)
+        coarse, middle = (max(self._stride, round(side / pixels)) for pixels in (32, 64))
+        level = self._level(coarse, self._coarse, poses)
+        poses = fit_contours(self._coarse, poses, level, self._beliefs, steps=6, robust=False)
         poses = poses.best(max(3 * kept, len(poses) // 2))
-        poses = fit_contours(self._coarse, poses, middle, self._beliefs, steps=8, robust=False).best(kept)
-        level = self._level(self._stride)
+        level = self._level(middle, self._coarse, poses)
+        poses = fit_contours(self._coarse, poses, level, self._beliefs, steps=8, robust=False).best(kept)
+        level = self._level(self._stride, self._fine, poses)
         poses = fit_contours(self._fine, poses, level, self._beliefs, steps=5, robust=True).best(kept)
         half = (len(poses) + 1) // 2
         better = fit_contours(self._fine, poses[:half], level, self._beliefs, steps=8, robust=True)
@@ -193,17 +210,16 @@ class _Search:
 
     def _distinct(self, poses: Poses) -> Poses:
         """The best first, without those that are all but the same as a better one; at most twice ``kept``."""
-        poses = poses.best(len(poses))
-        chosen: list[int] = []
-        for i in range(len(poses)):
-            if len(chosen) == 2 * self._config.kept:
-                break
-            others = np.array([j for j in chosen if poses.mesh[j] == poses.mesh[i]], np.int64)
-            cosine = (np.einsum("kij,ij->k", poses.rotation[others], poses.rotation[i]) - 1) / 2
-            farther = np.abs(np.log(poses.rows[others, DISTANCE] / poses.rows[i, DISTANCE]))
-            if not ((cosine > math.cos(_SAME_TURN)) & (farther < _SAME_DISTANCE)).any():
-                chosen.append(i)
-        return poses[np.array(chosen)]
+        poses = self._scored(poses)
+        return distinct(poses, lambda mesh: self._shapes.symmetries(self._chosen[mesh]), 2 * self._config.kept)
+
+    def _scored(self, poses: Poses) -> Poses:
+        """The best first, by scores that count the same pixels for all."""
+        level = self._level(self._stride, self._fine, poses)
+        if level.window is not self._window:
+            score = level.overlap(self._fine, poses.mesh, poses.rows) - self._beliefs.loss(poses.rows)
+            poses = Poses(poses.mesh, poses.rows, score)
+        return poses.best(len(poses))
 
     def _jumps(self, poses: Poses) -> Poses:
         """Poses near the best four and turned against them."""
@@ -241,7 +257,7 @@ class _Search:
 
     def _evolve(self, starts: Poses) -> Poses:
         """The best poses that evolution finds from each start, with those of the halfway."""
-        level = self._level(self._stride)
+        level = self._level(self._stride, self._fine, starts)
         row = np.arange(len(starts))
         axes = _FINE * pixel_steps(self._fine, starts, level, self._beliefs)
         search = Evolution(axes, _SAMPLES, self._rng)

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import adaptive_avg_pool2d, affine_grid, grid_sample, pad
+from torch.nn.functional import adaptive_avg_pool2d, affine_grid, grid_sample
 
 from shape3d_amodal.crops.pixels import OUTSIDE, VISIBLE, PixelWindow
 from shape3d_amodal.priors.bank import bits
@@ -22,8 +22,9 @@ from shape3d_amodal.priors.bank.contour_fit import PoseBeliefs
 from shape3d_amodal.priors.bank.poses import ASPECT, CX, CY, DISTANCE, POSE, SCALE, Poses, U, V, towards
 from shape3d_amodal.priors.bank.templates import GRID, SIZES, Templates, Views
 
+# Built on bits b95be78f
 _MARGIN = 16
-"""Samples around the window's own, where silhouettes of large or cut objects end: they go on as its border does."""
+"""Samples around the window's own, where silhouettes of large or cut objects end."""
 _SIDE = GRID + 2 * _MARGIN
 _SLACKS = (1, 4, 12)
 """Samples by which boxes may miss each other; the larger ones where no template fits with the smaller."""
@@ -60,13 +61,10 @@ def place(templates: list[Templates], views: Views, window: PixelWindow, beliefs
 
 
 def _query(window: PixelWindow, rolls: NDArray[np.floating[Any]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Visible and possible samples [R,_SIDE,_SIDE] of the window, turned back by each roll."""
-    state = window.state
+    """Visible and possible samples [R,_SIDE,_SIDE] of the window and about it, turned back by each roll."""
+    state = _surroundings(window).state
     masks = torch.from_numpy(np.stack([state == VISIBLE, state != OUTSIDE])).float()[None]
-    small = adaptive_avg_pool2d(masks, GRID)
-    margins = (_MARGIN,) * 4
-    wide = torch.cat([pad(small[:, :1], margins), pad(small[:, 1:], margins, mode="replicate")], dim=1)
-    # Visible pixels at the border do not go on as visible, but may be possible there.
+    wide = adaptive_avg_pool2d(masks, _SIDE)
     if len(rolls) > 1:
         cosine, sine = np.cos(rolls), np.sin(rolls)
         zero = np.zeros_like(cosine)
@@ -77,6 +75,13 @@ def _query(window: PixelWindow, rolls: NDArray[np.floating[Any]]) -> tuple[NDArr
     if not visible.any():  # too thin for the grid: what touches a sample counts
         visible = (wide[:, 0] > 0.5 * wide[:, 0].amax(dim=(1, 2), keepdim=True)).numpy()
     return visible, possible | visible
+
+
+def _surroundings(window: PixelWindow) -> PixelWindow:
+    """The window with its margins."""
+    side = window.side * _SIDE // GRID
+    margin = (side - window.side) // 2
+    return window.moved(window.left - margin, window.top - margin, side)
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -117,10 +122,11 @@ def _poses(
     origin = (corner + box.reshape(-1, 2) / 2 - _SIDE / 2) * sample - scale[:, None] * middle
     cosine, sine, zero = np.cos(views.rolls[roll]), np.sin(views.rolls[roll]), np.zeros(len(mesh))
     turn = np.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, zero + 1], axis=1).reshape(-1, 3, 3)
-    centre = np.array([window.left, window.top]) + window.side / 2
+    around = _surroundings(window)
+    centre = np.array([around.left, around.top]) + around.side / 2
     place = np.einsum("kij,kj->ki", turn[:, :2, :2], origin) + centre
 
-    aspect = 1.0 if window.intrinsics is None else window.intrinsics[0] / window.intrinsics[1]
+    aspect = window.aspect
     distance = np.full(len(mesh), beliefs.distance) if beliefs.focal is None else beliefs.focal / scale
     ray = (place - window.principal) / (scale * distance)[:, None] / (aspect, 1)
     rotation = towards(np.concatenate([ray, np.ones((len(mesh), 1))], axis=1)) @ turn @ views.rotation[view]

@@ -43,6 +43,12 @@ class MeshTable(ArrayFields):
         """All of it, in the order in which kernels take it."""
         return self.verts, self.first_vert, self.faces, self.first_face
 
+    def boxes(self, poses: Poses) -> NDArray[np.float32]:
+        """x0, y0, x1, y1 of the silhouettes of K poses, [K,4] in image pixels."""
+        out = np.zeros((len(poses), 4), np.float32)
+        bits.boxes_all(self.verts, self.first_vert, poses.mesh, np.ascontiguousarray(poses.rows, np.float32), out)
+        return out
+
     @classmethod
     def of(cls, meshes: list[tuple[NDArray[np.float32], NDArray[np.int64]]]) -> MeshTable:
         """Of vertices and faces of each."""
@@ -118,9 +124,13 @@ class Level:
 
     def masks(self, meshes: MeshTable, mesh: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Silhouettes [K,n,n] bool."""
+        return bits.unpack(self.drawn(meshes, mesh, rows), self.size)
+
+    def drawn(self, meshes: MeshTable, mesh: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.uint64]:
+        """The same as bits, [K,n,words]."""
         drawn = np.empty((len(rows), self.size, -(-self.size // bits.WORD)), np.uint64)
         bits.draw_all(*meshes.arrays, mesh, np.ascontiguousarray(rows, np.float32), self.grid, drawn)
-        return bits.unpack(drawn, self.size)
+        return drawn
 
 
 def rotations(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

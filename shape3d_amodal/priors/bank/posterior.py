@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.array_fields import ArrayFields
-from shape3d_amodal.crops.pixels import UNKNOWN, VISIBLE
+from shape3d_amodal.crops.pixels import UNKNOWN, VISIBLE, PixelWindow
+from shape3d_amodal.priors.bank import bits
 from shape3d_amodal.priors.bank.finding import Found
 from shape3d_amodal.priors.bank.poses import Level
 
@@ -29,21 +30,27 @@ class Posterior(ArrayFields):
     """The poses that are likely, the likeliest first.
 
     Attributes:
-        masks: [K,G,G] bool, their silhouettes in the window's pixels.
+        window: the object's, or a larger one where silhouettes reach beyond it.
+        drawn: [K,G,words] uint64, their silhouettes in the window's G x G pixels (``bits``).
         chance: [K] float32, sums to 1.
         agreement: expected IoU, 0..1, of a pose's whole mask, drawn by chance, with that of the mean.
         seen: visible share, 0..1, of the mean's whole mask.
     """
 
-    masks: NDArray[np.bool_]
+    window: PixelWindow
+    drawn: NDArray[np.uint64]
     chance: NDArray[np.float32]
     agreement: float
     seen: float
 
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """[G,G], of one pose."""
+        return bits.unpack(self.drawn[index], self.window.side)
+
     @property
     def mean(self) -> NDArray[np.float32]:
         """[G,G] in 0..1."""
-        return np.einsum("k,kij->ij", self.chance, self.masks.astype(np.float32))
+        return _mean(self.drawn, self.chance, self.window.side)
 
 
 def posterior(found: Found) -> Posterior:
@@ -52,15 +59,23 @@ def posterior(found: Found) -> Posterior:
     temperature = min(max(_NOISE * (1 - float(poses.score[0])), _COLDEST), _WARMEST)
     weight = np.exp((poses.score - poses.score[0]) / temperature)
     kept = np.nonzero(weight > _LEAST)[0]
-    level = Level(found.level.window, 1)
-    masks = level.masks(found.meshes, poses.mesh[kept], poses.rows[kept])
+    window = found.window.holding(found.meshes.boxes(poses[kept]))
+    drawn = Level(window, 1).drawn(found.meshes, poses.mesh[kept], poses.rows[kept])
     chance = (weight[kept] / weight[kept].sum()).astype(np.float32)
-    visible, hidden = level.state == VISIBLE, level.state == UNKNOWN
-    whole = visible | (masks & hidden)
-    mean = visible | ((np.einsum("k,kij->ij", chance, masks.astype(np.float32)) > 0.5) & hidden)
-    shared, either = (whole & mean).sum(axis=(1, 2)), (whole | mean).sum(axis=(1, 2))
+    visible, hidden = bits.pack(window.state == VISIBLE), bits.pack(window.state == UNKNOWN)
+    whole = visible | (drawn & hidden)
+    mean = visible | (bits.pack(_mean(drawn, chance, window.side) > 0.5) & hidden)
+    shared, either = (np.bitwise_count(both).sum(axis=(1, 2)) for both in (whole & mean, whole | mean))
     agreement = float((chance * shared / np.maximum(either, 1)).sum())
-    return Posterior(masks, chance, agreement, float(visible.sum() / max(mean.sum(), 1)))
+    seen = int(np.bitwise_count(visible).sum()) / max(int(np.bitwise_count(mean).sum()), 1)
+    return Posterior(window, drawn, chance, agreement, seen)
+
+
+def _mean(drawn: NDArray[np.uint64], chance: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    result = np.zeros((side, side), np.float32)
+    for own, share in zip(drawn, chance, strict=True):  # one after another, for windows may be large
+        result += share * bits.unpack(own, side)
+    return result
 
 
 def expected_iou(score: float, likely: Posterior) -> float:

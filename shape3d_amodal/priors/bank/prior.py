@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from shape3d_amodal.config import Count, Share, configuration
+from shape3d_amodal.crops.cutting import masks_through
 from shape3d_amodal.crops.pixels import PixelWindow, windows_of_crops
 from shape3d_amodal.geometry.windows import cut
 from shape3d_amodal.meshes.mesh import KnownModel
@@ -22,7 +22,7 @@ from shape3d_amodal.priors.bank.finding import FindConfig, Found, find
 from shape3d_amodal.priors.bank.poses import origins, viewpoints
 from shape3d_amodal.priors.bank.posterior import Posterior, expected_iou, posterior
 from shape3d_amodal.priors.bank.shapes import ShapeBank
-from shape3d_amodal.priors.interface import best_of
+from shape3d_amodal.priors.interface import best_of, no_estimate
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.priors.optimization import optimize
 from shape3d_amodal.structures import Estimate, InstanceCrops
@@ -106,16 +106,12 @@ class BankPrior:
         """
         given = windows_of_crops(crops) if windows is None else windows
         left_out = without or [()] * len(given)
-        names = [self.categories[index] for index in crops.category.tolist()]
+        # Where there are only crops, their pixels stand for the image's.
+        boxes = crops.window.cpu() if windows is not None else _own_windows(crops)
         parts = []
-        for i, (name, window) in enumerate(zip(names, given, strict=True)):
-            shapes = self.bank.shapes(name, self.config.search.views)
-            found = find(shapes, window, self.config.search, without=frozenset(left_out[i]))
-            # Where there are only crops, their pixels stand for the image's.
-            box = crops.window[i : i + 1] if windows is not None else _own_window(crops.size)
-            chosen = shapes.names.index(found.names[int(found.poses.mesh[0])])
-            model = torch.tensor([chosen], device=self.device)
-            parts.append(replace(self._estimate(found, crops[i : i + 1], box.cpu()), model=model))
+        for i, window in enumerate(given):
+            one = self._estimate(replace(crops[i : i + 1], window=boxes[i : i + 1]), window, frozenset(left_out[i]))
+            parts.append(one if windows is not None else replace(one, window=crops.window[i : i + 1]))
         return Estimate.join(parts)
 
     def model(self, category: str, index: int) -> KnownModel:
@@ -124,28 +120,50 @@ class BankPrior:
         name = shapes.names[index]
         return KnownModel(name, shapes.source.load(name).place)
 
-    def _estimate(self, found: Found, crop: InstanceCrops, box: Tensor) -> Estimate:
-        """The estimate of one object; ``box`` [1,4] is the crop's window in the frame of the poses."""
-        posed = self._posed(found, crop, box)
+    def _estimate(self, crop: InstanceCrops, window: PixelWindow, without: frozenset[str]) -> Estimate:
+        """The estimate of one object; ``crop.window`` is in the frame of the poses."""
+        shapes = self.bank.shapes(self.categories[int(crop.category)], self.config.search.views)
+        if without.issuperset(shapes.names):
+            return self._nothing(crop)
+        found = find(shapes, window, self.config.search, without=without)
+        likely = posterior(found)
+        if likely.window is not window:
+            box = torch.tensor([likely.window.box], dtype=torch.float32)
+            crop = masks_through(crop, box, [window.masks])
+        chosen = torch.tensor([shapes.names.index(found.names[int(found.poses.mesh[0])])], device=self.device)
+        posed = replace(self._posed(found, likely, crop), model=chosen)
         config = self.config
         if config.exact or not config.fit_steps or found.poses.score[0] >= config.fit_below:
             return posed
-        return best_of([posed, self._fitted(found, posed, crop, box)])
+        return best_of([posed, replace(self._fitted(found, posed, crop), model=chosen)])
 
-    def _posed(self, found: Found, crop: InstanceCrops, box: Tensor) -> Estimate:
-        likely, window = posterior(found), found.level.window
+    def _nothing(self, crop: InstanceCrops) -> Estimate:
+        """Where every mesh is left out."""
+        none, count = no_estimate(crop), self.config.hypotheses
+        return replace(
+            none,
+            expected=none.fit,
+            model=none.fit.long() - 1,
+            pose=torch.full((1, 12), torch.nan, dtype=torch.float64, device=self.device),
+            hypotheses=none.silhouette[:, None].repeat(1, count, 1, 1) if count else None,
+            chance=none.fit[:, None].repeat(1, count) if count else None,
+            window=crop.window.to(self.device),
+        )
+
+    def _posed(self, found: Found, likely: Posterior, crop: InstanceCrops) -> Estimate:
         poses = found.poses
-        silhouette = _resampled(likely.mean[None], window, box, crop.size).to(self.device)
+        silhouette = _resampled(likely.mean[None], likely.window, crop).to(self.device)
         verts, faces = found.surface(0)
         return Estimate(
             verts=torch.from_numpy(verts)[None].to(self.device),
             faces=torch.from_numpy(faces)[None].to(self.device),
-            viewpoint=viewpoints(poses.rows[:1], box.numpy()).to(self.device),
+            viewpoint=viewpoints(poses.rows[:1], crop.window.cpu().numpy()).to(self.device),
             silhouette=silhouette,
             fit=certain_iou(silhouette, crop),
             expected=torch.tensor([expected_iou(float(poses.score[0]), likely)], device=self.device),
             pose=self._pose(found).to(self.device),
-            **self._hypotheses(likely, window, box, crop.size),
+            window=crop.window.to(self.device),
+            **self._hypotheses(likely, crop),
         )
 
     def _pose(self, found: Found) -> Tensor:
@@ -156,19 +174,19 @@ class BankPrior:
         pose = found.places[int(best.mesh[0])].pose(best.rotation[0], origins(best.rows)[0])
         return torch.tensor([[*pose.rotation, *pose.translation]], dtype=torch.float64)
 
-    def _hypotheses(self, likely: Posterior, window: PixelWindow, box: Tensor, size: int) -> dict[str, Tensor]:
+    def _hypotheses(self, likely: Posterior, crop: InstanceCrops) -> dict[str, Tensor]:
         """The silhouettes of the likeliest poses and their chances, as many as were asked for."""
         count = self.config.hypotheses
         if not count:
             return {}
-        masks = _resampled(likely.masks[:count].astype(np.float32), window, box, size)
         chance = torch.from_numpy(likely.chance[:count])
+        shown = [_resampled(likely.mask(i)[None], likely.window, crop) for i in range(len(chance))]
         missing = count - len(chance)
-        masks = torch.nn.functional.pad(masks, (0, 0, 0, 0, 0, missing))
+        masks = torch.nn.functional.pad(torch.cat(shown), (0, 0, 0, 0, 0, missing))
         chance = torch.nn.functional.pad(chance, (0, missing))
         return {"hypotheses": masks[None].to(self.device), "chance": chance[None].to(self.device)}
 
-    def _fitted(self, found: Found, posed: Estimate, crop: InstanceCrops, box: Tensor) -> Estimate:
+    def _fitted(self, found: Found, posed: Estimate, crop: InstanceCrops) -> Estimate:
         """The estimate from the best poses, their meshes deformed; what is said of the pose stays."""
         config, poses = self.config, found.poses[: self.config.starts]
         small = crop.resized(min(crop.size, _FIT_PX))
@@ -176,7 +194,7 @@ class BankPrior:
         verts = pad_sequence([torch.from_numpy(verts) for verts, _ in surfaces], batch_first=True).to(self.device)
         faces = pad_sequence([torch.from_numpy(faces) for _, faces in surfaces], batch_first=True).to(self.device)
         row = [0] * len(poses)
-        rows, boxes = torch.from_numpy(poses.rows).to(self.device), box.to(self.device)[row]
+        rows, boxes = torch.from_numpy(poses.rows).to(self.device), crop.window.to(self.device)[row]
         subject = DeformedMeshes(verts, faces, rows, boxes, small.size, config.deformation)
         score = optimize(
             subject,
@@ -195,21 +213,22 @@ class BankPrior:
         return Estimate(
             verts=bent[best : best + 1],
             faces=faces[best : best + 1],
-            viewpoint=viewpoints(moved[best : best + 1].cpu().numpy(), box.numpy()).to(self.device),
+            viewpoint=viewpoints(moved[best : best + 1].cpu().numpy(), crop.window.cpu().numpy()).to(self.device),
             silhouette=mean,
             fit=certain_iou(mean, crop),
             expected=posed.expected,
             pose=posed.pose,
             hypotheses=posed.hypotheses,
             chance=posed.chance,
+            window=posed.window,
         )
 
 
-def _own_window(size: int) -> Tensor:
-    return torch.tensor([[0.0, 0.0, size, size]])
+def _own_windows(crops: InstanceCrops) -> Tensor:
+    return torch.tensor([[0.0, 0.0, crops.size, crops.size]]).expand(len(crops), -1)
 
 
-def _resampled(masks: NDArray[np.float32], window: PixelWindow, box: Tensor, size: int) -> Tensor:
-    """Masks [K,G,G] of a window's pixels as crops [K,S,S] of ``box`` [1,4], in image pixels."""
+def _resampled(masks: NDArray[Any], window: PixelWindow, crop: InstanceCrops) -> Tensor:
+    """Masks [K,G,G] of a window's pixels as crops [K,S,S] of ``crop.window``, in image pixels."""
     corner = torch.tensor([window.left, window.top] * 2, dtype=torch.float32)
-    return cut(torch.from_numpy(masks), box - corner, size)[0].clamp(0, 1)
+    return cut(torch.from_numpy(masks).float(), crop.window.cpu() - corner, crop.size)[0].clamp(0, 1)

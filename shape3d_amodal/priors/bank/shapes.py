@@ -20,6 +20,8 @@ from shape3d_amodal.config import configuration
 from shape3d_amodal.errors import DataError
 from shape3d_amodal.meshes.mesh import MeshSource, UnusableMeshError
 from shape3d_amodal.meshes.simplify import reduce_faces
+from shape3d_amodal.meshes.symmetries import Motions
+from shape3d_amodal.priors.bank.distinct import kept_symmetries
 from shape3d_amodal.priors.bank.templates import Templates, kept_templates
 from shape3d_amodal.priors.interface import ViewsName
 
@@ -49,7 +51,9 @@ class BankShapes(ArrayFields):
     surfaces: list[_Surface]
     source: MeshSource
     config: BankConfig
+    cache: Path | None = None
     reduced: dict[int, _Surface] = field(default_factory=dict)
+    known_symmetries: dict[int, Motions] = field(default_factory=dict)
 
     def coarse(self, index: int) -> _Surface:
         """Vertices [V,3] float32 and faces [F,3] int64 of a mesh, few."""
@@ -63,6 +67,12 @@ class BankShapes(ArrayFields):
                 return mesh.verts, mesh.faces.astype(np.int64)
             self.reduced[index] = reduce_faces(mesh.verts, mesh.faces, self.config.fine_faces)
         return self.reduced[index]
+
+    def symmetries(self, index: int) -> Motions:
+        """Those of a mesh."""
+        if index not in self.known_symmetries:
+            self.known_symmetries[index] = kept_symmetries(*self.coarse(index), self.cache)
+        return self.known_symmetries[index]
 
 
 class ShapeBank:
@@ -119,4 +129,4 @@ class ShapeBank:
             raise DataError(
                 f"{last.problem} (none of {len(names)} meshes can be used)", file=last.file, field=last.field
             )
-        return BankShapes(tuple(used), templates, surfaces, self._source, self.config)
+        return BankShapes(tuple(used), templates, surfaces, self._source, self.config, self._cache)

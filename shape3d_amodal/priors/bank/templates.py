@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from shape3d_amodal.array_fields import ArrayFields
-from shape3d_amodal.errors import DataError
-from shape3d_amodal.files.cache import made_once
 from shape3d_amodal.geometry.cameras import rotation
 from shape3d_amodal.priors.bank import bits
+from shape3d_amodal.priors.bank.keeping import kept_arrays
 from shape3d_amodal.priors.bank.poses import CX, CY, DISTANCE, POSE, SCALE, MeshTable, U, V
 from shape3d_amodal.priors.interface import ViewsName
-
-log = logging.getLogger(__name__)
 
 GRID = 32
 """Side of the grid that templates are placed on, over the side of the object's window."""
@@ -128,21 +123,9 @@ def kept_templates(
     verts: NDArray[np.float32], faces: NDArray[np.int64], name: ViewsName, cache: Path | None
 ) -> Templates:
     """The templates of a mesh from ``cache``, where they are drawn if they are missing; anew where it is of no use."""
-    if cache is None:
-        return draw_templates(verts, faces, views_of(name))
-    digest = hashlib.sha256(f"{name} {_VERSION}".encode())
-    digest.update(np.ascontiguousarray(verts, np.float32).tobytes())
-    digest.update(np.ascontiguousarray(faces, np.int64).tobytes())
 
-    def make(folder: Path) -> None:
+    def make() -> dict[str, NDArray[Any]]:
         drawn = draw_templates(verts, faces, views_of(name))
-        np.save(folder / "views.npy", drawn.views)
-        np.save(folder / "bits.npy", drawn.bits)
+        return {"views": drawn.views, "bits": drawn.bits}
 
-    folder = cache / f"templates-{digest.hexdigest()[:24]}"
-    try:
-        made_once(folder, make)
-        return Templates(*(np.load(folder / f"{part}.npy", allow_pickle=False) for part in ("views", "bits")))
-    except (DataError, OSError, ValueError, EOFError) as error:
-        log.warning("%s: %s; templates are drawn anew; remove the folder, or make room", folder, error)
-        return draw_templates(verts, faces, views_of(name))
+    return Templates(**kept_arrays(f"templates {name} {_VERSION}", verts, faces, make, cache))

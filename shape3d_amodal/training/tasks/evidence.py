@@ -36,7 +36,7 @@ from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import ShapeBank
-from shape3d_amodal.priors.interface import PriorName
+from shape3d_amodal.priors.interface import PriorName, seen_through
 from shape3d_amodal.refinement.trust import SIGNS, signs
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
 from shape3d_amodal.stages import FINE
@@ -196,7 +196,7 @@ class _Witness:
             asked = replace(crops, category=torch.tensor([self._names.index(str(other))]))
         elif draw >= config.own:
             without = [alike]
-        estimate = self._prior.estimate(asked, windows=windows, without=without)
+        estimate = seen_through(self._prior.estimate(asked, windows=windows, without=without), crops.window)
         kept = crops.resized(_KEPT)
         return Evidence(
             logits=resized_masks(logits, _KEPT).numpy(),

@@ -13,6 +13,7 @@ from pinhole import View, iou, turned, view, window_of
 from scipy.spatial.transform import Rotation
 
 from shape3d_amodal.crops.pixels import OUTSIDE, UNKNOWN, VISIBLE, PixelWindow
+from shape3d_amodal.errors import UsageError
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.priors.bank.finding import FindConfig, Found, find
 from shape3d_amodal.priors.bank.poses import DISTANCE, Level
@@ -95,7 +96,7 @@ def test_the_right_one_of_two_chairs_is_found(name: str) -> None:
     assert np.mean(whole) > 0.95 and min(whole) > 0.85
 
 
-def test_meshes_that_are_left_out_are_not_found_unless_there_are_no_others() -> None:
+def test_meshes_that_are_left_out_are_not_found() -> None:
     seen = some_view(0)
     truth = seen.mask(box_mesh(ARMCHAIR))
     window = window_of(truth, np.zeros_like(truth))
@@ -103,8 +104,8 @@ def test_meshes_that_are_left_out_are_not_found_unless_there_are_no_others() -> 
     assert named(find(shapes, window, QUICK)) == "chair/one_arm"
     without = find(shapes, window, QUICK, without=frozenset(["chair/one_arm"]))
     assert without.names == ("chair/four_legs",)
-    everything = find(shapes, window, QUICK, without=frozenset(shapes.names))
-    assert named(everything) == "chair/one_arm"
+    with pytest.raises(UsageError, match="without: leaves none of 2 meshes"):
+        find(shapes, window, QUICK, without=frozenset(shapes.names))
 
 
 def test_the_same_question_has_the_same_answer_to_the_bit() -> None:
@@ -186,7 +187,7 @@ Scene = Callable[[int, str], tuple[View, np.ndarray]]
         (truncated, "chair/one_arm", 1.0, 0.98, 0.96),
         (truncated, "lamp/pole", 1.0, 0.98, 0.96),
         (mostly_hidden, "sofa/bench", 0.3, 0.8, 0.5),
-        (mostly_hidden, "lamp/pole", 0.3, 0.68, 0.5),
+        (mostly_hidden, "lamp/pole", 0.3, 0.55, 0.4),
         (mostly_hidden, "chair/four_legs", 0.3, 0.75, 0.5),
     ],
 )

@@ -29,8 +29,8 @@ def found_with(scores: list[float], widths: list[float]) -> Found:
     state[:30] = STATE
     table = MeshTable.of([SQUARE])
     poses = Poses(np.zeros(len(scores), np.int64), rows, np.array(scores))
-    level = Level(PixelWindow(state, 0, 0, (20.0, 20.0)), 2)
-    return Found(poses, table, table, ("square",), (FilePlace.same(),), level)
+    window = PixelWindow(state, 0, 0, (20.0, 20.0))
+    return Found(poses, table, table, ("square",), (FilePlace.same(),), Level(window, 2), window)
 
 
 def test_chances_fall_off_by_what_the_best_pose_leaves_unexplained() -> None:
@@ -38,10 +38,10 @@ def test_chances_fall_off_by_what_the_best_pose_leaves_unexplained() -> None:
     found = posterior(found_with([0.96, 0.95, 0.9, 0.6], [10, 15, 20, 25]))
     weight = [math.exp(-gap / 0.02) for gap in (0, 0.01, 0.06)]
     np.testing.assert_allclose(found.chance, np.array(weight) / sum(weight), rtol=1e-5)
-    widths = [mask[8].sum() for mask in found.masks]
-    assert widths == [10, 15, 20]
-    assert found.masks.shape == (3, 40, 40), "the window's own pixels, though scores were counted on every second one"
-    expected = np.einsum("k,kij->ij", found.chance, found.masks)
+    masks = np.stack([found.mask(i) for i in range(3)])
+    assert [mask[8].sum() for mask in masks] == [10, 15, 20]
+    assert masks.shape == (3, 40, 40), "the window's own pixels, though scores were counted on every second one"
+    expected = np.einsum("k,kij->ij", found.chance, masks)
     np.testing.assert_allclose(found.mean, expected, atol=1e-6)
 
 
