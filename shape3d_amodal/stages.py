@@ -15,7 +15,7 @@ from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.priors.interface import Prior, PriorName, best_of, no_estimate, seen_through
 from shape3d_amodal.refinement.modes import Refine
 from shape3d_amodal.refinement.regions import compose, composed
-from shape3d_amodal.refinement.trust import signs
+from shape3d_amodal.refinement.trust import expected_iou, signs
 from shape3d_amodal.structures import AmodalPrediction, Estimate, InstanceCrops, category_number, resized_masks
 
 _BATCH = 32
@@ -129,7 +129,11 @@ class Stages:
             probability = logits.sigmoid()
             if known is not None:
                 probability = self._weighed(logits, seen["bank"], known, crops)
-        return self._composed(probability, coarse, _shown(crops, windows, coarse))
+        result = self._composed(probability, coarse, _shown(crops, windows, coarse))
+        if self.refine == "full" and self.model is not None and self.model.trust is not None and known is not None:
+            coarse = replace(result.estimate, expected=expected_iou(result.probability, known))
+            return replace(result, estimate=coarse)
+        return result
 
     def _weighed(self, logits: Tensor, seen: Estimate, known: Estimate, crops: InstanceCrops) -> Tensor:
         """Stage 5's answer and the bank's, as far as the bank's reaches; ``seen``: the latter within the crops."""

@@ -60,6 +60,36 @@ class Trust(nn.Module):
         return result
 
 
+def expected_iou(probability: Tensor, estimate: Estimate) -> Tensor:
+    """The IoU with the true whole mask that is to be expected of stage 5's, [N] in 0..1.
+
+    By logistic regression on the logits of what the probability says of itself (``own_iou``) and of what the estimate
+    expects.
+
+    Args:
+        probability: [N,S,S] in 0..1, as composed.
+        estimate: that was weighed in.
+    """
+    assert estimate.expected is not None
+    one, own, known = EXPECTED
+    return (one + own * _logit(own_iou(probability)) + known * _logit(estimate.expected)).sigmoid()
+
+
+def own_iou(probability: Tensor) -> Tensor:
+    """The IoU [N] of the mask of all pixels from one half on with the true one, were pixels right by their chance."""
+    inside = probability > 0.5
+    shared = (probability * inside).sum(dim=(1, 2))
+    return shared / (inside.sum(dim=(1, 2)) + (probability * ~inside).sum(dim=(1, 2))).clamp(min=1e-6)
+
+
+EXPECTED = (0.0, 0.5, 0.5)
+"""For 1 and the two logits; by benchmarks/calibration.py."""
+
+
+def _logit(share: Tensor) -> Tensor:
+    return share.clamp(1e-3, 0.999).logit()
+
+
 def signs(logits: Tensor, estimate: Estimate, crops: InstanceCrops) -> Tensor:
     """What tells how far an estimate can be trusted, [N,SIGNS].
 
@@ -84,5 +114,5 @@ def signs(logits: Tensor, estimate: Estimate, crops: InstanceCrops) -> Tensor:
     second, second_size, second_doubt = part(estimate.silhouette)
     union = first.maximum(second).sum(dim=(1, 2)).clamp(min=1)
     alike = first.minimum(second).sum(dim=(1, 2)) / union
-    told = [estimate.expected.clamp(1e-3, 0.999).logit(), estimate.fit.clamp(1e-3, 0.999).logit()]
+    told = [_logit(estimate.expected), _logit(estimate.fit)]
     return torch.stack([*told, alike, first_doubt, second_doubt, first_size, second_size], dim=1).float()

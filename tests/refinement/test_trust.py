@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from shape3d_amodal.refinement.trust import SIGNS, Trust, TrustConfig, signs
+from shape3d_amodal.refinement.trust import SIGNS, Trust, TrustConfig, expected_iou, own_iou, signs
 from shape3d_amodal.structures import Estimate, InstanceCrops, Viewpoint
 
 
@@ -80,3 +80,20 @@ def test_signs_are_normalized() -> None:
     trust.mean.fill_(2.0)
     trust.deviation.fill_(4.0)
     torch.testing.assert_close(trust(torch.ones(1, 1, 1), torch.ones(1, 1, 1) / 3, torch.full((1, SIGNS), 4.0)), plain)
+
+
+def test_what_a_probability_says_of_itself() -> None:
+    """Two pixels inside, of 0.9 and 0.6, and one outside, of 0.2: 1.5 pixels are shared of 2.2."""
+    own = own_iou(torch.tensor([[[0.9, 0.6], [0.2, 0.0]], [[1.0, 0.0], [0.0, 0.0]]]))
+    torch.testing.assert_close(own, torch.tensor([1.5 / 2.2, 1.0]))
+    assert own_iou(torch.zeros(1, 2, 2)).isfinite().all()
+
+
+def test_the_expected_iou_grows_with_both_signs() -> None:
+    sure, unsure = torch.tensor([[[0.95, 0.95]]]), torch.tensor([[[0.55, 0.45]]])
+    both = [
+        float(expected_iou(mask, estimate([[1, 1]], expected, 0.9)))
+        for mask in (sure, unsure)
+        for expected in (0.9, 0.4)
+    ]
+    assert 0 < both[3] < min(both[1], both[2]) and max(both[1], both[2]) < both[0] < 1

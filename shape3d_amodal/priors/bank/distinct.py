@@ -37,7 +37,7 @@ def kept_symmetries(verts: NDArray[np.float32], faces: NDArray[np.int64], cache:
         found = symmetry_motions(verts, faces, step_deg=_STEP_DEG)
         return {"rotations": found.rotations, "translations": found.translations}
 
-    return Motions(**kept_arrays(f"symmetries {_VERSION}", verts, faces, make, cache))
+    return Motions(**kept_arrays(f"symmetries {_VERSION}", ("rotations", "translations"), verts, faces, make, cache))
 
 
 def distinct(poses: Poses, symmetries: Callable[[int], Motions], count: int) -> Poses:

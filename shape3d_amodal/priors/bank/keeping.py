@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 def kept_arrays(
     what: str,
+    names: tuple[str, ...],
     verts: NDArray[np.float32],
     faces: NDArray[np.int64],
     make: Callable[[], dict[str, NDArray[Any]]],
@@ -28,6 +29,7 @@ def kept_arrays(
 
     Args:
         what: a word for the kind, and all that the arrays depend on beside the mesh.
+        names: of the arrays.
         verts, faces: the mesh, [V,3] and [F,3].
         cache: a folder; None keeps nothing.
     """
@@ -45,7 +47,7 @@ def kept_arrays(
     folder = cache / f"{kind}-{digest.hexdigest()[:24]}"
     try:
         made_once(folder, write)
-        return {path.stem: np.load(path, allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
+        return {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in names}
     except (DataError, OSError, ValueError, EOFError) as error:
         log.warning("%s: %s; %s are made anew; remove the folder, or make room", folder, error, kind)
         return make()

@@ -2,8 +2,8 @@
 
 Each pose's certain-pixel IoU tells its chance, which falls off by exp(score / temperature). What the best pose leaves
 unexplained is noise, of the masks or of a shape that is not the very one: the more of it, the higher the temperature.
-The mask is the mean under these chances. How much the poses agree on it, and how well the
-best one explains what is certain, tell the IoU that is to be expected.
+The mask is the mean under these chances. How much the poses agree on it, how well the best one explains what is
+certain, and how much is visible tell the IoU that is to be expected.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from shape3d_amodal.priors.bank import bits
 from shape3d_amodal.priors.bank.finding import Found
 from shape3d_amodal.priors.bank.poses import Level
 
-_NOISE, _COLDEST, _WARMEST = 0.5, 0.001, 0.05
-"""Temperature for each unit of certain-pixel IoU that the best pose lacks, and its bounds; found on val scenes."""
+NOISE = 0.5
+"""Temperature for each unit of certain-pixel IoU that the best pose lacks; by benchmarks/calibration.py."""
+_COLDEST, _WARMEST = 0.001, 0.05
+"""Its bounds."""
 _LEAST = 1e-3
 """Poses of a smaller chance, relative to the best one's, are left out."""
 
@@ -47,16 +49,20 @@ class Posterior(ArrayFields):
         """[G,G], of one pose."""
         return bits.unpack(self.drawn[index], self.window.side)
 
+    def signs(self, score: float) -> NDArray[np.float64]:
+        """What tells the IoU of the mean, where the best pose has the certain-pixel IoU ``score``."""
+        return signs(score, self.agreement, self.seen)
+
     @property
     def mean(self) -> NDArray[np.float32]:
         """[G,G] in 0..1."""
         return _mean(self.drawn, self.chance, self.window.side)
 
 
-def posterior(found: Found) -> Posterior:
-    """The likely poses of ``found``."""
+def posterior(found: Found, noise: float | None = None) -> Posterior:
+    """The likely poses of ``found``; ``noise`` as ``NOISE``, which is the default."""
     poses = found.poses
-    temperature = min(max(_NOISE * (1 - float(poses.score[0])), _COLDEST), _WARMEST)
+    temperature = min(max((NOISE if noise is None else noise) * (1 - float(poses.score[0])), _COLDEST), _WARMEST)
     weight = np.exp((poses.score - poses.score[0]) / temperature)
     kept = np.nonzero(weight > _LEAST)[0]
     window = found.window.holding(found.meshes.boxes(poses[kept]))
@@ -78,16 +84,28 @@ def _mean(drawn: NDArray[np.uint64], chance: NDArray[np.float32], side: int) -> 
     return result
 
 
-def expected_iou(score: float, likely: Posterior) -> float:
-    """The IoU with the true whole mask that is to be expected, 0..1, of poses whose best has the certain-pixel IoU
-    ``score``: a logistic regression."""
-    value = _EXPECTED @ [1, _logit(score), _logit(likely.agreement), _logit(likely.seen)]
-    return float(1 / (1 + np.exp(-value)))
+def signs(score: float, agreement: float, seen: float) -> NDArray[np.float64]:
+    """What the IoU with the true whole mask depends on, [4]: 1, and the logits of these shares.
+
+    Args:
+        score: certain-pixel IoU of the best answer.
+        agreement, seen: as of ``Posterior``.
+    """
+    return np.array([1, *(_logit(share) for share in (score, agreement, seen))])
 
 
-_EXPECTED = np.array([-0.036, 0.267, 0.373, 0.302])
-"""For 1 and the logits of score, agreement and visible share: on scenes of open13's train and val meshes, with these
-meshes in the bank and without, and on photographs of LM-O."""
+def expected_iou(of: NDArray[np.float64], *, bent: bool = False) -> float:
+    """The IoU with the true whole mask that is to be expected, 0..1, by logistic regression on ``signs``.
+
+    Args:
+        bent: whether the shapes were deformed to fit, so that a good score says less.
+    """
+    return float(1 / (1 + np.exp(-(EXPECTED_BENT if bent else EXPECTED) @ of)))
+
+
+EXPECTED = np.array([-0.036, 0.267, 0.373, 0.302])
+EXPECTED_BENT = np.array([-0.036, 0.267, 0.373, 0.302])
+"""Weights of ``signs``; by benchmarks/calibration.py."""
 
 
 def _logit(share: float) -> float:

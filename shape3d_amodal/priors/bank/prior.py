@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -20,8 +21,8 @@ from shape3d_amodal.meshes.mesh import KnownModel
 from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
 from shape3d_amodal.priors.bank.finding import FindConfig, Found, find
 from shape3d_amodal.priors.bank.poses import origins, viewpoints
-from shape3d_amodal.priors.bank.posterior import Posterior, expected_iou, posterior
-from shape3d_amodal.priors.bank.shapes import ShapeBank
+from shape3d_amodal.priors.bank.posterior import Posterior, expected_iou, posterior, signs
+from shape3d_amodal.priors.bank.shapes import BankShapes, ShapeBank
 from shape3d_amodal.priors.interface import best_of, no_estimate
 from shape3d_amodal.priors.losses import certain_iou
 from shape3d_amodal.priors.optimization import optimize
@@ -125,7 +126,7 @@ class BankPrior:
         shapes = self.bank.shapes(self.categories[int(crop.category)], self.config.search.views)
         if without.issuperset(shapes.names):
             return self._nothing(crop)
-        found = find(shapes, window, self.config.search, without=without)
+        found = self.find(shapes, window, without)
         likely = posterior(found)
         if likely.window is not window:
             box = torch.tensor([likely.window.box], dtype=torch.float32)
@@ -135,7 +136,13 @@ class BankPrior:
         config = self.config
         if config.exact or not config.fit_steps or found.poses.score[0] >= config.fit_below:
             return posed
-        return best_of([posed, replace(self._fitted(found, posed, crop), model=chosen)])
+        bent, told = self.bent(found, crop)
+        whole = replace(bent, expected=bent.fit.new_tensor([expected_iou(told, bent=True)]))
+        return best_of([posed, replace(whole, model=chosen, pose=posed.pose)])
+
+    def find(self, shapes: BankShapes, window: PixelWindow, without: frozenset[str]) -> Found:
+        """The poses of an object (``finding.find``)."""
+        return find(shapes, window, self.config.search, without=without)
 
     def _nothing(self, crop: InstanceCrops) -> Estimate:
         """Where every mesh is left out."""
@@ -154,16 +161,18 @@ class BankPrior:
         poses = found.poses
         silhouette = _resampled(likely.mean[None], likely.window, crop).to(self.device)
         verts, faces = found.surface(0)
+        count = max(min(self.config.hypotheses, len(likely.chance)), 1)
+        masks = np.stack([likely.mask(i) for i in range(count)])
         return Estimate(
             verts=torch.from_numpy(verts)[None].to(self.device),
             faces=torch.from_numpy(faces)[None].to(self.device),
             viewpoint=viewpoints(poses.rows[:1], crop.window.cpu().numpy()).to(self.device),
             silhouette=silhouette,
             fit=certain_iou(silhouette, crop),
-            expected=torch.tensor([expected_iou(float(poses.score[0]), likely)], device=self.device),
+            expected=torch.tensor([expected_iou(likely.signs(float(poses.score[0])))], device=self.device),
             pose=self._pose(found).to(self.device),
             window=crop.window.to(self.device),
-            **self._hypotheses(likely, crop),
+            **self._hypotheses(_resampled(masks, likely.window, crop), torch.from_numpy(likely.chance)),
         )
 
     def _pose(self, found: Found) -> Tensor:
@@ -174,20 +183,18 @@ class BankPrior:
         pose = found.places[int(best.mesh[0])].pose(best.rotation[0], origins(best.rows)[0])
         return torch.tensor([[*pose.rotation, *pose.translation]], dtype=torch.float64)
 
-    def _hypotheses(self, likely: Posterior, crop: InstanceCrops) -> dict[str, Tensor]:
-        """The silhouettes of the likeliest poses and their chances, as many as were asked for."""
+    def _hypotheses(self, masks: Tensor, chance: Tensor) -> dict[str, Tensor]:
+        """Of silhouettes [K,S,S], the likeliest first, and their chances [K] as many as were asked for."""
         count = self.config.hypotheses
         if not count:
             return {}
-        chance = torch.from_numpy(likely.chance[:count])
-        shown = [_resampled(likely.mask(i)[None], likely.window, crop) for i in range(len(chance))]
-        missing = count - len(chance)
-        masks = torch.nn.functional.pad(torch.cat(shown), (0, 0, 0, 0, 0, missing))
-        chance = torch.nn.functional.pad(chance, (0, missing))
+        missing = max(count - len(masks), 0)
+        masks = torch.nn.functional.pad(masks[:count], (0, 0, 0, 0, 0, missing))
+        chance = torch.nn.functional.pad(chance[:count], (0, count - len(chance[:count])))
         return {"hypotheses": masks[None].to(self.device), "chance": chance[None].to(self.device)}
 
-    def _fitted(self, found: Found, posed: Estimate, crop: InstanceCrops) -> Estimate:
-        """The estimate from the best poses, their meshes deformed; what is said of the pose stays."""
+    def bent(self, found: Found, crop: InstanceCrops) -> tuple[Estimate, NDArray[np.float64]]:
+        """The estimate from the best poses, their meshes deformed, and the signs of its IoU (``posterior``)."""
         config, poses = self.config, found.poses[: self.config.starts]
         small = crop.resized(min(crop.size, _FIT_PX))
         surfaces = [found.surface(i, coarse=True) for i in range(len(poses))]
@@ -209,19 +216,27 @@ class BankPrior:
             silhouettes = large.silhouettes(config.blur_px * crop.size / small.size)
         weight = (score / config.fit_temperature).softmax(dim=0)
         mean = (weight[:, None, None] * silhouettes).sum(dim=0, keepdim=True)
-        best = int(score.argmax())
-        return Estimate(
+        order = score.argsort(descending=True, stable=True)
+        best = int(order[0])
+        estimate = Estimate(
             verts=bent[best : best + 1],
             faces=faces[best : best + 1],
             viewpoint=viewpoints(moved[best : best + 1].cpu().numpy(), crop.window.cpu().numpy()).to(self.device),
             silhouette=mean,
             fit=certain_iou(mean, crop),
-            expected=posed.expected,
-            pose=posed.pose,
-            hypotheses=posed.hypotheses,
-            chance=posed.chance,
-            window=posed.window,
+            window=crop.window.to(self.device),
+            **self._hypotheses(silhouettes[order], weight[order]),
         )
+        return estimate, signs(float(estimate.fit), *_agreement(silhouettes, weight, crop))
+
+
+def _agreement(silhouettes: Tensor, chance: Tensor, crop: InstanceCrops) -> tuple[float, float]:
+    """``agreement`` and ``seen`` as of ``Posterior``, of silhouettes [K,S,S] with chances [K]."""
+    visible, hidden = crop.visible[0] > 0.5, crop.occluder[0] > 0.5
+    whole = visible | ((silhouettes > 0.5) & hidden)
+    mean = visible | (((chance[:, None, None] * silhouettes).sum(dim=0) > 0.5) & hidden)
+    shared, either = (whole & mean).sum(dim=(1, 2)), (whole | mean).sum(dim=(1, 2)).clamp(min=1)
+    return float((chance * shared / either).sum()), float(visible.sum() / mean.sum().clamp(min=1))
 
 
 def _own_windows(crops: InstanceCrops) -> Tensor:

@@ -128,4 +128,4 @@ def kept_templates(
         drawn = draw_templates(verts, faces, views_of(name))
         return {"views": drawn.views, "bits": drawn.bits}
 
-    return Templates(**kept_arrays(f"templates {name} {_VERSION}", verts, faces, make, cache))
+    return Templates(**kept_arrays(f"templates {name} {_VERSION}", ("views", "bits"), verts, faces, make, cache))

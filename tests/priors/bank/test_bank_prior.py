@@ -132,7 +132,42 @@ def test_a_deformed_shape_explains_more_than_any_known_one(strange: Scene) -> No
     assert iou(strange.mask(fitted), strange.truth) > iou(strange.mask(rigid), strange.truth)
     torch.testing.assert_close(fitted.fit, certain_iou(fitted.silhouette, strange.crop))
     assert not fitted.silhouette.requires_grad and not fitted.verts.requires_grad
-    assert fitted.expected == rigid.expected
+
+
+def test_what_is_said_of_a_deformed_shape_is_said_of_its_own_mask(strange: Scene) -> None:
+    """Score and answers: from its own silhouettes, whose mean is the mask."""
+    asked = {"fit_below": 0.99, "fit_steps": 20, "hypotheses": 4}
+    fitted, rigid = strange.estimate(**asked), strange.estimate(exact=True, hypotheses=4)
+    assert fitted.expected != rigid.expected
+    assert not torch.equal(fitted.hypotheses, rigid.hypotheses)
+    mean = (fitted.chance[0, :, None, None] * fitted.hypotheses[0]).sum(dim=0)
+    torch.testing.assert_close(mean, fitted.silhouette[0], rtol=0, atol=1e-4)
+    assert fitted.chance.sum().item() == pytest.approx(1, abs=1e-5) and (fitted.chance[0].diff() <= 1e-7).all()
+
+
+def test_signs_of_a_deformed_shape(strange: Scene) -> None:
+    """Agreement and visible share by hand, from its answers: all pixels of the crop that the bar may hide."""
+    prior = BankPrior(BANK, config=BankPriorConfig(search=SEARCH, fit_steps=8, hypotheses=4))
+    found = prior.find(BANK.shapes("dresser", "upright"), strange.window, frozenset())
+    bent, told = prior.bent(found, strange.crop)
+    visible, bar = strange.crop.visible[0].numpy() > 0.5, strange.crop.occluder[0].numpy() > 0.5
+    chance, answers = bent.chance[0].numpy(), bent.hypotheses[0].numpy()
+    mean = visible | ((bent.silhouette[0].numpy() > 0.5) & bar)
+    wholes = [visible | ((answer > 0.5) & bar) for answer in answers]
+    agreement = sum(share * iou(whole, mean) for share, whole in zip(chance, wholes, strict=True))
+    shares = np.array([bent.fit.item(), agreement, visible.sum() / mean.sum()]).clip(1e-3, 1 - 1e-3)
+    np.testing.assert_allclose(told, [1, *np.log(shares / (1 - shares))], rtol=1e-3, atol=1e-3)
+
+
+def test_where_all_meshes_are_left_out_there_is_no_estimate(chair: Scene) -> None:
+    prior = BankPrior(BANK, config=BankPriorConfig(search=SEARCH, hypotheses=2))
+    names = BANK.shapes("chair", "upright").names
+    crops = InstanceCrops.join([chair.crop, chair.crop])
+    found = prior.estimate(crops, windows=[chair.window] * 2, without=[names, ()])
+    assert found.model[0] == -1 and found.fit[0] == found.expected[0] == 0 and found.pose[0].isnan().all()
+    assert not (found.silhouette[0].any() or found.hypotheses[0].any() or found.chance[0].any())
+    (alone,) = [prior.estimate(chair.crop, windows=[chair.window])]
+    assert torch.equal(found.silhouette[1:], alone.silhouette) and torch.equal(found.chance[1:], alone.chance)
 
 
 def test_where_the_fit_explains_less_the_estimate_is_that_before_it(

@@ -126,10 +126,10 @@ def test_damaged_templates_are_drawn_anew(tmp_path: Path, damage: str, caplog: p
     else:
         file.unlink()
     assert kept_templates(*SURFACE, "tabletop", tmp_path) == first
-    assert "drawn anew" in caplog.text
+    assert "made anew" in caplog.text
 
 
 def test_without_room_templates_are_drawn_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     drawn = kept_templates(*SURFACE, "tabletop", tmp_path / "file" / "cache")
-    assert len(drawn.views) and "drawn anew" in caplog.text
+    assert len(drawn.views) and "made anew" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,7 +71,22 @@ def test_what_lies_on_known_background_does_not_count_for_the_whole_mask() -> No
 def test_better_poses_that_agree_promise_more() -> None:
     sure = posterior(found_with([0.99, 0.7], [12, 25]))
     torn = posterior(found_with([0.99, 0.989], [12, 30]))
-    assert expected_iou(0.99, sure) > expected_iou(0.99, torn)
-    assert expected_iou(0.99, sure) > expected_iou(0.6, sure)
+    assert expected_iou(sure.signs(0.99)) > expected_iou(torn.signs(0.99))
+    assert expected_iou(sure.signs(0.99)) > expected_iou(sure.signs(0.6))
     for score in (0.0, 0.5, 1.0):
-        assert 0 < expected_iou(score, sure) < 1
+        assert 0 < expected_iou(sure.signs(score)) < 1
+        assert 0 < expected_iou(sure.signs(score), bent=True) < 1
+
+
+def test_silhouettes_that_reach_beyond_the_window_are_drawn_there() -> None:
+    """A square drawn out to 60 pixels from column 5 on: the window ends at 40, the image, of 50 columns, behind it."""
+    found = found_with([0.9], [60])
+    image = np.full((30, 50), UNKNOWN, np.uint8)
+    image[:, :40] = STATE
+    window = replace(found.window, image=image)
+    likely = posterior(replace(found, window=window))
+    x0, y0, x1, y1 = likely.window.box
+    assert x1 >= 50 and x1 - x0 == y1 - y0 == 50
+    columns = np.nonzero(likely.mean.any(axis=0))[0] + x0
+    assert (columns[0], columns[-1]) == (5, x1 - 1)
+    assert likely.seen == pytest.approx(100 / (100 + 150 + 10 * (x1 - 40)))
