@@ -55,12 +55,18 @@ def bank(config: BankCropsConfig, pool_config: CropsConfig, pool: CropArrays, ca
     return open_bank(config, pool_config, pool, cache, workers=1)
 
 
-def test_it_asks_about_crops_with_a_hidden_part_and_about_some_without(bank: BankArrays, pool: CropArrays) -> None:
+def test_it_asks_about_crops_with_a_hidden_part_and_about_some_without(
+    bank: BankArrays, config: BankCropsConfig, pool: CropArrays
+) -> None:
     hidden = [row for row in range(len(pool.hidden)) if pool.hidden[row] > 0.02]
     whole = [row for row in range(len(pool.hidden)) if pool.hidden[row] <= 0.02]
     assert bank.row.tolist() == sorted(hidden[:9] + whole[:3])
     assert bank.silhouette.shape == (12, S, S) and bank.silhouette.dtype == np.uint8
-    assert (bank.fit > 0).all() and (bank.fit <= 1).all()
+    source = mesh_source(config.meshes)
+    known = [source.category(name) for name in source.names]
+    others = [known.count(source.category(str(pool.mesh[row]))) > 1 for row in bank.row]
+    assert (bank.fit > 0).tolist() == others, "a mesh that is alone in its category leaves nothing to ask"
+    assert any(others) and not all(others) and (bank.fit <= 1).all()
 
 
 def test_the_crops_own_mesh_is_left_out(bank: BankArrays, config: BankCropsConfig, pool: CropArrays) -> None:
@@ -114,10 +120,11 @@ def stage(config: BankCropsConfig | None, **changes) -> StageConfig:
 def test_the_refinement_is_shown_the_bank(config: BankCropsConfig, pool: CropArrays, bank: BankArrays) -> None:
     settings = stage(config, silhouette_dropout=0.0, bank_share=1.0, hidden_share=1.0)
     model = type(tiny_model())(settings.model)
-    task = build_task(settings, model, pool, pool, bank, bank)
+    answers = replace(bank, silhouette=np.full_like(bank.silhouette, 99), fit=np.full_like(bank.fit, 0.5))
+    task = build_task(settings, model, pool, pool, answers, answers)
     assert isinstance(task, RefinementTask)
     batch, _ = task.batch(0, np.random.default_rng(0), 8)
-    assert (batch.fit > 0).all() and (batch.silhouette.sum(dim=(1, 2)) > 0).all()
+    assert (batch.fit == 0.5).all() and (batch.silhouette.sum(dim=(1, 2)) > 0).all()
     shown: list[list[torch.Tensor]] = []
     model.refinement.register_forward_pre_hook(lambda _, given: shown.append(given[1]))
     task.losses(batch, 0, 0.0)

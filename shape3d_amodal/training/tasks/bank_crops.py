@@ -28,7 +28,7 @@ from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
 from shape3d_amodal.training.tasks.scores import partly_hidden
 
-BANK_VERSION = 3
+BANK_VERSION = 4
 """To be raised when the same configuration gives other silhouettes."""
 _CHUNK = 32
 """Crops that a worker asks about at a time."""
