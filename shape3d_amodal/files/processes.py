@@ -7,6 +7,7 @@ unless what they are sent stands in it.
 
 from __future__ import annotations
 
+import mmap
 import multiprocessing
 import os
 import re
@@ -20,10 +21,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain, islice
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from types import ModuleType
 from typing import Any, TypeVar
+
+import numpy as np
 
 from shape3d_amodal.errors import AmodalError
 
@@ -91,6 +95,31 @@ def spread(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+@contextmanager
+def starting_workers(sent: Any, *, threads: int = 1) -> Iterator[SpawnContext]:
+    """While entered, worker processes may be started by the context that it gives, for pools of other libraries.
+
+    The workers leave Ctrl-C and SIGTERM to this process, which must end them.
+
+    Args:
+        sent: what they are sent at their start.
+        threads: threads of linear algebra in each of them.
+
+    Raises:
+        SystemExit: this is a worker that runs the main program again, which must not start workers itself.
+    """
+    refuse_second_run()
+    context = _WorkerContext()
+    context.note(sent)
+    resource_tracker.ensure_running()  # started later, it would let signals through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # workers start with the same
+    try:
+        with _threads_each(threads):
+            yield context
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def refuse_second_run() -> None:
     """End this process where it is a worker that runs the main program again, in place of working for its parent.
 
@@ -99,6 +128,21 @@ def refuse_second_run() -> None:
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise SystemExit(f"error: a worker process runs the main program again; {_GUARD}")
+
+
+def _sent(array: np.memmap[Any, Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """What is sent in place of an array that is mapped from a file: where it lies; parts of one are sent whole."""
+    if isinstance(array.base, mmap.mmap) and array.mode == "r" and array.flags.c_contiguous:
+        return _mapped, (array.filename, array.dtype, array.offset, array.shape)
+    return np.array, (np.asarray(array),)
+
+
+def _mapped(*place: Any) -> np.memmap[Any, Any]:
+    file, dtype, offset, shape = place
+    return np.memmap(file, dtype, "r", offset, shape)
+
+
+ForkingPickler.register(np.memmap, _sent)
 
 
 class _WorkerContext(SpawnContext):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -76,9 +75,8 @@ class ImageCutter:
     def __init__(self, config: CropsConfig, index: Mapping[int, int], kept: int = 1) -> None:
         assert config.annotations is not None and config.images is not None
         self._config, self._index = config, index
-        files = config.files(config.images, config.annotations)
-        self._records: dict[int, AmodalImage] = {}
-        self._pixels = lru_cache(kept)(lambda number: files.read(self._records[number]))
+        self._files, self._most = config.files(config.images, config.annotations), kept
+        self._kept: dict[int, NDArray[np.uint8]] = {}
 
     def __call__(self, images: Sequence[Learned]) -> CropArrays:
         """The instances of some images, one after another."""
@@ -97,8 +95,7 @@ class ImageCutter:
         hiding = occluders(every, _order(image) if ordered else ())
         visible, hiding = [every[place] for place in places], [hiding[place] for place in places]
         category = [self._index[one.category_id] for one in instances]
-        self._records[number] = image
-        pixels = self._pixels(number)
+        pixels = self._pixels(number, image)
         crops = instance_crops(pixels, visible, hiding, category, config.size, border=config.border)
         whole = [masks.decode(one.visible if one.amodal is None else one.amodal) for one in instances]
         count = len(instances)
@@ -116,6 +113,14 @@ class ImageCutter:
             intrinsics=np.tile(np.array(image.intrinsics or _UNKNOWN, np.float64), (count, 1)),
             track=np.array([-1 if one.track is None else one.track for one in instances], np.int64),
         )
+
+    def _pixels(self, number: int, image: AmodalImage) -> NDArray[np.uint8]:
+        if number not in self._kept:
+            self._kept[number] = self._files.read(image)
+        self._kept[number] = self._kept.pop(number)  # the one that was asked for last stands last
+        if len(self._kept) > self._most:
+            del self._kept[next(iter(self._kept))]
+        return self._kept[number]
 
 
 class AnnotatedCrops:

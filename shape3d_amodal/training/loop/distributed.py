@@ -108,8 +108,13 @@ def _of_this_start(store: Store) -> Store:
 
 def use_threads(threads: int) -> None:
     """Let torch use ``threads`` threads in this process; 0 shares the machine's cores among its local ranks."""
+    torch.set_num_threads(threads or cores_of_this_rank())
+
+
+def cores_of_this_rank() -> int:
+    """The cores that this process may use, shared evenly with the other ranks of this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def is_first_rank() -> bool:

@@ -19,7 +19,7 @@ FREE = frozenset(
     f"loop.{name}"
     for name in (
         "steps", "log_every", "checkpoint_every", "keep_checkpoints", "validate_every", "sample_every",
-        "max_minutes", "threads", "device",
+        "max_minutes", "threads", "workers", "device",
     )
 )  # fmt: skip
 """Options that may change on resume: they decide how long, how often and where, not what is learned."""

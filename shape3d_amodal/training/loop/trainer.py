@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from shape3d_amodal.training.loop.checkpoints import Checkpoint
 from shape3d_amodal.training.loop.distributed import Ranks
 from shape3d_amodal.training.loop.ema import WeightAverage
 from shape3d_amodal.training.loop.interface import LoopConfig, Task
+from shape3d_amodal.training.loop.loader import generator, step_loader
+from shape3d_amodal.training.loop.packing import rows_of
 from shape3d_amodal.training.loop.schedule import learning_rate
 
 
@@ -34,7 +35,10 @@ class TrainResult:
 
 
 class Trainer:
-    """The state of a training (module, running mean, optimiser) and one step of it."""
+    """The state of a training (module, running mean, optimiser) and one step of it.
+
+    It is closed at its end, since processes may work for it (``with closing(trainer)``).
+    """
 
     def __init__(self, task: Task, config: LoopConfig, ranks: Ranks) -> None:
         check_parts(config, ranks.count)
@@ -47,7 +51,12 @@ class Trainer:
         self.forward: nn.Module = _Losses(task)
         if ranks.count > 1:
             self.forward = DistributedDataParallel(self.forward, find_unused_parameters=True)
+        self.batches = step_loader(task.maker, config, ranks)
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and _fast_bf16(ranks.device))
+
+    def close(self) -> None:
+        """End the processes that make batches."""
+        self.batches.close()
 
     def step(self, step: int) -> dict[str, float]:
         """Take the 0-based optimiser step ``step``; returns this rank's losses, and the gradient's norm."""
@@ -58,7 +67,7 @@ class Trainer:
         self.module.train()
         self.optimizer.zero_grad(set_to_none=True)
         losses: dict[str, float] = {}
-        for part, (batch, ids) in enumerate(self._parts(step)):
+        for part, (batch, ids) in enumerate(self._parts(self.batches(step))):
             last = part == config.accumulate - 1
             with nullcontext() if last or self.ranks.count == 1 else self.forward.no_sync():  # type: ignore[operator]
                 terms = self._terms(self.forward, batch, step, part)
@@ -120,16 +129,12 @@ class Trainer:
         state = {index: states[name] for index, name in enumerate(order) if name in states}
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
-    def _parts(self, step: int) -> Iterator[tuple[Any, list[str]]]:
-        """This rank's rows of the batch of ``step``, in ``accumulate`` equal parts."""
-        config, maker = self.config, self.task.maker
-        plan = maker.plan(step, generator(config.seed, "train", step), config.batch_size)
-        share = config.batch_size // self.ranks.count
-        plan = rows_of(plan, slice(self.ranks.rank * share, (self.ranks.rank + 1) * share))
-        batch, ids = maker.make(plan), maker.ids(plan)
-        size = share // config.accumulate
-        for rows in (slice(part * size, (part + 1) * size) for part in range(config.accumulate)):
-            yield _to_device(rows_of(batch, rows), self.ranks.device), ids[rows]
+    def _parts(self, made: tuple[Any, list[str]]) -> Iterator[tuple[Any, list[str]]]:
+        """This rank's rows of a batch and their ids, in ``accumulate`` equal parts."""
+        batch, ids = made
+        size = len(ids) // self.config.accumulate
+        for rows in (slice(part * size, (part + 1) * size) for part in range(self.config.accumulate)):
+            yield rows_of(batch, rows), ids[rows]
 
     def _terms(self, forward: nn.Module, batch: Any, step: int, part: int) -> dict[str, Tensor]:
         seeds = generator(self.config.seed, "step", step, self.ranks.rank, part)
@@ -145,7 +150,7 @@ class Trainer:
 
     def _blame_gradient(self, step: int) -> None:
         """Raise an error that names the term whose gradient is not finite, found by going over the step once more."""
-        for part, (batch, ids) in enumerate(self._parts(step)):
+        for part, (batch, ids) in enumerate(self._parts(self.batches.again(step))):
             for name in self._terms(_Losses(self.task), batch, step, part):
                 term = self._terms(_Losses(self.task), batch, step, part)[name]
                 gradients = torch.autograd.grad(term, self.parameters, allow_unused=True) if term.requires_grad else ()
@@ -198,28 +203,6 @@ class _Losses(nn.Module):
 
     def forward(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
         return self.losses(batch, step, progress)
-
-
-def generator(seed: int, purpose: str, *index: int) -> np.random.Generator:
-    """The random generator of (seed, purpose, index): the same on every machine, whatever was drawn before."""
-    return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *index])
-
-
-def rows_of(batch: Any, rows: slice) -> Any:
-    """``rows`` of everything in a batch or plan."""
-    if isinstance(batch, dict):
-        return {name: rows_of(value, rows) for name, value in batch.items()}
-    if isinstance(batch, tuple):
-        return tuple(rows_of(value, rows) for value in batch)
-    return batch[rows]
-
-
-def _to_device(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, dict):
-        return {name: _to_device(value, device) for name, value in batch.items()}
-    if isinstance(batch, tuple):
-        return tuple(_to_device(value, device) for value in batch)
-    return batch.to(device)
 
 
 def _fast_bf16(device: torch.device) -> bool:

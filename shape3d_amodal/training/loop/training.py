@@ -16,6 +16,8 @@ import logging
 import signal
 import threading
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -58,7 +60,7 @@ def train(
     with join(config.device) as ranks:
         use_threads(config.threads)
         if dry_run:
-            trainer = Trainer(task, config, ranks)
+            trainer = Trainer(task, replace(config, workers=0), ranks)
             trainer.step(0)
             metrics = trainer.validate(1)
             trainer.sample_images(1)
@@ -78,7 +80,8 @@ def train(
         ranks.wait()
         if ranks.first:
             folder.clear_temporary()
-        return _run(trainer, folder, settings, checkpoint)
+        with closing(trainer):
+            return _run(trainer, folder, settings, checkpoint)
 
 
 def refuse_checkpoints(output: Path) -> None:

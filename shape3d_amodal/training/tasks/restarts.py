@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -53,8 +54,9 @@ def best_start(
     for seed in range(loop.seed, loop.seed + restarts.seeds):
         restart(seed)
         trainer = Trainer(task, replace(loop, seed=seed, ema_decay=0.0), ranks)
-        for step in range(steps):
-            trainer.step(step)
+        with closing(trainer):
+            for step in range(steps):
+                trainer.step(step)
         task.modules().eval()
         with torch.no_grad():
             found = ranks.maximum(score(steps / loop.steps))
