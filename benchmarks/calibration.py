@@ -1,13 +1,14 @@
 """How well known shapes know how good their masks are: expected against true IoU on scenes of val meshes.
 
     python benchmarks/calibration.py --chart docs/images/known_calibration.png
-    python benchmarks/calibration.py --kept answers.json --fit      # the constants, from every second object
+    python benchmarks/calibration.py --kept answers.json --fit      # the constants anew
 
 Sets: composed scenes, bars, and targets of which 70 to 90 % are hidden; banks: the very meshes, all meshes, and others
 of the same name (training meshes), each as it is and weighed by stage 5. The table gives the expected calibration
 error: of ten equal bins of the expected IoU, the distance of its mean from that of the true IoU, weighted by the bins'
-counts. ``--fit`` finds the constants of ``priors.bank.posterior`` and ``refinement.trust`` anew; the table is then of
-the other objects. ``--kept`` keeps what the bank has answered, for that takes a second an object.
+counts. ``--fit`` finds the constants of ``priors.bank.posterior`` and ``refinement.trust`` anew; table and chart are
+then of constants that are found on one half of the objects and judged on the other. ``--kept`` keeps what the bank has
+answered, for that takes a second an object.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -138,32 +140,43 @@ def logit(share: Array) -> Array:
     return np.log(inside / (1 - inside))
 
 
-def expected_of(record: dict, fitted: dict[str, Array], noise: int) -> tuple[float, float, float, float]:
-    """Expected and true IoU of the bank's mask, and of stage 5's."""
-    one = record["noise"][noise]
-    kind, of = ("bent", record["bent"]) if "bent" in record else ("rigid", one)
-    known = float(1 / (1 + np.exp(-fitted[kind] @ np.array(of["signs"]))))
-    final = fitted["final"] @ [1, *logit(np.array([record["final"]["own"], known]))]
-    return known, of["iou"], float(1 / (1 + np.exp(-final))), record["final"]["iou"]
+@dataclass(frozen=True)
+class Constants:
+    """Those of ``priors.bank.posterior`` and ``refinement.trust``; ``noise`` is an index of ``NOISES``."""
+
+    noise: int
+    known: Array
+    final: Array
+
+    def expected(self, record: dict) -> tuple[float, float]:
+        """The IoU that is expected of the bank's mask, and of stage 5's."""
+        known = self.known @ np.array(mask_of(record, self.noise)["signs"])
+        final = self.final @ [1, float(logit(np.array(record["final"]["own"]))), known]
+        return float(1 / (1 + np.exp(-known))), float(1 / (1 + np.exp(-final)))
 
 
-def fit(records: list[dict]) -> tuple[dict[str, Array], int]:
-    """The constants, and which of ``NOISES`` gives the best masks."""
-    means = [np.mean([record["noise"][n]["iou"] for record in records]) for n in range(len(NOISES))]
-    noise = int(np.argmax(means))
-    print("mean IoU by noise:", {value: round(100 * float(mean), 2) for value, mean in zip(NOISES, means, strict=True)})
-    fitted: dict[str, Array] = {}
-    for kind, chosen in (
-        ("rigid", [record["noise"][noise] for record in records]),
-        ("bent", [record["bent"] for record in records if "bent" in record]),
-    ):
-        fitted[kind] = regression(np.array([one["signs"] for one in chosen]), np.array([one["iou"] for one in chosen]))
-    fitted["final"] = np.zeros(3)
-    known = np.array([expected_of(record, fitted, noise)[0] for record in records])
-    own = np.array([record["final"]["own"] for record in records])
-    ious = np.array([record["final"]["iou"] for record in records])
-    fitted["final"] = regression(np.stack([np.ones(len(own)), logit(own), logit(known)], axis=1), ious)
-    return fitted, noise
+def mask_of(record: dict, noise: int) -> dict:
+    """Signs and IoU of the bank's mask: of the bent shapes where these were asked for."""
+    chosen: dict = record["bent"] if "bent" in record else record["noise"][noise]
+    return chosen
+
+
+def fit(records: list[dict]) -> Constants:
+    """The constants that suit these objects best."""
+    noise = int(np.argmax([np.mean([record["noise"][n]["iou"] for record in records]) for n in range(len(NOISES))]))
+    chosen = [mask_of(record, noise) for record in records]
+    signs = np.array([one["signs"] for one in chosen])
+    known = regression(signs, np.array([one["iou"] for one in chosen]))
+    own = logit(np.array([record["final"]["own"] for record in records]))
+    told = np.stack([np.ones(len(own)), own, signs @ known], axis=1)
+    return Constants(noise, known, regression(told, np.array([record["final"]["iou"] for record in records])))
+
+
+def halves(records: list[dict]) -> list[Constants]:
+    """For each object constants that the other half of all objects has given."""
+    place = [record["index"] // 8 % 2 for record in records]
+    others = [fit([one for one, half in zip(records, place, strict=True) if half != own]) for own in (0, 1)]
+    return [others[half] for half in place]
 
 
 def calibration_error(expected: Array, true: Array) -> float:
@@ -172,27 +185,30 @@ def calibration_error(expected: Array, true: Array) -> float:
     return sum(gaps) / max(len(expected), 1)
 
 
-def judge(
-    records: list[dict], fitted: dict[str, Array], noise: int
-) -> tuple[list[str], dict[str, tuple[Array, Array]]]:
-    """The table, and expected and true IoUs by set of the bank's masks."""
+def judge(records: list[dict], constants: list[Constants]) -> tuple[list[str], dict[str, tuple[Array, Array]]]:
+    """The table, and expected and true IoUs by set of the bank's masks; ``constants`` of each object."""
     rows = [
         "| set | bank | objects | mIoU, % | expected | error | with stage 5: mIoU, % | expected | error |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
+    numbers = np.array(
+        [
+            [*own.expected(one), mask_of(one, own.noise)["iou"], one["final"]["iou"]]
+            for one, own in zip(records, constants, strict=True)
+        ]
+    )
     by_set = {}
     for scenes in SETS:
-        own = [record for record in records if record["set"] == scenes]
         for bank in (*BANKS, "all three"):
-            chosen = own if bank == "all three" else [record for record in own if record["bank"] == bank]
-            if not chosen:
+            own = [i for i, one in enumerate(records) if one["set"] == scenes and bank in (one["bank"], "all three")]
+            if not own:
                 continue
-            known, true, final, weighed = np.array([expected_of(one, fitted, noise) for one in chosen]).T
+            known, final, true, weighed = numbers[own].T
             cells = [
                 f"{100 * x.mean():.1f} | {100 * y.mean():.1f} | {calibration_error(y, x):.3f}"
                 for x, y in ((true, known), (weighed, final))
             ]
-            rows.append(f"| {scenes} | {bank} | {len(chosen)} | {' | '.join(cells)} |")
+            rows.append(f"| {scenes} | {bank} | {len(own)} | {' | '.join(cells)} |")
             if bank == "all three":
                 by_set[scenes] = known, true
     return rows, by_set
@@ -237,14 +253,12 @@ def main() -> None:
                 print(f"{bank}, {scenes}: asked", flush=True)
                 if given.kept is not None:
                     write_json_atomic(given.kept, records)
-    noise = NOISES.index(told.NOISE)
-    fitted = {"rigid": told.EXPECTED, "bent": told.EXPECTED_BENT, "final": np.array(trust.EXPECTED)}
+    constants = [Constants(NOISES.index(told.NOISE), told.EXPECTED, np.array(trust.EXPECTED))] * len(records)
     if given.fit:
-        fitted, noise = fit([record for record in records if record["index"] // 8 % 2 == 0])
-        records = [record for record in records if record["index"] // 8 % 2]
-        print(f"NOISE = {NOISES[noise]}")
-        print(*(f"{name}: {np.round(values, 3).tolist()}" for name, values in fitted.items()), sep="\n")
-    rows, by_set = judge(records, fitted, noise)
+        found, constants = fit(records), halves(records)
+        print(f"NOISE = {NOISES[found.noise]}, EXPECTED of the bank and of stage 5:")
+        print(np.round(found.known, 3).tolist(), np.round(found.final, 3).tolist())
+    rows, by_set = judge(records, constants)
     print("\n".join(rows))
     if given.chart is not None:
         write_atomic(given.chart, chart(by_set))

@@ -85,26 +85,23 @@ def _mean(drawn: NDArray[np.uint64], chance: NDArray[np.float32], side: int) -> 
 
 
 def signs(score: float, agreement: float, seen: float) -> NDArray[np.float64]:
-    """What the IoU with the true whole mask depends on, [4]: 1, and the logits of these shares.
+    """What the IoU with the true whole mask depends on, [5]: 1, the logits of these shares, and the product of the
+    first and the last: where little is seen, a good score says less.
 
     Args:
         score: certain-pixel IoU of the best answer.
         agreement, seen: as of ``Posterior``.
     """
-    return np.array([1, *(_logit(share) for share in (score, agreement, seen))])
+    told = [_logit(share) for share in (score, agreement, seen)]
+    return np.array([1, *told, told[0] * told[2]])
 
 
-def expected_iou(of: NDArray[np.float64], *, bent: bool = False) -> float:
-    """The IoU with the true whole mask that is to be expected, 0..1, by logistic regression on ``signs``.
-
-    Args:
-        bent: whether the shapes were deformed to fit, so that a good score says less.
-    """
-    return float(1 / (1 + np.exp(-(EXPECTED_BENT if bent else EXPECTED) @ of)))
+def expected_iou(of: NDArray[np.float64]) -> float:
+    """The IoU with the true whole mask that is to be expected, 0..1, by logistic regression on ``signs``."""
+    return float(1 / (1 + np.exp(-EXPECTED @ of)))
 
 
-EXPECTED = np.array([-0.036, 0.267, 0.373, 0.302])
-EXPECTED_BENT = np.array([-0.036, 0.267, 0.373, 0.302])
+EXPECTED = np.array([-0.564, 0.209, 0.459, 0.183, 0.062])
 """Weights of ``signs``; by benchmarks/calibration.py."""
 
 

@@ -137,7 +137,7 @@ class BankPrior:
         if config.exact or not config.fit_steps or found.poses.score[0] >= config.fit_below:
             return posed
         bent, told = self.bent(found, crop)
-        whole = replace(bent, expected=bent.fit.new_tensor([expected_iou(told, bent=True)]))
+        whole = replace(bent, expected=bent.fit.new_tensor([expected_iou(told)]))
         return best_of([posed, replace(whole, model=chosen, pose=posed.pose)])
 
     def find(self, shapes: BankShapes, window: PixelWindow, without: frozenset[str]) -> Found:

@@ -75,7 +75,6 @@ def test_better_poses_that_agree_promise_more() -> None:
     assert expected_iou(sure.signs(0.99)) > expected_iou(sure.signs(0.6))
     for score in (0.0, 0.5, 1.0):
         assert 0 < expected_iou(sure.signs(score)) < 1
-        assert 0 < expected_iou(sure.signs(score), bent=True) < 1
 
 
 def test_silhouettes_that_reach_beyond_the_window_are_drawn_there() -> None:
