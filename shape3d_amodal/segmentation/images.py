@@ -133,15 +133,28 @@ def _check_objects(dataset: AmodalDataset, file: str, categories: Collection[str
         raise DataError(f"no object to {what}: expected {expected}; {count_objects(objects)}", file=file)
 
 
-@lru_cache
 def annotated_categories(annotations: str | None) -> tuple[str, ...]:
     """Names of the categories of an annotation file in its order, without that of things which only hide others.
 
-    Without a file they are the 13 of ShapeNet, which made scenes have.
+    Without a file they are the 13 of ShapeNet, which made scenes have. A name that the file has twice is one category.
+
+    Raises:
+        DataError: the file cannot be read, or has no such category.
     """
     if annotations is None:
         return CATEGORIES
-    return tuple(category.name for category in read_dataset(annotations).categories if category.name != OCCLUDER)
+    file = Path(annotations)
+    return _names_in(annotations, file.stat().st_mtime_ns if file.is_file() else None)
+
+
+@lru_cache
+def _names_in(annotations: str, _changed: int | None) -> tuple[str, ...]:
+    """The names in the file as it is since ``_changed``: large files are not read again and again."""
+    names = [category.name for category in read_dataset(annotations).categories if category.name != OCCLUDER]
+    if not names:
+        problem = f"expected categories of objects, found none but {OCCLUDER}, which only hides others"
+        raise DataError(f"{problem}; name what is to be learned", file=annotations, field="categories")
+    return tuple(dict.fromkeys(names))
 
 
 def _made(config: ShardsConfig, cache: Path, workers: int) -> Path:

@@ -37,6 +37,7 @@ def run_training(
             process trains in ``output``.
         MissingBackendError: there is no such device, or tensorboard is missing.
     """
+    config = config.named()  # so that a resume compares the categories themselves
     if dry_run:
         config = config.smaller()
         with tempfile.TemporaryDirectory() as temporary:

@@ -18,10 +18,11 @@ from shape3d_amodal.crops.parts import arrays_of
 from shape3d_amodal.crops.pool import open_pool, scenes_of
 from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.errors import DataError, TrainingError, UsageError, WeightsError
-from shape3d_amodal.meshes.sources import mesh_source
+from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.pipeline import ShapePriorPipeline
 from shape3d_amodal.priors.learned.criterion import PriorLossConfig
+from shape3d_amodal.priors.learned.viewpoint import ViewpointConfig
 from shape3d_amodal.scenes.compose import SceneConfig
 from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards
 from shape3d_amodal.structures import InstanceCrops
@@ -362,6 +363,26 @@ def test_parts_of_another_model_are_refused(tmp_path: Path) -> None:
     wider = replace(tiny_config(), refinement=replace(tiny_config().refinement, widths=(8, 8, 8)))
     with pytest.raises(WeightsError, match=r"refinement\..* has another shape"):
         load_part(AmodalModel(wider), "refinement", tmp_path / "tiny")
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("prior", {"categories": ("van", *CATEGORIES[1:])}),
+        ("refinement", {"categories": CATEGORIES[::-1]}),
+        ("prior", {"azimuth_range_deg": {"car": 180.0}}),
+        ("prior", {"asymmetric": ("car",)}),
+        ("prior", {"prior": replace(tiny_config().prior, viewpoint=ViewpointConfig(max_roll_deg=30.0))}),
+    ],
+)
+def test_parts_that_would_mean_something_else_are_refused(part: str, change: dict[str, object], tmp_path: Path) -> None:
+    """All tensors fit, but the numbers of categories, or the angles, would be others."""
+    tiny_model().save(tmp_path / "tiny")
+    option = "model.prior.viewpoint" if "prior" in change else f"model.{next(iter(change))}"
+    with pytest.raises(WeightsError, match=f"init.{part}: expected weights that were trained with {option} .*; set"):
+        load_part(AmodalModel(replace(tiny_config(), **change)), part, tmp_path / "tiny")
+    if part == "prior" and "categories" not in change:  # stage 5 does not depend on it
+        load_part(AmodalModel(replace(tiny_config(), **change)), "refinement", tmp_path / "tiny")
 
 
 @pytest.mark.slow

@@ -179,6 +179,15 @@ class TrainingConfig(ABC):
             UsageError: something is missing that only a dry run can do without.
         """
 
+    def named(self) -> Self:
+        """The same training with the categories that its data name, where it takes them from there.
+
+        Raises:
+            UsageError: it has no data that could name any.
+            DataError: the data cannot be read, or name none.
+        """
+        return self
+
     def smaller(self) -> Self:
         """The same training with little data, for a dry run; by default with fewer of ``train`` and ``validation``."""
         return replace(cast(Any, self), train=self.train.smaller(), validation=self.validation.smaller())

@@ -189,13 +189,14 @@ def load_part(model: AmodalModel, part: str, name_or_folder: str | Path) -> None
     A refinement may come from one that knows other priors (``refinement.transfer``).
 
     Raises:
-        WeightsError: the weights are missing, damaged, or of a model of other sizes.
+        WeightsError: the weights are missing, damaged, or of a model of other sizes or categories.
     """
     folder = weights_folder(name_or_folder)
     text, state = load_weights(folder)
     own = getattr(model, part)
     found = {name.removeprefix(f"{part}."): tensor for name, tensor in state.items() if name.startswith(f"{part}.")}
     config = read_config(folder, text, AmodalModelConfig)
+    _check_meaning(part, config, model.config, folder)
     if part == "refinement" and replace(config.refinement, priors=(), gate=False) == replace(
         model.config.refinement, priors=(), gate=False
     ):
@@ -207,3 +208,19 @@ def load_part(model: AmodalModel, part: str, name_or_folder: str | Path) -> None
         problem = f"{part}.{wrong[0]} is missing or has another shape; use the model that these weights were made with"
         raise WeightsError(problem, file=folder)
     own.load_state_dict({name: found[name] for name in own.state_dict()})
+
+
+def _check_meaning(part: str, trained: AmodalModelConfig, own: AmodalModelConfig, folder: Path) -> None:
+    """Refuse weights that would fit, but mean something else: other categories, or other ranges of viewpoints.
+
+    Raises:
+        WeightsError: naming the option.
+    """
+    shared = ("categories", "parents", "asymmetric", "azimuth_range_deg") if part == "prior" else ("categories",)
+    options = {f"model.{name}": (getattr(trained, name), getattr(own, name)) for name in shared}
+    if part == "prior":
+        options["model.prior.viewpoint"] = (trained.prior.viewpoint, own.prior.viewpoint)
+    for option, (before, now) in options.items():
+        if before != now:
+            problem = f"init.{part}: expected weights that were trained with {option} {now!r:.300}, got {before!r:.300}"
+            raise WeightsError(f"{problem}; set {option} as it was there", file=folder)
