@@ -15,9 +15,16 @@ from shape3d_amodal.annotations.usable import count_objects
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.cutting import instance_crops, mask_crops
 from shape3d_amodal.crops.scenes import CropArrays, as_bytes
-from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.errors import DataError, UsageError, listed
 from shape3d_amodal.masks.occlusion import known_order, occluders
-from shape3d_amodal.structures import OCCLUDER, AmodalImage, AmodalInstance, SupervisedCrops, category_number
+from shape3d_amodal.structures import (
+    OCCLUDER,
+    AmodalDataset,
+    AmodalImage,
+    AmodalInstance,
+    SupervisedCrops,
+    category_number,
+)
 
 _KEPT_IMAGES = 64
 _PURPOSE = 1_005
@@ -56,10 +63,7 @@ class AnnotatedSet:
         found = [(image, places) for image, places in found if places][: config.most_images]
         instances = [image.instances[place] for image, places in found for place in places]
         if not instances or (amodal and all(one.amodal is None for one in instances)):
-            what = "instances with an amodal mask and" if amodal else "instances with"
-            every = count_objects(one for image in dataset.images for one in image.instances)
-            problem = f"expected {what} {config.min_visible_px} visible pixels, found none; {every}"
-            raise DataError(problem, file=config.annotations)
+            raise DataError(_nothing_found(dataset, self.index, categories, config, amodal), file=config.annotations)
         self.images: list[Learned] = [(number, *one) for number, one in enumerate(found)]
 
 
@@ -172,6 +176,28 @@ def category_index(names: Mapping[int, str], categories: Sequence[str] | None) -
         return dict.fromkeys(learned, 0)
     numbers = {key: category_number(name, categories) for key, name in learned.items()}
     return {key: number for key, number in numbers.items() if number is not None}
+
+
+def _nothing_found(
+    dataset: AmodalDataset,
+    index: Mapping[int, int],
+    categories: Sequence[str] | None,
+    config: CropsConfig,
+    amodal: bool,
+) -> str:
+    """Why nothing of a data set can be learned from, in one line."""
+    if categories is not None and not index:
+        wanted, names = listed(categories), listed(list(dataset.category_names.values()))
+        remedy = "set model.categories to theirs, or annotated_categories to true"
+        return f"expected objects of the model's categories ({wanted}), the annotations have {names}; {remedy}"
+    what = "instances with an amodal mask and" if amodal else "instances with"
+    pixels = f"{config.min_visible_px} visible pixels"
+    if config.min_side_px > 0:
+        pixels += f" and a side of {config.min_side_px}"
+    every = [one for image in dataset.images for one in image.instances]
+    others = sum(one.category_id not in index for one in every)
+    left = f", {others} of them of other categories than the model's" if others else ""
+    return f"expected {what} {pixels}, found none; {count_objects(every)}{left}"
 
 
 def usable_places(image: AmodalImage, index: Mapping[int, int], config: CropsConfig) -> list[int]:
