@@ -67,17 +67,21 @@ def instance_crops(
 
 
 def masks_through(crops: InstanceCrops, windows: Tensor, masks: Sequence[tuple[Mask, Mask]]) -> InstanceCrops:
-    """The same instances through other windows [N,4]: masks cut anew where a window is another one, without colours.
+    """The same instances through other windows [N,4]: masks cut anew where a window is another one, without colours
+    and doubt.
 
     Args:
         masks: visible part and occluders of each instance, [H,W] bool.
     """
     visible, occluder, rgb = crops.visible.clone(), crops.occluder.clone(), crops.rgb.clone()
+    doubt = None if crops.doubt is None else crops.doubt.clone()
     for i in (windows != crops.window).any(dim=1).nonzero()[:, 0].tolist():
         both = np.stack([masks[i][0], masks[i][1], np.ones_like(masks[i][0])])
         cut = geometry.cut(torch.from_numpy(both).float(), windows[i : i + 1].cpu(), crops.size)[0].to(crops.rgb.device)
         visible[i], occluder[i], rgb[i] = cut[0].clamp(0, 1), (cut[1] + 1 - cut[2]).clamp(0, 1), 0
-    return replace(crops, visible=visible, occluder=occluder, rgb=rgb, window=windows)
+        if doubt is not None:
+            doubt[i] = 0
+    return replace(crops, visible=visible, occluder=occluder, rgb=rgb, window=windows, doubt=doubt)
 
 
 def mask_crops(masks: Sequence[Mask], windows: Tensor, size: int) -> Tensor:

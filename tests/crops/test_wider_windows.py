@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from shape3d_amodal.crops.cutting import instance_crops, masks_through
+from shape3d_amodal.crops.doubt import DoubtConfig, doubtful
 from shape3d_amodal.crops.pixels import OUTSIDE, UNKNOWN, VISIBLE, PixelWindow, pixel_window, windows_of_crops
 from shape3d_amodal.geometry.cameras import project
 from shape3d_amodal.geometry.windows import through
@@ -88,11 +89,13 @@ def test_masks_of_crops_through_other_windows() -> None:
     picture = rng.integers(0, 255, (20, 30, 3), np.uint8)
     narrow, wide = np.array([[4, 3, 14, 13]], np.float32), np.array([[0, -4, 28, 24]], np.float32)
     crops = instance_crops(picture, [visible] * 2, [hiding] * 2, [0, 1], 16, np.concatenate([narrow, narrow]))
+    crops = doubtful(crops, DoubtConfig())
     found = masks_through(crops, torch.from_numpy(np.concatenate([narrow, wide])), [(visible, hiding)] * 2)
     direct = instance_crops(picture, [visible], [hiding], [1], 16, wide)
     torch.testing.assert_close(found.visible[1:], direct.visible)
     torch.testing.assert_close(found.occluder[1:], direct.occluder)
     assert torch.equal(found.rgb[0], crops.rgb[0]) and not found.rgb[1].any()
+    assert torch.equal(found.doubt[0], crops.doubt[0]) and crops.doubt[1].any() and not found.doubt[1].any()
     assert torch.equal(found.visible[0], crops.visible[0]) and torch.equal(found.window[1], torch.from_numpy(wide[0]))
 
 
