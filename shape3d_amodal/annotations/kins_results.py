@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.kins import CATEGORY_IDS
 from shape3d_amodal.annotations.results import AmodalResult
-from shape3d_amodal.errors import DataError
+from shape3d_amodal.errors import DataError, listed
 from shape3d_amodal.files.atomic import write_json_atomic
 from shape3d_amodal.structures import AmodalDataset
 
@@ -25,7 +25,7 @@ Scored = Literal["amodal", "visible"]
 
 
 def write_kins_results(
-    path: str | Path, dataset: AmodalDataset, results: Iterable[AmodalResult], *, form: KinsForm, scored: Scored
+    path: str | Path, dataset: AmodalDataset, results: Sequence[AmodalResult], *, form: KinsForm, scored: Scored
 ) -> int:
     """Write ``results`` to ``path`` atomically; returns their number.
 
@@ -40,19 +40,20 @@ def write_kins_results(
             result has none, or the file cannot be written.
     """
     names, records = dataset.category_names, []
+    keys = {name: key for name, key in CATEGORY_IDS.items() if form == "2020" or name != "rider"}
     for number, one in enumerate(results):
         if one.category_id not in names:
             problem = f"category id {one.category_id} is not in the annotations; give those that the results are of"
-            raise DataError(problem, file=path, field=f"[{number}]")
-        key = CATEGORY_IDS.get(names[one.category_id])
-        if key is None or (form == "2019" and names[one.category_id] == "rider") or one.chance is not None:
+            raise DataError(problem, field=f"results[{number}]")
+        key = keys.get(names[one.category_id])
+        if key is None or one.chance is not None:
             continue
         if scored == "visible" and one.visible is None:
-            raise DataError("expected a visible mask, there is none", file=path, field=f"[{number}].visible_mask")
+            raise DataError("expected a visible mask, there is none", field=f"results[{number}].visible_mask")
         records.append(_record(one, key, form, scored))
     if not records:
-        known, found = ", ".join(CATEGORY_IDS), ", ".join(names.values())
-        raise DataError(f"expected results of classes of KINS ({known}), got none; the data have {found}", file=path)
+        found = listed(sorted({names[one.category_id] for one in results})) or "no results at all"
+        raise DataError(f"expected results of classes of KINS {form} ({', '.join(keys)}), got {found}")
     write_json_atomic(path, records)
     return len(records)
 

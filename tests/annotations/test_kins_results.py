@@ -107,8 +107,9 @@ def test_what_kins_does_not_have_is_left_out(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("change", "names", "options", "words"),
     [
-        ({"category_id": 9}, ("car", "van"), [], r"\[0\]: category id 9 is not in the annotations"),
-        ({}, ("tin", "jar"), [], "expected results of classes of KINS"),
+        ({"category_id": 9}, ("car", "van"), [], r"results\[0\]: category id 9 is not in the annotations"),
+        ({}, ("tin", "jar"), [], r"classes of KINS 2020 \(cyclist, pedestrian, rider, .*\), got jar, tin"),
+        ({}, ("rider", "rider"), ["--form", "2019"], r"KINS 2019 \(cyclist, pedestrian, car, .*\), got rider"),
         ({"visible": None}, ("car", "van"), ["--masks", "visible"], "visible_mask: expected a visible mask"),
     ],
 )
