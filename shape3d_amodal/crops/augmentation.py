@@ -26,7 +26,7 @@ class AugmentationConfig:
     """Largest turn, in degrees."""
     sloppy: Share = 0.0
     """Share of the crops whose visible mask is drawn carelessly: too large, too small, or bitten at its edge. The prior
-    learns from these, too, but is judged by the careful masks."""
+    learns from these, too, but is judged by the careful masks, except in end_to_end."""
     sloppy_px: Positive = 2.0
     """By how many pixels of the crop the edge of a careless mask is off, at most."""
 

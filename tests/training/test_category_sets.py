@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_masks import drawn_dataset, write_drawn
-from test_annotated_stages import config_of
+from test_annotated_stages import STAGES, config_of
 from tiny import tiny_config
 
 from shape3d_amodal.annotations.results import read_results
@@ -52,6 +52,18 @@ def test_a_set_trains_and_is_completed(kind: str, tmp_path: Path) -> None:
     results = completed(tmp_path / "out" / "weights", tmp_path / "set", tmp_path / "results.json")
     own = {one.id: one.category_id for image in dataset.images for one in image.instances}
     assert len(results) >= 8 and all(own[one.annotation_id] == one.category_id for one in results)
+
+
+@pytest.mark.parametrize("stage", [*(one for one in STAGES if one != "end_to_end"), "unet2d"])
+def test_one_category_trains_every_stage(stage: str, tmp_path: Path) -> None:
+    config = config_of(
+        tmp_path / "set", renamed("one category"), "completion2d" if stage == "unet2d" else stage, balance=0.5
+    )
+    if stage == "unet2d":
+        config = replace(config, model=replace(config.model, refinement=replace(tiny_config().refinement, priors=())))
+    result = run_training(config, tmp_path / "out", cache=tmp_path)
+    assert result.metrics and np.isfinite(list(result.metrics.values())).all()
+    assert completed(tmp_path / "out" / "weights", tmp_path / "set", tmp_path / "results.json")
 
 
 def test_anything_takes_what_has_no_name(tmp_path: Path) -> None:
