@@ -17,7 +17,7 @@ from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.priors.bank.prior import BankPrior
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
 from shape3d_amodal.scenes.compose import SceneConfig
-from shape3d_amodal.training.tasks.bank_crops import BankArrays, BankCropsConfig, open_bank
+from shape3d_amodal.training.tasks.bank_crops import BankArrays, BankCropsConfig, asked_rows, open_bank
 from shape3d_amodal.training.tasks.refinement import RefinementTask
 from shape3d_amodal.training.tasks.stages import StageConfig, build_task
 
@@ -67,6 +67,12 @@ def test_it_asks_about_crops_with_a_hidden_part_and_about_some_without(
     others = [known.count(source.category(str(pool.mesh[row]))) > 1 for row in bank.row]
     assert (bank.fit > 0).tolist() == others, "a mesh that is alone in its category leaves nothing to ask"
     assert any(others) and not all(others) and (bank.fit <= 1).all()
+
+
+def test_crops_without_an_amodal_mask_are_not_asked_about(config: BankCropsConfig) -> None:
+    """Of annotated images: stage 5 would take their visible masks for whole ones."""
+    hidden = np.array([np.nan, 0.3, 0.0, np.nan, 0.5, 0.0], np.float32)
+    assert asked_rows(hidden, replace(config, crops=4, hidden_share=0.5)).tolist() == [1, 2, 4, 5]
 
 
 def test_the_crops_own_mesh_is_left_out(bank: BankArrays, config: BankCropsConfig, pool: CropArrays) -> None:

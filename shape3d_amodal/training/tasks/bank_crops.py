@@ -26,7 +26,7 @@ from shape3d_amodal.files.processes import spread
 from shape3d_amodal.meshes.sources import CATEGORIES, mesh_source
 from shape3d_amodal.priors.bank.prior import BankPrior, BankPriorConfig
 from shape3d_amodal.priors.bank.shapes import BankConfig, ShapeBank
-from shape3d_amodal.training.tasks.scores import partly_hidden
+from shape3d_amodal.training.tasks.scores import partly_hidden, with_amodal
 
 BANK_VERSION = 4
 """To be raised when the same configuration gives other silhouettes."""
@@ -113,12 +113,13 @@ def open_bank(
 
 
 def asked_rows(hidden: NDArray[np.float32], config: BankCropsConfig) -> NDArray[np.int64]:
-    """The rows, rising, that the bank is asked about: the first with a hidden part, and the first of the others.
+    """The rows, rising, that the bank is asked about: the first with a hidden part, and the first of the others
+    of which it is known that they have none.
 
-    ``hidden`` [M] has the shares of the crops' objects that are hidden, in 0..1.
+    ``hidden`` [M] has the shares of the crops' objects that are hidden, in 0..1; NaN where no amodal mask is known.
     """
     with_part = partly_hidden(hidden, "bank")
-    others = np.setdiff1d(np.arange(len(hidden)), with_part)
+    others = np.setdiff1d(with_amodal(hidden), with_part)
     count = round(config.crops * config.hidden_share)
     return np.sort(np.concatenate([with_part[:count], others[: config.crops - count]]))
 
