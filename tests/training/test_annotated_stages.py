@@ -67,7 +67,7 @@ def test_a_set_without_amodal_masks(stage: str, tmp_path: Path) -> None:
     assert all(0 <= value <= 100 for value in result.metrics.values())
     if stage == "completion2d":
         amodal = replace(config, supervision="amodal")
-        with pytest.raises(DataError, match="expected instances with an amodal mask"):
+        with pytest.raises(DataError, match=r"with an amodal mask .*; set supervision to visible"):
             run_training(amodal, tmp_path / "no", cache=tmp_path)
 
 

@@ -93,6 +93,7 @@ def _no_visible_mask(record: Record, format: Format, amodal: Rle | None) -> Data
     problem = f"{came} a mask of the visible pixels, or {format.amodal} and an order of the objects"
     if amodal is not None and not format.needs_amodal:
         problem += f"; if {format.amodal} shows the visible pixels, as in plain COCO, give --segmentation visible"
+        problem += "; trainings want such a file converted: data convert --segmentation visible --to coco_amodal"
     return record.error(format.visible, problem)
 
 

@@ -197,7 +197,10 @@ def _nothing_found(
     every = [one for image in dataset.images for one in image.instances]
     others = sum(one.category_id not in index for one in every)
     left = f", {others} of them of other categories than the model's" if others else ""
-    return f"expected {what} {pixels}, found none; {count_objects(every)}{left}"
+    counts = count_objects(every)
+    bare = amodal and counts.visible_only > 0 and categories is not None
+    remedy = "; set supervision to visible, which needs no amodal mask" if bare else ""
+    return f"expected {what} {pixels}, found none; {counts}{left}{remedy}"
 
 
 def usable_places(image: AmodalImage, index: Mapping[int, int], config: CropsConfig) -> list[int]:

@@ -115,9 +115,11 @@ class C2FSegTraining(TrainingConfig):
 
 
 def open_sized(config: CropsConfig, size: int, cache: Path, *, workers: int) -> CropSource:
-    """The crops that ``config`` names, which must have the codebook's ``size``."""
+    """The crops that ``config`` names, which must have the codebook's ``size`` and be cut as at test time."""
     if config.size != size:
         raise UsageError(f"size: expected {size}, the side of the codebook's crops, got {config.size}")
+    if config.border != "unknown":
+        raise UsageError("border: expected unknown, as C2F-Seg's crops are cut when it completes; leave it out")
     return open_crops(config, cache, workers=workers)
 
 
