@@ -39,16 +39,18 @@ class VisibleObjects(ArrayFields):
         return len(self.masks)
 
 
-def occluders(visible: Sequence[Mask], order: Order = ()) -> list[Mask]:
+def occluders(visible: Sequence[Mask], order: Order = (), of: Sequence[int] | None = None) -> list[Mask]:
     """The pixels that may hide each object: those of all others except the ones known to be behind it.
 
     Args:
         visible: N masks [H,W] bool.
         order: the known part of their order.
+        of: the objects that are asked about; None for all.
     """
     known = frozenset(order)
     result = []
-    for i, mask in enumerate(visible):
+    for i in range(len(visible)) if of is None else of:
+        mask = visible[i]
         occluder = np.zeros_like(mask)
         for j, other in enumerate(visible):
             if j != i and (i, j) not in known:

@@ -35,6 +35,8 @@ A, B, C = row(0, 1), row(2, 3), row(4)
 def test_occluders(ranks: tuple[int | None, ...], expected: tuple[np.ndarray, ...]) -> None:
     for mask, wanted in zip(occluders([A, B, C], order_of_ranks(ranks)), expected, strict=True):
         np.testing.assert_array_equal(mask, wanted)
+    for mask, place in zip(occluders([A, B, C], order_of_ranks(ranks), [2, 0]), (2, 0), strict=True):
+        np.testing.assert_array_equal(mask, expected[place])
 
 
 def image(

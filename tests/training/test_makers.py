@@ -34,7 +34,7 @@ from shape3d_amodal.refinement.trust import SIGNS
 from shape3d_amodal.segmentation.images import ImagesConfig, open_images
 from shape3d_amodal.segmentation.mapper import Mapper
 from shape3d_amodal.training.loop.interface import BatchMaker, LoopConfig, TrainingConfig
-from shape3d_amodal.training.loop.loader import StepBatches
+from shape3d_amodal.training.loop.loader import StepBatches, StepLoader
 from shape3d_amodal.training.loop.packing import map_tensors, rows_of
 from shape3d_amodal.training.run import run_training
 from shape3d_amodal.training.tasks.c2f_seg import C2FSegMaker, CodebookMaker
@@ -209,6 +209,31 @@ def training(name: str, data: Data) -> TrainingConfig:
     images, loop = data.images(), replace(LOOP, batch_size=2)
     detector, options = small_config().detector, {"masks": "both"}
     return RcnnTraining(stage="rcnn", options=options, detector=detector, train=images, validation=images, loop=loop)
+
+
+def own_memory() -> float:
+    """MiB that this process and its workers have for themselves, or for what they hand over; not of mapped files."""
+    total = 0
+    for process in ("self", *(str(child.pid) for child in multiprocessing.active_children())):
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+        values = {line.split()[0]: int(line.split()[1]) for line in lines}
+        total += values["Anonymous:"] + values["Pss_Shmem:"]
+    return total / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["refinement", "visible", "annotations", "pcnet_m"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_memory_stays_level_over_20_000_crops(workers: int, name: str, data: Data) -> None:
+    size, steps = 32, 625
+    batches = StepLoader(StepBatches(MAKERS[name](data), 0, size), steps, workers, torch.device("cpu"))
+    taken = []
+    for step in range(steps):
+        batches(step)
+        if step % 125 == 124:
+            taken.append(own_memory())
+    batches.close()
+    assert taken[-1] < 1.02 * taken[1] + 4, taken  # after 8,000 crops all is there that is kept
 
 
 @pytest.mark.slow

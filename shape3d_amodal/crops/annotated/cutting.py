@@ -96,8 +96,8 @@ class ImageCutter:
         instances = [image.instances[place] for place in places]
         every = [masks.decode(one.visible) for one in image.instances]
         ordered = np.random.default_rng((config.seed, _PURPOSE, number)).random() < config.order_known
-        hiding = occluders(every, _order(image) if ordered else ())
-        visible, hiding = [every[place] for place in places], [hiding[place] for place in places]
+        hiding = occluders(every, _order(image) if ordered else (), places)
+        visible = [every[place] for place in places]
         category = [self._index[one.category_id] for one in instances]
         pixels = self._pixels(number, image)
         crops = instance_crops(pixels, visible, hiding, category, config.size, border=config.border)

@@ -30,7 +30,7 @@ from shape3d_amodal.training.loop.packing import Packed, pack, rows_of
 _MOST_WORKERS = 8
 """For one GPU, where nothing else is asked for."""
 _USERS = (AmodalError, OSError, ImportError, MemoryError)
-"""Errors that are told in one line, with or without workers."""
+"""Errors that are told in one line."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class StepBatches(Dataset[Packed]):
 
 
 class _Told(Dataset[Packed | _Failed]):
-    """The same, with errors as items: torch would put the traceback of a worker into their message."""
+    """The same for workers, with errors as items: torch would put their traceback into their message."""
 
     def __init__(self, batches: StepBatches) -> None:
         self.batches = batches
@@ -128,7 +128,6 @@ class StepLoader:
 
     def _start(self, step: int) -> None:
         self.close()
-        told = _Told(self.batches)
         options: dict[str, Any] = {
             "batch_size": None,
             "sampler": range(step, self.steps),
@@ -137,9 +136,9 @@ class StepLoader:
             "generator": torch.Generator(),  # torch would draw a seed for its workers from the training's numbers
         }
         if not self.workers:
-            self._made = iter(DataLoader(told, **options))
+            self._made = iter(DataLoader(self.batches, **options))
             return
-        before = set(multiprocessing.active_children())
+        told, before = _Told(self.batches), set(multiprocessing.active_children())
         with starting_workers(told) as context, _deaths_awaited():
             options |= {"num_workers": self.workers, "multiprocessing_context": context}
             self._made = iter(DataLoader(told, worker_init_fn=_begin, **options))
