@@ -120,6 +120,8 @@ class Stages:
             coarse = replace(
                 coarse, model=known.model, pose=known.pose, hypotheses=known.hypotheses, chance=known.chance
             )
+        if coarse.expected is None:  # else objects that only a bank knows would lose theirs when rows are joined
+            coarse = replace(coarse, expected=coarse.fit)
         probability = coarse.silhouette
         if self.refine in ("full", "2d") and self.model is not None:
             seen = {name: seen_through(estimate, crops.window) for name, estimate in estimates.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,6 +38,13 @@ def bank(window: torch.Tensor) -> SimpleNamespace:
     return SimpleNamespace(
         categories=("chair",), known=("chair",), device=torch.device("cpu"), estimate=lambda *_, **__: estimate
     )
+
+
+def learned() -> SimpleNamespace:
+    """A network's prior that explains a little more, and says no IoU that is to be expected."""
+    known = bank(NARROW)
+    estimate = replace(known.estimate(), fit=torch.tensor([0.95]), expected=None, window=None)
+    return SimpleNamespace(**{**vars(known), "estimate": lambda *_, **__: estimate})
 
 
 def model(shown: list, trust: Callable | None) -> SimpleNamespace:
@@ -93,3 +101,14 @@ def test_within_the_crop_nothing_is_resampled() -> None:
     crops = instance_crops(np.zeros((H, W, 3), np.uint8), [VISIBLE], [HIDING], [0], S, NARROW.numpy())
     hidden = crops.occluder.minimum(1 - crops.visible)
     torch.testing.assert_close(prediction.probability, crops.visible + hidden * whole)
+
+
+def test_what_a_bank_alone_knows_keeps_its_score_beside_what_networks_know() -> None:
+    """The network's prior says of a chair only how well it fits, the bank of a lamp what IoU is to be expected."""
+    stages = Stages({"learned": learned(), "bank": bank(NARROW)}, model([], None), "visible-union")
+    picture = np.zeros((H, W, 3), np.uint8)
+    crops = instance_crops(picture, [VISIBLE] * 2, [HIDING] * 2, [0, 1], S, NARROW.expand(2, 4).numpy())
+    windows = pixel_windows([VISIBLE] * 2, [HIDING] * 2, NARROW.expand(2, 4).numpy())
+    both, alone = stages.predict(crops, windows), stages.predict(crops[1:], windows[1:])
+    assert alone.estimate.expected.tolist() == pytest.approx([0.8])
+    assert both.estimate.expected.tolist() == pytest.approx([0.95, 0.8])
