@@ -52,6 +52,16 @@ class PixelWindow(ArrayFields):
         return known == VISIBLE, known == UNKNOWN
 
     @property
+    def inside(self) -> NDArray[np.bool_]:
+        """[G,G], which pixels lie in the image; all where only the window is known."""
+        result = np.ones(self.state.shape, bool)
+        if self.image is not None:
+            height, width = self.image.shape
+            rows, columns = np.arange(self.top, self.top + self.side), np.arange(self.left, self.left + self.side)
+            result = ((rows >= 0) & (rows < height))[:, None] & (columns >= 0) & (columns < width)
+        return result
+
+    @property
     def aspect(self) -> float:
         """fx / fy; 1 where the camera is not known."""
         return 1.0 if self.intrinsics is None else self.intrinsics[0] / self.intrinsics[1]

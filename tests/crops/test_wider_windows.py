@@ -31,6 +31,13 @@ def test_another_window_shows_the_same_image() -> None:
     assert drawn(moved.moved(1, 0, 2)) == drawn(WINDOW)
 
 
+def test_which_pixels_lie_in_the_image() -> None:
+    assert WINDOW.inside.all() and WINDOW.inside.shape == (2, 2)
+    assert WINDOW.moved(-1, 2, 3).inside.tolist() == [[False, True, True], [False] * 3, [False] * 3]
+    alone = PixelWindow(np.zeros((2, 2), np.uint8), -5, -5, (0.0, 0.0))
+    assert alone.inside.all(), "only the window is known"
+
+
 def test_beyond_what_is_known_things_go_on_as_at_its_border() -> None:
     """But what is visible there may only be the object."""
     alone = PixelWindow(np.array([[OUTSIDE, UNKNOWN], [VISIBLE, OUTSIDE]], np.uint8), 5, 5, (0.0, 0.0))

@@ -35,8 +35,8 @@ class Posterior(ArrayFields):
         window: the object's, or a larger one where silhouettes reach beyond it.
         drawn: [K,G,words] uint64, their silhouettes in the window's G x G pixels (``bits``).
         chance: [K] float32, sums to 1.
-        agreement: expected IoU, 0..1, of a pose's whole mask, drawn by chance, with that of the mean.
-        seen: visible share, 0..1, of the mean's whole mask.
+        agreement: expected IoU, 0..1, of a pose's whole mask in the image, drawn by chance, with that of the mean.
+        seen: visible share, 0..1, of the mean's whole mask in the image.
     """
 
     window: PixelWindow
@@ -68,7 +68,8 @@ def posterior(found: Found, noise: float | None = None) -> Posterior:
     window = found.window.holding(found.meshes.boxes(poses[kept]))
     drawn = Level(window, 1).drawn(found.meshes, poses.mesh[kept], poses.rows[kept])
     chance = (weight[kept] / weight[kept].sum()).astype(np.float32)
-    visible, hidden = bits.pack(window.state == VISIBLE), bits.pack(window.state == UNKNOWN)
+    # Masks end with the image, and so does what is said of them.
+    visible, hidden = bits.pack(window.state == VISIBLE), bits.pack((window.state == UNKNOWN) & window.inside)
     whole = visible | (drawn & hidden)
     mean = visible | (bits.pack(_mean(drawn, chance, window.side) > 0.5) & hidden)
     shared, either = (np.bitwise_count(both).sum(axis=(1, 2)) for both in (whole & mean, whole | mean))

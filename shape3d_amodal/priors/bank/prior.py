@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from shape3d_amodal.config import Count, Share, configuration
 from shape3d_amodal.crops.cutting import masks_through
 from shape3d_amodal.crops.pixels import PixelWindow, windows_of_crops
-from shape3d_amodal.geometry.windows import cut
+from shape3d_amodal.geometry.windows import cut, inside_image
 from shape3d_amodal.meshes.mesh import KnownModel
 from shape3d_amodal.priors.bank.deformation import DeformationConfig, DeformedMeshes
 from shape3d_amodal.priors.bank.finding import FindConfig, Found, find
@@ -227,12 +227,15 @@ class BankPrior:
             window=crop.window.to(self.device),
             **self._hypotheses(silhouettes[order], weight[order]),
         )
-        return estimate, signs(float(estimate.fit), *_agreement(silhouettes, weight, crop))
+        return estimate, signs(float(estimate.fit), *_agreement(silhouettes, weight, crop, found.window))
 
 
-def _agreement(silhouettes: Tensor, chance: Tensor, crop: InstanceCrops) -> tuple[float, float]:
+def _agreement(silhouettes: Tensor, chance: Tensor, crop: InstanceCrops, window: PixelWindow) -> tuple[float, float]:
     """``agreement`` and ``seen`` as of ``Posterior``, of silhouettes [K,S,S] with chances [K]."""
     visible, hidden = crop.visible[0] > 0.5, crop.occluder[0] > 0.5
+    if window.image is not None:
+        height, width = window.image.shape
+        hidden &= inside_image(crop.window.to(hidden.device), width, height, crop.size)[0] > 0.5
     whole = visible | ((silhouettes > 0.5) & hidden)
     mean = visible | (((chance[:, None, None] * silhouettes).sum(dim=0) > 0.5) & hidden)
     shared, either = (whole & mean).sum(dim=(1, 2)), (whole | mean).sum(dim=(1, 2)).clamp(min=1)

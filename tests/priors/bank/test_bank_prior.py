@@ -160,6 +160,19 @@ def test_signs_of_a_deformed_shape(strange: Scene) -> None:
     np.testing.assert_allclose(told, [1, score, agreed, seen, score * seen], rtol=1e-3, atol=1e-3)
 
 
+def test_signs_of_a_deformed_shape_that_the_border_cuts(strange: Scene) -> None:
+    """Nothing hides it in the image: all of its mask there is seen, and all answers agree, whatever lies beyond."""
+    prior = BankPrior(BANK, config=BankPriorConfig(search=SEARCH, fit_steps=4))
+    end = int(np.nonzero(strange.truth.any(axis=0))[0].mean())
+    visible = strange.truth[:, :end]
+    nothing = np.zeros_like(visible)
+    crop = instance_crops(np.zeros((*visible.shape, 3), np.uint8), [visible], [nothing], [NAMES.index("dresser")], S)
+    window = pixel_window(visible, nothing, crop.window[0].numpy())
+    _, told = prior.bent(prior.find(BANK.shapes("dresser", "upright"), window, frozenset()), crop)
+    most = np.log(0.999 / 0.001)
+    assert told[2:4] == pytest.approx([most, most], abs=1e-3)
+
+
 def test_where_all_meshes_are_left_out_there_is_no_estimate(chair: Scene) -> None:
     prior = BankPrior(BANK, config=BankPriorConfig(search=SEARCH, hypotheses=2))
     names = BANK.shapes("chair", "upright").names

@@ -89,3 +89,12 @@ def test_silhouettes_that_reach_beyond_the_window_are_drawn_there() -> None:
     columns = np.nonzero(likely.mean.any(axis=0))[0] + x0
     assert (columns[0], columns[-1]) == (5, x1 - 1)
     assert likely.seen == pytest.approx(100 / (100 + 150 + 10 * (x1 - 40)))
+
+
+def test_what_lies_beyond_the_image_does_not_count() -> None:
+    """The image ends at column 20: there both poses are one, 100 visible and 50 hidden pixels."""
+    found = found_with([0.96, 0.95], [15, 25])
+    image = np.ascontiguousarray(STATE[:, :20])
+    likely = posterior(replace(found, window=replace(found.window, image=image).moved(0, 0, 40)))
+    assert len(likely.chance) == 2 and likely.mask(1)[8].sum() == 25
+    assert likely.agreement == pytest.approx(1) and likely.seen == pytest.approx(100 / 150)
