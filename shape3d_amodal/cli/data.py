@@ -115,7 +115,8 @@ def convert(
     mapping = None if classes is None else load_config(classes, ClassMap)
     if is_stdout(out):
         raise UsageError("--out: expected a file, for the new annotations are read again and compared; name one")
-    output_file(out, inputs=[annotations, classes, targets])
+    cameras = () if calibration is None else calibration.glob("*.txt")
+    output_file(out, inputs=[annotations, classes, targets, *cameras])
     own = {"models": models, "targets": targets, "visible_tolerance": visible_tolerance}
     if source == "bop":
         if segmentation != "amodal":

@@ -54,6 +54,8 @@ def original(tmp_path_factory: pytest.TempPathFactory, boxes: BoxMeshes) -> Path
     ShapePriorPipeline.from_model(tiny_model()).save_pretrained(root / "weights")
     (root / "images").mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(root / "images/a.png")
+    (root / "calib").mkdir()
+    (root / "calib/a.txt").write_text("P2: 70 0 40 0 0 70 30 0 0 0 1 0\n")
     for name in PARTS:
         write_obj(root / "meshes" / f"{name}.obj", boxes.load(name))
     whole = block(slice(20, 40), slice(10, 40))
@@ -97,6 +99,7 @@ FILES = {
         "annotations.json",
         "classes.yaml",
     ),
+    "data convert IN/annotations.json --to coco_amodal --calibration IN/calib --out OUT": ("calib/a.txt",),
     "data validate IN/annotations.json --images IN/images --out OUT": ("annotations.json", PICTURE),
     "data poses IN/results.json --annotations IN/annotations.json --out OUT": ("results.json", "annotations.json"),
     "meshes --meshes IN/list.json --out OUT": ("list.json",),
