@@ -10,6 +10,8 @@ export OMP_WAIT_POLICY=PASSIVE
 run() { .venv/bin/shape3d-amodal "$@"; }
 train() { for name; do run train "configs/kins/$name.yaml"; done; }
 
+case "$*" in "" | --small) ;; *) echo "error: expected --small or nothing, got $*" >&2; exit 2 ;; esac
+[ -x .venv/bin/shape3d-amodal ] || { echo "error: there is no .venv; run bash scripts/setup.sh first" >&2; exit 2; }
 if [ "${1:-}" = --small ]; then
     for split in train:1600:1 val:100:2 test:300:3; do
         IFS=: read -r name count seed <<< "$split"
@@ -21,6 +23,9 @@ if [ "${1:-}" = --small ]; then
     train unet2d_small pcnet_m_small mask_rcnn_small orcnn_small asn_small
     run benchmark configs/kins/benchmark_small.yaml
 else
+    for file in data/kins/update_{train,test}_2020.json data/weights/resnet50.safetensors; do
+        [ -e "$file" ] || { echo "error: $file is missing; the top of $0 lists what must be there" >&2; exit 2; }
+    done
     run data validate data/kins/update_train_2020.json --images data/kins/training/image_2 --published kins-train \
         --out outputs/kins/train.json || echo "learning from the file in spite of its errors, which outputs/kins/train.json lists"
     train shape_prior completion2d refinement refinement_visible end_to_end  # ours
