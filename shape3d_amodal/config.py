@@ -56,8 +56,9 @@ _WIDTH = 120
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def configuration(cls: type[T]) -> type[T]:
-    """Make ``cls`` a frozen, keyword-only dataclass whose values are type-checked and whose unknown keys are errors."""
-    options = ConfigDict(extra="forbid", strict=False, use_attribute_docstrings=True)
+    """Make ``cls`` a frozen, keyword-only dataclass whose values are type-checked and whose unknown keys are errors, as
+    are numbers that are not finite."""
+    options = ConfigDict(extra="forbid", strict=False, use_attribute_docstrings=True, allow_inf_nan=False)
     return cast(type[T], _pydantic_dataclass(frozen=True, kw_only=True, config=options)(cls))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
@@ -58,6 +59,11 @@ class AmodalModelConfig:
     fit_steps: Annotated[int, Field(ge=0)] = 0
     """Default number of fit steps of the bank: as many as when the refinement learned from it. The learned prior is
     fitted only when asked for, as the refinement learned from its unfitted silhouettes."""
+
+    def __post_init__(self) -> None:
+        twice = [name for name, number in Counter(self.categories).items() if number > 1]
+        if twice:
+            raise UsageError(f"model.categories: expected different names, got {twice[0]!r} twice; remove one")
 
     @property
     def traits(self) -> CategoryTraits:

@@ -93,6 +93,8 @@ def test_defaults_and_conversions() -> None:
         ("name: x\ninner: {rates: 3}", "inner.rates: unexpected keyword argument"),
         ("name: x\ncount: many", "count: input should be a valid integer"),
         ("name: x\ncount: 2.5", "count: input should be a valid integer"),
+        ("name: x\ninner: {rate: .nan}", "inner.rate: input should be a finite number"),
+        ("name: x\ninner: {rate: -.inf}", "inner.rate: input should be a finite number"),
         ("name: x\ncount: null", "count: input should be a valid integer"),
         ("name: 3", "name: input should be a valid string"),
         ("name: x\nkind: c", "kind: input should be 'a' or 'b'"),

@@ -234,6 +234,7 @@ EMPTY = np.zeros((60, 80), bool)
             None,
             r"categories\[0\]: unknown category 'dragon'; known are airplane",
         ),
+        (picture(), [CHAIR], [4], None, r"categories\[0\]: expected a name, got 4; known are airplane"),
         (picture(), [CHAIR], ["chair", "table"], None, "categories: expected one for each of the 1 masks, got 2"),
         (picture(), [CHAIR], ["chair"], [0, 1], "depth_order: expected one for each of the 1 masks, got 2"),
     ],

@@ -70,7 +70,8 @@ def scenes(
     if layout == "shards":
         _shards(out, config, options, shard, workers)
     elif shard is not None or shard_size is not None or workers != 1:
-        raise UsageError("--shard, --shard-size and --workers go with shards: give --count, or --layout shards")
+        remedy = "leave them out" if layout == "kins" else "give --count, or --layout shards"
+        raise UsageError(f"--shard, --shard-size and --workers go with shards, got the layout {layout}; {remedy}")
     elif layout == "kins":
         _kins(out, config, options)
     elif count is not None:

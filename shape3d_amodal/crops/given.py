@@ -148,11 +148,13 @@ def given_names(values: Sequence[str], known: Sequence[str]) -> list[str]:
     """The category names of the objects of an image.
 
     Raises:
-        UsageError: no list, or a name that is not among ``known``, where that has no ``ANYTHING``, either.
+        UsageError: no list, no name, or one that is not among ``known``, where that has no ``ANYTHING``, either.
     """
     names = in_order("categories", values)
     for number, name in enumerate(names):
-        if name not in known and not (isinstance(name, str) and ANYTHING in known):
+        if not isinstance(name, str):
+            raise UsageError(f"categories[{number}]: expected a name, got {name!r}; known are {', '.join(known)}")
+        if name not in known and ANYTHING not in known:
             raise UsageError(
                 f"categories[{number}]: unknown category {name!r}{meant(name, known)}; known are {', '.join(known)}"
             )

@@ -25,6 +25,7 @@ from shape3d_amodal.scenes import shading as shading
 from shape3d_amodal.scenes.layout import (
     NEAREST_DEPTH,
     Camera,
+    Deform,
     PlacedObject,
     deform,
     look_at_target,
@@ -54,7 +55,7 @@ class SceneConfig:
     """Least hidden share of the target's area."""
     max_hidden: Share = 0.70
     """Largest hidden share of the target's area."""
-    deform: Annotated[float, Field(ge=0)] = 0.0
+    deform: Deform = 0.0
     """Largest strength of the random deformation of each mesh (0: none), an augmentation for training."""
     balance: bool = True
     """Draw the category first, then a mesh of it, so that rare categories are as frequent as common ones."""

@@ -20,7 +20,7 @@ from shape3d_amodal.files.atomic import write_json_atomic
 from shape3d_amodal.meshes.mesh import FileMeshes
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.scenes.compose import MeshPicker, Scene, SceneConfig
-from shape3d_amodal.scenes.layout import PlacedObject, deform, stand
+from shape3d_amodal.scenes.layout import Deform, PlacedObject, deform, stand
 from shape3d_amodal.scenes.sets import write_images
 from shape3d_amodal.scenes.street import Street, make_street
 from shape3d_amodal.structures import AmodalDataset
@@ -66,7 +66,7 @@ class KinsScenesConfig:
     """Largest distance of a vehicle in metres, but for those that queue behind another one."""
     clutter: Annotated[int, Field(ge=0, le=100)] = 3
     """Mean number of poles, trees, bushes and branches: they hide vehicles, and no annotation has them."""
-    deform: Annotated[float, Field(ge=0)] = 0.3
+    deform: Deform = 0.3
     """Largest strength of the random deformation of each mesh (0: none)."""
     strict: bool = False
     """Stop at a mesh that cannot be used, instead of drawing another one and listing it."""

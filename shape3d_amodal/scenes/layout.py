@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from shape3d_amodal.meshes.mesh import Mesh
 
 NEAREST_DEPTH = 0.3
 """Least depth of any vertex (world units; an object's diagonal is about 1)."""
+Deform = Annotated[float, Field(ge=0, le=2)]
+"""Strength of ``deform``; beyond 2 it would turn parts of a mesh inside out."""
 
 
 @dataclass(frozen=True)

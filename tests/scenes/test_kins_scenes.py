@@ -37,6 +37,19 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--set", "deform=1000"], "deform: input should be less than or equal to 2"),
+        (["--workers", "2"], "go with shards, got the layout kins; leave them out"),
+    ],
+)
+def test_options_that_streets_do_not_take(tmp_path: Path, capsys, options: list[str], problem: str) -> None:
+    assert main(["scenes", "--layout", "kins", "--count", "1", "--out", str(tmp_path / "out"), *options]) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def images(folder: Path) -> tuple[AmodalImage, ...]:
     return read_annotations(folder / "update_train_2020.json").dataset.images
 

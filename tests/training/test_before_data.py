@@ -66,6 +66,10 @@ def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (STAGE, ["model.refinement.widths=[]"], ["model.refinement.widths"]),
         (STAGE, ["model.refinement.widths=[4,4,4,4,4,4,4,4]"], ["model.refinement.widths"]),
         (STAGE, ["model.categories=[]"], ["model.categories"]),
+        (STAGE, ["model.categories=[car,anything,anything]"], ["model.categories", "'anything' twice"]),
+        (STAGE, ["loop.workers=1000000"], ["loop.workers", "less than or equal to"]),
+        (STAGE, ["loop.final_rate=.nan"], ["loop.final_rate", "finite"]),
+        (STAGE, ["train.scenes.deform=1000"], ["train.scenes.deform", "less than or equal to"]),
         (STAGE, ["model.prior.reconstruction.level=9"], ["model.prior.reconstruction.level"]),
     ],
 )

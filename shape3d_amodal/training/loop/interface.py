@@ -68,7 +68,7 @@ class LoopConfig:
     """Steps between two sets of sample images; 0 makes them only at the end."""
     max_minutes: Annotated[float, Field(ge=0)] = 0.0
     """Minutes after which the training saves a checkpoint and stops; 0 sets no limit."""
-    workers: Annotated[int, Field(ge=0)] | None = None
+    workers: Annotated[int, Field(ge=0, le=256)] | None = None
     """Processes of each rank that make batches ahead of their use; 0 makes them in the rank itself. By default 0 on a
     CPU, and for a GPU all cores but one, 8 at most. What is learned does not depend on it."""
     threads: Annotated[int, Field(ge=0)] = 0
