@@ -25,6 +25,8 @@ _COLDEST, _WARMEST = 0.001, 0.05
 """Its bounds."""
 _LEAST = 1e-3
 """Poses of a smaller chance, relative to the best one's, are left out."""
+_WIDENS = 0.02
+"""Poses of a smaller chance are drawn no farther than the likelier ones reach."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,9 +67,10 @@ def posterior(found: Found, noise: float | None = None) -> Posterior:
     temperature = min(max((NOISE if noise is None else noise) * (1 - float(poses.score[0])), _COLDEST), _WARMEST)
     weight = np.exp((poses.score - poses.score[0]) / temperature)
     kept = np.nonzero(weight > _LEAST)[0]
-    window = found.window.holding(found.meshes.boxes(poses[kept]))
-    drawn = Level(window, 1).drawn(found.meshes, poses.mesh[kept], poses.rows[kept])
     chance = (weight[kept] / weight[kept].sum()).astype(np.float32)
+    # An unlikely pose that reaches far would only make all masks coarser.
+    window = found.window.holding(found.meshes.boxes(poses[kept[chance >= _WIDENS]]))
+    drawn = Level(window, 1).drawn(found.meshes, poses.mesh[kept], poses.rows[kept])
     # Masks end with the image, and so does what is said of them.
     visible, hidden = bits.pack(window.state == VISIBLE), bits.pack((window.state == UNKNOWN) & window.inside)
     whole = visible | (drawn & hidden)
