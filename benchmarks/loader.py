@@ -9,6 +9,7 @@ counted. On a busy machine the clock tells less than the processor time of all p
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -113,7 +114,10 @@ def main() -> None:
                 rows.append(f"| {name} | {size} | {workers} | {clock:,.0f} | {processor:,.0f} |")
                 print(rows[-1], flush=True)
     if arguments.write:
-        write_section("batches", "Batches", "OMP_NUM_THREADS=1 python benchmarks/loader.py --write", "\n".join(rows))
+        options = f"--seconds {arguments.seconds:g} --scenes {arguments.scenes}"
+        command = f"OMP_NUM_THREADS=1 python benchmarks/loader.py {options} --write"
+        rows.append(f"\nThe machine's load was {os.getloadavg()[0]:.1f} at the end of {os.cpu_count()} cores.")
+        write_section("batches", "Batches", command, "\n".join(rows))
     print(machine())
 
 

@@ -57,3 +57,10 @@ class Slow(Numbers):
     def make(self, plan: np.ndarray) -> Tensor:
         time.sleep(0.5)
         return super().make(plan)
+
+
+class Large(Numbers):
+    """Batches of 64 MiB, which take a while to hand over."""
+
+    def make(self, plan: np.ndarray) -> Tensor:
+        return torch.ones(len(plan), 64 * 2**20 // len(plan), dtype=torch.uint8)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from makers import Failing, Numbers, Placed, Slow
+from makers import Failing, Large, Numbers, Placed, Slow
 from toy import ToyTask
 
 from shape3d_amodal.config import parse_config
@@ -134,6 +134,14 @@ def test_workers_have_one_thread_no_gpu_and_leave_signals_to_the_training() -> N
     batches.close()
     assert len({row[0] for row in rows}) == 2 and os.getpid() not in {row[0] for row in rows}
     assert all(row[1:] == [os.getpid(), 1, 0, 1, 1] for row in rows)
+
+
+def test_workers_that_end_while_they_hand_over_say_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    batches = loader(Large(), 2, steps=1000)
+    assert batches(0)[0].all()
+    batches(1), batches(2)
+    batches.close()
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.slow

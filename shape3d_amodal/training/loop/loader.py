@@ -6,6 +6,7 @@ not depend on the number of workers, and a training that is resumed begins with 
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -175,8 +176,13 @@ def _as_it_is(made: Packed | _Failed) -> Packed | _Failed:
 
 
 def _begin(_worker: int) -> None:
-    """In a worker process: no GPU is there for it."""
+    """In a worker process: no GPU is there for it, and it ends at once.
+
+    Where Python winds up while a thread hands over a batch, the thread is cut off in the middle of C++ code, which then
+    complains.
+    """
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    atexit.register(os._exit, 0)
 
 
 @contextmanager
