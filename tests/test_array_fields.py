@@ -91,8 +91,8 @@ def test_texts() -> None:
     )
     assert repr(some["SupervisedCrops"]) == (
         "SupervisedCrops(crops=InstanceCrops(rgb=float32[2,3,64,64], visible=float32[2,64,64], "
-        "occluder=float32[2,64,64], category=int64[2], window=float32[2,4]), amodal=float32[2,64,64], known=None, "
-        "silhouette=None, fit=None)"
+        "occluder=float32[2,64,64], category=int64[2], window=float32[2,4], doubt=None), "
+        "amodal=float32[2,64,64], known=None, silhouette=None, fit=None)"
     )
     assert "masks=[2 of bool[60,80]], names=['chair', 'table']" in repr(some["VisibleObjects"])
 

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 PREAMBLE = """
 set -euo pipefail
 shape3d-amodal() {
+    case "$*" in *outputs/kins/*|"data kins "*) return ;; esac  # of what is trained on KINS
     case "$1 ${2:-}" in
         "shapes2d show"|"samples outputs/systems/"*) ;;  # of what is trained for hours
         "train configs/kins/"*|"train configs/shapenet/"*) command shape3d-amodal "$@" --print-config >/dev/null ;;

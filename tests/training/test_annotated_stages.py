@@ -44,7 +44,7 @@ def bare(dataset: AmodalDataset, numbers: range) -> AmodalDataset:
 def config_of(folder: Path, dataset: AmodalDataset, stage: str, **changes: object) -> StageConfig:
     annotations = write_drawn(folder, dataset)
     crops = CropsConfig(annotations=str(annotations), images=str(folder / "images"), size=32, min_visible_px=10)
-    names = tuple(category.name for category in dataset.categories)
+    names = tuple(dict.fromkeys(category.name for category in dataset.categories))
     config = StageConfig(
         stage=stage,
         model=replace(tiny_config(), categories=names),
