@@ -331,7 +331,7 @@ def test_each_stage_is_validated_by_what_has_been_trained(name, init, masks, poo
 def test_a_pool_in_which_nothing_is_hidden_is_refused(pool: CropArrays) -> None:
     bare = replace(pool, hidden=np.zeros_like(pool.hidden))
     build_task(stage("prior"), tiny_model(), bare, bare)
-    with pytest.raises(UsageError, match=r"^train: expected crops with a hidden part, none of .*give more"):
+    with pytest.raises(UsageError, match=r"^train: expected crops with a hidden part, none of .*train.count"):
         build_task(stage("refinement"), tiny_model(), bare, bare)
 
 

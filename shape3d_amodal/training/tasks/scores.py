@@ -70,8 +70,8 @@ def partly_hidden(hidden: ArrayLike, where: str) -> NDArray[np.int64]:
     shares = np.asarray(hidden)
     rows = np.flatnonzero(shares > _PARTLY)
     if not len(rows):
-        problem = f"expected crops with a hidden part, none of {len(shares)} has one; give more of them"
-        raise UsageError(f"{where}: {problem}")
+        problem = f"expected crops with a hidden part, none of {len(shares)} has one"
+        raise UsageError(f"{where}: {problem}; give more of them, of scenes by train.count")
     return rows
 
 
