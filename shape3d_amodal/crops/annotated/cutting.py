@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,29 +93,25 @@ class ImageCutter:
             DataError: the image cannot be read.
         """
         config = self._config
+        rows = [(image, place) for place in places]
         instances = [image.instances[place] for place in places]
         every = [masks.decode(one.visible) for one in image.instances]
         ordered = np.random.default_rng((config.seed, _PURPOSE, number)).random() < config.order_known
         hiding = occluders(every, _order(image) if ordered else (), places)
         visible = [every[place] for place in places]
-        category = [self._index[one.category_id] for one in instances]
+        told = told_of(rows, self._index)
+        category = told["category"].tolist()
         pixels = self._pixels(number, image)
         crops = instance_crops(pixels, visible, hiding, category, config.size, border=config.border)
         whole = [masks.decode(one.visible if one.amodal is None else one.amodal) for one in instances]
-        count = len(instances)
         return CropArrays(
             rgb=as_bytes(crops.rgb),
             visible=as_bytes(crops.visible),
             occluder=as_bytes(crops.occluder),
             amodal=as_bytes(mask_crops(whole, crops.window, config.size)),
-            category=crops.category.numpy(),
             window=crops.window.numpy(),
-            hidden=np.array([hidden_share(one) for one in instances], np.float32),
-            scene=np.full(count, number, np.int64),
-            mesh=np.array([one.mesh or "" for one in instances], np.str_),
-            image_size=np.tile(np.array([image.width, image.height], np.int64), (count, 1)),
-            intrinsics=np.tile(np.array(image.intrinsics or _UNKNOWN, np.float64), (count, 1)),
-            track=np.array([-1 if one.track is None else one.track for one in instances], np.int64),
+            scene=np.full(len(instances), number, np.int64),
+            **told,
         )
 
     def _pixels(self, number: int, image: AmodalImage) -> NDArray[np.uint8]:
@@ -144,16 +140,13 @@ class AnnotatedCrops:
         found = AnnotatedSet(config, categories, amodal=amodal)
         self._cutter = ImageCutter(config, found.index, _KEPT_IMAGES)
         self._rows = [(number, image, place) for number, image, places in found.images for place in places]
-        instances = [image.instances[place] for _, image, place in self._rows]
-        sizes = [(image.width, image.height) for _, image, _ in self._rows]
-        cameras = [image.intrinsics or _UNKNOWN for _, image, _ in self._rows]
-        self.category: NDArray[np.int64] = np.array([found.index[one.category_id] for one in instances], np.int64)
-        self.hidden: NDArray[np.float32] = np.array([hidden_share(one) for one in instances], np.float32)
-        self.mesh: NDArray[np.str_] = np.array([one.mesh or "" for one in instances], np.str_)
-        self.image_size: NDArray[np.int64] = np.array(sizes, np.int64)
-        self.intrinsics: NDArray[np.float64] = np.array(cameras, np.float64)
-        tracks = [-1 if one.track is None else one.track for one in instances]
-        self.track: NDArray[np.int64] = np.array(tracks, np.int64)
+        told = told_of([(image, place) for _, image, place in self._rows], found.index)
+        self.category: NDArray[np.int64] = told["category"]
+        self.hidden: NDArray[np.float32] = told["hidden"]
+        self.mesh: NDArray[np.str_] = told["mesh"]
+        self.image_size: NDArray[np.int64] = told["image_size"]
+        self.intrinsics: NDArray[np.float64] = told["intrinsics"]
+        self.track: NDArray[np.int64] = told["track"]
 
     def ids(self, rows: NDArray[np.int64]) -> list[str]:
         """What to call some rows in messages."""
@@ -167,6 +160,24 @@ class AnnotatedCrops:
         """
         parts = [self._cutter.cut(number, image, [place]) for number, image, place in (self._rows[row] for row in rows)]
         return CropArrays.join(parts).supervised(np.arange(len(parts)))
+
+
+def told_of(rows: Sequence[tuple[AmodalImage, int]], index: Mapping[int, int]) -> dict[str, NDArray[Any]]:
+    """What annotations tell of N instances beside their masks, as arrays of ``CropArrays``.
+
+    Args:
+        rows: the image of each, and its place there.
+        index: as in ``AnnotatedSet``.
+    """
+    instances = [image.instances[place] for image, place in rows]
+    return {
+        "category": np.array([index[one.category_id] for one in instances], np.int64),
+        "hidden": np.array([hidden_share(one) for one in instances], np.float32),
+        "mesh": np.array([one.mesh or "" for one in instances], np.str_),
+        "image_size": np.array([(image.width, image.height) for image, _ in rows], np.int64),
+        "intrinsics": np.array([image.intrinsics or _UNKNOWN for image, _ in rows], np.float64),
+        "track": np.array([-1 if one.track is None else one.track for one in instances], np.int64),
+    }
 
 
 def category_index(names: Mapping[int, str], categories: Sequence[str] | None) -> dict[int, int]:

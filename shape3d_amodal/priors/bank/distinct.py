@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shape3d_amodal.meshes.symmetries import Motions, symmetry_motions
-from shape3d_amodal.priors.bank.keeping import kept_arrays
+from shape3d_amodal.priors.bank.keeping import kept_of_mesh
 from shape3d_amodal.priors.bank.poses import DISTANCE, SCALE, Poses, U, V
 
 SAME_TURN = 0.05
@@ -37,7 +37,7 @@ def kept_symmetries(verts: NDArray[np.float32], faces: NDArray[np.int64], cache:
         found = symmetry_motions(verts, faces, step_deg=_STEP_DEG)
         return {"rotations": found.rotations, "translations": found.translations}
 
-    return Motions(**kept_arrays(f"symmetries {_VERSION}", ("rotations", "translations"), verts, faces, make, cache))
+    return Motions(**kept_of_mesh(f"symmetries {_VERSION}", ("rotations", "translations"), verts, faces, make, cache))
 
 
 def distinct(poses: Poses, symmetries: Callable[[int], Motions], count: int) -> Poses:

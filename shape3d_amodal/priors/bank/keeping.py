@@ -17,7 +17,7 @@ from shape3d_amodal.files.cache import made_once
 log = logging.getLogger(__name__)
 
 
-def kept_arrays(
+def kept_of_mesh(
     what: str,
     names: tuple[str, ...],
     verts: NDArray[np.float32],

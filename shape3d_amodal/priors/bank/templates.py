@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.geometry.cameras import rotation
 from shape3d_amodal.priors.bank import bits
-from shape3d_amodal.priors.bank.keeping import kept_arrays
+from shape3d_amodal.priors.bank.keeping import kept_of_mesh
 from shape3d_amodal.priors.bank.poses import CX, CY, DISTANCE, POSE, SCALE, MeshTable, U, V
 from shape3d_amodal.priors.interface import ViewsName
 
@@ -128,4 +128,4 @@ def kept_templates(
         drawn = draw_templates(verts, faces, views_of(name))
         return {"views": drawn.views, "bits": drawn.bits}
 
-    return Templates(**kept_arrays(f"templates {name} {_VERSION}", ("views", "bits"), verts, faces, make, cache))
+    return Templates(**kept_of_mesh(f"templates {name} {_VERSION}", ("views", "bits"), verts, faces, make, cache))
