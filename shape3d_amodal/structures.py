@@ -154,8 +154,8 @@ class AmodalInstance:
         depth_order: rank from near (0) to far among the objects of ``cluster``, or of the image where that is None; of
             two that overlap, the smaller is in front. None where unknown.
         cluster: which of the image's groups of overlapping objects it belongs to; None where the image is not divided.
-        ignore: present in the image but not scored.
-        crowd: several objects under one mask (COCO's ``iscrowd``), which is ignored, too.
+        ignore: present in the image but not scored; it is learned from, unless it is a crowd.
+        crowd: several objects under one mask (COCO's ``iscrowd``), which is ignored, too, and not learned from.
         is_stuff: an amorphous region such as sky, no countable thing.
         track: equal for what is the same object in several images (of a video, or of several cameras); None where
             unknown.

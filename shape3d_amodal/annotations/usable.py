@@ -30,7 +30,7 @@ class ObjectCounts:
 
     @property
     def usable(self) -> int:
-        """Objects that methods can start from: neither crowds nor ignored nor fully hidden."""
+        """Objects to learn from and to score: neither crowds nor ignored (which concerns scores alone) nor hidden."""
         return self.objects - self.crowds - self.ignored - self.hidden
 
     def __str__(self) -> str:

@@ -165,7 +165,8 @@ def _check_categories(dataset: AmodalDataset, report: ValidationReport) -> None:
 def _check_usable(dataset: AmodalDataset, report: ValidationReport) -> None:
     counts = count_objects(one for image in dataset.images for one in image.instances)
     if counts.objects and not counts.usable:
-        report.add("warning", "nothing-usable", "annotations", f"nothing is left to learn from or to score: {counts}")
+        left_for = "to score" if counts.ignored else "to learn from or to score"  # what is ignored is learned from
+        report.add("warning", "nothing-usable", "annotations", f"nothing is left {left_for}: {counts}")
     elif 2 * counts.crowds > counts.objects:
         problem = f"{counts.crowds} of {counts.objects} objects are crowds (iscrowd 1), neither learned from nor scored"
         report.add("warning", "crowds", "annotations", f"{problem}; give each that is one object iscrowd 0")

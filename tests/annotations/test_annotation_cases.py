@@ -134,6 +134,8 @@ class TestNothingUsable:
         ("flags", "told"),
         [
             (({"iscrowd": 0, "ignore": 1}, {"iscrowd": 0, "ignore": 1}), "of 2 objects 2 are marked ignore"),
+            (({"iscrowd": 0, "ignore": 1}, {"iscrowd": 0, "ignore": 1}), "nothing is left to score: "),
+            (({}, {}), "nothing is left to learn from or to score: "),
             (({"iscrowd": 0, "visible_mask": GONE}, {"iscrowd": 0, "visible_mask": GONE}), "2 are fully hidden"),
             (({"iscrowd": 0, "ignore": 1}, {}), "of 2 objects 1 is a crowd (iscrowd 1), 1 is marked ignore"),
         ],
