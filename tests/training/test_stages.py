@@ -14,6 +14,7 @@ from tiny import tiny_config, tiny_model
 
 from shape3d_amodal.config import parse_config
 from shape3d_amodal.crops.config import CropsConfig
+from shape3d_amodal.crops.doubt import DoubtConfig
 from shape3d_amodal.crops.parts import arrays_of
 from shape3d_amodal.crops.pool import open_pool, scenes_of
 from shape3d_amodal.crops.scenes import CropArrays
@@ -372,11 +373,13 @@ def test_parts_of_another_model_are_refused(tmp_path: Path) -> None:
         ("refinement", {"categories": CATEGORIES[::-1]}),
         ("prior", {"azimuth_range_deg": {"car": 180.0}}),
         ("prior", {"asymmetric": ("car",)}),
+        ("prior", {"border": "background"}),
+        ("prior", {"doubt": DoubtConfig(certainty=0.25)}),
         ("prior", {"prior": replace(tiny_config().prior, viewpoint=ViewpointConfig(max_roll_deg=30.0))}),
     ],
 )
 def test_parts_that_would_mean_something_else_are_refused(part: str, change: dict[str, object], tmp_path: Path) -> None:
-    """All tensors fit, but the numbers of categories, or the angles, would be others."""
+    """All tensors fit, but the numbers of categories, the angles, or what may hide an object, would be others."""
     tiny_model().save(tmp_path / "tiny")
     option = "model.prior.viewpoint" if "prior" in change else f"model.{next(iter(change))}"
     with pytest.raises(WeightsError, match=f"init.{part}: expected weights that were trained with {option} .*; set"):

@@ -213,10 +213,14 @@ def load_part(model: AmodalModel, part: str, name_or_folder: str | Path) -> None
 def _check_meaning(part: str, trained: AmodalModelConfig, own: AmodalModelConfig, folder: Path) -> None:
     """Refuse weights that would fit, but mean something else: other categories, or other ranges of viewpoints.
 
+    A prior must also have seen what lies beyond borders, and doubtful background, as now: later stages do not change
+    it. A refinement goes on learning, so it gets used to that.
+
     Raises:
         WeightsError: naming the option.
     """
-    shared = ("categories", "parents", "asymmetric", "azimuth_range_deg") if part == "prior" else ("categories",)
+    told = ("parents", "asymmetric", "azimuth_range_deg", "border", "doubt")
+    shared = ("categories", *told) if part == "prior" else ("categories",)
     options = {f"model.{name}": (getattr(trained, name), getattr(own, name)) for name in shared}
     if part == "prior":
         options["model.prior.viewpoint"] = (trained.prior.viewpoint, own.prior.viewpoint)
