@@ -47,7 +47,8 @@ def scenes(
         seed: seed of the scenes; scene k depends on the options, the seed and k alone.
         layout: folder (a benchmark set; the default without --count), shards (the default with it), or kins (--count
             wide images of streets with vehicles, annotated in the format of KINS 2020).
-        shard: i/n, i from 0: make the shards i, i + n, i + 2 n, ...; by default as set by torchrun or a SLURM array.
+        shard: i/n, i from 0: make the shards i, i + n, i + 2 n, ...; by default as set by torchrun, srun or a SLURM
+            array.
         shard_size: scenes in a shard, 1000 by default.
         workers: processes on this machine; the result does not depend on it.
         strict: stop at a mesh that cannot be used; otherwise another one is drawn, and the manifest lists it.
@@ -111,7 +112,8 @@ def _shards(out: Path, config: Path | None, options: list[str], shard: str | Non
     import os
     import time
 
-    from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards, share_of
+    from shape3d_amodal.launcher import share_of
+    from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards
     from shape3d_amodal.scenes.shards import Shard
 
     chosen = load(config, ShardsConfig, options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -18,7 +18,6 @@ from pydantic import Field, TypeAdapter
 
 from shape3d_amodal.annotations.formats.coco_amodal import coco_document
 from shape3d_amodal.config import configuration
-from shape3d_amodal.errors import UsageError
 from shape3d_amodal.files.atomic import make_folder
 from shape3d_amodal.files.processes import spread
 from shape3d_amodal.files.progress import progress as shown
@@ -34,8 +33,6 @@ _CHUNK = 8
 _UNIT = f"groups of {_CHUNK} scenes"
 _IDS_A_SCENE = 16
 """Annotation ids that are reserved for each scene."""
-_SLURM = {"MIN": "0", "STEP": "1"}
-"""First index and step of a SLURM array where they are not stated."""
 _VERSION = 1
 """To be increased when the same configuration gives other scenes."""
 
@@ -133,28 +130,6 @@ def _planned(config: ShardsConfig, folder: Path, share: tuple[int, int]) -> _Pla
     mine = shards.shards_of(folder, config.count, config.shard_size)[share[0] :: share[1]]
     finished = {shard.number for shard in mine if shards.is_finished(shard, identity, description)}
     return _Plan(mine, finished, {"identity": identity, "config": description, "categories": names})
-
-
-def share_of(text: str | None, environment: Mapping[str, str]) -> tuple[int, int]:
-    """The share (i, n) of this process, i from 0 to n - 1.
-
-    Args:
-        text: ``i/n`` as given by the user; without it the launcher's variables count: those of torchrun (RANK,
-            WORLD_SIZE), then those of a SLURM array (SLURM_ARRAY_TASK_ID, _MIN, _STEP and _COUNT), else (0, 1).
-
-    Raises:
-        UsageError: no such share.
-    """
-    if text is None and "RANK" in environment and "WORLD_SIZE" in environment:
-        text = f"{environment['RANK']}/{environment['WORLD_SIZE']}"
-    elif text is None and "SLURM_ARRAY_TASK_ID" in environment:
-        first, step = (int(environment.get(f"SLURM_ARRAY_TASK_{name}", default)) for name, default in _SLURM.items())
-        number = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
-        text = f"{number}/{environment.get('SLURM_ARRAY_TASK_COUNT', '')}"
-    index, slash, count = ("0/1" if text is None else text).partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise UsageError(f"--shard: expected i/n with i from 0 to n - 1, such as 0/4, got {text!r}")
-    return int(index), int(count)
 
 
 def _describe(config: ShardsConfig, listing: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from torch import Tensor
 from shape3d_amodal.errors import TrainingError
 from shape3d_amodal.files.cache import alone
 from shape3d_amodal.files.weights import save_weights
-from shape3d_amodal.training.loop.distributed import check_device, is_first_rank
+from shape3d_amodal.launcher import place_of
+from shape3d_amodal.training.loop.distributed import rank_device
 from shape3d_amodal.training.loop.interface import TrainingConfig
 from shape3d_amodal.training.loop.trainer import TrainResult, check_parts
 from shape3d_amodal.training.loop.training import refuse_checkpoints, train
@@ -37,6 +38,9 @@ def run_training(
             process trains in ``output``.
         MissingBackendError: there is no such device, or tensorboard is missing.
     """
+    place = place_of(os.environ)
+    rank_device(config.loop.device, place)  # what cannot be trained on is refused before data are made for it
+    check_parts(config.loop, place.count)
     config = config.named()  # so that a resume compares the categories themselves
     if dry_run:
         config = config.smaller()
@@ -45,14 +49,12 @@ def run_training(
             return train(task, config.loop, output, resume=resume, dry_run=True, experiment=config)
     config.check()
     importlib.import_module("tensorboard")  # if the log cannot be written, say so before the data are made
-    check_device(config.loop.device)
-    check_parts(config.loop, int(os.environ.get("WORLD_SIZE", "1")))
     if not resume:
         refuse_checkpoints(output)
-    with alone(output) if is_first_rank() else nullcontext():
+    with alone(output) if place.first else nullcontext():
         task = config.for_its_steps().task(cache, workers=os.cpu_count() or 1)
         result = train(task, config.loop, output, resume=resume, experiment=config)
-        if is_first_rank():
+        if place.first:
             _save(output / "weights", config, task.finish(result.weights))
     return result
 

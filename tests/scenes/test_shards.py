@@ -23,10 +23,11 @@ from boxes import box_mesh, write_obj
 from shape3d_amodal import masks
 from shape3d_amodal.cli import main
 from shape3d_amodal.errors import DataError, UsageError
+from shape3d_amodal.launcher import share_of
 from shape3d_amodal.meshes.sources import mesh_source
 from shape3d_amodal.scenes import shards
 from shape3d_amodal.scenes.compose import SceneConfig, make_scene
-from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards, share_of
+from shape3d_amodal.scenes.shard_making import ShardsConfig, make_shards
 from shape3d_amodal.scenes.shard_reading import SceneShards
 
 SCENES = SceneConfig(image_size=32)

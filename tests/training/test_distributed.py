@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,12 +13,19 @@ import pytest
 import torch
 from toy import ToyTask
 
-from shape3d_amodal.errors import MissingBackendError
+from shape3d_amodal.errors import MissingBackendError, UsageError
+from shape3d_amodal.launcher import Place
 from shape3d_amodal.training.loop.checkpoints import Checkpoint, CheckpointFolder
-from shape3d_amodal.training.loop.distributed import is_first_rank
+from shape3d_amodal.training.loop.distributed import cores_of_this_rank, is_first_rank, rank_device, refuse_unfit
+from shape3d_amodal.training.loop.trainer import check_parts
 from shape3d_amodal.training.loop.training import train
+from shape3d_amodal.training.registry import load_training
+from shape3d_amodal.training.run import run_training
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "toy.py"
+CONFIGS = Path(__file__).parents[2] / "configs"
+RANKS = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
+STEP = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1", "SLURM_LOCALID": "1"}
 
 
 def torchrun(output: Path, options: dict[str, object], restarts: int = 0) -> Checkpoint:
@@ -53,6 +61,34 @@ def test_two_ranks_with_half_the_batch_each_have_the_gradients_of_one(quick, tmp
     assert logs[0]["losses"] == pytest.approx(logs[1]["losses"], abs=1e-6)
 
 
+def srun(environment: dict[str, str], output: Path, options: dict[str, object]) -> list[tuple[int, str]]:
+    """Train the toy on two ranks as srun starts them; exit status and stderr of each."""
+    step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_JOB_ID": "4321", **environment}
+    places = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
+    command = [sys.executable, str(SCRIPT), str(output), json.dumps(options)]
+    ranks = [
+        subprocess.Popen(command, env={**os.environ, **step, **place}, stderr=subprocess.PIPE, text=True)
+        for place in places
+    ]
+    return [(rank.wait(250), rank.communicate()[1]) for rank in ranks]
+
+
+@pytest.mark.slow
+def test_srun_starts_the_same_ranks_as_torchrun(undisturbed, tmp_path):
+    ended = srun({"MASTER_ADDR": "localhost"}, tmp_path / "out", {})
+    assert [status for status, _ in ended] == [0, 0], ended
+    found = CheckpointFolder(tmp_path / "out").load_latest()
+    assert found.step == undisturbed.step
+    assert all(torch.equal(tensor, found.model[name]) for name, tensor in undisturbed.model.items())
+
+
+@pytest.mark.slow
+def test_srun_without_a_place_to_meet_is_told_what_to_export(tmp_path):
+    for status, line in srun({}, tmp_path / "out", {}):
+        assert status == 1 and line.startswith("MASTER_ADDR: srun has started 2 tasks") and line.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> Checkpoint:
     return torchrun(tmp_path_factory.mktemp("undisturbed"), {})
@@ -83,9 +119,116 @@ def test_a_gpu_of_too_high_a_number_is_a_missing_backend(quick, tmp_path, monkey
         train(ToyTask(), replace(quick, device="cuda:1"), tmp_path)
 
 
+TWO = Place(1, 2, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "place", "device"),
+    [
+        ("auto", 0, TWO, "cpu"),
+        ("cpu", 8, TWO, "cpu"),
+        ("auto", 2, TWO, "cuda:1"),
+        ("cuda", 4, TWO, "cuda:1"),
+        ("cuda", 8, Place(13, 16, 5, 8), "cuda:5"),
+        ("cuda", 1, Place(3, 4, 3, 4, bound=True), "cuda:0"),  # srun shows each task its own GPU alone
+        ("cuda", 4, Place(3, 4, 3, 4, bound=True), "cuda:3"),
+        ("auto", 4, Place(), "cuda"),
+        ("cuda:2", 4, Place(), "cuda:2"),
+    ],
+)
+def test_each_rank_has_the_gpu_of_its_number(monkeypatch, name, gpus, place, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert rank_device(name, place) == torch.device(device)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "place", "problem"),
+    [
+        ("cuda:1", 4, TWO, "expected cuda or auto for 2 ranks, which have a GPU each, got 'cuda:1'"),
+        ("cuda", 1, TWO, "expected a GPU for each of the 2 ranks on this machine, found 1; start fewer"),
+        ("auto", 3, Place(7, 8, 3, 4), "expected a GPU for each of the 4 ranks on this machine, found 3; start fewer"),
+        ("auto", 3, Place(1, 4, 1, 4, bound=True), "expected a GPU for each of the 4 ranks on this machine, found 3"),
+    ],
+)
+def test_ranks_do_not_share_a_gpu(monkeypatch, name, gpus, place, problem):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(UsageError, match=f"^device: {problem}"):
+        rank_device(name, place)
+
+
+def test_devices_that_do_not_go_together():
+    refuse_unfit(["cuda a 1", "cuda a 2", "cuda b 1"])
+    refuse_unfit(["cpu", "cpu"])
+    with pytest.raises(UsageError, match="expected the same for all ranks, got cuda for rank 0 and cpu for rank 2"):
+        refuse_unfit(["cuda a 1", "cuda a 2", "cpu"])
+    with pytest.raises(UsageError, match="got one for the ranks 1 and 2; start fewer ranks, or give srun"):
+        refuse_unfit(["cuda a 1", "cuda a 2", "cuda a 2"])
+
+
+@pytest.mark.parametrize(
+    ("cores", "environment", "expected"),
+    [
+        (16, {}, 16),
+        (16, {"RANK": "0", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, 4),
+        (2, {"RANK": "0", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, 1),
+        (64, {**STEP, "SLURM_CPUS_PER_TASK": "12"}, 12),
+        (12, {**STEP, "SLURM_CPUS_PER_TASK": "12"}, 12),  # bound to its own
+        (64, STEP, 16),
+    ],
+)
+def test_cores_of_a_rank(monkeypatch, cores, environment, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert cores_of_this_rank() == expected
+
+
+@pytest.mark.parametrize(("batch", "ranks", "accumulate", "sizes"), [
+    (48, 32, 1, "32 or 64"), (16, 32, 1, "32"), (256, 32, 3, "192 or 288"), (96, 32, 1, None), (256, 32, 8, None),
+])  # fmt: skip
+def test_batches_that_ranks_cannot_share(quick, batch, ranks, accumulate, sizes):
+    config = replace(quick, batch_size=batch, accumulate=accumulate)
+    if sizes is None:
+        check_parts(config, ranks)
+        return
+    expected = f"expected a multiple of {ranks} ranks x {accumulate} accumulated parts, got {batch}; use {sizes}, or"
+    with pytest.raises(UsageError, match=f"^loop.batch_size: {expected}"):
+        check_parts(config, ranks)
+
+
+@pytest.mark.parametrize(
+    ("environment", "option", "line"),
+    [
+        ({}, "loop.device=cuda", "device: expected a CUDA device for 'cuda', found none"),
+        (RANKS, "loop.batch_size=62", "loop.batch_size: expected a multiple of 4 ranks"),
+        (RANKS, "loop.device=cuda:0", "device: expected cuda or auto for 4 ranks"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_ranks_are_looked_at_before_data_are_made(tmp_path, monkeypatch, environment, option, line, dry_run):
+    def made(*_: object, **__: object) -> None:
+        raise AssertionError("data are made")
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if environment:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr("shape3d_amodal.training.tasks.stages.open_crops", made)
+    config = load_training(CONFIGS / "open13" / "stage5_a_2d.yaml", overrides=[option])
+    with pytest.raises((UsageError, MissingBackendError), match=f"^{line}"):
+        run_training(config, tmp_path / "out", cache=tmp_path, dry_run=dry_run)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("rank", "first"), [(None, True), ("0", True), ("3", False)])
 def test_first_rank(monkeypatch, rank, first):
     monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "4")
     if rank is not None:
         monkeypatch.setenv("RANK", rank)
     assert is_first_rank() is first

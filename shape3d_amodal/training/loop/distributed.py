@@ -1,8 +1,9 @@
-"""Training on several processes started by torchrun: gloo on CPUs, nccl on GPUs; a single process needs none of it."""
+"""Training on several processes started by torchrun or srun: gloo on CPUs, nccl on GPUs; one process needs neither."""
 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from torch import distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from shape3d_amodal.errors import MissingBackendError
+from shape3d_amodal.errors import MissingBackendError, UsageError
+from shape3d_amodal.launcher import Place, meeting_point, place_of
 
 PATIENCE = timedelta(hours=1)
 """How long a rank waits for another one; rank 0's validation must take less."""
@@ -52,46 +54,101 @@ class Ranks:
         return tensor
 
 
-def check_device(device: str) -> int:
-    """The number of GPUs of this machine.
+def rank_device(name: str, place: Place) -> torch.device:
+    """The device of the rank at ``place``; of several ranks on a machine each has the GPU of its number.
+
+    Args:
+        name: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        MissingBackendError: ``device`` is a GPU, and there is none, or none of that number.
+        MissingBackendError: a GPU is asked for, and there is none, or none of that number.
+        UsageError: all ranks would share a GPU, or a machine has more ranks than GPUs.
     """
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.startswith("cuda") and (torch.device(device).index or 0) >= found:
-        problem = f"expected a CUDA device for '{device}', found {found or 'none'}"
+    if name == "cpu" or (name == "auto" and not found):
+        return torch.device("cpu")
+    if name != "auto" and (torch.device(name).index or 0) >= found:
+        problem = f"expected a CUDA device for '{name}', found {found or 'none'}"
         raise MissingBackendError(f"device: {problem}; use 'cpu' or 'auto'")
-    return found
+    if place.count == 1:
+        return torch.device("cuda" if name == "auto" else name)
+    if name.startswith("cuda:"):
+        problem = f"expected cuda or auto for {place.count} ranks, which have a GPU each, got '{name}'"
+        raise UsageError(f"device: {problem}; choose GPUs by CUDA_VISIBLE_DEVICES")
+    if found == 1 and place.bound:
+        return torch.device("cuda:0")  # srun --gpus-per-task=1; otherwise ``refuse_unfit`` finds the others on it
+    if place.local_count > found:
+        problem = f"expected a GPU for each of the {place.local_count} ranks on this machine, found {found}"
+        raise UsageError(f"device: {problem}; start fewer ranks on it, or use 'cpu'")
+    return torch.device(f"cuda:{place.local_rank}")
 
 
 @contextmanager
 def join(device: str) -> Iterator[Ranks]:
-    """Join the process group that torchrun's environment variables describe; without them this is the only rank.
+    """Join the process group that torchrun or srun describes; without them this is the only rank.
 
     Args:
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        device: as for ``rank_device``.
 
     Raises:
-        MissingBackendError: a GPU was asked for and there is none, or none of that number.
+        UsageError, MissingBackendError: as for ``rank_device``; or srun's ranks do not know where to meet.
     """
-    found = check_device(device)
-    if device == "auto":
-        device = "cuda" if found else "cpu"
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield Ranks(0, 1, torch.device(device))
+    place = place_of(os.environ)
+    own = rank_device(device, place)
+    if place.count == 1:
+        yield Ranks(0, 1, own)
         return
-    if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-        torch.cuda.set_device(device)
-    store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
-    backend = "gloo" if device == "cpu" else "nccl"
-    dist.init_process_group(backend, store=_of_this_start(store), rank=rank, world_size=count, timeout=PATIENCE)
+    if own.type == "cuda":
+        torch.cuda.set_device(own)
+    store = _store(place)
+    refuse_unfit(_told(store, place, _identity(own)))
+    backend = "gloo" if own.type == "cpu" else "nccl"
+    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.count, timeout=PATIENCE)
     try:
-        yield Ranks(rank, count, torch.device(device))
+        yield Ranks(place.rank, place.count, own)
     finally:
         dist.destroy_process_group()
+
+
+def _store(place: Place) -> Store:
+    """What the ranks meet by."""
+    if "RANK" in os.environ:
+        store, _, _ = next(rendezvous("env://", timeout=PATIENCE))
+        return _of_this_start(store)
+    url = f"{meeting_point(os.environ)}?rank={place.rank}&world_size={place.count}"
+    store, _, _ = next(rendezvous(url, timeout=PATIENCE))
+    return store
+
+
+def refuse_unfit(devices: list[str]) -> None:
+    """
+    Args:
+        devices: each rank's: ``cpu``, or ``cuda`` and which one of all machines.
+
+    Raises:
+        UsageError: some have a GPU and some have none, or two have the same.
+    """
+    kinds = [device.split()[0] for device in devices]
+    if len(set(kinds)) > 1:
+        other = next(rank for rank, kind in enumerate(kinds) if kind != kinds[0])
+        problem = f"expected the same for all ranks, got {kinds[0]} for rank 0 and {kinds[other]} for rank {other}"
+        raise UsageError(f"device: {problem}; use 'cpu', or machines that all have GPUs")
+    for rank, device in enumerate(devices):
+        if device != "cpu" and device in devices[:rank]:
+            problem = f"expected a GPU for each rank, got one for the ranks {devices.index(device)} and {rank}"
+            raise UsageError(f"device: {problem}; start fewer ranks, or give srun --gpus-per-task=1")
+
+
+def _identity(device: torch.device) -> str:
+    if device.type == "cpu":
+        return "cpu"
+    return f"cuda {socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}"
+
+
+def _told(store: Store, place: Place, word: str) -> list[str]:
+    """What every rank says, in their order, before they have a process group."""
+    store.set(f"device-{place.rank}", word)
+    return [store.get(f"device-{rank}").decode() for rank in range(place.count)]
 
 
 def _of_this_start(store: Store) -> Store:
@@ -112,11 +169,14 @@ def use_threads(threads: int) -> None:
 
 
 def cores_of_this_rank() -> int:
-    """The cores that this process may use, shared evenly with the other ranks of this machine."""
+    """The cores that this process may use; torchrun's share those of their machine evenly, srun gives each its own."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    place = place_of(os.environ)
+    if place.bound and "SLURM_CPUS_PER_TASK" in os.environ:
+        return min(cores, int(os.environ["SLURM_CPUS_PER_TASK"]))
+    return max(1, cores // place.local_count)
 
 
 def is_first_rank() -> bool:
     """Whether this process is rank 0, also before and after ``join``: the one that prints and writes weights."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return place_of(os.environ).first

@@ -173,9 +173,12 @@ def check_parts(config: LoopConfig, ranks: int) -> None:
     Raises:
         UsageError: a batch cannot be dealt out evenly.
     """
-    if config.batch_size % (ranks * config.accumulate):
+    parts = ranks * config.accumulate
+    if config.batch_size % parts:
         problem = f"expected a multiple of {ranks} ranks x {config.accumulate} accumulated parts"
-        raise UsageError(f"loop.batch_size: {problem}, got {config.batch_size}; change it or loop.accumulate")
+        less = config.batch_size // parts * parts
+        sizes = f"{less} or {less + parts}" if less else str(parts)
+        raise UsageError(f"loop.batch_size: {problem}, got {config.batch_size}; use {sizes}, or change loop.accumulate")
 
 
 def _optimizer(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
