@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from difflib import SequenceMatcher, get_close_matches
 from functools import reduce
@@ -154,6 +155,23 @@ def texts_of(config: Any) -> Iterator[tuple[str, str]]:
     return _texts("", _plain(config))
 
 
+@contextmanager
+def options_of(group: str, config: Any) -> Iterator[None]:
+    """Errors of the block call an option of ``config``, which is the ``group`` of a configuration, by its whole name:
+    "images: missing" becomes "train.images: missing"."""
+    try:
+        yield
+    except UsageError as error:
+        if _names_option(error, type(config)):
+            raise UsageError(f"{group}.{error}") from error
+        raise
+
+
+def _names_option(error: UsageError, cls: Any) -> bool:
+    """Whether the message begins with an option of ``cls``."""
+    return str(error).partition(":")[0].partition(".")[0] in getattr(cls, "__pydantic_fields__", {})
+
+
 class _Options:
     """Options as files and overrides say them, not checked yet.
 
@@ -174,7 +192,7 @@ class _Options:
         try:
             return TypeAdapter(cls).validate_python(_over(_group_defaults(cls), self.raw))
         except UsageError as error:  # options that do not fit each other
-            raise UsageError(f"{self._layers[-1][0]}: {error}") from error
+            raise UsageError(f"{self._layers[-1][0]}: {_in_full(error, cls, self.raw)}") from error
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
@@ -265,6 +283,28 @@ def _parse(text: str, source: str) -> dict[str, Any]:
 def _with_new_names(said: dict[str, Any]) -> dict[str, Any]:
     """The options, groups of an old name under the new one; where both stand, the old one is left to be refused."""
     return {new if (new := _RENAMED.get(key, key)) not in said else key: value for key, value in said.items()}
+
+
+def _in_full(error: UsageError, cls: Any, said: dict[str, Any]) -> str:
+    """The message of ``error``, in which an option of one of the groups in ``said`` is called by its whole name."""
+    for name, option in getattr(cls, "__pydantic_fields__", {}).items():
+        inside = said.get(name)
+        for kind in [option.annotation, *get_args(option.annotation)]:
+            if isinstance(inside, dict) and is_dataclass(kind) and _raises(error, kind, inside):
+                below = UsageError(_in_full(error, kind, inside))
+                return f"{name}.{below}" if _names_option(below, kind) else str(below)
+    return str(error)
+
+
+def _raises(error: UsageError, kind: Any, said: dict[str, Any]) -> bool:
+    """Whether the group ``said`` by itself, as a ``kind``, is refused for the same reason."""
+    try:
+        TypeAdapter(kind).validate_python(said)
+    except UsageError as found:
+        return str(found) == str(error)
+    except ValidationError:
+        pass
+    return False
 
 
 def _keys(cls: Any, prefix: str = "") -> Iterator[str]:

@@ -17,6 +17,7 @@ from shape3d_amodal.config import (
     explained_config,
     load_config,
     load_config_by,
+    options_of,
     parse_config,
 )
 from shape3d_amodal.errors import UsageError
@@ -268,6 +269,58 @@ def test_errors_name_the_file_in_which_the_mistake_stands(
         load_config(file, Outer)
     assert str(caught.value).startswith(f"{tmp_path / culprit}.yaml: ")
     assert "\n" not in str(caught.value)
+
+
+@configuration
+class Range:
+    """Options that may not fit each other."""
+
+    low: int = 0
+    high: int = 1
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise UsageError(f"low: expected at most {self.high}, got {self.low}")
+        if self.low == 13:
+            raise UsageError("no number may be 13")
+
+
+@configuration
+class Halves:
+    left: Range = Range()
+    right: Range | None = None
+
+
+@configuration
+class Whole:
+    first: Halves = Halves()
+    second: Halves = Halves()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["second.right.low=2"], "second.right.low: expected at most 1, got 2"),
+        (["first.left.low=5", "second.left.low=3"], "first.left.low: expected at most 1, got 5"),
+        (["first.left={low: 13, high: 20}"], "no number may be 13"),
+    ],
+)
+def test_options_that_do_not_fit_are_called_by_their_whole_names(overrides: list[str], told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_config("{}", Whole, overrides=overrides)
+    assert str(caught.value) == f"configuration: {told}"
+
+
+def test_options_of_a_group_are_called_by_their_whole_names() -> None:
+    for problem, told in (
+        ("low: too low", "train.low: too low"),
+        ("low.x: too low", "train.low.x: too low"),
+        ("model.low: too low", "model.low: too low"),
+        ("too low", "too low"),
+    ):
+        with pytest.raises(UsageError) as caught, options_of("train", Range()):
+            raise UsageError(problem)
+        assert str(caught.value) == told
 
 
 def test_the_option_that_chooses_the_class_may_stand_in_the_base(tmp_path: Path) -> None:

@@ -21,8 +21,10 @@ def with_calibration(dataset: AmodalDataset, folder: str | Path) -> AmodalDatase
     Images without such a file stay as they are.
 
     Raises:
-        DataError: no image has one, or one of them cannot be read.
+        DataError: there is no such folder, no image has a file in it, or one of them cannot be read.
     """
+    if not Path(folder).is_dir():
+        raise DataError("expected the folder calib of KITTI's object data, there is no such folder", file=folder)
     found = {path.stem: path for path in sorted(Path(folder).glob("*.txt"))}
     images = tuple(_with_camera(image, found.get(Path(image.file_name).stem)) for image in dataset.images)
     if not any(Path(image.file_name).stem in found for image in images):

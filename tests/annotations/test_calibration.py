@@ -48,6 +48,8 @@ def test_images_get_their_own(tmp_path: Path) -> None:
     assert with_one.intrinsics == pytest.approx(CAMERA)
     with pytest.raises(DataError, match=r"expected calibration files of the images, such as 0\.txt, found none"):
         with_calibration(replace(dataset, images=dataset.images[:1]), tmp_path)
+    with pytest.raises(DataError, match=r"nowhere: expected the folder calib .*, there is no such folder"):
+        with_calibration(dataset, tmp_path / "nowhere")
 
 
 def test_crops_and_converted_files_hold_them(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_wrong_result_is_told_and_can_be_left_out(change: dict[str, Any], mess
 
 
 def test_a_list_needs_image_info_and_image_info_a_list(files: Path) -> None:
-    with pytest.raises(DataError, match=r"results.json: expected an object, got a list; .*--image-info"):
+    with pytest.raises(DataError, match=r"results.json: .* got a list; .* complete and render, with --image-info"):
         read_annotations(files / "results.json")
     with pytest.raises(DataError, match=r"coco.json: expected a list of detections"):
         read_annotations(files / "coco.json", image_info=files / "info.json")

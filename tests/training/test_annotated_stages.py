@@ -71,6 +71,14 @@ def test_a_set_without_amodal_masks(stage: str, tmp_path: Path) -> None:
             run_training(amodal, tmp_path / "no", cache=tmp_path)
 
 
+@pytest.mark.parametrize("group", ["train", "validation"])
+def test_a_folder_of_images_that_lacks_is_named_in_full(group: str, tmp_path: Path) -> None:
+    config = config_of(tmp_path / "set", drawn_dataset(), "completion2d")
+    lacking = replace(config, **{group: replace(getattr(config, group), images=None)})
+    with pytest.raises(UsageError, match=rf"^{group}\.images: crops of annotations need the folder of their images"):
+        lacking.task(tmp_path, workers=0)
+
+
 @pytest.mark.parametrize("stage", ["prior", "refinement"])
 def test_amodal_supervision_draws_what_has_an_amodal_mask(stage: str, tmp_path: Path) -> None:
     config = config_of(tmp_path / "set", bare(drawn_dataset(), range(2)), stage, supervision="amodal")

@@ -87,8 +87,8 @@ def read_annotations(
             info = Record(_parsed(image_info), image_info, "")
             return read_detections(root, path, info, listener, min_score=min_score)
         if isinstance(root, list):
-            problem = "expected an object, got a list; if these are a detector's results, give the file with"
-            raise DataError(f"{problem} their images and categories by --image-info", file=path)
+            problem = "expected an object, got a list; a detector's results are for complete and render"
+            raise DataError(f"{problem}, with --image-info for the file of their images and categories", file=path)
         document = Record(root, path, "")
         found = _recognise(document)
         if segmentation == "visible":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from shape3d_amodal.baselines.c2f_seg.codebook import CodebookConfig, MaskCodebo
 from shape3d_amodal.baselines.c2f_seg.features import FeaturesConfig, load_resnet
 from shape3d_amodal.baselines.c2f_seg.model import C2FSeg, C2FSegConfig
 from shape3d_amodal.baselines.c2f_seg.transformer import TransformerConfig, seeded
-from shape3d_amodal.config import Count, Share, configuration, dump_config
+from shape3d_amodal.config import Count, Share, configuration, dump_config, options_of
 from shape3d_amodal.crops.augmentation import Augmentation
 from shape3d_amodal.crops.config import VALIDATION, CropsConfig
 from shape3d_amodal.crops.sources import CropSource, open_crops
@@ -55,8 +56,7 @@ class CodebookTraining(TrainingConfig):
 
     def task(self, cache: Path, *, workers: int) -> CodebookTask:
         torch.manual_seed(self.loop.seed)
-        crops = [open_sized(one, self.model.size, cache, workers=workers) for one in (self.train, self.validation)]
-        return CodebookTask(self, *crops)
+        return CodebookTask(self, *_crops(self, self.model.size, cache, workers=workers))
 
 
 @configuration
@@ -88,9 +88,7 @@ class C2FSegTraining(TrainingConfig):
     def task(self, cache: Path, *, workers: int) -> C2FSegTask:
         torch.manual_seed(self.loop.seed)
         codebook = self._codebook()
-        size = codebook.config.size
-        crops = [open_sized(one, size, cache, workers=workers) for one in (self.train, self.validation)]
-        task = C2FSegTask(self, codebook, *crops)
+        task = C2FSegTask(self, codebook, *_crops(self, codebook.config.size, cache, workers=workers))
         if self.weights is not None:
             load_resnet(task.network.features, Path(self.weights))
         return task
@@ -112,6 +110,16 @@ class C2FSegTraining(TrainingConfig):
     def model(self, codebook: CodebookConfig) -> C2FSegConfig:
         """The whole network's sizes."""
         return C2FSegConfig(codebook=codebook, features=self.features, transformer=self.transformer, rounds=self.rounds)
+
+
+def _crops(
+    training: CodebookTraining | C2FSegTraining, size: int, cache: Path, *, workers: int
+) -> Iterator[CropSource]:
+    """The training crops, then the validation crops."""
+    for name in ("train", "validation"):
+        config = getattr(training, name)
+        with options_of(name, config):
+            yield open_sized(config, size, cache, workers=workers)
 
 
 def open_sized(config: CropsConfig, size: int, cache: Path, *, workers: int) -> CropSource:

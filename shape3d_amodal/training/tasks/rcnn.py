@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shape3d_amodal import masks
-from shape3d_amodal.config import configuration, dump_config
+from shape3d_amodal.config import configuration, dump_config, options_of
 from shape3d_amodal.drawing.crop_grids import found_grid
 from shape3d_amodal.errors import UsageError, WeightsError, listed
 from shape3d_amodal.evaluation.instance.evaluator import InstanceEvaluator
@@ -71,8 +71,10 @@ class RcnnTraining(RcnnOptions, TrainingConfig):
             freeze_taken(model, taken)
         system_config(self.system, self.options).start(model.mask_head, network.detector.categories)
         known = network.detector.categories
-        train = open_images(self.train, cache, workers=workers, categories=known)
-        validation = open_images(self.validation, cache, workers=workers, categories=known, scored=True)
+        with options_of("train", self.train):
+            train = open_images(self.train, cache, workers=workers, categories=known)
+        with options_of("validation", self.validation):
+            validation = open_images(self.validation, cache, workers=workers, categories=known, scored=True)
         if not train.dataset.images:
             raise UsageError("train: expected images, got none")
         names = set(train.dataset.category_names.values())

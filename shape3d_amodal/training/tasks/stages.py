@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shape3d_amodal.config import configuration
+from shape3d_amodal.config import configuration, options_of
 from shape3d_amodal.crops.config import CropsConfig
 from shape3d_amodal.crops.scenes import CropArrays
 from shape3d_amodal.crops.sources import CropSource, open_crops
@@ -32,10 +32,14 @@ class StageConfig(StageOptions):
         self.check_options()
         try_out(self, _pass_through, ("model", "train", "prior_loss", "refinement_loss", "augmentation"))
         model = self.start(self.loop.seed)
-        train, validation = (
-            open_crops(config, cache, categories=self.model.categories, workers=workers, amodal=amodal)
-            for config, amodal in ((self.train, self.labels == "amodal"), (self.validation, False))
-        )
+        opened = []
+        for name, amodal in (("train", self.labels == "amodal"), ("validation", False)):
+            config = getattr(self, name)
+            with options_of(name, config):
+                opened.append(
+                    open_crops(config, cache, categories=self.model.categories, workers=workers, amodal=amodal)
+                )
+        train, validation = opened
         banks: list[BankArrays] = []
         if self.bank is not None:
             for config, crops in ((self.train, train), (self.validation, validation)):

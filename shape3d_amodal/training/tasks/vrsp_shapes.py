@@ -16,7 +16,7 @@ from torch.nn.functional import mse_loss
 
 from shape3d_amodal import masks
 from shape3d_amodal.baselines.rcnn.vrsp_shapes import ShapeMemory, ShapeMemoryConfig, ShapesConfig
-from shape3d_amodal.config import Count, configuration, dump_config
+from shape3d_amodal.config import Count, configuration, dump_config, options_of
 from shape3d_amodal.drawing.crop_grids import mask_grid
 from shape3d_amodal.errors import UsageError
 from shape3d_amodal.segmentation.images import VALIDATION_IMAGES, ImagesConfig, annotated_categories, open_images
@@ -61,7 +61,8 @@ class VrspShapesTraining(TrainingConfig):
         torch.manual_seed(self.loop.seed)
         shapes, sources = self.shapes(), []
         for name in ("train", "validation"):
-            images = open_images(getattr(self, name), cache, workers=workers)
+            with options_of(name, getattr(self, name)):
+                images = open_images(getattr(self, name), cache, workers=workers)
             sources.append(amodal_masks(images.dataset, shapes.categories))
             if not sources[-1]:
                 raise UsageError(f"{name}: expected amodal masks of {', '.join(shapes.categories)}, found none")
