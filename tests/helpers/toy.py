@@ -2,6 +2,7 @@
 
 Run as a script it trains in a process of its own: ``python toy.py OUTPUT OPTIONS``, where OPTIONS is JSON with the
 loop's options and the task's, and ``kill``: [rank, step, file], to be killed once, when ``file`` is not there yet.
+``ranks`` lists what differs from rank to rank, of which ``node`` is a folder of its own within OUTPUT.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from shape3d_amodal.errors import AmodalError
+from shape3d_amodal.launcher import place_of
 from shape3d_amodal.training.loop.interface import BatchMaker
 from shape3d_amodal.training.loop.training import LoopConfig, Task, train
 
@@ -93,6 +95,10 @@ def kill_once(mark: Path) -> None:
 
 def main(output: str, options: str) -> None:
     given = {**QUICK, **json.loads(options)}
+    differing = given.pop("ranks", None)
+    if differing is not None:
+        given |= differing[place_of(os.environ).rank]
+        output = f"{output}/{given.pop('node', '')}"
     task = ToyTask(**{name: given.pop(name) for name in ("noisy", "kill") if name in given})
     try:
         train(task, LoopConfig(**given), output)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from launched import srun, torchrun
 from toy import ToyTask
 
 from shape3d_amodal.errors import MissingBackendError, UsageError
@@ -22,27 +21,9 @@ from shape3d_amodal.training.loop.training import train
 from shape3d_amodal.training.registry import load_training
 from shape3d_amodal.training.run import run_training
 
-SCRIPT = Path(__file__).parents[1] / "helpers" / "toy.py"
 CONFIGS = Path(__file__).parents[2] / "configs"
 RANKS = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
 STEP = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1", "SLURM_LOCALID": "1"}
-
-
-def torchrun(output: Path, options: dict[str, object], restarts: int = 0) -> Checkpoint:
-    """Train the toy on two ranks; its last checkpoint."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--max-restarts={restarts}"]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=localhost"]
-    done = subprocess.run(
-        [*command, str(SCRIPT), str(output), json.dumps(options)],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    loaded = CheckpointFolder(output).load_latest()
-    assert loaded is not None
-    return loaded
 
 
 @pytest.mark.slow
@@ -59,18 +40,6 @@ def test_two_ranks_with_half_the_batch_each_have_the_gradients_of_one(quick, tmp
         assert (tensor - two.optimizer[name]).abs().max() < 1e-7, name  # 1e-6 in the gradient
     logs = [json.loads((tmp_path / name / "log.jsonl").read_text().split("\n")[0]) for name in ("one", "two")]
     assert logs[0]["losses"] == pytest.approx(logs[1]["losses"], abs=1e-6)
-
-
-def srun(environment: dict[str, str], output: Path, options: dict[str, object]) -> list[tuple[int, str]]:
-    """Train the toy on two ranks as srun starts them; exit status and stderr of each."""
-    step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_JOB_ID": "4321", **environment}
-    places = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
-    command = [sys.executable, str(SCRIPT), str(output), json.dumps(options)]
-    ranks = [
-        subprocess.Popen(command, env={**os.environ, **step, **place}, stderr=subprocess.PIPE, text=True)
-        for place in places
-    ]
-    return [(rank.wait(250), rank.communicate()[1]) for rank in ranks]
 
 
 @pytest.mark.slow

@@ -93,19 +93,15 @@ class CheckpointFolder:
         """
         steps = self.steps()
         for step in reversed(steps):
-            checkpoint = self._load(step)
+            checkpoint = self.load(step)
             if checkpoint is not None:
                 return checkpoint
         if steps:
             raise TrainingError(f"{self.folder}: all {len(steps)} checkpoints are damaged; remove them to start anew")
         return None
 
-    def clear_temporary(self) -> None:
-        """Remove what a killed process left half-written. Call it only where nobody else is writing."""
-        for path in self.folder.glob(f"{TEMPORARY}step-*"):
-            shutil.rmtree(path, ignore_errors=True)
-
-    def _load(self, step: int) -> Checkpoint | None:
+    def load(self, step: int) -> Checkpoint | None:
+        """The checkpoint of ``step``, or None, with a warning, where it is damaged or missing."""
         folder = self.path(step)
         try:
             files = read_sealed(folder, [*(f"{part}.safetensors" for part in PARTS), "state.json"])
@@ -116,3 +112,8 @@ class CheckpointFolder:
         for part in PARTS:
             fields[part] = unpack_tensors(files[f"{part}.safetensors"], folder / part)
         return Checkpoint(**fields)
+
+    def clear_temporary(self) -> None:
+        """Remove what a killed process left half-written. Call it only where nobody else is writing."""
+        for path in self.folder.glob(f"{TEMPORARY}step-*"):
+            shutil.rmtree(path, ignore_errors=True)

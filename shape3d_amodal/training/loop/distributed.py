@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from shape3d_amodal.errors import MissingBackendError, UsageError
 from shape3d_amodal.launcher import Place, meeting_point, place_of
+
+T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)
 """How long a rank waits for another one; rank 0's validation must take less."""
@@ -42,6 +45,14 @@ class Ranks:
     def maximum(self, value: float) -> float:
         """The largest of the ranks' values, so that all ranks take the same decision."""
         return self._reduce([value], dist.ReduceOp.MAX).item() if self.count > 1 else value
+
+    def told(self, value: T) -> list[T]:
+        """What every rank says here, in the order of the ranks; small things, which are pickled."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
 
     def wait(self) -> None:
         """Wait until all ranks have come here."""

@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any
 
 from shape3d_amodal.errors import UsageError
+from shape3d_amodal.training.loop.agreement import check_same_folder, check_same_options, common_checkpoint
 from shape3d_amodal.training.loop.checkpoints import Checkpoint, CheckpointFolder
 from shape3d_amodal.training.loop.distributed import join, use_threads
 from shape3d_amodal.training.loop.interface import LoopConfig, Task
@@ -54,7 +55,7 @@ def train(
 
     Raises:
         TrainingError: a loss or gradient is not finite, the disk is full, checkpoints are damaged or of another model.
-        UsageError: an option is wrong or differs from the checkpoint's.
+        UsageError: an option is wrong or differs from the checkpoint's, or the ranks have different options or folders.
         SystemExit: 143 after SIGTERM, 130 after SIGINT; the step is finished and saved before.
     """
     with join(config.device) as ranks:
@@ -66,10 +67,12 @@ def train(
             trainer.sample_images(1)
             return TrainResult(1, trainer.weights(), metrics)
         folder = CheckpointFolder(Path(output), config.keep_checkpoints)
+        settings = describe(task.name, config, experiment)
+        check_same_options(settings, ranks)
+        check_same_folder(folder, ranks)
         if not resume:
             refuse_checkpoints(Path(output))
-        settings = describe(task.name, config, experiment)
-        checkpoint = folder.load_latest()
+        checkpoint = common_checkpoint(folder, ranks)
         if checkpoint is not None:
             check_settings(checkpoint.settings, settings, folder.path(checkpoint.step))
         else:
