@@ -8,8 +8,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Timer
 from typing import TextIO
@@ -97,20 +97,48 @@ def locked(path: Path) -> Iterator[None]:
 def alone(folder: Path) -> Iterator[None]:
     """Work in ``folder``, which is made where it is missing, as the only process; a second one is refused.
 
+    If nothing was written there in the end, neither the lock nor a folder that was made for it stays.
+
     Raises:
         UsageError: another process works there.
         DataError: the folder cannot be made, or not be written to.
     """
     refuse_second_run()
-    make_folder(folder)
-    with _lock_file(folder / ".lock") as lock:
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    with _lock_alone(folder) as lock, _held(lock):
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # something is in one of the folders
+                _remove_unused(folder, missing)
+
+
+def _lock_alone(folder: Path) -> TextIO:
+    """The locked file ``.lock`` in ``folder``."""
+    while True:
+        make_folder(folder)
+        lock = _lock_file(folder / ".lock")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            problem = f"{_holder(lock)} works in this folder; wait for it or choose another"
+            with lock:
+                problem = f"{_holder(lock)} works in this folder; wait for it or choose another"
             raise UsageError(f"{folder}: {problem}") from None
-        with _held(lock):
-            yield
+        if os.fstat(lock.fileno()).st_nlink:
+            return lock
+        lock.close()  # its last owner has removed it in between
+
+
+def _remove_unused(folder: Path, made: Sequence[Path]) -> None:
+    """Remove ``folder/.lock`` and the folders that were ``made`` for it, the inner ones first, if that is all there is.
+
+    Raises:
+        OSError: a folder cannot be looked at, or something is in it.
+    """
+    if [path.name for path in folder.iterdir()] == [".lock"]:
+        (folder / ".lock").unlink()
+        for one in made:
+            one.rmdir()
 
 
 def _lock_file(path: Path) -> TextIO:

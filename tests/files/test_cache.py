@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,38 @@ def test_a_second_process_in_a_folder_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"{named}; wait for it or choose another"
     with alone(tmp_path / "set"):  # it is free again
         pass
+
+
+@pytest.mark.parametrize("error", [None, UsageError("wrong")])
+def test_a_folder_in_which_nothing_was_written_does_not_stay(error: UsageError | None, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "beside").mkdir()
+    for folder, wrote in (("new", ""), ("far/below", ""), ("own", ""), ("beside/new", "../file"), ("full", "file")):
+        with suppress(UsageError), alone(tmp_path / folder):
+            assert (tmp_path / folder / ".lock").exists()
+            if wrote:
+                (tmp_path / folder / wrote).touch()
+            if error is not None:
+                raise error
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == ["beside", "beside/file", "full", "full/.lock", "full/file", "own"]
+
+
+def test_a_lock_that_was_removed_in_between_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last owner removes it after another process has opened it, and before that locks it."""
+    flock, calls = fcntl.flock, []
+
+    def slow(file: object, how: int) -> None:
+        if not calls:
+            (tmp_path / ".lock").unlink()
+        calls.append(how)
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with alone(tmp_path):
+        assert len(calls) == 2
+        with pytest.raises(UsageError, match="works in this folder"), alone(tmp_path):
+            pass
 
 
 def test_what_is_there_is_used_without_a_lock(tmp_path: Path) -> None:

@@ -183,6 +183,7 @@ def test_what_is_said_before_data_are_made(no_data: Path, capsys, arguments, sta
     assert main(["train", STAGE, *arguments]) == status
     err = capsys.readouterr().err
     assert words in err and err.count("\n") == 1
+    assert [path.name for path in no_data.iterdir()] == ["file"], "nothing stays"
 
 
 def test_a_second_training_in_a_folder_is_refused(no_data: Path, capsys) -> None:
