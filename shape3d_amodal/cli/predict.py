@@ -83,7 +83,7 @@ def predict(
     from shape3d_amodal.methods.prediction import ImagePredictor
     from shape3d_amodal.methods.rcnn import check_shared
     from shape3d_amodal.methods.resuming import ImageWork, Skipped
-    from shape3d_amodal.reports.predictions import PredictionFolder, advice
+    from shape3d_amodal.reports.predictions import PredictionFolder, advice, unmatched
     from shape3d_amodal.segmentation.detector import Detector
 
     pictures = _named(images, annotations, reading) if annotations else _numbered(images, reading)
@@ -97,6 +97,9 @@ def predict(
     predictor = ImagePredictor(stage1, completer, min_score=min_score)
     categories = pictures.categories or tuple(Category(i + 1, name) for i, name in enumerate(stage1.categories))
     check_shared(stage1.categories, [one.name for one in categories])
+    differing = unmatched(stage1.categories, completer.categories, [one.name for one in categories])
+    for line in differing:
+        print(line, file=sys.stderr)
     folder = PredictionFolder(out, categories, drawings=drawings)
     camera = pipeline.camera()
     work = ImageWork(
@@ -136,7 +139,14 @@ def predict(
         empty = sum(not one.more["found"] for one in given)
         hint = advice(found, len(given), min_score, empty=empty, known=stage1.categories)
         facts = {"detector": detector, "prior": pipeline.meshes or pipeline.weights or "open13"}
-        folder.finish([image for image, _ in done], given, hint=hint, facts=facts)
+        folder.finish(
+            [image for image, _ in done],
+            given,
+            hint=" ".join([*([hint] if hint else []), *differing]),
+            skipped=outcomes.skipped,
+            passed_over=pictures.passed_over,
+            facts=facts,
+        )
     each = f"{sum(one.more['seconds'] for one in given) / len(given):.2f} s an image"
     print(f"{counted(found, 'object')} in {counted(len(given), 'image')}, {each}; results in {out / 'results.json'}")
     if hint:

@@ -13,20 +13,20 @@ from shape3d_amodal.annotations.results import write_results
 from shape3d_amodal.crops.pasting import CompletedObject
 from shape3d_amodal.drawing.overlays import Image
 from shape3d_amodal.drawing.projections import write_glb
-from shape3d_amodal.errors import DataError, printable
+from shape3d_amodal.errors import DataError, listed, printable
 from shape3d_amodal.evaluation.tables import counted
 from shape3d_amodal.files.atomic import make_folder, write_atomic
 from shape3d_amodal.files.safe_io import open_regular, read_json
 from shape3d_amodal.methods.prediction import PredictedObject, predicted_result
-from shape3d_amodal.methods.resuming import ImageOutcome
+from shape3d_amodal.methods.resuming import ImageOutcome, Skipped
 from shape3d_amodal.reports.html import Figure, Section, write_report
 from shape3d_amodal.reports.prediction_cases import INTRO, KEYS, draw_objects, image_group
 from shape3d_amodal.reports.stored_cases import from_values, to_values
 from shape3d_amodal.scenes.sets import png_bytes
-from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category
+from shape3d_amodal.structures import AmodalDataset, AmodalImage, Category, category_number
 
 _TITLE = "Objects found and completed"
-_NAMED = 20  # categories that a line of advice still names
+_NAMED = 20  # categories, or things left out, that are still named
 
 
 def advice(found: int, images: int, min_score: float, *, empty: int = 0, known: Sequence[str] = ()) -> str | None:
@@ -57,6 +57,27 @@ def advice(found: int, images: int, min_score: float, *, empty: int = 0, known: 
     steps = [f"lower --min-score (it is {min_score:g})"] if min_score > 0 else []
     steps += ["name another --detector", "give masks of your own to 'shape3d-amodal complete'"]
     return f"{told} To find more, {', '.join(steps[:-1])}, or {steps[-1]}."
+
+
+def unmatched(found: Sequence[str], completed: Sequence[str], written: Sequence[str]) -> list[str]:
+    """What to say where the parts of a prediction do not know the same categories.
+
+    Args:
+        found: categories of the detector.
+        completed: those of stages 2 to 5.
+        written: those that results may have.
+
+    Returns:
+        Up to two lines of plain text: which objects are found and not completed, and which are not even written.
+    """
+    lines = []
+    if kept := [name for name in found if name in written and category_number(name, completed) is None]:
+        problem = f"Stages 2 to 5 do not know {listed(kept, _NAMED)}: such objects keep the detector's own whole masks."
+        lines.append(f"{problem} To complete them, name weights (--weights) or meshes (--meshes) of these categories.")
+    if lost := [name for name in found if name not in written]:
+        problem = f"The annotations have no category {listed(lost, _NAMED)}: what is found of it is left out."
+        lines.append(f"{problem} If they call it otherwise, map their names by data convert --classes.")
+    return lines
 
 
 class PredictionFolder:
@@ -102,6 +123,8 @@ class PredictionFolder:
         outcomes: Sequence[ImageOutcome],
         *,
         hint: str | None = None,
+        skipped: Sequence[Skipped] = (),
+        passed_over: Sequence[Skipped] = (),
         facts: Mapping[str, str],
     ) -> None:
         """Write ``images.json``, ``report.html`` and, last, ``results.json``.
@@ -113,6 +136,8 @@ class PredictionFolder:
             images: the images that could be read.
             outcomes: what ``add`` gave of each.
             hint: stands above the images, e.g. what ``advice`` says.
+            skipped: images that could not be used.
+            passed_over: what else was not looked at; it is not counted.
             facts: stand at the end of the report.
         """
         make_folder(self.folder)
@@ -125,15 +150,20 @@ class PredictionFolder:
         if self.drawings:
             count = sum(one.more["found"] for one in outcomes)
             groups = tuple(from_values(one.more["group"]) for one in outcomes)
+            lacking = (Figure(label=_images(len(skipped), "skipped"), value=str(len(skipped))),) if skipped else ()
             write_report(
                 self.folder / "report.html",
                 title=_TITLE,
                 intro=INTRO,
                 figures=(
-                    Figure(label="image" if len(images) == 1 else "images", value=str(len(images))),
+                    Figure(label=_images(len(images)), value=str(len(images))),
                     Figure(label="object" if count == 1 else "objects", value=str(count)),
+                    *lacking,
                 ),
-                sections=(Section(title="Images", blocks=groups, hint=hint or "", keys=KEYS),),
+                sections=(
+                    Section(title="Images", blocks=groups, hint=hint or "", keys=KEYS),
+                    Section(title="Left out", blocks=(), hint=_left_out([*skipped, *passed_over])),
+                ),
                 facts=tuple(facts.items()),
             )
         write_results(self.folder / "results.json", [result for one in outcomes for result in one.results])
@@ -157,6 +187,19 @@ class PredictionFolder:
         make_folder(self.folder / "meshes")
         write_glb(self.folder / name, whole.verts, whole.faces, name=category)
         return name
+
+
+def _images(number: int, what: str = "") -> str:
+    return " ".join(["image" if number == 1 else "images", what]).strip()
+
+
+def _left_out(every: Sequence[Skipped]) -> str:
+    """What was left out, and why, in one paragraph; empty where nothing was."""
+    if not every:
+        return ""
+    told = "; ".join(printable(one.reason) for one in every[:_NAMED])
+    more = f"; and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
+    return f"{told}{more}. The list is in skipped.json."
 
 
 def _stem(image_id: object, file_name: str) -> str:

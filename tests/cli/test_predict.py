@@ -65,7 +65,9 @@ def predict(root: Path, *more: str) -> int:
 def test_pictures_become_masks_meshes_overlays_and_a_report(root: Path, tmp_path: Path, capsys) -> None:
     assert predict(root, str(root / "pictures"), "--detector", str(root / "both"), "--out", str(tmp_path / "out")) == 0
     results = read_results(tmp_path / "out" / "results.json")
-    assert f"{len(results)} objects in 2 images" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert f"{len(results)} objects in 2 images" in told.out
+    assert "Stages 2 to 5 do not know stool: " in told.err
     listing = json.loads((tmp_path / "out" / "images.json").read_text())
     assert [(one["id"], one["file_name"]) for one in listing["images"]] == [(1, "a.png"), (2, "b.jpg")]
     assert [one["name"] for one in listing["categories"]] == list(CATEGORIES)
@@ -82,7 +84,7 @@ def test_pictures_become_masks_meshes_overlays_and_a_report(root: Path, tmp_path
     for name in ("1_a.png", "2_b.png"):
         assert Image.open(tmp_path / "out" / "overlays" / name).mode == "RGB"
     report = (tmp_path / "out" / "report.html").read_text()
-    assert report.count("<article") == len(results) + 2
+    assert report.count("<article") == len(results) + 2 and "Stages 2 to 5 do not know stool: " in report
 
 
 def test_known_shapes_have_poses_where_the_camera_is_typed(root: Path, tmp_path: Path, box_folder: Path) -> None:
@@ -132,7 +134,7 @@ def test_results_bear_the_ids_of_annotations(root: Path, tmp_path: Path, capsys)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "images.json"}
     results = read_results(tmp_path / "out" / "results.json")
     assert {(one.image_id, one.category_id) for one in results} == {(70, 30)}
-    capsys.readouterr()
+    assert "The annotations have no category car, stool: " in capsys.readouterr().err
     command = ["evaluate", str(tmp_path / "out" / "results.json"), "--annotations", str(file), "--track", "instance"]
     assert main(command) == 0
     assert "amodal AP" in capsys.readouterr().out
@@ -306,6 +308,7 @@ def test_a_stopped_prediction_goes_on(root: Path, tmp_path: Path, monkeypatch, c
     )
     assert gone_on == whole
     assert [one["image_id"] for one in json.loads(whole["skipped.json"])] == [2, 4]
+    assert "aa.png: damaged image" in whole["report.html"].decode()
     assert [one["id"] for one in json.loads(whole["images.json"])["images"]] == [1, 3]
     assert predict(root, *command, "--out", str(tmp_path / "out"), "--strict") == 3
 

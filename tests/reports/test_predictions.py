@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from shape3d_amodal.drawing.colors import distinct_colors
 from shape3d_amodal.methods.prediction import PredictedObject
+from shape3d_amodal.methods.resuming import Skipped
 from shape3d_amodal.reports.prediction_cases import draw_objects
-from shape3d_amodal.reports.predictions import PredictionFolder, advice
+from shape3d_amodal.reports.predictions import PredictionFolder, advice, unmatched
 from shape3d_amodal.structures import AmodalImage, Category
 
 
@@ -88,7 +90,7 @@ def square(left: int, category: str, score: float) -> PredictedObject:
     return PredictedObject(category, score, np.zeros(4, np.float32), seen, whole, None)
 
 
-def report(tmp_path: Path, *images: tuple[str, list[PredictedObject]], hint: str | None = None) -> str:
+def report(tmp_path: Path, *images: tuple[str, list[PredictedObject]], hint: str | None = None, **more: Any) -> str:
     folder = PredictionFolder(tmp_path, [Category(1, "chair"), Category(2, "car")])
     records = [
         AmodalImage(id=number, file_name=name, width=90, height=60, instances=())
@@ -96,7 +98,7 @@ def report(tmp_path: Path, *images: tuple[str, list[PredictedObject]], hint: str
     ]
     picture = np.full((60, 90, 3), 128, np.uint8)
     outcomes = [folder.add(record, picture, found) for record, (_, found) in zip(records, images, strict=True)]
-    folder.finish(records, outcomes, hint=hint, facts={"detector": "d"})
+    folder.finish(records, outcomes, hint=hint, facts={"detector": "d"}, **more)
     return (tmp_path / "report.html").read_text()
 
 
@@ -125,6 +127,37 @@ def test_a_report_lists_the_objects_of_each_image_once_by_number(tmp_path: Path)
     assert "2 objects" in text and "no object found" in text and "score 0.93 · 50 % hidden" in text
     for color in distinct_colors(2):
         assert f'<span class="swatch" style="background: rgb{color}"></span>' in text, "as in the overview"
+
+
+def test_a_report_says_what_was_left_out(tmp_path: Path) -> None:
+    bad = [Skipped(reason=f"<{k}>.png: damaged", image_id=k) for k in range(21)]
+    over = [Skipped(reason="folder: 1 subfolder passed over")]
+    found = ("a.png", [square(5, "chair", 0.93)])
+    for skipped, figure, told in (
+        (bad[:1], ("dt", "image skipped"), "&lt;0&gt;.png: damaged; folder: 1 subfolder passed over. The list is in"),
+        (bad, ("dt", "images skipped"), "&lt;19&gt;.png: damaged; and 2 more. The list is in skipped.json."),
+    ):
+        text = report(tmp_path, found, skipped=skipped, passed_over=over)
+        assert figure in Outline(text).found and told in text
+    text = report(tmp_path, found, passed_over=over)
+    assert "skipped" not in str(Outline(text).found) and over[0].reason in text
+    assert "Left out" not in report(tmp_path, found)
+
+
+@pytest.mark.parametrize(
+    ("found", "completed", "written", "told"),
+    [
+        ("ab", "ab", "ab", ()),
+        ("ab", "abc", "abd", ()),
+        ("ab", ("a", "anything"), "ab", ()),
+        ("abc", "a", "abc", ("do not know b, c:",)),
+        ("abc", "xy", "abc", ("do not know a, b, c:",)),
+        ("abc", "a", "ab", ("do not know b:", "have no category c:")),
+    ],
+)
+def test_categories_that_not_all_parts_know(found: str, completed: str, written: str, told: tuple[str, ...]) -> None:
+    lines = unmatched(tuple(found), tuple(completed), tuple(written))
+    assert len(lines) == len(told) and all(words in line for words, line in zip(told, lines, strict=True))
 
 
 def test_one_object_is_no_objects(tmp_path: Path) -> None:
