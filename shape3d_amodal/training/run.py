@@ -16,7 +16,7 @@ from shape3d_amodal.files.weights import save_weights
 from shape3d_amodal.launcher import place_of
 from shape3d_amodal.training.loop.distributed import rank_device
 from shape3d_amodal.training.loop.interface import TrainingConfig
-from shape3d_amodal.training.loop.trainer import TrainResult, check_parts
+from shape3d_amodal.training.loop.trainer import TrainResult, check_norms, check_parts
 from shape3d_amodal.training.loop.training import refuse_checkpoints, train
 
 
@@ -39,8 +39,9 @@ def run_training(
         MissingBackendError: there is no such device, or tensorboard is missing.
     """
     place = place_of(os.environ)
-    rank_device(config.loop.device, place)  # what cannot be trained on is refused before data are made for it
+    device = rank_device(config.loop.device, place)  # what cannot be trained on is refused before data are made for it
     check_parts(config.loop, place.count)
+    check_norms(config.loop, place.count, device)
     config = config.named()  # so that a resume compares the categories themselves
     if dry_run:
         config = config.smaller()

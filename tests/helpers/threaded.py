@@ -18,6 +18,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class _Threads(Ranks):
     meeting: threading.Barrier
+    turn: threading.Lock
     said: dict[int, Any]
 
     def told(self, value: T) -> list[T]:
@@ -28,19 +29,24 @@ class _Threads(Ranks):
         return values
 
     def wait(self) -> None:
-        self.meeting.wait(timeout=60)
+        self.turn.release()
+        try:
+            self.meeting.wait(timeout=60)
+        finally:
+            self.turn.acquire()
 
 
 def on_ranks(count: int, work: Callable[[Ranks], T]) -> list[T]:
-    """What ``work`` returns on each of ``count`` ranks."""
-    meeting, said = threading.Barrier(count), dict[int, Any]()
+    """What ``work`` returns on each of ``count`` ranks, of which one works at a time."""
+    meeting, turn, said = threading.Barrier(count), threading.Lock(), dict[int, Any]()
 
     def run(rank: int) -> T:
-        try:
-            return work(_Threads(rank, count, torch.device("cpu"), meeting, said))
-        except BaseException:
-            meeting.abort()  # nobody waits for this one
-            raise
+        with turn:
+            try:
+                return work(_Threads(rank, count, torch.device("cpu"), meeting, turn, said))
+            except BaseException:
+                meeting.abort()  # nobody waits for this one
+                raise
 
     with ThreadPoolExecutor(count) as threads:
         return [one.result() for one in [threads.submit(run, rank) for rank in range(count)]]

@@ -59,8 +59,29 @@ def test_srun_without_a_place_to_meet_is_told_what_to_export(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Checkpoint:
-    return torchrun(tmp_path_factory.mktemp("undisturbed"), {})
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("undisturbed")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder) -> Checkpoint:
+    return torchrun(folder, {})
+
+
+@pytest.mark.slow
+def test_two_ranks_validate_as_one_does(undisturbed, folder, quick):
+    """They share the rows, and have the batch statistics of rank 0, which are those that are saved."""
+    assert CheckpointFolder(folder).steps()[-1] == undisturbed.step == quick.steps
+    (told,) = [json.loads(line)["validation"] for line in (folder / "log.jsonl").open() if "validation" in line]
+    assert train(ToyTask(), quick, folder).metrics == told  # one process goes on from the last step, and only validates
+
+
+@pytest.mark.slow
+def test_two_ranks_come_to_the_weights_of_one(quick, tmp_path):
+    two = torchrun(tmp_path / "two", {"noisy": False})
+    one = train(ToyTask(noisy=False), quick, tmp_path / "one")
+    for name, tensor in one.weights.items():
+        assert (tensor - two.ema[name]).abs().max() < 1e-5, name
 
 
 @pytest.mark.slow

@@ -143,6 +143,17 @@ def test_time_limit_saves_and_stops(quick, tmp_path):
     assert CheckpointFolder(tmp_path).steps()[-1] == result.step
 
 
+def test_an_option_that_came_later_has_its_default(quick, tmp_path):
+    train(ToyTask(), replace(quick, steps=5), tmp_path)
+    folder = CheckpointFolder(tmp_path)
+    checkpoint = folder.load_latest()
+    earlier = {key: value for key, value in checkpoint.settings.items() if key != "loop.sync_batchnorm"}
+    folder.save(replace(checkpoint, settings=earlier))
+    with pytest.raises(UsageError, match=r"loop\.sync_batchnorm is False there and True now"):
+        train(ToyTask(), replace(quick, sync_batchnorm=True), tmp_path)
+    assert train(ToyTask(), quick, tmp_path).step == 20
+
+
 @configuration
 class Model:
     width: int = 8

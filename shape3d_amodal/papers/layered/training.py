@@ -117,11 +117,12 @@ class LayeredTask(Task):
         """AP, AP50 and AR100 in percent, with all shapes as one category, as in the paper's tables."""
         known = self.config.model.classes
         method = LayeredEmbeddings(self.network, {one.id: one.name for one in CATEGORIES if one.name in known})
-        images, results = [], []
-        for scene, image in annotated_scenes(self.config.validation()):
-            images.append(image)
-            results += method.find(rgb(scene), image)
-        dataset = AmodalDataset(images=tuple(images), categories=CATEGORIES)
+        scenes = list(annotated_scenes(self.config.validation()))
+        found = self.over_ranks(lambda one: method.find(rgb(one[0]), one[1]), scenes)
+        if not self.first_rank:
+            return {}
+        results = [result for one in found for result in one]
+        dataset = AmodalDataset(images=tuple(image for _, image in scenes), categories=CATEGORIES)
         table = score(InstanceEvaluator(dataset, class_agnostic=True), results)
         wanted = ("amodal_ap", "amodal_ap50", "amodal_ar100", "occluded_ap")
         return {name: 100 * table.score[name] for name in wanted if not math.isnan(table.score[name])}

@@ -200,10 +200,13 @@ class NmrTask(Task):
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
         """3D IoU in percent by synset, on some validation objects, and its mean over synsets."""
-        scores = {}
-        for group in self.val:
+
+        def scored(group: NmrObjects) -> float:
             ious = view_ious(self.model, group, views=(0, 6, 13, 19), most=self.config.validation_objects)
-            scores[f"voxel_iou_{group.synset}"] = 100 * float(ious.mean())
+            return 100 * float(ious.mean())
+
+        found = zip(self.val, self.over_ranks(scored, self.val), strict=True)
+        scores = {f"voxel_iou_{group.synset}": iou for group, iou in found}
         return {"voxel_iou": float(np.mean(list(scores.values()))), **scores}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,10 +19,11 @@ from torch.distributed.rendezvous import rendezvous
 from shape3d_amodal.errors import MissingBackendError, UsageError
 from shape3d_amodal.launcher import Place, meeting_point, place_of
 
+P = TypeVar("P")
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)
-"""How long a rank waits for another one; rank 0's validation must take less."""
+"""How long a rank waits for another one; what rank 0 does alone, as scoring what all have found, must take less."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,17 @@ class Ranks:
         values: list[Any] = [None] * self.count
         dist.all_gather_object(values, value)
         return values
+
+    def map(self, function: Callable[[P], T], parts: Sequence[P]) -> list[T]:
+        """``function`` of each part, in their order: each rank does its share, and all have all results."""
+        shares = self.told([function(part) for part in parts[self.rank :: self.count]])
+        return [shares[number % self.count][number // self.count] for number in range(len(parts))]
+
+    def take_first(self, tensors: Iterable[Tensor]) -> None:
+        """Fill ``tensors``, which all ranks have in the same order, with those of rank 0."""
+        if self.count > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
 
     def wait(self) -> None:
         """Wait until all ranks have come here."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import Field
 from typing_extensions import Self
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from shape3d_amodal.training.loop.distributed import Ranks
+
+P = TypeVar("P")
+T = TypeVar("T")
 
 
 @configuration
@@ -50,6 +54,8 @@ class LoopConfig:
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the exponential moving average of the weights, which is what is saved at the end; 0 saves the weights
     themselves."""
+    sync_batchnorm: bool = False
+    """On several GPUs, let batch norm look at the rows of all ranks in training; otherwise each looks at its own."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Number format of the forward pass; auto is bf16 on GPUs and on CPUs with AMX, otherwise float32."""
     accumulate: Count = 1
@@ -114,6 +120,10 @@ class Task(ABC):
     """What draws and makes its batches."""
     network: Any
     """The module to train, where ``modules`` is not overridden."""
+    unused_parameters: bool = False
+    """Whether trained parameters may have no part in a step's losses; then several ranks look for them at each step."""
+    ranks: Ranks | None = None
+    """Who trains; set by the training."""
 
     def modules(self) -> nn.Module:
         """The module to train, always the same one; parameters that stay fixed have ``requires_grad`` False."""
@@ -136,11 +146,26 @@ class Task(ABC):
         """
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        """Named metrics after ``step`` steps; called in evaluation mode, without gradients, on rank 0 alone."""
+        """Named metrics after ``step`` steps; called in evaluation mode, without gradients, on every rank.
+
+        The ranks have the same weights and share the work by ``over_ranks``; what rank 0 returns counts.
+        """
         return {}
 
+    def over_ranks(self, function: Callable[[P], T], parts: Sequence[P]) -> list[T]:
+        """``function`` of each part, in their order, to which every rank does its share.
+
+        The results travel between the ranks: small things, with tensors on the CPU.
+        """
+        return [function(part) for part in parts] if self.ranks is None else self.ranks.map(function, parts)
+
+    @property
+    def first_rank(self) -> bool:
+        """Whether this is rank 0: what all have found is scored there alone."""
+        return self.ranks is None or self.ranks.first
+
     def sample_images(self, step: int) -> dict[str, np.ndarray]:  # noqa: ARG002
-        """Named images [H,W,3] uint8 after ``step`` steps, called like ``validate``."""
+        """Named images [H,W,3] uint8 after ``step`` steps, called like ``validate``, but on rank 0 alone."""
         return {}
 
     def finish(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:

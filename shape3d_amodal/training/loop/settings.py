@@ -46,6 +46,8 @@ def check_settings(saved: Mapping[str, object], current: Mapping[str, object], p
     Raises:
         UsageError: a setting differs that is not ``FREE``.
     """
+    # An option that came later has in the checkpoint its default, which is what was done before it was there.
+    saved = {**describe("", LoopConfig(), None), **saved}
     different = [key for key in sorted(saved.keys() | current.keys()) if saved.get(key) != current.get(key)]
     bound = [key for key in different if key not in FREE]
     if bound:

@@ -42,15 +42,21 @@ class Trainer:
 
     def __init__(self, task: Task, config: LoopConfig, ranks: Ranks) -> None:
         check_parts(config, ranks.count)
+        check_norms(config, ranks.count, ranks.device)
         self.task, self.config, self.ranks = task, config, ranks
+        task.ranks = ranks
         self.module = task.modules().to(ranks.device)
+        if config.sync_batchnorm and ranks.count > 1:
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.module)  # within the module; the names of its state stay
         self.named = {name: tensor for name, tensor in self.module.named_parameters() if tensor.requires_grad}
         self.parameters = list(self.named.values())
         self.optimizer = _optimizer(self.parameters, config)
         self.average = WeightAverage(self.module, config.ema_decay)
         self.forward: nn.Module = _Losses(task)
         if ranks.count > 1:
-            self.forward = DistributedDataParallel(self.forward, find_unused_parameters=True)
+            # Buffers are the statistics of batch norm, which no step reads: ``share_statistics`` does when it matters.
+            unused = task.unused_parameters
+            self.forward = DistributedDataParallel(self.forward, broadcast_buffers=False, find_unused_parameters=unused)
         self.batches = step_loader(task.maker, config, ranks)
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and _fast_bf16(ranks.device))
 
@@ -84,7 +90,13 @@ class Trainer:
         self.average.update(step)
         return {**losses, "gradient_norm": norm}
 
+    def share_statistics(self) -> None:
+        """Let all ranks have the buffers of rank 0: those of batch norm are of each rank's own rows."""
+        means = (mean for name, mean in self.average.state.items() if name not in self.average.trained)
+        self.ranks.take_first([*self.module.buffers(), *means])
+
     def validate(self, step: int) -> dict[str, float]:
+        self.share_statistics()
         with self._evaluating():
             return self.task.validate(step)
 
@@ -179,6 +191,16 @@ def check_parts(config: LoopConfig, ranks: int) -> None:
         less = config.batch_size // parts * parts
         sizes = f"{less} or {less + parts}" if less else str(parts)
         raise UsageError(f"loop.batch_size: {problem}, got {config.batch_size}; use {sizes}, or change loop.accumulate")
+
+
+def check_norms(config: LoopConfig, ranks: int, device: torch.device) -> None:
+    """
+    Raises:
+        UsageError: batch norm cannot look at the rows of all ranks.
+    """
+    if config.sync_batchnorm and ranks > 1 and device.type != "cuda":
+        problem = f"expected a GPU for each of {ranks} ranks, got {device.type}"
+        raise UsageError(f"loop.sync_batchnorm: {problem}; set it to false, or train on GPUs")
 
 
 def _optimizer(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:

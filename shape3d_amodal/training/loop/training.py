@@ -1,13 +1,13 @@
 """One training loop for all stages and baselines.
 
 On one machine: ``shape3d-amodal train configs/open13/shape_prior.yaml``; on several GPUs or processes:
-``torchrun --nproc-per-node 2 --max-restarts 3 -m shape3d_amodal train configs/open13/shape_prior.yaml``. Only rank 0
-writes; a run on several machines needs an output folder that all of them see, and
+``torchrun --nproc-per-node 2 --max-restarts 3 -m shape3d_amodal train configs/open13/shape_prior.yaml``, or srun. Only
+rank 0 writes, and all share the validation; a run on several machines needs an output folder that all of them see, and
 TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 beside ``--max-restarts`` (see ``distributed.py``).
 
 Whatever is random in a step is drawn from (seed, step), so a training that was stopped and resumed gives, on a CPU, the
 same bits as one that was not. Several ranks have the gradients of one, but for batch norm, which in training looks at
-the rows of each rank and accumulated part alone.
+the rows of each rank and accumulated part alone (of all ranks with ``sync_batchnorm``).
 """
 
 from __future__ import annotations
@@ -133,13 +133,13 @@ def _run(
                     step,
                 )
                 raise SystemExit(128 + halt)
-            if ranks.first and (last or _due(step, config.validate_every)):
+            if last or _due(step, config.validate_every):
                 metrics = trainer.validate(step)
                 if metrics:
                     log.write(step, {"validation": metrics})
             if ranks.first and (last or _due(step, config.sample_every)):
                 log.show(step, trainer.sample_images(step))
-    if step == start and ranks.first:
+    if step == start:
         metrics = trainer.validate(step)
     return TrainResult(step, trainer.weights(), metrics)
 

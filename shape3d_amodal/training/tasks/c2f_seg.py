@@ -192,14 +192,17 @@ class CodebookTask(CompletionTask):
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
         """IoU of masks and their reconstructions, and the share of codes that are used, in percent."""
-        ious, used = [], []
-        for rows in _batches(with_amodal(self.validation.hidden)):
-            mask = self._validation_batch(rows).amodal
-            tokens = self.network.tokens(mask)
-            ious.append(mask_iou(self.network.mask(tokens) > 0.5, mask > 0.5))
-            used.append(tokens.flatten())
+        ious, used = zip(
+            *self.over_ranks(self._reconstructed, _batches(with_amodal(self.validation.hidden))), strict=True
+        )
         share = len(torch.cat(used).unique()) / len(self.network.codes)
         return {"reconstruction_iou": 100 * float(torch.cat(ious).mean()), "codes_used": 100 * share}
+
+    def _reconstructed(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """IoU [N] of masks and their reconstructions, and the codes that are used."""
+        mask = self._validation_batch(rows).amodal
+        tokens = self.network.tokens(mask)
+        return mask_iou(self.network.mask(tokens) > 0.5, mask > 0.5).cpu(), tokens.unique().cpu()
 
     def masks(self, batch: SupervisedCrops) -> dict[str, Tensor]:
         """Amodal masks and, after them in the sample images, their reconstructions."""

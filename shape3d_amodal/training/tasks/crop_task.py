@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -20,13 +18,14 @@ from shape3d_amodal.model import AmodalModel
 from shape3d_amodal.refinement.regions import composed
 from shape3d_amodal.structures import InstanceCrops, SupervisedCrops, TensorBatch
 from shape3d_amodal.training.loop.interface import BatchMaker
-from shape3d_amodal.training.tasks.hidden_again import hidden_again, spread
+from shape3d_amodal.training.tasks.hidden_again import hidden_again, hidden_batch, hidden_batches, spread
 from shape3d_amodal.training.tasks.sampling import Rows
 from shape3d_amodal.training.tasks.scores import (
     VALIDATION_BATCH,
     CompletionTask,
     batches,
-    completion_scores,
+    completion_ious,
+    mean_scores,
     with_amodal,
 )
 from shape3d_amodal.training.tasks.stage_options import StageOptions
@@ -98,28 +97,34 @@ class CropTask(CompletionTask):
         more (``rehidden``), and how well the silhouettes explain what is certain."""
         if len(with_amodal(self.validation.hidden)):
             return super().validate(step)
-        scores = completion_scores((batch, self.masks(batch)) for batch in self._hidden_again())
+        scores = mean_scores(self.over_ranks(self._rehidden_ious, range(hidden_batches(self.validation))))
         found = {f"rehidden_{name}": value for name, value in scores.items()}
         if self.with_prior:
             rows = batches(spread(len(self.validation.hidden)), VALIDATION_BATCH)
-            fits = [self.model.prior.estimate(self._validation_batch(part).crops).fit for part in rows]
-            found["certain_iou"] = 100 * float(torch.cat(fits).mean())
+            found |= mean_scores(self.over_ranks(self._fits, rows))
         return found
+
+    def _rehidden_ious(self, number: int) -> dict[str, Tensor]:
+        """Those of a batch that is hidden once more; none where it is empty."""
+        batch = self._on_device(hidden_batch(self.validation, number))
+        return completion_ious(batch, self.masks(batch)) if len(batch.amodal) else {}
+
+    def _fits(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        return {"certain_iou": self.model.prior.estimate(self._validation_batch(rows).crops).fit.cpu()}
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:
         if len(with_amodal(self.validation.hidden)):
             return super().sample_images(step)
-        for batch in self._hidden_again():
-            shown = batch[:_SHOWN]
+        for batch in hidden_again(self.validation):
+            shown = self._on_device(batch[:_SHOWN])
             return {"samples": crop_grid(shown.crops, {**self.masks(shown), "truth": shown.amodal})}
         return {}
 
     def _validation_batch(self, rows: NDArray[np.int64]) -> SupervisedCrops:
         return self._doubtful(super()._validation_batch(rows))
 
-    def _hidden_again(self) -> Iterator[SupervisedCrops]:
-        device = next(self.model.parameters()).device
-        return (self._doubtful(batch.to(device)) for batch in hidden_again(self.validation))
+    def _on_device(self, batch: SupervisedCrops) -> SupervisedCrops:
+        return self._doubtful(batch.to(next(self.model.parameters()).device))
 
     def _doubtful(self, batch: SupervisedCrops) -> SupervisedCrops:
         return replace(batch, crops=doubtful(batch.crops, self.config.model.doubt))

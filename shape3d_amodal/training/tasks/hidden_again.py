@@ -22,15 +22,24 @@ def hidden_again(crops: CropSource) -> Iterator[SupervisedCrops]:
 
     Which crops, and what hides them, depends on ``crops`` alone.
     """
-    for number, rows in enumerate(batches(spread(len(crops.hidden)), VALIDATION_BATCH)):
-        given, generator = crops.supervised(rows).crops, np.random.default_rng((_PURPOSE, number))
-        batch = reocclude(given, given, Covers.draw(generator, np.arange(len(given))))
-        assert batch.known is not None
-        whole = (batch.amodal * batch.known).sum(dim=(1, 2))
-        left = (batch.crops.visible * batch.known).sum(dim=(1, 2))
-        kept = clearly_hidden(1 - left / whole.clamp(min=1))
-        if len(kept):
-            yield batch[kept.tolist()]
+    parts = (hidden_batch(crops, number) for number in range(hidden_batches(crops)))
+    return (batch for batch in parts if len(batch.amodal))
+
+
+def hidden_batches(crops: CropSource) -> int:
+    """How many batches there are."""
+    return len(batches(spread(len(crops.hidden)), VALIDATION_BATCH))
+
+
+def hidden_batch(crops: CropSource, number: int) -> SupervisedCrops:
+    """The batch of this number, from 0; it may be empty."""
+    rows = batches(spread(len(crops.hidden)), VALIDATION_BATCH)[number]
+    given, generator = crops.supervised(rows).crops, np.random.default_rng((_PURPOSE, number))
+    batch = reocclude(given, given, Covers.draw(generator, np.arange(len(given))))
+    assert batch.known is not None
+    whole = (batch.amodal * batch.known).sum(dim=(1, 2))
+    left = (batch.crops.visible * batch.known).sum(dim=(1, 2))
+    return batch[clearly_hidden(1 - left / whole.clamp(min=1)).tolist()]
 
 
 def spread(count: int) -> NDArray[np.int64]:

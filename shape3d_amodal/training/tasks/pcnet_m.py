@@ -168,17 +168,18 @@ class PcnetMTask(Task):
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
         """Percentages: IoU with the uncut masks inside erasers in front of them, and the share of erasers behind them
         that is filled by mistake."""
-        shared = joined = grown = behind = 0
         generator = np.random.default_rng(self.config.loop.seed)
-        for _ in range(0, _VALIDATED, 64):
-            batch = self._validation.make(self._validation.plan(0, generator, 64))
-            found, truth = self._completed(batch) & batch.eraser, batch.target & batch.eraser
-            front = truth.any(dim=(1, 2))
-            shared += int((found & truth).sum())
-            joined += int((found | truth)[front].sum())
-            grown += int(found[~front].sum())
-            behind += int(batch.eraser[~front].sum())
+        plans = [self._validation.plan(0, generator, 64) for _ in range(0, _VALIDATED, 64)]
+        shared, joined, grown, behind = np.sum(self.over_ranks(self._areas, plans), axis=0).tolist()
         return {"erased_iou": 100 * shared / max(joined, 1), "grown_behind": 100 * grown / max(behind, 1)}
+
+    def _areas(self, plan: ErasedPlan) -> tuple[int, int, int, int]:
+        """Pixels inside erasers in front: found rightly, found or true; and behind: found, all."""
+        batch = self._validation.make(plan)
+        found, truth = self._completed(batch) & batch.eraser, batch.target & batch.eraser
+        front = truth.any(dim=(1, 2))
+        joined, behind = (found | truth)[front], batch.eraser[~front]
+        return int((found & truth).sum()), int(joined.sum()), int(found[~front].sum()), int(behind.sum())
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Eraser and cut mask, completion, and the uncut mask."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shape3d_amodal import masks
+from shape3d_amodal.annotations.results import AmodalResult
 from shape3d_amodal.config import configuration, dump_config, options_of
 from shape3d_amodal.drawing.crop_grids import found_grid
 from shape3d_amodal.errors import UsageError, WeightsError, listed
@@ -33,6 +34,7 @@ from shape3d_amodal.segmentation.model import Rcnn
 from shape3d_amodal.segmentation.pretrained import load_detector
 from shape3d_amodal.segmentation.samples import ImageTargets, Samples
 from shape3d_amodal.segmentation.systems import RcnnConfig, system_config
+from shape3d_amodal.structures import AmodalImage
 from shape3d_amodal.training.loop.interface import BatchMaker, Task, TrainingConfig
 from shape3d_amodal.training.tasks.rcnn_options import RcnnOptions
 from shape3d_amodal.training.tasks.trials import try_out
@@ -129,6 +131,9 @@ class ImagesMaker(BatchMaker):
 class RcnnTask(Task):
     """A system on annotated images."""
 
+    unused_parameters = True
+    """Heads may have no part in a step whose images show no object, as BCNet's."""
+
     def __init__(self, config: RcnnTraining, model: Rcnn, train: AnnotatedImages, validation: AnnotatedImages) -> None:
         self.name = config.system
         self.config, self.model, self.validation = config, model, validation
@@ -148,12 +153,17 @@ class RcnnTask(Task):
         detector = Detector(self.model)
         dataset = self.validation.dataset
         ids = {name: key for key, name in dataset.category_names.items()}
-        results = [
-            to_result(image.id, ids[found.category], found.amodal, found.visible, score=found.score)
-            for image in dataset.images
-            for found in detector.detect(self.validation.image(image))
-            if found.category in ids
-        ]
+
+        def detected(image: AmodalImage) -> list[AmodalResult]:
+            return [
+                to_result(image.id, ids[found.category], found.amodal, found.visible, score=found.score)
+                for found in detector.detect(self.validation.image(image))
+                if found.category in ids
+            ]
+
+        results = [found for image in self.over_ranks(detected, dataset.images) for found in image]
+        if not self.first_rank:
+            return {}
         numbers = score(InstanceEvaluator(dataset), results).score
         values = {name: 100 * numbers[name] for name in ("amodal_ap", "amodal_ap50", "visible_ap", "visible_ap50")}
         return {name: value for name, value in values.items() if not math.isnan(value)}

@@ -57,6 +57,7 @@ def best_start(
         with closing(trainer):
             for step in range(steps):
                 trainer.step(step)
+            trainer.share_statistics()
         task.modules().eval()
         with torch.no_grad():
             found = ranks.maximum(score(steps / loop.steps))

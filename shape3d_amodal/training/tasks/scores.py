@@ -33,8 +33,11 @@ class CompletionTask(Task):
 
     def validate(self, step: int) -> dict[str, float]:  # noqa: ARG002
         """IoU and occluded IoU of ``masks``: means in percent over the validation crops that are over 10 % hidden."""
-        parts = (self._validation_batch(rows) for rows in self._validated())
-        return completion_scores((batch, self.masks(batch)) for batch in parts)
+        return mean_scores(self.over_ranks(self._ious, self._validated()))
+
+    def _ious(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        batch = self._validation_batch(rows)
+        return completion_ious(batch, self.masks(batch))
 
     def sample_images(self, step: int) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG002
         """Validation crops: image, given masks, predicted masks (``masks``), and the true mask."""
@@ -95,16 +98,29 @@ def completion_scores(results: Iterable[tuple[SupervisedCrops, Mapping[str, Tens
     Returns:
         ``NAME_iou`` and ``NAME_occluded_iou``; the latter is that of the parts outside the visible mask.
     """
-    parts: dict[str, list[Tensor]] = {}
-    for batch, masks in results:
-        truth, visible = batch.amodal > 0.5, batch.crops.visible > 0.5
-        known = torch.ones_like(truth) if batch.known is None else batch.known > 0.5
-        truth = truth & known
-        for name, mask in masks.items():
-            found = (mask > 0.5) & known
-            parts.setdefault(f"{name}_iou", []).append(mask_iou(found, truth))
-            parts.setdefault(f"{name}_occluded_iou", []).append(mask_iou(found & ~visible, truth & ~visible))
-    return {name: 100 * float(torch.cat(one).mean()) for name, one in parts.items()}
+    return mean_scores(completion_ious(batch, masks) for batch, masks in results)
+
+
+def completion_ious(batch: SupervisedCrops, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same of one batch, crop by crop: [N] in 0..1 by name, on the CPU."""
+    truth, visible = batch.amodal > 0.5, batch.crops.visible > 0.5
+    known = torch.ones_like(truth) if batch.known is None else batch.known > 0.5
+    truth = truth & known
+    ious: dict[str, Tensor] = {}
+    for name, mask in masks.items():
+        found = (mask > 0.5) & known
+        ious[f"{name}_iou"] = mask_iou(found, truth).cpu()
+        ious[f"{name}_occluded_iou"] = mask_iou(found & ~visible, truth & ~visible).cpu()
+    return ious
+
+
+def mean_scores(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Means in percent over all crops of all batches; nothing where there are none."""
+    together: dict[str, list[Tensor]] = {}
+    for part in parts:
+        for name, ious in part.items():
+            together.setdefault(name, []).append(ious)
+    return {name: 100 * float(torch.cat(ious).mean()) for name, ious in together.items()}
 
 
 def mask_iou(a: Tensor, b: Tensor) -> Tensor:
