@@ -10,6 +10,7 @@ or, with known shapes in place of learned ones, ``ShapePriorPipeline.from_meshes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.crops.cutting import instance_crops
 from shape3d_amodal.crops.doubt import doubtful
 from shape3d_amodal.crops.given import (
@@ -35,6 +37,7 @@ from shape3d_amodal.crops.pixels import PixelWindow, pixel_windows
 from shape3d_amodal.device import torch_device
 from shape3d_amodal.errors import UsageError, check_path, check_whole, counted
 from shape3d_amodal.files.pretrained import load_network
+from shape3d_amodal.geometry.windows import place_of
 from shape3d_amodal.masks.occlusion import Order, VisibleObjects, occluders, order_of_ranks
 from shape3d_amodal.model import AmodalModel, AmodalModelConfig
 from shape3d_amodal.priors.interface import KnowsModels, Prior, PriorName, ViewsName
@@ -49,6 +52,23 @@ if TYPE_CHECKING:
     from shape3d_amodal.meshes.mesh import KnownModel
 
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CutObjects(ArrayFields):
+    """The objects of one image, ready for the networks.
+
+    Attributes:
+        crops: of N objects.
+        objects: the same N objects.
+        windows: the same at the image's own resolution; None without a bank.
+        settled: of which nothing in the image can be hidden, as ``Stages.predict`` takes it.
+    """
+
+    crops: InstanceCrops
+    objects: VisibleObjects
+    windows: Sequence[PixelWindow] | None = None
+    settled: Sequence[bool] | None = None
 
 
 class ShapePriorPipeline:
@@ -324,6 +344,21 @@ class ShapePriorPipeline:
             UsageError: masks, sizes or categories do not fit together; the message says which.
             DataError: the file of the image cannot be read.
         """
+        cut = self.cut(image, visible, categories, depth_order=depth_order, in_front=in_front, intrinsics=intrinsics)
+        return self.complete_cut([cut])[0]
+
+    def cut(
+        self,
+        image: GivenImage,
+        visible: Sequence[GivenMask] | NDArray[Any],
+        categories: Sequence[str],
+        *,
+        depth_order: Sequence[int | None] | None = None,
+        in_front: Order = (),
+        intrinsics: Intrinsics | None = None,
+    ) -> CutObjects | None:
+        """The first half of ``complete``, up to the networks, which ``complete_cut`` asks about several images at once;
+        arguments and errors are those of ``complete``. None where nothing is to be completed."""
         pixels = given_image(image)
         camera = None if intrinsics is None else given_intrinsics(intrinsics, *pixels.shape[:2])
         masks = given_masks(visible, *pixels.shape[:2], image=image)
@@ -337,16 +372,45 @@ class ShapePriorPipeline:
             if (behind, front) in order:
                 raise UsageError(f"in_front: objects {front} and {behind} are said to be in front of each other")
         if all(name == OCCLUDER for name in names):
-            return []
+            return None
         crops, objects = self.crops(pixels, VisibleObjects(masks, names, occluders(masks, order)))
-        windows = pixel_windows(objects.masks, objects.occluders, crops.window.numpy(), camera)
-        prediction = self.predict(crops, windows)
+        if "bank" in self.priors:
+            known = pixel_windows(objects.masks, objects.occluders, crops.window.numpy(), camera)
+            return CutObjects(crops, objects, known)
+        places = [place_of(window, *pixels.shape[:2]) for window in crops.window]
+        free = [not hiding[place].any() for hiding, place in zip(objects.occluders, places, strict=True)]
+        return CutObjects(crops, objects, settled=free if crops.doubt is None else None)
+
+    def complete_cut(self, images: Sequence[CutObjects | None]) -> list[list[CompletedObject]]:
+        """The second half of ``complete``: the objects of several images, in batches that do not stop at an image.
+
+        Numbers may differ in their last bits from those of other batches, for the libraries beneath add in another
+        order there.
+
+        Returns:
+            For each image what ``complete`` returns.
+        """
+        full = [one for one in images if one is not None]
+        if not full:
+            return [[] for _ in images]
+        crops = InstanceCrops.join([one.crops for one in full])
+        windows = None if full[0].windows is None else [each for one in full for each in one.windows or ()]
+        settled = None if full[0].settled is None else [each for one in full for each in one.settled or ()]
+        prediction = self._stages.predict(crops, windows, settled=settled).to("cpu")
+        start, done = 0, []
+        for one in images:
+            end = start + (0 if one is None else len(one.objects))
+            done.append([] if one is None else self._pasted(prediction[start:end], one))
+            start = end
+        return done
+
+    def _pasted(self, prediction: AmodalPrediction, cut: CutObjects) -> list[CompletedObject]:
         return completed_objects(
             prediction,
-            crops,
-            objects,
+            cut.crops,
+            cut.objects,
             bare=self.refine == "none",
-            models=self._models(prediction.estimate, objects.names),
+            models=self._models(prediction.estimate, cut.objects.names),
             are_drawn=len(self.priors) == 1,
         )
 

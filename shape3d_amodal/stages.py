@@ -78,13 +78,23 @@ class Stages:
         return _CROP if self.model is None else self.model.config.crop_size
 
     @torch.no_grad()
-    def predict(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None = None) -> AmodalPrediction:
+    def predict(
+        self,
+        crops: InstanceCrops,
+        windows: Sequence[PixelWindow] | None = None,
+        *,
+        settled: Sequence[bool] | None = None,
+    ) -> AmodalPrediction:
         """Stages 2 to 5 on N crops, in batches.
 
         Args:
             crops: of ``size`` pixels, with categories as ``counted`` counts them.
             windows: the same objects at the image's own resolution, for a bank; else the crops' pixels stand for these.
+            settled: the objects of which nothing in the image can be hidden. Without a bank their whole mask is the
+                visible one, whatever stage 5 would say, and it is not asked; None is none of them.
         """
+        if settled is None or "bank" in self.priors:
+            settled = [False] * len(crops)
         crops = crops.to(self._device)
         networks = [True] * len(crops)
         if self.model is not None:
@@ -94,7 +104,8 @@ class Stages:
             own = [i for i, answer in enumerate(networks) if answer == known]
             for rows in (own[i : i + _BATCH] for i in range(0, len(own), _BATCH)):
                 shown = None if windows is None else [windows[i] for i in rows]
-                parts.append(self._predict(crops[rows], shown) if known else self._by_bank(crops[rows], shown))
+                asked = [i for i, row in enumerate(rows) if not settled[row]]
+                parts.append(self._predict(crops[rows], shown, asked) if known else self._by_bank(crops[rows], shown))
                 order += rows
         joined = AmodalPrediction.join(parts)
         return joined if order == sorted(order) else joined[[order.index(i) for i in range(len(order))]]
@@ -104,7 +115,10 @@ class Stages:
         estimate = self.priors["bank"].estimate(crops, windows=windows)
         return self._composed(estimate.silhouette, estimate, _shown(crops, windows, estimate))
 
-    def _predict(self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None) -> AmodalPrediction:
+    def _predict(
+        self, crops: InstanceCrops, windows: Sequence[PixelWindow] | None, asked: list[int]
+    ) -> AmodalPrediction:
+        """Stages 2 to 5 on one batch; stage 5 sees its rows ``asked`` alone."""
         small = crops if self.model is None else crops.resized(self.model.config.crop_size)
         estimates: dict[PriorName, Estimate] = {}
         if self.refine != "2d":
@@ -126,7 +140,11 @@ class Stages:
         if self.refine in ("full", "2d") and self.model is not None:
             seen = {name: seen_through(estimate, crops.window) for name, estimate in estimates.items()}
             evidence = {name: estimate.resized(small.size).evidence for name, estimate in seen.items()}
-            logits = resized_masks(self.model.refine_both_ways(small, evidence), crops.size)
+            logits = crops.visible.new_full(crops.visible.shape, -torch.inf)
+            if asked:
+                shown = {name: (silhouette[asked], fit[asked]) for name, (silhouette, fit) in evidence.items()}
+                refined = self.model.refine_both_ways(small[asked], shown)
+                logits[asked] = resized_masks(refined, crops.size)
             coarse = replace(coarse, expected=coarse.fit)  # what a bank expects is of its own masks
             probability = logits.sigmoid()
             if known is not None:

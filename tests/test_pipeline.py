@@ -556,3 +556,38 @@ def test_the_same_for_the_path_of_an_image(pipeline: ShapePriorPipeline, tmp_pat
     remedy = "shape3d_amodal.files.safe_io.read_image(path, orientation='stored')"
     assert str(caught.value) == STORED.format(SIDEWAYS, remedy)
     pipeline.complete(read_image(path, orientation="stored"), [CHAIR], ["chair"])
+
+
+def test_objects_of_several_images_are_completed_together_as_each_alone(pipeline: ShapePriorPipeline) -> None:
+    """Images of two sizes, one with nothing to complete in their middle."""
+    wide = rectangle(slice(5, 30), slice(40, 90), (40, 120))
+    given = [
+        (picture(), [CHAIR, TABLE], ["chair", "table"]),
+        (picture(), [TABLE], [OCCLUDER]),
+        (picture(40, 120), [wide, ~wide], ["lamp", OCCLUDER]),
+    ]
+    together = pipeline.complete_cut([pipeline.cut(*one) for one in given])
+    assert [len(one) for one in together] == [2, 0, 1]
+    for objects, one in zip(together, given, strict=True):
+        for found, alone in zip(objects, pipeline.complete(*one), strict=True):
+            assert (found.amodal == alone.amodal).all() and (found.silhouette == alone.silhouette).all()
+            assert found.score == pytest.approx(alone.score, abs=1e-5) and found.category == alone.category
+            assert np.allclose(found.verts, alone.verts, atol=1e-4)
+
+
+def test_the_refinement_is_asked_only_of_what_may_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table is in front; a lamp stands apart; the chair alone may go on behind something."""
+    pipeline = ShapePriorPipeline.from_model(tiny_model())
+    assert pipeline.model is not None
+    asked: list[list[int]] = []
+    refine = pipeline.model.refine_both_ways
+
+    def noted(crops, shown):
+        asked.append(crops.category.tolist())
+        return refine(crops, shown)
+
+    monkeypatch.setattr(pipeline.model, "refine_both_ways", noted)
+    lamp = rectangle(slice(2, 6), slice(70, 78))
+    found = pipeline.complete(picture(), [CHAIR, TABLE, lamp], ["chair", "table", "lamp"], in_front=[(1, 0)])
+    assert [[pipeline.categories[number] for number in numbers] for numbers in asked] == [["chair"]]
+    assert (found[1].amodal == TABLE).all() and (found[2].amodal == lamp).all()

@@ -15,6 +15,8 @@ from shape3d_amodal.geometry import windows as geometry
 from shape3d_amodal.structures import InstanceCrops
 
 Mask = NDArray[np.bool_]
+_SEEN_BEYOND = 2
+"""Pixels beyond a window that its samples may touch, being bilinear."""
 Border: TypeAlias = Literal["unknown", "background"]
 """What lies beyond the border of an image: it may hide a part of an object, or is background."""
 
@@ -49,13 +51,18 @@ def instance_crops(
     if windows is None:
         windows = instance_windows(visible, occluder)
     window = torch.from_numpy(np.asarray(windows, np.float32))
-    rgb = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-    inside = np.ones(image.shape[:2], bool)  # by which a crop tells what lies beyond the image
+    height, width = image.shape[:2]
+    planes = torch.ones(6, height, width)  # the last one tells a crop what lies beyond the image
+    torch.div(torch.from_numpy(image).permute(2, 0, 1), 255, out=planes[:3])
+    masks = planes[3:5].zero_()
     cut = []
     for i, (v, o) in enumerate(zip(visible, occluder, strict=True)):
-        masks = torch.from_numpy(np.stack([v, o, inside])).float()
-        cut.append(geometry.cut(torch.cat([rgb, masks]), window[i : i + 1], size))
-    crops = torch.cat([rgb.new_zeros(0, 6, size, size), *cut])
+        place = geometry.place_of(window[i], height, width, margin=_SEEN_BEYOND)
+        near = masks[(slice(None), *place)]
+        near.copy_(torch.from_numpy(np.stack([v[place], o[place]])))
+        cut.append(geometry.cut(planes, window[i : i + 1], size))
+        near.zero_()
+    crops = torch.cat([planes.new_zeros(0, 6, size, size), *cut])
     beyond = 1 - crops[:, 5] if border == "unknown" else torch.zeros_like(crops[:, 5])
     return InstanceCrops(
         rgb=crops[:, :3].clamp(0, 1),

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from shape3d_amodal.array_fields import ArrayFields
 from shape3d_amodal.crops.cutting import masks_through
-from shape3d_amodal.geometry.windows import paste
+from shape3d_amodal.geometry.windows import patches, place_of
 from shape3d_amodal.masks.occlusion import Mask, VisibleObjects
 from shape3d_amodal.structures import AmodalPrediction, Estimate, InstanceCrops, Pose, Viewpoint
 
@@ -93,7 +94,7 @@ def completed_objects(
     result = []
     for i, (visible, hiding) in enumerate(zip(given.masks, given.occluders, strict=True)):
         window = crops.window[i]
-        silhouette = paste(estimate.silhouette[i], window, *visible.shape).numpy() > 0.5
+        silhouette = _pasted(estimate.silhouette[i], window, like=visible)
         amodal = silhouette if bare else _composed(prediction.probability[i], crops[i : i + 1], visible, hiding)
         verts, faces = _unpadded(estimate.verts[i], estimate.faces[i])
         model, pose = None if models is None else models[i], _pose(estimate, i)
@@ -143,6 +144,17 @@ def _unpadded(verts: Tensor, faces: Tensor) -> tuple[NDArray[np.float32], NDArra
     return verts[:count].numpy(), kept.numpy()
 
 
+def _pasted(share: Tensor, window: Tensor, *, like: Mask) -> Mask:
+    """The image pixels [H,W], of which more than half is covered by the mask whose share of each crop pixel is given.
+
+    Args:
+        like: [H,W], of the same size and order in memory.
+    """
+    place, result = place_of(window, *like.shape), np.zeros_like(like)
+    result[place] = patches(share[None], window, place)[0].numpy() > 0.5
+    return result
+
+
 def _composed(probability: Tensor, crop: InstanceCrops, visible: Mask, hiding: Mask) -> Mask:
     """The amodal mask [H,W] from a composed crop probability [S,S].
 
@@ -150,12 +162,15 @@ def _composed(probability: Tensor, crop: InstanceCrops, visible: Mask, hiding: M
     occluder), both resampled, it says of the possible image pixels, which are known exactly, whether they belong to
     the object.
     """
-    possible = (crop.visible[0] + crop.occluder[0]).clamp(max=1)
-    if crop.doubt is not None:  # the mask has been composed for all of these pixels, wherever the doubt was outweighed
-        possible = possible.where(crop.doubt[0] == 0, 1)
-        hiding = hiding | (paste((crop.doubt[0] > 0).to(possible), crop.window[0], *visible.shape) > 0.5).numpy()
-    share = paste(probability, crop.window[0], *visible.shape) > 0.5 * paste(possible, crop.window[0], *visible.shape)
-    result: Mask = visible | (share.numpy() & hiding)
+    place = place_of(crop.window[0], *visible.shape)
+    possible, near, doubt = (crop.visible[0] + crop.occluder[0]).clamp(max=1), hiding[place], crop.doubt
+    if doubt is not None:  # the mask has been composed for all of these pixels, wherever the doubt was outweighed
+        possible = possible.where(doubt[0] == 0, 1)
+        near = near | (patches((doubt > 0).to(possible), crop.window[0], place)[0] > 0.5).numpy()
+    result = visible.copy(order="K")
+    if near.any():
+        whole, most = patches(torch.stack([probability, possible]), crop.window[0], place)
+        result[place] |= (whole > 0.5 * most).numpy() & near
     return result
 
 

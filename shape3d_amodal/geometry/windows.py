@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+Place: TypeAlias = tuple[slice, slice]
+"""Rows and columns of an image."""
 REACH = 0.8
 """A window goes at most this share of the visible box's longer side beyond the visible box, on each side."""
 MARGIN = 0.08
@@ -109,6 +112,43 @@ def inside_image(windows: Tensor, width: int | Tensor, height: int | Tensor, siz
     return covered(y0, y1, height)[:, :, None] * covered(x0, x1, width)[:, None, :]
 
 
+def place_of(window: Tensor, height: int, width: int, margin: int = 0) -> Place:
+    """The rows and columns of an image that a window [4] touches, and ``margin`` pixels around; perhaps none."""
+    x0, y0, x1, _ = (float(value) for value in window)
+    left, top = max(math.floor(x0) - margin, 0), max(math.floor(y0) - margin, 0)
+    right, bottom = min(math.ceil(x1) + margin, width), min(math.ceil(y0 + x1 - x0) + margin, height)
+    return slice(top, max(bottom, top)), slice(left, max(right, left))
+
+
+def patches(crops: Tensor, window: Tensor, place: Place) -> Tensor:
+    """Resample crops of one window back to the image pixels that it touches, bilinear.
+
+    Args:
+        crops: [C,S,S] float.
+        window: [4] float, the window that they were cut from.
+        place: as ``place_of`` gives it: h rows and w columns.
+
+    Returns:
+        [C,h,w] float.
+    """
+    from kornia.geometry.transform import warp_affine
+
+    rows, columns = place
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    if 0 in shape:
+        return crops.new_zeros(len(crops), *shape)
+    x0, y0, x1, _ = (float(value) for value in window)
+    scale = (x1 - x0) / crops.shape[-1]
+    # Only the window's own pixels are resampled; their frame starts at the place's corner.
+    matrix = torch.tensor(
+        [[scale, 0, 0.5 * scale + x0 - columns.start - 0.5], [0, scale, 0.5 * scale + y0 - rows.start - 0.5]],
+        dtype=crops.dtype,
+        device=crops.device,
+    )
+    found: Tensor = warp_affine(crops[None], matrix[None], shape, padding_mode="border")[0]
+    return found
+
+
 def paste(crop: Tensor, window: Tensor, height: int, width: int) -> Tensor:
     """Resample one crop back to image pixels: [S,S] float to [H,W] float, bilinear, zero outside its window.
 
@@ -117,22 +157,7 @@ def paste(crop: Tensor, window: Tensor, height: int, width: int) -> Tensor:
         window: [4] float, the window that it was cut from.
         height, width: size of the image in pixels.
     """
-    from kornia.geometry.transform import warp_affine
-
-    size = crop.shape[-1]
-    x0, y0, x1, _ = (float(value) for value in window)
-    left, top = max(int(np.floor(x0)), 0), max(int(np.floor(y0)), 0)
-    right, bottom = min(int(np.ceil(x1)), width), min(int(np.ceil(y0 + x1 - x0)), height)
+    place = place_of(window, height, width)
     result = crop.new_zeros(height, width)
-    if right <= left or bottom <= top:
-        return result
-    scale = (x1 - x0) / size
-    # Only the window's own pixels are resampled; their frame starts at (left, top).
-    matrix = torch.tensor(
-        [[scale, 0, 0.5 * scale + x0 - left - 0.5], [0, scale, 0.5 * scale + y0 - top - 0.5]],
-        dtype=crop.dtype,
-        device=crop.device,
-    )
-    patch = warp_affine(crop[None, None], matrix[None], (bottom - top, right - left), padding_mode="border")[0, 0]
-    result[top:bottom, left:right] = patch
+    result[place] = patches(crop[None], window, place)[0]
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -32,18 +32,32 @@ def complete_image(
         record: the image's annotation; no ground truth is used.
         names: category names by id.
     """
-    given = shown(record, "masks")
-    order = known_order(given)
-    objects = pipeline.complete(
-        image,
-        [masks.decode(instance.visible) for instance in given.instances],
-        [names[instance.category_id] for instance in given.instances],
-        in_front={(i, j) for i, j in order if (j, i) not in order},  # annotations may contradict themselves
-        intrinsics=given.intrinsics,
-    )
-    annotated = {instance.id: instance for instance in record.instances}
-    completed = [annotated[one.id] for one in given.instances if names[one.category_id] != OCCLUDER]
-    return list(zip(completed, objects, strict=True))
+    return complete_images(pipeline, [(record, image)], names)[0]
+
+
+def complete_images(
+    pipeline: ShapePriorPipeline,
+    images: Iterable[tuple[AmodalImage, NDArray[np.uint8]]],
+    names: Mapping[int, str],
+) -> list[Objects]:
+    """``complete_image`` of several images, whose objects the networks see together."""
+    records, cuts = [], []
+    for record, image in images:
+        given = shown(record, "masks")
+        order = known_order(given)
+        cuts.append(
+            pipeline.cut(
+                image,
+                [masks.decode(instance.visible) for instance in given.instances],
+                [names[instance.category_id] for instance in given.instances],
+                in_front={(i, j) for i, j in order if (j, i) not in order},  # annotations may contradict themselves
+                intrinsics=given.intrinsics,
+            )
+        )
+        annotated = {instance.id: instance for instance in record.instances}
+        records.append([annotated[one.id] for one in given.instances if names[one.category_id] != OCCLUDER])
+    found = pipeline.complete_cut(cuts)
+    return [list(zip(*both, strict=True)) for both in zip(records, found, strict=True)]
 
 
 class PipelineMethod:
@@ -98,7 +112,7 @@ def completed_results(
     image: AmodalImage, instance: AmodalInstance, one: CompletedObject, mesh: str | None = None
 ) -> list[AmodalResult]:
     """A completed object in the results format: its mask, then its several answers, each with its chance."""
-    to_own = partial(to_result, image.id, instance.category_id, visible=one.visible, annotation_id=instance.id)
+    to_own = partial(to_result, image.id, instance.category_id, visible=instance.visible, annotation_id=instance.id)
     whole = to_own(one.amodal, score=one.score, viewpoint=one.viewpoint, mesh=mesh, pose=one.pose, model=one.model)
     answers = [to_own(mask, score=one.score * chance, chance=chance) for mask, chance in one.hypotheses]
     return [whole, *answers]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from shape3d_amodal.crops.cutting import instance_crops, instance_windows, mask_crops
-from shape3d_amodal.geometry.windows import instance_window
+from shape3d_amodal.geometry.windows import cut, instance_window
 
 
 @pytest.fixture
@@ -81,3 +81,20 @@ def test_mask_crops_are_shares_of_each_pixel() -> None:
     full[:2, :2] = 1
     torch.testing.assert_close(found[0], full)
     torch.testing.assert_close(found[1, :2, :2], torch.tensor([[0.25, 0.5], [0.5, 1.0]]))
+
+
+def test_crops_are_those_of_whole_masks_to_the_bit() -> None:
+    """Masks are laid out near each window alone; whole planes of the image, as one would think of it, give the same."""
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    seen = [generator.random((50, 70)) < 0.4 for _ in range(6)]
+    hiding = [(generator.random((50, 70)) < 0.4) & ~mask for mask in seen]
+    corner = generator.uniform(-20, 60, (6, 2))
+    windows = np.concatenate([corner, corner + generator.uniform(3, 90, (6, 1))], axis=1).astype(np.float32)
+    found = instance_crops(image, seen, hiding, [0] * 6, 16, windows, border="background")
+    rgb = torch.from_numpy(image).permute(2, 0, 1).float() / 255
+    for i in range(6):
+        whole = torch.cat([rgb, torch.from_numpy(np.stack([seen[i], hiding[i], np.ones_like(seen[i])])).float()])
+        alone = cut(whole, torch.from_numpy(windows[i : i + 1]), 16)[0].clamp(0, 1)
+        assert (found.rgb[i] == alone[:3]).all() and (found.visible[i] == alone[3]).all()
+        assert (found.occluder[i] == alone[4]).all()
