@@ -123,7 +123,7 @@ class ShapePriorPipeline:
         cls,
         name_or_folder: str | Path = "open13",
         *,
-        device: str = "cpu",
+        device: str = "auto",
         priors: Sequence[PriorName] | None = None,
         fit: FitConfig | None = None,
         fit_steps: int | None = None,
@@ -134,7 +134,7 @@ class ShapePriorPipeline:
 
         Args:
             name_or_folder: such as open13.
-            device: cpu, cuda or cuda:N.
+            device: auto (a GPU where there is one), cpu, cuda or cuda:N.
             priors: which priors to use; by default those that the weights' refinement has learned to use.
             fit: the fit of the learned prior at test time.
             fit_steps: steps of every prior's fit; by default those of ``fit`` or, without it, none for the learned
@@ -194,7 +194,7 @@ class ShapePriorPipeline:
         meshes: str | Path,
         *,
         weights: str | Path | None = None,
-        device: str = "cpu",
+        device: str = "auto",
         fit_steps: int | None = None,
         views: ViewsName = "upright",
         exact_shapes: bool = False,
@@ -233,7 +233,7 @@ class ShapePriorPipeline:
             raise UsageError("refine: 2d looks at no shapes; use from_pretrained, or refine full or visible-union")
         if weights is not None and refine != "full":
             raise UsageError(f"weights: {refine} of a bank needs none; leave them out, or take refine full")
-        torch_device(device)  # before anything is read
+        chosen = torch_device(device)  # before anything is read
         model = None if weights is None else _load_model(weights, device)
         known: tuple[PriorName, ...] = () if model is None else model.config.knows
         if model is not None and "bank" not in known:
@@ -243,7 +243,7 @@ class ShapePriorPipeline:
             )
         names: tuple[PriorName, ...] = ("learned", "bank") if refine == "full" and "learned" in known else ("bank",)
         known_shapes = KnownShapes(views=views, exact=exact_shapes, hypotheses=hypotheses)
-        opened = _open_priors(names, model, str(meshes), device=device, fit_steps=fit_steps, known=known_shapes)
+        opened = _open_priors(names, model, str(meshes), device=chosen, fit_steps=fit_steps, known=known_shapes)
         return cls(opened, model, refine=refine, gap_px=gap_px)
 
     def with_fit_steps(self, steps: int) -> ShapePriorPipeline:

@@ -133,8 +133,8 @@ class BenchmarkConfig:
     """One more table, of a separate model."""
     aims: tuple[AimConfig, ...] = ()
     """The goals in the checklist at the top of the results page."""
-    device: str = "cpu"
-    """cpu or cuda."""
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N."""
     threads: Annotated[int, Field(ge=0)] = 1
     """Threads of each process, for comparable times; 0 leaves the number to torch."""
 

@@ -161,7 +161,8 @@ def _sources(benchmark: Benchmark, run: RunConfig, data: BenchmarkData, out: Pat
             assert isinstance(options, BuiltOptions), "all other kinds are run here"
             stem = file_stem(name)
             meshes = folder / f"{stem}-meshes" if any(name in other.methods for other in shape_runs) else None
-            job = Job(options, names, benchmark.config.device, data.files, meshes, given(run.track))
+            device = str(torch_device(benchmark.config.device))
+            job = Job(options, names, device, data.files, meshes, given(run.track))
             files = ResultFiles(folder, stem, fingerprint(job, run, data))
             sources[name] = _Computed(job, files, len(data.dataset.images))
     return sources

@@ -36,7 +36,7 @@ def benchmark(
     Args:
         config: YAML file of the benchmark, such as configs/open13/benchmark.yaml.
         out: folder for data, results and report; by default outputs/<folder of the config>/<name of the config>.
-        device: cpu, cuda or cuda:N, in place of the config's device.
+        device: auto, cpu, cuda or cuda:N, in place of the config's device.
         overrides: options of the config to change, such as threads=2 data.test.set=[per_category=2].
         workers: processes that run the methods; the results do not depend on it, measured times may.
         markdown: also a page of documentation, such as docs/results.md, with its images in the folder docs/results.

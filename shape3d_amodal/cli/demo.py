@@ -21,7 +21,7 @@ def demo(
     weights: str = "open13",
     fit_steps: int | None = None,
     depth_order: bool = False,
-    device: Device = "cpu",
+    device: Device = "auto",
 ) -> None:
     """Make scenes of meshes that were not used in training, complete every target object, and write a report.
 

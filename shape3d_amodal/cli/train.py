@@ -50,7 +50,7 @@ def train(
     from shape3d_amodal.files.assets import find_config
     from shape3d_amodal.files.outputs import output_folder
 
-    if device not in (None, "auto"):
+    if device is not None:
         check_device_early(device)
     path, folder = find_config(config), out or default_folder(config)
     check_kind(config, "train")  # before anything heavy is imported

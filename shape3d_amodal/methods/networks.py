@@ -31,13 +31,13 @@ class NetworkMethod:
 
     @classmethod
     def from_pretrained(
-        cls, weights: str | Path, names: Mapping[int, str], *, device: str = "cpu", **options: Any
+        cls, weights: str | Path, names: Mapping[int, str], *, device: str = "auto", **options: Any
     ) -> Self:
         """Load shipped weights by name, or a folder that a training wrote.
 
         Args:
             names: category names by id.
-            device: cpu or cuda.
+            device: auto (a GPU where there is one), cpu, cuda or cuda:N.
             options: further arguments of the class.
 
         Raises:

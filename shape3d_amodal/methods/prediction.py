@@ -101,7 +101,7 @@ class ImagePredictor:
         detector: str | Path = "open13_detector",
         weights: str | Path = "open13",
         *,
-        device: str = "cpu",
+        device: str = "auto",
         min_score: float = 0.5,
         gap_px: int = 1,
     ) -> ImagePredictor:
@@ -111,7 +111,7 @@ class ImagePredictor:
             detector: weights of stage 1.
             weights: weights of stages 2 to 5; for other options of theirs make a ``ShapePriorPipeline`` and give it to
                 the constructor.
-            device: cpu, cuda or cuda:N.
+            device: auto (a GPU where there is one), cpu, cuda or cuda:N.
             min_score: as for the class.
             gap_px: width in pixels of gaps between the masks of stage 1 that are closed.
 

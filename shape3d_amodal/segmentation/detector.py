@@ -69,11 +69,11 @@ class Detector:
         self.categories = model.config.detector.categories
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu", nms: float | None = None) -> Detector:
+    def from_pretrained(cls, folder: str | Path, *, device: str = "auto", nms: float | None = None) -> Detector:
         """Load the name of shipped weights, or a folder that a training of a system wrote.
 
         Args:
-            device: cpu or cuda.
+            device: auto (a GPU where there is one), cpu, cuda or cuda:N.
             nms: overlap (IoU) above which the lesser of two boxes of a category is dropped; by default the weights'.
 
         Raises:

@@ -132,7 +132,7 @@ def test_what_is_not_visible_has_no_result() -> None:
 
 def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "weights", dump_config(TINY), tiny().state_dict())
-    with pytest.raises(UsageError, match="device: expected cpu, cuda or cuda:N, got 'toaster'"):
+    with pytest.raises(UsageError, match="device: expected auto, cpu, cuda or cuda:N, got 'toaster'"):
         C2FSegMethod.from_pretrained(tmp_path / "weights", NAMES, device="toaster")
     with pytest.raises(MissingBackendError, match=r"device: this machine has .* not cuda:63; use cpu"):
         C2FSegMethod.from_pretrained(tmp_path / "weights", NAMES, device="cuda:63")

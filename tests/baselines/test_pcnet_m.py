@@ -372,7 +372,7 @@ def test_what_is_not_visible_has_no_result(tmp_path: Path) -> None:
 
 def test_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
     weights = tiny_weights(tmp_path / "weights")
-    with pytest.raises(UsageError, match="device: expected cpu, cuda or cuda:N, got 'toaster'"):
+    with pytest.raises(UsageError, match="device: expected auto, cpu, cuda or cuda:N, got 'toaster'"):
         PcnetM.from_pretrained(weights, NAMES, device="toaster")
     with pytest.raises(MissingBackendError, match=r"device: this machine has .* not cuda:63; use cpu"):
         PcnetM.from_pretrained(weights, NAMES, device="cuda:63")

@@ -40,7 +40,7 @@ def test_the_name_in_python_becomes_that_of_the_option(error: AmodalError, line:
         ("data validate FILE --published foo", 2, "--published: expected sets of kins-train, "),
         ("data validate FILE --images . --allow-links no", 2, "--allow-links: expected a folder that links may lead"),
         ("predict . --min-score 3", 2, "--min-score: expected a number from 0 to 1, got 3.0\n"),
-        ("predict . --device toaster", 2, "--device: expected cpu, cuda or cuda:N, got 'toaster'\n"),
+        ("predict . --device toaster", 2, "--device: expected auto, cpu, cuda or cuda:N, got 'toaster'\n"),
         ("demo --device cuda", 4, "--device: this machine has 0 CUDA devices, not cuda; use cpu\n"),
         ("demo --per-category 0", 2, "--per-category: expected 1 or more, got 0\n"),
         (
@@ -48,7 +48,11 @@ def test_the_name_in_python_becomes_that_of_the_option(error: AmodalError, line:
             4,
             "--device: this machine has 0 CUDA devices, not cuda:1",
         ),
-        ("train open13/unet2d.yaml --device toaster", 2, "--device: expected cpu, cuda or cuda:N, got 'toaster'\n"),
+        (
+            "train open13/unet2d.yaml --device toaster",
+            2,
+            "--device: expected auto, cpu, cuda or cuda:N, got 'toaster'\n",
+        ),
         ("shapes2d show --weights a --out b.png --device cuda", 4, "--device: this machine has 0 CUDA devices, not "),
         ("scenes --out a --count 0", 2, "--count: input should be greater than or equal to 1, got 0\n"),
         ("scenes --out a --config FILE.yaml --count 2 --seed -1", 2, "--seed: input should be greater than or equal"),

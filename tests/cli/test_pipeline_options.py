@@ -181,7 +181,7 @@ def test_every_combination_is_checked_without_loading(root: Path, monkeypatch, c
             )
             for wrong in ("500", "500,500,9", "a,b,c,d", "0,500,320,240", "500,-500,320,240", "nan,500,320,240", "")
         ),
-        ({"device": "toaster"}, UsageError, "device: expected cpu, cuda or cuda:N, got 'toaster'"),
+        ({"device": "toaster"}, UsageError, "device: expected auto, cpu, cuda or cuda:N, got 'toaster'"),
         ({"weights": "nothing"}, WeightsError, "nothing: no such folder of weights"),
         ({"meshes": "nowhere"}, DataError, "nowhere: expected a folder of meshes"),
         ({"meshes": "open13:tset"}, AmodalError, "open13"),

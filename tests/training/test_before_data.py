@@ -170,7 +170,7 @@ def test_an_error_of_ours_is_passed_on() -> None:
         (["--out", "file/below"], 3, "file/below: "),
         (["--out", "/proc/new"], 3, "cannot write in the folder"),
         (["--device", "cuda"], 4, "--device: this machine has 0 CUDA devices, not cuda; use cpu"),
-        (["--device", "tpu"], 2, "--device: expected cpu, cuda or cuda:N, got 'tpu'"),
+        (["--device", "tpu"], 2, "--device: expected auto, cpu, cuda or cuda:N, got 'tpu'"),
         (["--set", "loop.device=cuda"], 4, "expected a CUDA device for 'cuda', found none"),
         (["--set", "loop.device=tpu"], 2, "loop.device"),
         (["--set", "init.prior=a", "init.refinement=b"], 3, "init.prior=a and init.refinement=b: no such folder"),

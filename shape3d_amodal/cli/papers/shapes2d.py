@@ -85,7 +85,7 @@ def show(
     limit: int = 4,
     config: Path | None = None,
     overrides: Overrides = (),
-    device: Device = "cpu",
+    device: Device = "auto",
 ) -> None:
     """Draw the predictions of a network of layered embeddings, one scene per row.
 

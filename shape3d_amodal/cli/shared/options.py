@@ -28,7 +28,7 @@ Overrides: TypeAlias = Annotated[
 ImageFolder: TypeAlias = Annotated[
     Path, tyro.conf.arg(help="folder that the file names in the annotations are relative to.")
 ]
-Device: TypeAlias = Annotated[str, tyro.conf.arg(help="cpu or cuda.")]
+Device: TypeAlias = Annotated[str, tyro.conf.arg(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")]
 _DEPTH_ORDER = """use the annotations' depth order where they have one; with --no-depth-order every object may hide
 every other."""
 DepthOrder: TypeAlias = Annotated[bool, tyro.conf.arg(help=_DEPTH_ORDER)]
@@ -82,7 +82,7 @@ class PipelineOptions:
     fit_steps: int | None = None
     refine: Refine | None = None
     gap_px: int = 0
-    device: Device = "cpu"
+    device: Device = "auto"
 
     def check(self, *, needs_meshes: str | None = None, hypotheses: int = 0) -> None:
         """Refuse what cannot be done, within a moment: nothing heavy is imported, and no weights are read.

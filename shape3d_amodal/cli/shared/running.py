@@ -39,6 +39,7 @@ def fingerprint(options: PipelineOptions, opened: ShapePriorPipeline, *files: Pa
     """
     from shape3d_amodal.benchmarking import provenance
     from shape3d_amodal.benchmarking.methods import weights_hash
+    from shape3d_amodal.device import torch_device
     from shape3d_amodal.files.safe_io import sha256
     from shape3d_amodal.meshes.sources import mesh_source
 
@@ -49,7 +50,8 @@ def fingerprint(options: PipelineOptions, opened: ShapePriorPipeline, *files: Pa
     meshes = chosen.meshes or (None if opened.model is None else opened.model.config.meshes)
     if "bank" in opened.priors and meshes is not None:
         inputs.append(mesh_source(meshes).fingerprint())
-    given = {key: value if value is None else str(value) for key, value in {**asdict(options), **more}.items()}
+    named = {**asdict(options), "device": torch_device(options.device), **more}
+    given = {key: value if value is None else str(value) for key, value in named.items()}
     return {**given, "inputs": inputs, "code": provenance.methods_hash(), "versions": provenance.versions()}
 
 
@@ -62,8 +64,10 @@ def one_thread(device: str) -> Iterator[None]:
     """
     import torch
 
+    from shape3d_amodal.device import torch_device
+
     before = torch.get_num_threads()
-    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+    if torch_device(device).type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
     try:
         yield
