@@ -1,7 +1,7 @@
 """The poses of known meshes that explain the certain pixels of one object, coarse to fine.
 
-Templates suggest poses; their contours are fitted on coarser and finer pixels, and fewer are kept each time. While none
-explains all there is, the search goes on from jumps (a half or a quarter turn, a little noise) and from templates
+Templates suggest poses; those whose silhouettes agree best with the window's pixels have their contours fitted on
+coarser and finer pixels, and fewer are kept each time. While none explains all there is, the search goes on from jumps (a half or a quarter turn, a little noise) and from templates
 farther down the list. The best poses end by evolution on the image's own pixels, where hard silhouettes are compared.
 """
 
@@ -36,6 +36,8 @@ class FindConfig:
 
     views: ViewsName = "upright"
     """How objects may stand before the camera: upright, tabletop or all (any rotation)."""
+    suggested: Count = 1000
+    """Templates, as they were placed, whose silhouettes are compared with the window's pixels; the best are fitted."""
     placed: Count = 64
     """Templates whose contours are fitted first."""
     more: Annotated[int, Field(ge=0)] = 128
@@ -58,6 +60,8 @@ class FindConfig:
 
 
 _ROLL_WEIGHT: dict[ViewsName, float] = {"upright": 0.5, "tabletop": 0.0, "all": 0.0}
+_COMPARED_PX, _PLACED_TOO = 128, 1e-3
+"""Pixels across the window on which placed templates are compared, and the weight that their place's score keeps."""
 _FEW, _LONGEST = 32, 4
 """For each so many meshes a list of templates is fitted, up to so many lists."""
 _REACH = 1.0
@@ -140,7 +144,7 @@ class _Search:
             views_of(config.views),
             window,
             self._beliefs,
-            (config.placed + config.more) * self._times,
+            max(config.suggested, config.placed + config.more) * self._times,
         )
         # Only meshes that a template suggests are needed from here on.
         suggested, mesh = np.unique(placed.mesh, return_inverse=True)
@@ -151,6 +155,7 @@ class _Search:
         self._places = tuple(shapes.source.load(name).place for name in self._names)
         self._coarse = MeshTable.of([shapes.coarse(i) for i in chosen])
         self._fine = MeshTable.of([shapes.fine(i) for i in chosen])
+        self._suggested = self._compared(self._suggested).best((config.placed + config.more) * self._times)
 
     def run(self) -> Found:
         config = self._config
@@ -180,6 +185,16 @@ class _Search:
         boxes = np.clip(meshes.boxes(poses), [x0 - reach, y0 - reach] * 2, [x1 + reach, y1 + reach] * 2)
         region = self._window.holding(boxes)
         return Level(region, max(stride, -(-region.side // round(_WIDER * self._config.largest_px))))
+
+    def _compared(self, placed: Poses) -> Poses:
+        """Placed templates with scores that are finer than the grid they were placed on.
+
+        Where little of an object is visible, that is a few samples of the grid, and hundreds of templates hold them.
+        """
+        stride = max(self._stride, round(self._window.side / _COMPARED_PX))
+        level = self._level(stride, self._coarse, placed)
+        score = level.overlap(self._coarse, placed.mesh, placed.rows) - self._beliefs.loss(placed.rows)
+        return Poses(placed.mesh, placed.rows, score + _PLACED_TOO * placed.score)
 
     def _filling(self) -> Poses:
         """Where no template can hold what is visible: the first mesh in the window's middle, seen from the front."""

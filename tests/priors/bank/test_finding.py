@@ -187,7 +187,7 @@ Scene = Callable[[int, str], tuple[View, np.ndarray]]
         (truncated, "chair/one_arm", 1.0, 0.98, 0.96),
         (truncated, "lamp/pole", 1.0, 0.98, 0.96),
         (mostly_hidden, "sofa/bench", 0.3, 0.8, 0.5),
-        (mostly_hidden, "lamp/pole", 0.3, 0.55, 0.4),
+        (mostly_hidden, "lamp/pole", 0.3, 0.68, 0.5),
         (mostly_hidden, "chair/four_legs", 0.3, 0.75, 0.5),
     ],
 )
