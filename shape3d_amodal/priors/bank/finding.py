@@ -1,8 +1,9 @@
 """The poses of known meshes that explain the certain pixels of one object, coarse to fine.
 
 Templates suggest poses; those whose silhouettes agree best with the window's pixels have their contours fitted on
-coarser and finer pixels, and fewer are kept each time. While none explains all there is, the search goes on from jumps (a half or a quarter turn, a little noise) and from templates
-farther down the list. The best poses end by evolution on the image's own pixels, where hard silhouettes are compared.
+coarser and finer pixels, and fewer are kept each time. While none explains all there is, the search goes on from jumps
+(a half or a quarter turn, a little noise) and from templates farther down the list. The best poses end by evolution on
+the image's own pixels, where hard silhouettes are compared.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class FindConfig:
 
     views: ViewsName = "upright"
     """How objects may stand before the camera: upright, tabletop or all (any rotation)."""
-    suggested: Count = 1000
+    suggested: Count = 2000
     """Templates, as they were placed, whose silhouettes are compared with the window's pixels; the best are fitted."""
     placed: Count = 64
     """Templates whose contours are fitted first."""
@@ -155,7 +156,9 @@ class _Search:
         self._places = tuple(shapes.source.load(name).place for name in self._names)
         self._coarse = MeshTable.of([shapes.coarse(i) for i in chosen])
         self._fine = MeshTable.of([shapes.fine(i) for i in chosen])
-        self._suggested = self._compared(self._suggested).best((config.placed + config.more) * self._times)
+        count = (config.placed + config.more) * self._times
+        compared = self._compared(self._suggested)
+        self._suggested = compared.best(count) if config.views == "upright" else compared.mixed(count)
 
     def run(self) -> Found:
         config = self._config

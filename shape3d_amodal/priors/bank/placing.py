@@ -19,7 +19,20 @@ from shape3d_amodal.crops.pixels import OUTSIDE, VISIBLE, PixelWindow
 from shape3d_amodal.priors.bank import bits
 from shape3d_amodal.priors.bank.bits import popcount
 from shape3d_amodal.priors.bank.contour_fit import PoseBeliefs
-from shape3d_amodal.priors.bank.poses import ASPECT, CX, CY, DISTANCE, POSE, SCALE, Poses, U, V, towards
+from shape3d_amodal.priors.bank.poses import (
+    ASPECT,
+    CX,
+    CY,
+    DISTANCE,
+    POSE,
+    SCALE,
+    Poses,
+    U,
+    V,
+    in_turn,
+    towards,
+    upright,
+)
 from shape3d_amodal.priors.bank.templates import GRID, SIZES, Templates, Views
 
 # Built on bits b95be78f
@@ -34,7 +47,7 @@ about the best."""
 
 
 def place(templates: list[Templates], views: Views, window: PixelWindow, beliefs: PoseBeliefs, count: int) -> Poses:
-    """The ``count`` best poses, at most, that templates suggest; the best first.
+    """The ``count`` best poses, at most, that templates suggest; the best first. With rolls, half of them are upright.
 
     Args:
         templates: of M meshes; a pose's ``mesh`` is an index into them.
@@ -54,7 +67,8 @@ def place(templates: list[Templates], views: Views, window: PixelWindow, beliefs
         if placed.any():
             break
     score = _peaks(placed[..., 0]).ravel()
-    order = np.argsort(-score, kind="stable")[:count]
+    stands = np.broadcast_to(upright(views.turned), placed.shape[:3]).ravel()
+    order = in_turn(score, stands | (len(views.rolls) == 1), count)
     order = order[score[order] > 0]
     mesh, view, roll = np.unravel_index(order, placed.shape[:3])
     return _poses(templates, views, window, beliefs, placed[mesh, view, roll], mesh, view, roll)
@@ -120,8 +134,7 @@ def _poses(
     scale = SIZES[size] / extent * sample
     corner = placed[:, [3, 2]].astype(np.float64)
     origin = (corner + box.reshape(-1, 2) / 2 - _SIDE / 2) * sample - scale[:, None] * middle
-    cosine, sine, zero = np.cos(views.rolls[roll]), np.sin(views.rolls[roll]), np.zeros(len(mesh))
-    turn = np.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, zero + 1], axis=1).reshape(-1, 3, 3)
+    turn = views.turns[roll]
     around = _surroundings(window)
     centre = np.array([around.left, around.top]) + around.side / 2
     place = np.einsum("kij,kj->ki", turn[:, :2, :2], origin) + centre
@@ -129,7 +142,7 @@ def _poses(
     aspect = window.aspect
     distance = np.full(len(mesh), beliefs.distance) if beliefs.focal is None else beliefs.focal / scale
     ray = (place - window.principal) / (scale * distance)[:, None] / (aspect, 1)
-    rotation = towards(np.concatenate([ray, np.ones((len(mesh), 1))], axis=1)) @ turn @ views.rotation[view]
+    rotation = towards(np.concatenate([ray, np.ones((len(mesh), 1))], axis=1)) @ views.turned[view, roll]
     rows = np.zeros((len(mesh), POSE), np.float32)
     rows[:, :9] = rotation.reshape(-1, 9)
     rows[:, SCALE], rows[:, [U, V]], rows[:, DISTANCE] = scale, place, distance

@@ -12,6 +12,7 @@ which is the pinhole camera of focal length fy = a D. No angle is taken to be sm
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from shape3d_amodal.structures import Viewpoint
 POSE = 16
 """Numbers of a pose: rotation, row by row (9), scale, u, v, distance, cx, cy, aspect."""
 SCALE, U, V, DISTANCE, CX, CY, ASPECT = range(9, POSE)
+_LEVEL, _LOWEST, _HIGHEST = np.radians([20, -10, 60])
+"""Upright is what is rolled by less, and seen from elevations between these."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,6 +85,10 @@ class Poses(ArrayFields):
     def best(self, count: int) -> Poses:
         """The ``count`` of the highest score, the best first."""
         return self[np.argsort(-self.score, kind="stable")[:count]]
+
+    def mixed(self, count: int) -> Poses:
+        """The same, but upright poses and others take turns, as ``in_turn`` says."""
+        return self[in_turn(self.score, upright(self.rotation), count)]
 
     @classmethod
     def join(cls, parts: list[Poses]) -> Poses:
@@ -143,6 +150,25 @@ def rotations(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * (cross @ cross)
     )
     return turned
+
+
+def upright(rotation: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """[...], whether objects of rotations [...,3,3] stand before a camera as people hold it: level, or looking down."""
+    up = rotation[..., 1]
+    roll, elevation = np.arctan2(up[..., 0], -up[..., 1]), -np.arcsin(np.clip(up[..., 2], -1, 1))
+    stands: NDArray[np.bool_] = (np.abs(roll) < _LEVEL) & (elevation > _LOWEST) & (elevation < _HIGHEST)
+    return stands
+
+
+def in_turn(score: NDArray[np.floating[Any]], first: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    """Indices of the ``count`` best of K scores, at most: by turns the next best of ``first`` [K] and of the others, of
+    such a pair the better one first.
+
+    So those that are likely have their share of what is tried, however many others there are.
+    """
+    order = np.argsort(-score, kind="stable")
+    place = np.where(first[order], np.cumsum(first[order]), np.cumsum(~first[order]))
+    return order[np.argsort(place, kind="stable")][:count]
 
 
 def towards(ray: NDArray[np.float64]) -> NDArray[np.float64]:

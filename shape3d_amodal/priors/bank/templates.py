@@ -53,6 +53,18 @@ class Views(ArrayFields):
     rotation: NDArray[np.float32]
     rolls: NDArray[np.floating[Any]]
 
+    @property
+    def turns(self) -> NDArray[np.float64]:
+        """[R,3,3], of the image."""
+        cosine, sine, zero = np.cos(self.rolls), np.sin(self.rolls), np.zeros(len(self.rolls))
+        return np.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, zero + 1], axis=1).reshape(-1, 3, 3)
+
+    @property
+    def turned(self) -> NDArray[np.float64]:
+        """[V,R,3,3], each rotation with each roll."""
+        turned: NDArray[np.float64] = self.turns @ self.rotation[:, None].astype(np.float64)
+        return turned
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Templates(ArrayFields):

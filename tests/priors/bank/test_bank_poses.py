@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from shape3d_amodal.crops.pixels import OUTSIDE, VISIBLE, PixelWindow
 from shape3d_amodal.geometry import cameras
 from shape3d_amodal.priors.bank import bits
-from shape3d_amodal.priors.bank.poses import Level, MeshTable, Poses, rotations, towards, viewpoints
+from shape3d_amodal.priors.bank.poses import Level, MeshTable, Poses, in_turn, rotations, towards, upright, viewpoints
 from shape3d_amodal.rendering.zbuffer import rasterize
 
 CHAIR = box_mesh(ARMCHAIR)
@@ -134,3 +134,27 @@ def test_poses_are_chosen_and_joined_row_by_row() -> None:
     assert poses.best(3).mesh.tolist() == [1, 3, 0], "the earlier of two that are equal"
     assert Poses.join([poses[:1], poses[np.array([3, 1])]]) == poses[np.array([0, 3, 1])]
     np.testing.assert_allclose(poses.rotation[2], turned(20, 15), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("elevation", "roll", "stands"),
+    [(0, 0, True), (50, 0, True), (15, 15, True), (15, -15, True), (70, 0, False), (-20, 0, False), (15, 25, False)],
+)
+@pytest.mark.parametrize("azimuth", [0, 130, 270])
+def test_what_stands_upright_before_a_camera(azimuth: float, elevation: float, roll: float, stands: bool) -> None:
+    for turn, expected in ((roll, stands), (roll + 180, False)):
+        assert upright(turned(azimuth, elevation, turn)) == expected
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 12, 40])
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
+def test_two_kinds_take_turns(share: float, count: int) -> None:
+    """Until one has no more; of each pair the better one comes first."""
+    rng = np.random.default_rng(count)
+    score, first = rng.integers(0, 6, 30).astype(float), rng.random(30) < share
+    queues = [sorted(np.nonzero(kind)[0], key=lambda i: -score[i]) for kind in (first, ~first)]
+    expected = []
+    while queues[0] or queues[1]:
+        turn = sorted((queue.pop(0) for queue in queues if queue), key=lambda i: (-score[i], i))
+        expected += turn
+    np.testing.assert_array_equal(in_turn(score, first, count), expected[:count])

@@ -231,6 +231,20 @@ def test_any_rotation_is_found_where_any_is_asked_for() -> None:
     assert np.degrees(Rotation.from_matrix(found.poses.rotation[0] @ turned(40, 25, 160).T).magnitude()) < 5
 
 
+@pytest.mark.parametrize("name", ["chair/one_arm", "sofa/bench"])
+def test_upright_things_are_found_where_any_rotation_is_asked_for(name: str) -> None:
+    """All but as well as where only upright ones are: half of what is tried is upright."""
+    config = FindConfig(views="all")
+    whole = []
+    for seed in range(3):
+        seen = some_view(seed)
+        truth = seen.mask(box_mesh(PARTS[name]))
+        bar = hide(truth, 1, 0.25, 0.75)
+        window = window_of(truth & ~bar, bar)
+        whole.append(iou(mask_of(find(shapes_of(name, config), window, config), window, *truth.shape), truth))
+    assert np.mean(whole) > 0.95
+
+
 def test_large_windows_are_compared_on_every_second_pixel() -> None:
     seen = some_view(0, pixels=300, height=500, width=500)
     truth = seen.mask(box_mesh(PARTS["dresser/box"]))
