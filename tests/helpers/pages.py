@@ -33,6 +33,14 @@ def blocks(page: Path, language: str = "bash") -> list[str]:
     return [text for name, text in _BLOCK.findall(page.read_text(encoding="utf-8")) if name == language]
 
 
+def steps(page: Path) -> list[str]:
+    """What a reader types, in its order: the blocks of commands, and as commands those of Python that write a file."""
+    found = _BLOCK.findall(page.read_text(encoding="utf-8"))
+    writing = [text for name, text in found if name == "python" and "json.dump(" in text]
+    as_command = {text: f"python - <<'END'\n{text}END\n" for text in writing}
+    return [as_command.get(text, text) for name, text in found if name == "bash" or text in as_command]
+
+
 def typed_commands() -> list[Typed]:
     """All of the program's commands, without what follows a pipe or a semicolon."""
     found: dict[Typed, None] = {}
