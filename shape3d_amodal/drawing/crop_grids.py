@@ -18,12 +18,16 @@ _OPACITY = 0.55
 _SCALE = 2
 _MASK_SCALE = 3
 _GAP = 4
+_LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the brightness (ITU-R BT.601)."""
 
 
 def crop_grid(
     crops: InstanceCrops, masks: Mapping[str, Tensor], *, given: tuple[str, str] = ("image", "visible, occluders")
 ) -> Image:
     """A row a crop: its image, its visible and occluder masks, then each of ``masks`` over the image; titles above.
+
+    Images are grey under masks: over a red object blue would not look blue.
 
     Args:
         crops: N crops.
@@ -35,10 +39,11 @@ def crop_grid(
         [H,W,3] uint8, on white.
     """
     rgb, visible = crops.rgb.cpu(), crops.visible.cpu()
-    panels = [rgb, _tint(_tint(rgb, crops.occluder.cpu(), PURPLE), visible, BLUE)]
+    grey = (rgb * rgb.new_tensor(_LUMA)[:, None, None]).sum(dim=1, keepdim=True).expand_as(rgb)
+    panels = [rgb, _tint(_tint(grey, crops.occluder.cpu(), PURPLE), visible, BLUE)]
     for mask in masks.values():
         shown = mask.detach().float().cpu().clamp(0, 1)
-        panels.append(_tint(_tint(rgb, shown.minimum(visible), BLUE), (shown - visible).clamp(min=0), ORANGE))
+        panels.append(_tint(_tint(grey, shown.minimum(visible), BLUE), (shown - visible).clamp(min=0), ORANGE))
     pixels = (torch.stack(panels, dim=1) * 255).round().to(torch.uint8)  # [N,P,3,S,S]
     large = pixels.permute(0, 1, 3, 4, 2).numpy().repeat(_SCALE, axis=2).repeat(_SCALE, axis=3)
     return _titled((*given, *masks), image_grid([list(row) for row in large], _GAP))
@@ -64,7 +69,7 @@ Masks = Sequence[tuple[Mask, Mask]]
 
 
 def found_grid(rows: Sequence[tuple[Image, Masks, Masks]]) -> Image:
-    """A row an image: as it is, with its objects, and with what was found; titles above.
+    """A row an image: as it is, then in grey with its objects, and with what was found; titles above.
 
     Args:
         rows: images [H,W,3] uint8, each with the masks of its objects and of what was found; visible parts are blue,
@@ -84,6 +89,7 @@ def _titled(titles: Sequence[str], grid: Image) -> Image:
 
 
 def _with_masks(image: Image, masks: Masks) -> Image:
+    image = (image @ np.array(_LUMA)).round().astype(np.uint8)[..., None].repeat(3, axis=-1)
     for amodal, visible in masks:
         image = tint(tint(image, visible, BLUE, _OPACITY), amodal & ~visible, ORANGE, _OPACITY)
     return image

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PillowImage
 
 from shape3d_amodal.drawing.colors import BLUE, ORANGE, PURPLE, Color
 from shape3d_amodal.drawing.crop_grids import crop_grid, found_grid, mask_grid, spread_rows
@@ -38,6 +39,22 @@ def test_colours_by_hand() -> None:
         assert grid[19, left + 2] == pytest.approx(colors[1], abs=1)
         assert grid[0, left + 4] == pytest.approx(grey, abs=1)
     assert (grid[8:12] == 255).all() and (grid[:, 8:12] == 255).all()
+
+
+def test_images_are_grey_under_masks() -> None:
+    """As bright as Pillow makes them; the image itself keeps its colours."""
+    color = (200, 40, 90)
+    (brightness,) = PillowImage.new("RGB", (1, 1), color).convert("L").tobytes()
+    blank = torch.zeros(1, 4, 4)
+    rgb = torch.tensor(color)[:, None, None].expand(1, 3, 4, 4) / 255
+    crops = InstanceCrops(rgb, blank, blank, torch.zeros(1, dtype=torch.int64), torch.zeros(1, 4))
+    for grid, step in (
+        (crop_grid(crops, {"mask": blank}), 8 + 4),
+        (found_grid([(np.full((4, 4, 3), color, np.uint8), [], [])]), 4 + 4),
+    ):
+        assert grid[-1, 0].tolist() == list(color)
+        assert grid[-1, step] == pytest.approx([brightness] * 3, abs=1)
+        assert grid[-1, 2 * step] == pytest.approx([brightness] * 3, abs=1)
 
 
 def test_images_of_two_sizes_with_their_objects() -> None:
