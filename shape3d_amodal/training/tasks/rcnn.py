@@ -93,9 +93,12 @@ class RcnnTraining(RcnnOptions, TrainingConfig):
         backbone = replace(self.detector.backbone, weights=None)
         files = system_config(self.system, self.options).files
         options = {name: value for name, value in self.options.items() if name not in files}
-        categories = self.detector.categories or annotated_categories(self.train.annotations)
-        detector = replace(self.detector, backbone=backbone, categories=categories)
+        detector = replace(self.named().detector, backbone=backbone)
         return RcnnConfig(detector=detector, system=self.system, options=options)
+
+    def named(self) -> RcnnTraining:
+        categories = self.detector.categories or annotated_categories(self.train.annotations)
+        return replace(self, detector=replace(self.detector, categories=categories))
 
     def smaller(self) -> RcnnTraining:
         proposals = replace(self.detector.proposals, before_nms=(100, 100), after_nms=(50, 50))

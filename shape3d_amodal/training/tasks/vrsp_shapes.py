@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -70,8 +70,10 @@ class VrspShapesTraining(TrainingConfig):
 
     def shapes(self) -> ShapesConfig:
         """The configuration to save beside the weights."""
-        categories = self.categories or annotated_categories(self.train.annotations)
-        return ShapesConfig(categories=categories, memory=self.memory)
+        return ShapesConfig(categories=self.named().categories, memory=self.memory)
+
+    def named(self) -> VrspShapesTraining:
+        return replace(self, categories=self.categories or annotated_categories(self.train.annotations))
 
     def for_its_steps(self) -> VrspShapesTraining:
         return self  # its codes are of all training masks
