@@ -12,8 +12,8 @@ from pinhole import View, iou, view
 from scipy.spatial.transform import Rotation
 
 from shape3d_amodal.crops.cutting import instance_crops
-from shape3d_amodal.crops.pasting import paste
 from shape3d_amodal.crops.pixels import PixelWindow, pixel_window
+from shape3d_amodal.geometry.windows import paste
 from shape3d_amodal.meshes.mesh import Mesh
 from shape3d_amodal.priors.bank import prior as prior_module
 from shape3d_amodal.priors.bank.finding import FindConfig
