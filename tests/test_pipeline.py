@@ -591,3 +591,15 @@ def test_the_refinement_is_asked_only_of_what_may_be_hidden(monkeypatch: pytest.
     found = pipeline.complete(picture(), [CHAIR, TABLE, lamp], ["chair", "table", "lamp"], in_front=[(1, 0)])
     assert [[pipeline.categories[number] for number in numbers] for numbers in asked] == [["chair"]]
     assert (found[1].amodal == TABLE).all() and (found[2].amodal == lamp).all()
+
+
+@pytest.mark.parametrize(("border", "hides"), [("unknown", 1.0), ("background", 0.0)])
+def test_what_lies_beyond_the_image_is_what_the_weights_say(border: str, hides: float) -> None:
+    """Beside an object at the left border of the image; inside of the image nothing hides it."""
+    pipeline = ShapePriorPipeline.from_model(AmodalModel(replace(tiny_config(), border=border)).eval())
+    crops, _ = pipeline.crops(picture(), seen([rectangle(slice(20, 40), slice(0, 30))], ["chair"]))
+    left, _, right, _ = crops.window[0].tolist()
+    x = left + (right - left) * (torch.arange(crops.size) + 0.5) / crops.size
+    pixel = (right - left) / crops.size
+    assert (x < -pixel).any()
+    assert (crops.occluder[0][:, x < -pixel] == hides).all() and not crops.occluder[0][:, x > pixel].any()
