@@ -34,11 +34,11 @@ def check_device_early(name: object) -> None:
         MissingBackendError: a GPU is asked for, and none is visible, or there is no driver for any.
     """
     check_device_name(name)
-    if str(name).startswith("cuda") and (os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not _has_driver()):
+    if str(name).startswith("cuda") and (os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not has_driver()):
         raise MissingBackendError(f"device: this machine has 0 CUDA devices, not {name}; use cpu")
 
 
-def _has_driver() -> bool:
+def has_driver() -> bool:
     """Whether there is a driver of GPUs that torch calls cuda: NVIDIA's, or AMD's."""
     try:
         ctypes.CDLL("libcuda.so.1")

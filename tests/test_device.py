@@ -67,7 +67,7 @@ def test_what_is_no_name_of_a_device(name) -> None:
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:63", "cuda:300", "cuda:99999999999999999999"])
 def test_a_device_that_is_not_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr("shape3d_amodal.device._has_driver", lambda: False)
+    monkeypatch.setattr("shape3d_amodal.device.has_driver", lambda: False)
     check_device_name(name)
     for check in (check_device_early, torch_device):
         with pytest.raises(MissingBackendError, match=f"device: this machine has 0 CUDA devices, not {name}; use cpu"):
@@ -84,7 +84,7 @@ def test_without_torch_only_what_is_certain_is_refused(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setattr("shape3d_amodal.device._has_driver", lambda: driver)
+    monkeypatch.setattr("shape3d_amodal.device.has_driver", lambda: driver)
     check_device_early("cpu")
     with pytest.raises(MissingBackendError) if refused else nullcontext():
         check_device_early("cuda")

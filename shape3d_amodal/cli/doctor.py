@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from shape3d_amodal.cli.shared.findings import Finding, State
+from shape3d_amodal.cli.shared.gpus import gpu_findings
 from shape3d_amodal.errors import MissingBackendError, WeightsError, counted
 from shape3d_amodal.files.assets import ASSETS
 
@@ -53,21 +54,6 @@ _WITHOUT_TORCH = frozenset(("trimesh", "numba", "scipy", "faster_coco_eval", "ma
 DETECTRON2_NEEDS = ("cloudpickle", "fvcore", "hydra", "iopath", "omegaconf", "pycocotools", "termcolor", "yacs")
 """What detectron2 imports; its wheel is installed without them."""
 FREE_GB = 1
-
-State = Literal["ok", "optional", "missing", "damaged", "low"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report; ``remedy`` says what to do where ``state`` is not ok."""
-
-    state: State
-    name: str
-    detail: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.state:<8} {self.name:<17} {self.detail}{f': {self.remedy}' if self.remedy else ''}"
 
 
 def doctor() -> None:
@@ -208,10 +194,7 @@ def _accelerators() -> Iterator[Finding]:
         import torch
     except (ImportError, OSError):
         return  # reported among the libraries
-    if torch.cuda.is_available():
-        yield Finding("ok", "cuda", f"{torch.cuda.get_device_name()}, {torch.cuda.device_count()} device(s)")
-    else:
-        yield Finding("optional", "cuda", "none, running on the CPU")
+    yield from gpu_findings()
     flags = _cpu_flags()
     found = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
     yield Finding("ok", "cpu instructions", ", ".join(found) or "none of AVX2, AVX-512, AMX")
