@@ -12,6 +12,8 @@ written as compressed run-length codes; those of either kind are read.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,13 @@ from typing import Any
 from shape3d_amodal import masks
 from shape3d_amodal.annotations.formats.fields import Record, is_number, told
 from shape3d_amodal.annotations.formats.poses import pose_fields, read_pose
+from shape3d_amodal.errors import DataError
 from shape3d_amodal.files import safe_io
-from shape3d_amodal.files.atomic import write_json_atomic
+from shape3d_amodal.files.atomic import atomic_file
 from shape3d_amodal.files.journal import SUFFIX, read_journal
 from shape3d_amodal.structures import Pose, Rle
+
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.jsonl?)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +66,69 @@ class AmodalResult:
 
 
 def write_results(path: str | Path, results: Iterable[AmodalResult]) -> None:
-    """Write ``results`` to ``path`` atomically.
+    """Write ``results`` to ``path`` atomically, one after another: none is kept in memory.
+
+    Args:
+        path: a name that ends in ``.jsonl`` gets a line for each result, every other one a list.
 
     Raises:
         DataError: the file cannot be written.
         ValueError: a score or a viewpoint is NaN or infinite.
     """
-    write_json_atomic(path, [to_json(result) for result in results])
+    begin, between, end = ("", "\n", "\n") if _has_lines(path) else ("[", ", ", "]\n")
+    with atomic_file(path) as file:
+        file.write(begin.encode())
+        number = -1
+        for number, result in enumerate(results):
+            file.write(f"{between if number else ''}{json.dumps(to_json(result), allow_nan=False)}".encode())
+        file.write((end if number >= 0 or begin else "").encode())
 
 
 def read_results(path: str | Path) -> list[AmodalResult]:
-    """Read the results file ``path``.
+    """Read the results file ``path``, a list or, where its name ends in ``.jsonl``, lines.
 
     Raises:
         DataError: naming the file and the field, e.g. ``[3].segmentation.counts``.
     """
+    if _has_lines(path):
+        with safe_io.open_regular(path) as file:
+            lines = (safe_io.parse_json(line, file=path) for line in file if line.strip())
+            return [from_json(value, path, f"[{index}]") for index, value in enumerate(lines)]
     root = Record({"results": safe_io.read_json(path)}, path, "")
     return [from_json(value, path, f"[{index}]") for index, value in enumerate(root.get("results", list))]
+
+
+def _has_lines(path: str | Path) -> bool:
+    return str(path).endswith(".jsonl")
+
+
+def shard_file(path: Path, share: tuple[int, int]) -> Path:
+    """The file of the shard (i, n) of the results ``path``, such as results-00003-of-00008.jsonl."""
+    return path if share[1] == 1 else path.with_name(f"{path.stem}-{share[0]:05d}-of-{share[1]:05d}{path.suffix}")
+
+
+def results_files(paths: Sequence[Path]) -> dict[Path, list[Path]]:
+    """The files of each set of results, by the name that its shards have in common; a file without shards is alone.
+
+    Raises:
+        DataError: shards are missing, or of different numbers.
+    """
+    found: dict[Path, list[Path]] = {}
+    counts: dict[Path, int] = {}
+    for path in paths:
+        name = _SHARD.fullmatch(path.name)
+        whole = path if name is None else path.with_name(f"{name[1]}{name[4]}")
+        if name is not None and counts.setdefault(whole, int(name[3])) != int(name[3]):
+            raise DataError(f"expected shards of one number, got of {counts[whole]} and {int(name[3])}", file=path)
+        found.setdefault(whole, []).append(path)
+    for whole, number in counts.items():
+        names = {path.name for path in found[whole]}
+        missing = [shard_file(whole, (i, number)).name for i in range(number)]
+        missing = [name for name in missing if name not in names]
+        if missing:
+            problem = f"expected all {number} shards, {len(missing)} are missing ({missing[0]}); make or name them, too"
+            raise DataError(problem, file=whole)
+    return {whole: sorted(files) for whole, files in found.items()}
 
 
 def answers(results: Sequence[AmodalResult]) -> Sequence[AmodalResult]:

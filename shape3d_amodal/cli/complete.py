@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, ImageReading, VisibleMaskOptions, VisibleMasks
 from shape3d_amodal.cli.shared.inputs import refuse_mesh, refuse_within_meshes
-from shape3d_amodal.cli.shared.options import DepthOrder, ImageFolder, Pipeline
+from shape3d_amodal.cli.shared.options import DepthOrder, ImageFolder, Pipeline, check_positive
 from shape3d_amodal.cli.shared.running import Resume, Strict, refuse_skipped
 from shape3d_amodal.cli.shared.visible_input import VisibleInput
+from shape3d_amodal.launcher import share_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from shape3d_amodal.methods.resuming import ImageOutcome
+    from shape3d_amodal.annotations.results import AmodalResult
+    from shape3d_amodal.methods.completion import Objects
+    from shape3d_amodal.methods.resuming import ImageOutcome, LoadedImage
     from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.structures import AmodalImage
 
@@ -36,6 +38,9 @@ def complete(
     depth_order: DepthOrder = True,
     hypotheses: int = 0,
     save_meshes: Path | None = None,
+    batch: int | None = None,
+    workers: int = 1,
+    shard: str | None = None,
     resume: Resume = True,
     strict: Strict = False,
 ) -> None:
@@ -52,17 +57,26 @@ def complete(
             "occluder" marks what only hides others and is not completed, and so do categories that are not known.
         hypotheses: write up to this many likely answers of --meshes for each object as well, as results of the same
             annotation_id with their chance; evaluate --track multimodal scores them, other tracks leave them out.
-        out: results file to write (JSON); - is standard output, which, like a pipe, keeps nothing of a stopped run.
+        out: results file to write (JSON); a line for each result where it ends in .jsonl; - is standard output, which,
+            like a pipe, keeps nothing of a stopped run.
         save_meshes: folder to write the reconstructed meshes to, <image_id>_<annotation_id>.glb each.
+        batch: how many images the networks see together; by default 1 on the CPU, where more is no faster, and 16 on a
+            GPU. Numbers may differ in their last digits by it.
+        workers: processes, each with networks of its own; the results do not depend on it.
+        shard: i/n, i from 0: complete the i-th of n shares of the images, and write it to <name of OUT>-0000i-of-0000n,
+            which evaluate takes all together; by default as set by torchrun, srun or a SLURM array.
     """
-    given = VisibleInput(images, annotations, reading, visible, pipeline, depth_order, hypotheses)
+    share = share_of(shard, os.environ)
+    check_positive(workers=workers)
+    given = VisibleInput(images, annotations, reading, visible, pipeline, depth_order, hypotheses, batch, share)
     given.check(needs_meshes=None if save_meshes is None else "--save-meshes")
-    from shape3d_amodal.annotations.results import write_results
+    from shape3d_amodal.annotations.results import shard_file, write_results
     from shape3d_amodal.evaluation.tables import counted
     from shape3d_amodal.files.atomic import is_stdout, is_stream
     from shape3d_amodal.files.journal import journal_of
     from shape3d_amodal.files.outputs import output_file, output_folder, refuse_inputs
 
+    out = out if is_stream(out) else shard_file(out, share)
     output_file(out, inputs=given.files_read, stdout=True)
     refuse_mesh(out, pipeline.meshes)
     streamed = is_stream(out)
@@ -77,6 +91,7 @@ def complete(
     with opened.outcomes(
         "complete",
         partial(_complete, save_meshes),
+        workers=workers,
         key={"save_meshes": save_meshes},
         journal=journal,
         listing=listing,
@@ -85,35 +100,54 @@ def complete(
         folders=[] if save_meshes is None else [save_meshes],
         folder=save_meshes or Path(),
     ) as outcomes:
-        results = [result for one in outcomes.images for result in one.results]
-        write_results(out, results)
+        written: Counter[str] = Counter()
+        write_results(out, _counting((result for one in outcomes.images for result in one.results), written))
     hidden = f", {counted(found.hidden, 'fully hidden object')} left out" if found.hidden else ""
     hidden += f", {found.low_scores} below --min-score {visible.min_score:g}" if found.low_scores else ""
-    objects = [result for result in results if result.chance is None]
-    more = f", with {counted(len(results) - len(objects), 'answer')} beside" if len(results) > len(objects) else ""
-    posed = sum(result.pose is not None for result in objects)
-    more += f", {counted(posed, 'pose')} of CAD files (cam_R_m2c, cam_t_m2c)" if posed else ""
-    done = f"{counted(len(objects), 'object')} in {counted(len(found.dataset.images), 'image')}{hidden}"
+    more = f", with {counted(written['answer'], 'answer')} beside" if written["answer"] else ""
+    more += f", {counted(written['pose'], 'pose')} of CAD files (cam_R_m2c, cam_t_m2c)" if written["pose"] else ""
+    done = f"{counted(written['object'], 'object')} in {counted(len(found.dataset.images), 'image')}{hidden}"
     print(f"{done}; results in {out}{more}", file=sys.stderr if is_stdout(out) else sys.stdout)
     if strict:
         refuse_skipped(outcomes.skipped, listing)
+
+
+def _counting(results: Iterable[AmodalResult], written: Counter[str]) -> Iterator[AmodalResult]:
+    """The same results; ``written`` counts objects, poses of these, and answers beside them."""
+    for result in results:
+        written["object" if result.chance is None else "answer"] += 1
+        written["pose"] += result.chance is None and result.pose is not None
+        yield result
 
 
 def _complete(
     meshes: Path | None,
     pipeline: ShapePriorPipeline,
     names: Mapping[int, str],
-    image: AmodalImage,
-    pixels: NDArray[np.uint8],
-) -> ImageOutcome:
-    """The results of one image; its meshes are written to the folder ``meshes``."""
+    images: Iterator[LoadedImage],
+) -> list[ImageOutcome]:
+    """The results of a group of images; meshes are written to the folder ``meshes``."""
+    from shape3d_amodal.methods.completion import complete_images
+
+    records: list[AmodalImage] = []
+
+    def noted() -> Iterator[LoadedImage]:
+        for image, pixels in images:
+            records.append(image)
+            yield image, pixels
+
+    found = complete_images(pipeline, noted(), names)
+    return [_outcome(meshes, image, objects) for image, objects in zip(records, found, strict=True)]
+
+
+def _outcome(meshes: Path | None, image: AmodalImage, objects: Objects) -> ImageOutcome:
     from shape3d_amodal.drawing.projections import write_glb
     from shape3d_amodal.files.atomic import make_folder
-    from shape3d_amodal.methods.completion import complete_image, completed_results
+    from shape3d_amodal.methods.completion import completed_results
     from shape3d_amodal.methods.resuming import ImageOutcome
 
     results, files = [], []
-    for instance, one in complete_image(pipeline, pixels, image, names):
+    for instance, one in objects:
         name = None
         if meshes is not None and len(one.faces):
             name = f"{image.id}_{instance.id}.glb"

@@ -48,8 +48,9 @@ def evaluate(
     """Score results files; docs/metrics.md defines all numbers.
 
     Args:
-        results: one or more results files; each becomes a column of the tables, named after the file. Of a file that
-            is still being made (.part.jsonl) only the images that are done are scored, with all other files, too.
+        results: one or more results files; each becomes a column of the tables, named after the file. The shards of
+            one set (NAME-00000-of-00004.jsonl, ...) are one column, and must all be there. Of a file that is still
+            being made (.part.jsonl) only the images that are done are scored, with all other files, too.
         annotations: annotation file with visible and amodal masks; crowds, instances marked ignore and those without
             an amodal mask are not scored, and a line above the tables counts them.
         track: completion (visible masks given: mIoU), instance (image alone: AP and AR of amodal, visible and occluded
@@ -69,9 +70,12 @@ def evaluate(
     """
     import json
 
+    from shape3d_amodal.annotations.results import results_files
     from shape3d_amodal.files.outputs import output_folder
 
-    names = [path.stem for path in results]
+    check_there(annotations, *results)
+    sets = results_files(results)
+    names = [path.stem for path in sets]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
     if out is not None:
@@ -89,7 +93,6 @@ def evaluate(
             raise UsageError(f"--{option}: is of the track {' or '.join(homes)}, got {track}; leave it out")
     if track == "pose" and meshes is None:
         raise UsageError("--meshes: expected the models that the poses belong to, such as lmo/models_eval; name them")
-    check_there(annotations, *results)
     check_folders(mesh_folder=mesh_folder)
 
     from shape3d_amodal.annotations.formats.registry import read_dataset
@@ -101,7 +104,7 @@ def evaluate(
 
     chosen = TRACKS[track]
     source = None if meshes is None else mesh_source(meshes)
-    dataset, read, left_out = _results(results, read_dataset(annotations))
+    dataset, read, left_out = _results(sets, read_dataset(annotations))
     scores: dict[str, ScoreTable] = {}
     for path, found in read.items():
         options = TrackOptions(
@@ -129,9 +132,9 @@ def evaluate(
 
 
 def _results(
-    paths: Sequence[Path], dataset: AmodalDataset
+    sets: Mapping[Path, Sequence[Path]], dataset: AmodalDataset
 ) -> tuple[AmodalDataset, dict[Path, Sequence[AmodalResult]], str]:
-    """The results of each file, the data set, and a line on what is left out.
+    """The results of each set of files, the data set, and a line on what is left out.
 
     Where files are unfinished, only the images that all have done are kept.
     """
@@ -139,17 +142,21 @@ def _results(
 
     from shape3d_amodal.annotations.results import is_partial, read_partial_results, read_results
 
-    partial = {path: read_partial_results(path) for path in paths if is_partial(path)}
-    read = {path: read_results(path) for path in paths if path not in partial}
+    partial = {path: read_partial_results(path) for path in sets if is_partial(path)}
+    read = {
+        path: [one for file in files for one in read_results(file)]
+        for path, files in sets.items()
+        if path not in partial
+    }
     if not partial:
-        return dataset, {path: read[path] for path in paths}, ""
+        return dataset, {path: read[path] for path in sets}, ""
     done = set.intersection(*({*answers} for answers in partial.values()))
     images = tuple(image for image in dataset.images if image.id in done)
     those = counted(len(images), "that is done is", "that are done are")
     line = f"Of {counted(len(dataset.images), 'image')}, the {those} scored.\n\n"
     kept = {path: [one for one in found if one.image_id in done] for path, found in read.items()}
     kept |= {path: [one for key in answers if key in done for one in answers[key]] for path, answers in partial.items()}
-    return replace(dataset, images=images), {path: kept[path] for path in paths}, line
+    return replace(dataset, images=images), {path: kept[path] for path in sets}, line
 
 
 def _refuse_missing(dataset: AmodalDataset, results: Sequence[AmodalResult], table: ScoreTable, file: Path) -> None:

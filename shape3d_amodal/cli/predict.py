@@ -82,7 +82,7 @@ def predict(
     from shape3d_amodal.files.outputs import output_folder
     from shape3d_amodal.methods.prediction import ImagePredictor
     from shape3d_amodal.methods.rcnn import check_shared
-    from shape3d_amodal.methods.resuming import ImageWork, Skipped
+    from shape3d_amodal.methods.resuming import ImageWork, Skipped, groups_of, one_by_one
     from shape3d_amodal.reports.predictions import PredictionFolder, advice, unmatched
     from shape3d_amodal.segmentation.detector import Detector
 
@@ -105,7 +105,7 @@ def predict(
     work = ImageWork(
         picture=pictures.file,
         load=pictures.load,
-        do=partial(_predict, predictor, folder, alternatives, camera),
+        do=partial(one_by_one, partial(_predict, predictor, folder, alternatives, camera)),
         skip=lambda image, reason: (Skipped(reason=reason, image_id=image.id),),
     )
     key = fingerprint(
@@ -121,7 +121,7 @@ def predict(
     )
     journal, listing = journal_of(out / "predict"), out / "skipped.json"
     with outcomes_of(
-        pictures.records,
+        groups_of(pictures.records, 1),
         work,
         "predict",
         journal=journal,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from shape3d_amodal.methods.resuming import ImageOutcome
+    from shape3d_amodal.methods.resuming import ImageOutcome, LoadedImage
     from shape3d_amodal.methods.visible_sets import VisibleSet
     from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.structures import AmodalImage
@@ -68,7 +68,7 @@ def render(
     output_folder(out, writes=[journal.name, listing.name, *_names(found)], inputs=opened.inputs)
     with opened.outcomes(
         "render",
-        partial(_render, out, turntable),
+        partial(_render_each, out, turntable),
         key={"turntable": turntable},
         journal=journal,
         listing=listing,
@@ -89,6 +89,16 @@ def _names(found: VisibleSet) -> list[str]:
     stems = [f"{image.id}_{one.id}" for image in found.dataset.images for one in image.instances]
     of_images += [f"{stem}.glb" for stem in stems]
     return of_images + [f"{stem}_{kind}" for stem in stems for kind in ("projection.png", "turntable.png")]
+
+
+def _render_each(
+    out: Path,
+    views: int,
+    pipeline: ShapePriorPipeline,
+    names: Mapping[int, str],
+    images: Iterator[LoadedImage],
+) -> list[ImageOutcome]:
+    return [_render(out, views, pipeline, names, image, pixels) for image, pixels in images]
 
 
 def _render(

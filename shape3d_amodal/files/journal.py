@@ -16,10 +16,11 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, overload
 
 from typing_extensions import Self
 
@@ -47,7 +48,8 @@ class Journal:
         resume: False drops the records in any case.
 
     Attributes:
-        records: those of an earlier run, in their order.
+        records: those of an earlier run, in their order, then those that were appended; each is read from the file
+            when it is asked for, so that a long journal takes no memory.
         aside: where records were put that did not fit; None where there were none.
 
     Raises:
@@ -58,7 +60,7 @@ class Journal:
     def __init__(self, path: Path, fingerprint: Mapping[str, Any], *, resume: bool = True) -> None:
         self.path = path
         self._resume = resume
-        self.records: list[dict[str, Any]] = []
+        self.records: Sequence[dict[str, Any]] = []
         self.aside: Path | None = None
         self._head = _head_line(fingerprint)
         self._file: BinaryIO | None = None
@@ -85,10 +87,12 @@ class Journal:
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a record of JSON values."""
         assert self._file is not None, "a journal is a context manager"
+        assert isinstance(self.records, _Records), "an open journal has its records in its file"
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         try:
             self._file.write(line)
             self._file.flush()
+            self.records.ends.append(self.records.ends[-1] + len(line))
         except OSError as error:
             raise DataError(f"cannot write the file ({error.strerror}); check the space", file=self.path) from error
 
@@ -98,19 +102,19 @@ class Journal:
 
     def _go_on(self, file: BinaryIO) -> None:
         """Read what fits, cut off the rest, and stand at the end."""
-        content = file.read()
-        head, known, end = _parse(content, self.path)
-        if content and head is None and not self._head.startswith(content):
+        head, ends = _scanned(file, self.path)
+        if head is None and not self._head.startswith(_whole(file, len(self._head) + 1)):
             raise DataError("expected the journal of an unfinished run, got another file; move it away", file=self.path)
-        if self._resume and head == self._head:
-            self.records = known
-        else:
-            content = self._exchanged(content) if self._resume and known else b""
-            _, self.records, end = _parse(content, self.path)
-        file.seek(0)
-        file.write(content[:end] or self._head + b"\n")
-        file.truncate()
-        file.flush()
+        if not self._resume or head != self._head:
+            content = self._exchanged(_whole(file)) if self._resume and len(ends) > 1 else b""
+            file.seek(0)
+            file.truncate()
+            file.write(content or self._head + b"\n")
+            file.flush()
+            _, ends = _scanned(file, self.path)
+        file.truncate(ends[-1])
+        file.seek(ends[-1])
+        self.records = _Records(file, ends, self.path)
 
     def _exchanged(self, content: bytes) -> bytes:
         """Set ``content`` aside; what was set aside before, where it fits."""
@@ -123,6 +127,38 @@ class Journal:
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
+
+
+class _Records(Sequence[dict[str, Any]]):
+    """The records of an open journal, read when they are asked for.
+
+    Attributes:
+        ends: where the first line ends, and each record.
+    """
+
+    def __init__(self, file: BinaryIO, ends: array[int], path: Path) -> None:
+        self.ends = ends
+        self._file, self._path = file, path
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        start, end = self.ends[place], self.ends[place + 1]
+        record: dict[str, Any] = parse_json(os.pread(self._file.fileno(), end - start, start), file=self._path)
+        return record
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
 
 
 def read_journal(path: str | Path) -> list[dict[str, Any]]:
@@ -168,6 +204,32 @@ def _parse(content: bytes, path: str | Path) -> tuple[bytes | None, list[dict[st
         records.append(record)
         end = after
     return head, records, end
+
+
+def _scanned(file: BinaryIO, path: Path) -> tuple[bytes | None, array[int]]:
+    """The first line, and where it and each whole record behind it end; (None, [0]) for what is no journal."""
+    file.seek(0)
+    head = file.readline()
+    if not (head.endswith(b"\n") and head.startswith(b'{"fingerprint"')):
+        return None, array("q", [0])
+    ends = array("q", [len(head)])
+    for line in file:
+        if not _is_record(line, path):
+            break
+        ends.append(ends[-1] + len(line))
+    return head[:-1], ends
+
+
+def _is_record(line: bytes, path: Path) -> bool:
+    try:
+        return line.endswith(b"\n") and isinstance(parse_json(line, file=path), dict)
+    except DataError:  # cut off, or the disk was full
+        return False
+
+
+def _whole(file: BinaryIO, most: int = -1) -> bytes:
+    file.seek(0)
+    return file.read(most)
 
 
 def _open_alone(path: Path) -> BinaryIO:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +42,7 @@ class VisibleSet:
 
     def wanted(self, image: AmodalImage) -> list[AmodalInstance]:
         """The objects of ``image`` that are to be completed."""
-        return [one for one in image.instances if one.category_id not in self._occluders]
+        return [one for one in image.instances if one.category_id not in self.occluders]
 
     @property
     def crowds(self) -> int:
@@ -50,13 +50,9 @@ class VisibleSet:
         return sum(one.crowd for image in self.dataset.images for one in self.wanted(image))
 
     @cached_property
-    def _occluders(self) -> frozenset[int]:
+    def occluders(self) -> frozenset[int]:
         """Ids of the categories that only hide others."""
         return frozenset(one.id for one in self.dataset.categories if one.name == OCCLUDER)
-
-    def skip(self, image: AmodalImage, reason: str) -> tuple[Skipped, ...]:
-        """All objects of ``image`` that were to be completed, left out for ``reason``."""
-        return tuple(Skipped(reason=reason, image_id=image.id, annotation_id=one.id) for one in self.wanted(image))
 
     def seen_by(self, camera: Intrinsics | None) -> VisibleSet:
         """The set with a camera for all images that have none of their own."""
@@ -65,10 +61,28 @@ class VisibleSet:
 
     def first(self, limit: int) -> VisibleSet:
         """The set with its first ``limit`` images alone, and what was skipped of them."""
-        images = self.dataset.images[:limit]
-        others = {image.id for image in self.dataset.images[limit:]}
-        kept = tuple(one for one in self.skipped if one.image_id not in others)
-        return replace(self, dataset=replace(self.dataset, images=images), skipped=kept)
+        return self.only(self.dataset.images[:limit])
+
+    def only(self, images: Sequence[AmodalImage], *, rest: bool = True) -> VisibleSet:
+        """The set with ``images`` of it alone, and what was skipped of them.
+
+        Args:
+            rest: also what was skipped of no image of the set.
+        """
+        own = {image.id for image in images}
+        every = {image.id for image in self.dataset.images}
+        kept = [one for one in self.skipped if one.image_id in own or (rest and one.image_id not in every)]
+        return replace(self, dataset=replace(self.dataset, images=tuple(images)), skipped=tuple(kept))
+
+
+def left_out(occluders: Collection[int], image: AmodalImage, reason: str) -> tuple[Skipped, ...]:
+    """All objects of ``image`` that were to be completed, left out for ``reason``.
+
+    Args:
+        occluders: ids of the categories that only hide others.
+    """
+    wanted = (one for one in image.instances if one.category_id not in occluders)
+    return tuple(Skipped(reason=reason, image_id=image.id, annotation_id=one.id) for one in wanted)
 
 
 def read_visible_set(

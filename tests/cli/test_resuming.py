@@ -237,11 +237,11 @@ def test_results_that_cannot_be_written_are_not_lost(root, tmp_path, monkeypatch
     from shape3d_amodal.annotations import results as module
     from shape3d_amodal.errors import DataError
 
-    def full(path: Path, _: object) -> None:
+    def full(path: Path) -> None:
         raise DataError("cannot write the file (No space left on device)", file=path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "write_json_atomic", full)
+        patched.setattr(module, "atomic_file", full)
         assert main(words("complete", root, tmp_path)) == 3
     assert (tmp_path / "results.json.part.jsonl").exists()
     with monkeypatch.context() as patched:

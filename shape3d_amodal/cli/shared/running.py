@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from shape3d_amodal.methods.resuming import ImageOutcome, ImageWork, Skipped
     from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.structures import AmodalImage
+
+    WorkOnGroups: TypeAlias = Callable[[Iterable[Sequence[AmodalImage]]], Iterator[Sequence[ImageOutcome]]]
+    """From groups of images to the outcomes of each group, in order."""
 
 _RESUME = """go on where the same command with the same inputs was stopped; --no-resume begins anew."""
 Resume: TypeAlias = Annotated[bool, tyro.conf.arg(help=_RESUME)]
@@ -78,16 +82,17 @@ def one_thread(device: str) -> Iterator[None]:
 class Outcomes(NamedTuple):
     """What the work on all images gave, in their order, and all that was skipped."""
 
-    images: list[ImageOutcome]
+    images: Sequence[ImageOutcome]
     skipped: list[Skipped]
 
 
 @contextmanager
 def outcomes_of(
-    images: Sequence[AmodalImage],
+    groups: Sequence[Sequence[AmodalImage]],
     work: ImageWork,
     description: str,
     *,
+    run: WorkOnGroups | None = None,
     journal: Path | None,
     listing: Path | None,
     key: Mapping[str, Any],
@@ -101,8 +106,10 @@ def outcomes_of(
     """Do the work on all images, and tell what was skipped; the block writes the rest, and the journal is removed.
 
     Args:
-        images, work, folder: as for ``ResumableWork``.
+        groups, folder: as for ``ResumableWork``.
+        work: what is done with each group.
         description: of the progress.
+        run: does it in other processes; by default this one does.
         journal: file that outcomes are kept in until the block ends; None keeps none.
         listing: file of the list of what was skipped (JSON); None only prints.
         key: the fingerprint of the work.
@@ -123,19 +130,20 @@ def outcomes_of(
     if journal is not None:
         make_folder(journal.parent)
     with open_journal(journal, key, resume=resume) as kept:
+        images = [image for group in groups for image in group]
         ids = {str(image.id) for image in images}
         for file in (*writes, *([] if listing is None else [listing])):
             remove_leftovers(file)
         for place in folders:  # names in them begin with the id of an image
             remove_leftovers_in(place, lambda name: name.partition("_")[0] in ids)
-        resumable = ResumableWork(images, work, kept, folder=folder)
+        resumable = ResumableWork(groups, work.picture, kept, folder=folder)
         if kept is not None and kept.aside is not None:
             print(f"{journal} was of other inputs or options, and is kept as {kept.aside.name}", file=sys.stderr)
         if resumable.outcomes:
             every = counted(len(images), "image was", "images were")
             print(f"{len(resumable.outcomes)} of {every} done before", file=sys.stderr)
         try:
-            outcomes = resumable.run(description)
+            outcomes = resumable.run(run or partial(map, work), description)
         except KeyboardInterrupt as stop:
             if kept is not None:
                 every = counted(len(images), "image is", "images are")

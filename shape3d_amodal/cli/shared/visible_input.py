@@ -13,24 +13,25 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from shape3d_amodal.cli.shared.input_options import ImageOptions, VisibleMaskOptions
 from shape3d_amodal.cli.shared.inputs import mesh_list, weights_files
-from shape3d_amodal.cli.shared.options import PipelineOptions, check_folders, check_there
+from shape3d_amodal.cli.shared.options import PipelineOptions, check_folders, check_positive, check_there
 from shape3d_amodal.cli.shared.running import Outcomes, fingerprint, one_thread, outcomes_of, refuse_empty
 from shape3d_amodal.errors import counted
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from shape3d_amodal.annotations.images import ImageFiles
-    from shape3d_amodal.methods.resuming import ImageOutcome
+    from shape3d_amodal.methods.resuming import ImageOutcome, ImageWork, LoadedImage
     from shape3d_amodal.methods.visible_sets import VisibleSet
     from shape3d_amodal.pipeline import ShapePriorPipeline
     from shape3d_amodal.structures import AmodalImage
 
-    CompleteOne: TypeAlias = Callable[
-        [ShapePriorPipeline, Mapping[int, str], AmodalImage, NDArray[np.uint8]], ImageOutcome
+    CompleteImages: TypeAlias = Callable[
+        [ShapePriorPipeline, Mapping[int, str], Iterator[LoadedImage]], Sequence[ImageOutcome]
     ]
-    """The work on one image: the pipeline, category names by id, the annotation, and its pixels [H,W,3], RGB."""
+    """The work on a group of images: the pipeline, category names by id, and the images; an outcome for each."""
+
+
+_GPU_BATCH = 16
+"""Images whose objects a GPU sees together."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ class VisibleInput:
     pipeline: PipelineOptions
     depth_order: bool
     hypotheses: int = 0
+    batch: int | None = None
+    share: tuple[int, int] = (0, 1)
+
+    @property
+    def group_size(self) -> int:
+        """How many images the networks see together."""
+        return self.batch or (1 if self.pipeline.device == "cpu" else _GPU_BATCH)
 
     def check(self, *, needs_meshes: str | None) -> None:
         """Refuse what cannot be done, within a moment; see ``PipelineOptions.check``."""
@@ -51,6 +59,7 @@ class VisibleInput:
         check_folders(images=self.images)
         check_there(self.annotations, self.visible.image_info)
         self.visible.check()
+        check_positive(batch=self.group_size)
         self.files()
 
     @property
@@ -78,6 +87,7 @@ class VisibleInput:
         Raises:
             DataError: nothing is left to complete.
         """
+        from shape3d_amodal.methods.resuming import groups_of
         from shape3d_amodal.methods.visible_sets import read_visible_set
 
         completer = self.pipeline.open(hypotheses=self.hypotheses)
@@ -86,7 +96,11 @@ class VisibleInput:
         )
         found = found.first(limit) if limit else found
         found = found.seen_by(self.pipeline.camera())
-        wanted = [image for image in found.dataset.images if found.wanted(image)]
+        groups = groups_of(found.dataset.images, self.group_size, self.share)
+        if self.share[1] > 1:
+            found = found.only([image for group in groups for image in group], rest=self.share[0] == 0)
+        wanted = [[image for image in group if found.wanted(image)] for group in groups]
+        wanted = [group for group in wanted if group]
         if not wanted:
             refuse_empty(found.skipped)
         return OpenedInput(self, completer, found, wanted)
@@ -100,13 +114,18 @@ class OpenedInput:
         given: the options.
         completer: the pipeline.
         found: the annotations.
-        wanted: the images with something to complete.
+        groups: the images with something to complete, as the networks see them together.
     """
 
     given: VisibleInput
     completer: ShapePriorPipeline
     found: VisibleSet
-    wanted: Sequence[AmodalImage]
+    groups: Sequence[Sequence[AmodalImage]]
+
+    @property
+    def wanted(self) -> list[AmodalImage]:
+        """The images with something to complete."""
+        return [image for group in self.groups for image in group]
 
     @property
     def inputs(self) -> Iterator[Path]:
@@ -115,35 +134,35 @@ class OpenedInput:
 
     @contextmanager
     def outcomes(
-        self, description: str, do: CompleteOne, *, key: Mapping[str, Any], **where: Any
+        self, description: str, do: CompleteImages, *, key: Mapping[str, Any], workers: int = 1, **where: Any
     ) -> Iterator[Outcomes]:
         """Complete all images; see ``outcomes_of``, which takes ``where`` outcomes are kept.
 
         Args:
-            do: the work on one image.
+            do: the work on a group of images.
             key: the command's own options that the results depend on.
+            workers: processes, each with networks of its own.
         """
-        from shape3d_amodal.methods.resuming import ImageWork
+        from shape3d_amodal.files.processes import spread
 
-        given, files = self.given, self.given.files()
-        work = ImageWork(
-            picture=files.path,
-            load=files.read,
-            do=partial(do, self.completer, self.found.dataset.category_names),
-            skip=self.found.skip,
-        )
+        given = self.given
+        work = image_work(given, self.found.occluders, self.found.dataset.category_names, do, self.completer)
         chosen = {
             "depth_order": given.depth_order,
             "orientation": given.reading.orientation,
             "visible": given.visible,
             "hypotheses": given.hypotheses,
+            "batch": given.group_size,
+            "share": given.share,
             **key,
         }
         whole = fingerprint(given.pipeline, self.completer, *given.read, **chosen)
         before = self.found.skipped
+        sent = given, self.found.occluders, self.found.dataset.category_names, do
         with (
             one_thread(given.pipeline.device),
-            outcomes_of(self.wanted, work, description, key=whole, before=before, **where) as outcomes,
+            spread(image_work, (*sent, self.completer if workers == 1 else None), workers) as run,
+            outcomes_of(self.groups, work, description, run=run, key=whole, before=before, **where) as outcomes,
         ):
             yield outcomes
         if crowds := self.found.crowds:
@@ -154,3 +173,25 @@ class OpenedInput:
                 else "are crowds (iscrowd 1), completed as if each"
             )
             print(f"{crowds} of {every} {those} were one object", file=sys.stderr)
+
+
+def image_work(
+    given: VisibleInput,
+    occluders: frozenset[int],
+    names: Mapping[int, str],
+    do: CompleteImages,
+    completer: ShapePriorPipeline | None,
+) -> ImageWork:
+    """The work on groups of images, in this process or in a worker.
+
+    Args:
+        occluders, names: ids of the categories that only hide others, and the names of all.
+        completer: the pipeline; None opens one.
+    """
+    from shape3d_amodal.methods.resuming import ImageWork
+    from shape3d_amodal.methods.visible_sets import left_out
+
+    files = given.files()
+    opened = completer or given.pipeline.open(hypotheses=given.hypotheses)
+    do_group, skip = partial(do, opened, names), partial(left_out, occluders)
+    return ImageWork(picture=files.path, load=files.read, do=do_group, skip=skip)
