@@ -73,11 +73,9 @@ def evaluate(
     from shape3d_amodal.annotations.results import results_files
     from shape3d_amodal.files.outputs import output_folder
 
-    check_there(annotations, *results)
-    sets = results_files(results)
-    names = [path.stem for path in sets]
-    if not names or len(set(names)) < len(names):
-        raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
+    files = [path.stem for path in results]
+    if not files or len(set(files)) < len(files):
+        raise UsageError(f"expected one or more results files of different names, got {', '.join(files) or 'none'}")
     if out is not None:
         output_folder(out, writes=[f"{track}.json", f"{track}.md"], inputs=[annotations, *mesh_list(meshes), *results])
     check_positive(workers=workers)
@@ -93,7 +91,9 @@ def evaluate(
             raise UsageError(f"--{option}: is of the track {' or '.join(homes)}, got {track}; leave it out")
     if track == "pose" and meshes is None:
         raise UsageError("--meshes: expected the models that the poses belong to, such as lmo/models_eval; name them")
+    check_there(annotations, *results)
     check_folders(mesh_folder=mesh_folder)
+    sets = results_files(results)
 
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.usable import not_scored

@@ -51,7 +51,11 @@ class VisibleInput:
     @property
     def group_size(self) -> int:
         """How many images the networks see together."""
-        return self.batch or (1 if self.pipeline.device == "cpu" else _GPU_BATCH)
+        if self.batch is not None:
+            return self.batch
+        from shape3d_amodal.device import torch_device
+
+        return 1 if torch_device(self.pipeline.device).type == "cpu" else _GPU_BATCH
 
     def check(self, *, needs_meshes: str | None) -> None:
         """Refuse what cannot be done, within a moment; see ``PipelineOptions.check``."""
@@ -59,7 +63,7 @@ class VisibleInput:
         check_folders(images=self.images)
         check_there(self.annotations, self.visible.image_info)
         self.visible.check()
-        check_positive(batch=self.group_size)
+        check_positive(batch=1 if self.batch is None else self.batch)
         self.files()
 
     @property
