@@ -47,7 +47,7 @@ def test_what_is_hidden_is_completed(pipeline: ShapePriorPipeline, camera_known:
 @pytest.mark.parametrize("refine", ["visible-union", "none"])
 def test_masks_reach_beyond_the_crop(box_folder: Path, refine: Refine) -> None:
     """All but the top of a bench is hidden, and it is longer than the crop's window: it is drawn there, too."""
-    seen = view(70, 20, distance=3, place=(0.05, 0.04), pixels=90, height=200, width=260)
+    seen = view(110, 35, distance=3, place=(0.05, 0.04), pixels=90, height=200, width=260)
     truth = seen.mask(box_mesh(PARTS["sofa/bench"]))
     rows = np.nonzero(truth.any(axis=1))[0]
     bar = np.zeros_like(truth)
