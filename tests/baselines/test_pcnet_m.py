@@ -156,7 +156,10 @@ def test_both_cases_of_erasing(front: float) -> None:
         ({"overlap": [1, 2]}, r"erasing\.overlap\.1: input should be less than or equal to 1, got 2"),
         ({"cut": [0.9, 0.1]}, r"erasing\.cut: expected the lower end before the upper one, got 0\.9, 0\.1; swap them"),
         ({"scale": [0, 1]}, r"erasing\.scale\.0: input should be greater than 0, got 0"),
-        ({"scale": [1.2, 0.8]}, r"erasing\.scale: expected the lower end before the upper one, got 1\.2, 0\.8; swap them"),
+        (
+            {"scale": [1.2, 0.8]},
+            r"erasing\.scale: expected the lower end before the upper one, got 1\.2, 0\.8; swap them",
+        ),
     ],
 )
 def test_ranges_that_are_none_are_refused(options: dict[str, object], problem: str) -> None:
