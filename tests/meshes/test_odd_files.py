@@ -268,7 +268,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "4d" * 32 + "\
     ("content", "what"),
     [
         (LFS.encode(), "expected a mesh, got a Git LFS pointer; run git lfs pull"),
-        (gzip.compress(VERTICES.encode()), "expected a mesh, got a gzip file; unpack it"),
+        (gzip.compress(VERTICES.encode(), mtime=0), "expected a mesh, got a gzip file; unpack it"),
         (b"", "expected a mesh, got an empty file; replace it"),
     ],
 )
