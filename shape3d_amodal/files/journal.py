@@ -17,7 +17,8 @@ import hashlib
 import json
 import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, overload
@@ -167,7 +168,7 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         DataError: it cannot be read, or is no journal.
     """
-    head, records, _ = _parse(read_bytes(path, _LIMIT), path)
+    head, records = _parse(read_bytes(path, _LIMIT), path)
     if head is None:
         raise DataError("expected a line with the fingerprint, then one for each image; name a results file", file=path)
     return records
@@ -176,7 +177,7 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
 def stored_records(path: str | Path, fingerprint: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The whole records of a journal; none where there is no file, or one of another fingerprint."""
     try:
-        head, records, _ = _parse(read_bytes(path, _LIMIT), path)
+        head, records = _parse(read_bytes(path, _LIMIT), path)
     except DataError:
         return []
     return records if head == _head_line(fingerprint) else []
@@ -187,44 +188,43 @@ def _head_line(fingerprint: Mapping[str, Any]) -> bytes:
     return json.dumps({"fingerprint": key}).encode()
 
 
-def _parse(content: bytes, path: str | Path) -> tuple[bytes | None, list[dict[str, Any]], int]:
-    """The first line, the records, and where the last whole one ends; (None, [], 0) for what is no journal."""
-    head, newline, _ = content.partition(b"\n")
-    if not newline or not head.startswith(b'{"fingerprint"'):
-        return None, [], 0
-    records: list[dict[str, Any]] = []
-    end = len(head) + 1
-    while (after := content.find(b"\n", end) + 1) > 0:
-        try:
-            record = parse_json(content[end:after], file=path)
-        except DataError:  # cut off, or the disk was full
-            break
-        if not isinstance(record, dict):
-            break
-        records.append(record)
-        end = after
-    return head, records, end
+def _parse(content: bytes, path: str | Path) -> tuple[bytes | None, list[dict[str, Any]]]:
+    """The first line and the records; (None, []) for what is no journal."""
+    file = BytesIO(content)
+    head = _first_line(file)
+    return (None, []) if head is None else (head[:-1], [record for record, _ in _whole_records(file, path)])
 
 
 def _scanned(file: BinaryIO, path: Path) -> tuple[bytes | None, array[int]]:
     """The first line, and where it and each whole record behind it end; (None, [0]) for what is no journal."""
     file.seek(0)
-    head = file.readline()
-    if not (head.endswith(b"\n") and head.startswith(b'{"fingerprint"')):
+    head = _first_line(file)
+    if head is None:
         return None, array("q", [0])
     ends = array("q", [len(head)])
-    for line in file:
-        if not _is_record(line, path):
-            break
-        ends.append(ends[-1] + len(line))
+    for _, length in _whole_records(file, path):
+        ends.append(ends[-1] + length)
     return head[:-1], ends
 
 
-def _is_record(line: bytes, path: Path) -> bool:
-    try:
-        return line.endswith(b"\n") and isinstance(parse_json(line, file=path), dict)
-    except DataError:  # cut off, or the disk was full
-        return False
+def _first_line(file: BinaryIO) -> bytes | None:
+    """With its end; None where it is not that of a journal."""
+    head = file.readline()
+    return head if head.endswith(b"\n") and head.startswith(b'{"fingerprint"') else None
+
+
+def _whole_records(file: BinaryIO, path: str | Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """The records that follow, and the bytes of each one's line, up to one that was cut off."""
+    for line in file:
+        if not line.endswith(b"\n"):
+            return
+        try:
+            record = parse_json(line, file=path)
+        except DataError:  # cut off, or the disk was full
+            return
+        if not isinstance(record, dict):
+            return
+        yield record, len(line)
 
 
 def _whole(file: BinaryIO, most: int = -1) -> bytes:

@@ -142,7 +142,7 @@ def _poses(
     aspect = window.aspect
     distance = np.full(len(mesh), beliefs.distance) if beliefs.focal is None else beliefs.focal / scale
     ray = (place - window.principal) / (scale * distance)[:, None] / (aspect, 1)
-    rotation = towards(np.concatenate([ray, np.ones((len(mesh), 1))], axis=1)) @ views.turned[view, roll]
+    rotation = towards(np.concatenate([ray, np.ones((len(mesh), 1))], axis=1)) @ turn @ views.rotation[view]
     rows = np.zeros((len(mesh), POSE), np.float32)
     rows[:, :9] = rotation.reshape(-1, 9)
     rows[:, SCALE], rows[:, [U, V]], rows[:, DISTANCE] = scale, place, distance
