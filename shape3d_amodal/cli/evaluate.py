@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -73,9 +73,7 @@ def evaluate(
     from shape3d_amodal.annotations.results import results_files
     from shape3d_amodal.files.outputs import output_folder
 
-    files = [path.stem for path in results]
-    if not files or len(set(files)) < len(files):
-        raise UsageError(f"expected one or more results files of different names, got {', '.join(files) or 'none'}")
+    _refuse_same_names(results)
     if out is not None:
         output_folder(out, writes=[f"{track}.json", f"{track}.md"], inputs=[annotations, *mesh_list(meshes), *results])
     check_positive(workers=workers)
@@ -94,6 +92,7 @@ def evaluate(
     check_there(annotations, *results)
     check_folders(mesh_folder=mesh_folder)
     sets = results_files(results)
+    _refuse_same_names(sets)
 
     from shape3d_amodal.annotations.formats.registry import read_dataset
     from shape3d_amodal.annotations.usable import not_scored
@@ -129,6 +128,13 @@ def evaluate(
                 content[name]["without"] = {"categories": list(without), **table.without(*without).to_dict()}
         write_text_atomic(out / f"{track}.json", json.dumps(content, indent=1, allow_nan=False))
         write_text_atomic(out / f"{track}.md", text)
+
+
+def _refuse_same_names(files: Collection[Path]) -> None:
+    """Columns of the tables are named after files, or after sets of shards."""
+    names = [path.stem for path in files]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"expected one or more results files of different names, got {', '.join(names) or 'none'}")
 
 
 def _results(

@@ -206,6 +206,17 @@ def test_two_files_of_one_name_are_an_error(tmp_path, capsys):
     assert "different names" in capsys.readouterr().err
 
 
+def test_a_set_of_shards_and_a_file_of_its_name_are_an_error(tmp_path, capsys):
+    """They would be one column."""
+    annotations, results = write(tmp_path)
+    shards = [tmp_path / "shards" / f"{results.stem}-{i:05d}-of-00002.json" for i in range(2)]
+    shards[0].parent.mkdir()
+    for shard in shards:
+        shard.write_bytes(results.read_bytes())
+    assert main(["evaluate", str(results), *map(str, shards), "--annotations", str(annotations)]) == 2
+    assert f"different names, got {results.stem}, {results.stem}" in capsys.readouterr().err
+
+
 def test_an_unfinished_run_is_scored_on_what_is_done(tmp_path, capsys):
     """Two images, one of them done: the other one counts neither for nor against any of the files."""
     annotations, results = write(tmp_path)
