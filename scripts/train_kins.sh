@@ -23,11 +23,16 @@ if [ "${1:-}" = --small ]; then
     train unet2d_small pcnet_m_small mask_rcnn_small orcnn_small asn_small
     run benchmark configs/kins/benchmark_small.yaml
 else
-    for file in data/kins/update_{train,test}_2020.json data/weights/resnet50.safetensors; do
+    for file in data/kins/{update_{train,test}_2020.json,{training,testing}/image_2} data/weights/resnet50.safetensors; do
         [ -e "$file" ] || { echo "error: $file is missing; the top of $0 lists what must be there" >&2; exit 2; }
     done
-    run data validate data/kins/update_train_2020.json --images data/kins/training/image_2 --published kins-train \
-        --out outputs/kins/train.json || echo "learning from the file in spite of its errors, which outputs/kins/train.json lists"
+    found=outputs/kins/train.json
+    rm -f "$found"  # of an earlier run
+    if ! run data validate data/kins/update_train_2020.json --images data/kins/training/image_2 --published kins-train \
+        --out "$found"; then
+        [ -e "$found" ] || exit 1  # it could not be read, which has been said
+        echo "learning from the file in spite of its errors, which $found lists"
+    fi
     train shape_prior completion2d refinement refinement_visible end_to_end  # ours
     train unet2d pcnet_m c2f_codebook c2f_seg
     train mask_rcnn panet orcnn asn asn_panet arcnn arcnn_add bcnet vrsp_shapes vrsp aisformer imle

@@ -12,6 +12,8 @@ SCRIPT = Path(__file__).resolve().parents[1] / "scripts/train_kins.sh"
 KINS = (
     "data/kins/update_train_2020.json",
     "data/kins/update_test_2020.json",
+    "data/kins/training/image_2",
+    "data/kins/testing/image_2",
     "data/weights/resnet50.safetensors",
 )
 
@@ -65,3 +67,14 @@ def test_what_is_missing_is_named_at_once(checkout: Path, name: str) -> None:
     status, errors, commands = run(checkout)
     assert (status, commands) == (2, [])
     assert errors.count("\n") == 1 and name.partition("/bin")[0] in errors
+
+
+@pytest.mark.parametrize("report", [True, False])
+def test_only_a_file_whose_errors_are_listed_is_learned_from(checkout: Path, report: bool) -> None:
+    command = checkout / ".venv/bin/shape3d-amodal"
+    listing = "mkdir -p outputs/kins && touch outputs/kins/train.json;" if report else ""
+    command.write_text(f'{command.read_text()}[ "$1" != data ] || {{ {listing} exit 3; }}\n')
+    (checkout / "outputs/kins").mkdir(parents=True)
+    (checkout / "outputs/kins/train.json").touch()  # of an earlier run
+    status, _, commands = run(checkout)
+    assert (status == 0, len(commands) > 1) == (report, report)

@@ -199,7 +199,7 @@ def _nothing_found(
     """Why nothing of a data set can be learned from, in one line."""
     if categories is not None and not index:
         wanted, names = listed(categories), listed(list(dataset.category_names.values()))
-        remedy = "set model.categories to theirs, or annotated_categories to true"
+        remedy = "set model.categories to theirs; annotated_categories=true takes those of train.annotations"
         return f"expected objects of the model's categories ({wanted}), the annotations have {names}; {remedy}"
     what = "instances with an amodal mask and" if amodal else "instances with"
     pixels = f"{config.min_visible_px} visible pixels"

@@ -74,7 +74,8 @@ def partly_hidden(hidden: ArrayLike, where: str) -> NDArray[np.int64]:
     rows = np.flatnonzero(shares > _PARTLY)
     if not len(rows):
         problem = f"expected crops with a hidden part, none of {len(shares)} has one"
-        raise UsageError(f"{where}: {problem}; give more of them, of scenes by train.count")
+        remedy = "give more of them, of scenes by train.count, or learn from visible masks by supervision=visible"
+        raise UsageError(f"{where}: {problem}; {remedy}")
     return rows
 
 
