@@ -24,7 +24,8 @@ def test_rows_with_a_hidden_part() -> None:
 
 
 def test_nothing_hidden_is_told_by_its_place() -> None:
-    with pytest.raises(UsageError, match=r"^train: expected crops with a hidden part, none of 2 .*train.count$"):
+    told = "^train: expected crops with a hidden part, none of 2 .*train.count, or learn .*supervision=visible$"
+    with pytest.raises(UsageError, match=told):
         partly_hidden([0.0, 0.01], "train")
 
 
